@@ -1,0 +1,1 @@
+"""Reach signs people up and emails every one of them, without fail."""

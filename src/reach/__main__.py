@@ -1,0 +1,5 @@
+"""`python -m reach` is `reach`."""
+
+from reach.cli import main
+
+main()

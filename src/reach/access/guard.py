@@ -1,0 +1,47 @@
+"""The 401 and the 403: who is calling, and may they."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from reach.access import keys
+from reach.access.keys import ApiKey
+from reach.db.engine import Database
+from reach.problems import Forbidden, Unauthorised
+
+#: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
+operator_key = HTTPBearer(
+    scheme_name="operator key", description="`rk_…`, made by `reach keys create`", auto_error=False
+)
+
+
+async def operator(request: Request) -> ApiKey:
+    """Find the operator who calls. Raises Unauthorised, the same for every reason."""
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    text = text.strip()
+    if scheme.lower() != "bearer" or not keys.is_well_formed(text):
+        raise Unauthorised
+    database: Database = request.app.state.database
+    key = await database.read(keys.find, text)
+    if key is None:
+        raise Unauthorised
+    stale = datetime.now(UTC) - timedelta(seconds=keys.LAST_USED_SECONDS)
+    if key.last_used_at is None or key.last_used_at < stale:
+        await database.write(keys.touch, key.id)
+    return key
+
+
+def needs(scope: str) -> Callable[[ApiKey], Awaitable[ApiKey]]:
+    """Make the dependency that lets only keys with ``scope`` pass. Raises Forbidden."""
+    if scope not in keys.SCOPES:
+        raise ValueError(f"no scope is called {scope}")
+
+    async def holder(key: Annotated[ApiKey, Depends(operator)]) -> ApiKey:
+        if scope not in key.scopes:
+            raise Forbidden(f"This call needs the scope {scope}.")
+        return key
+
+    return holder

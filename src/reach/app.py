@@ -1,0 +1,182 @@
+"""The application: routers, middleware, problem handlers, probes."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reach.db.engine import NOT_MIGRATED, Database, DatabaseAway
+from reach.db.identifiers import new_id
+from reach.db.migrate import is_current
+from reach.messages import routes as message_routes
+from reach.messages.compose import Composer
+from reach.messages.mailbox import Mailbox
+from reach.pages import mailbox as mailbox_pages
+from reach.pages import render
+from reach.pages import routes as pages
+from reach.people import routes as people_routes
+from reach.people.signup import sign_up_all
+from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
+from reach.settings import Settings
+from reach.telemetry.logs import frames
+
+log = structlog.get_logger("reach.app")
+
+OK = JSONResponse({"status": "ok"})
+
+
+def create_app(
+    settings: Settings,
+    database: Database,
+    mailbox: Mailbox | None = None,
+    *,
+    close_database: bool = False,
+) -> FastAPI:
+    """Put the application together; ``close_database`` when it stops, if it is the only user."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if close_database:
+            await database.close()
+
+    app = FastAPI(
+        title=settings.brand_name,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.settings = settings
+    app.state.database = database
+    app.state.mailbox = mailbox
+    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    composer = Composer(settings)
+    app.state.templates = lambda: composer.templates
+    for router in (
+        people_routes.door,
+        people_routes.people,
+        people_routes.promises,
+        message_routes.router,
+        pages.router,
+        mailbox_pages.router,
+    ):
+        app.include_router(router)
+    app.add_api_route("/livez", livez, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_exception_handler(Problem, answer_problem)
+    app.add_exception_handler(HTTPException, answer_http_exception)
+    app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
+    app.add_middleware(Envelope)
+    return app
+
+
+async def livez() -> Response:
+    """The process answers. It depends on nothing: a restart would mend nothing else."""
+    return OK
+
+
+async def readyz(request: Request) -> Response:
+    """The database answers, and its schema is one that this version can use."""
+    database: Database = request.app.state.database
+    if not await database.read(is_current):
+        raise DatabaseAway(NOT_MIGRATED)
+    return OK
+
+
+async def answer_problem(request: Request, problem: Exception) -> Response:
+    """RFC 9457; a page where the caller prefers one, but never below ``/v1``."""
+    assert isinstance(problem, Problem)  # noqa: S101 - Starlette's signature is wider
+    settings: Settings = request.app.state.settings
+    if not request.url.path.startswith("/v1/") and render.prefers_html(request):
+        return render.problem_page(problem, brand_name=settings.brand_name)
+    body: dict[str, Any] = {
+        "type": f"{settings.origin}/problems/{problem.type}",
+        "title": problem.title,
+        "status": problem.status,
+    }
+    if problem.detail:
+        body["detail"] = problem.detail
+    return JSONResponse(
+        body | problem.members,
+        problem.status,
+        {"Cache-Control": "no-store", **problem.headers},
+        media_type="application/problem+json",
+    )
+
+
+async def answer_http_exception(request: Request, error: Exception) -> Response:
+    """What the framework itself refuses: an unknown path, a method that is not for it."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    if error.status_code == MethodNotAllowed.status:
+        return await answer_problem(request, MethodNotAllowed(headers=error.headers))
+    if error.status_code == NotFound.status:
+        return await answer_problem(request, NotFound())
+    problem = Problem()
+    problem.status, problem.title = error.status_code, "The request was refused"  # type: ignore[misc]
+    return await answer_problem(request, problem)
+
+
+async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
+    """A query parameter that breaks a rule. What was sent is not repeated."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    errors = [
+        {"parameter": str(fault["loc"][-1]), "detail": fault["msg"]} for fault in error.errors()
+    ]
+    return await answer_problem(request, Unprocessable(errors=errors))
+
+
+class Envelope:
+    """Around every request: its id, its log line, and a 500 that tells nothing.
+
+    An exception's message may quote what was typed, so neither the answer nor the log has it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+        request_id = new_id().hex
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_on)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            log.error("request crashed", request_id=request_id, **frames(error))
+            if status:
+                raise ConnectionAbortedError from None  # half an answer is out: cut it off
+            answer = await answer_problem(Request(scope, receive), Problem())
+            await answer(scope, receive, send_on)
+        log.info(
+            "request",
+            request_id=request_id,
+            method=scope["method"],
+            route=getattr(scope.get("route"), "path", None),
+            status=status,
+            milliseconds=round((time.perf_counter() - began) * 1000, 2),
+        )

@@ -1,0 +1,1 @@
+"""What a request's body must be before anything else sees it."""

@@ -1,0 +1,112 @@
+"""`reach check`: the effective configuration, and whether what it names answers."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from reach.db.engine import DatabaseAway, open_database
+from reach.db.migrate import newest, revision
+from reach.messages.compose import Composer
+from reach.messages.smtp import Sender
+from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
+
+PROBE_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found. ``remedy`` is empty if all is well."""
+
+    subject: str
+    words: str
+    remedy: str = ""
+
+
+async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bool:
+    """Print the configuration and every finding; returns whether all is well."""
+    for line in configuration(settings):
+        print_line(line)
+    is_well = True
+    checks: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (
+        check_variables,
+        check_exposure,
+        check_templates,
+        check_database,
+        check_smtp,
+    )
+    for check in checks:
+        finding = await check(settings)
+        mark = "!!" if finding.remedy else "ok"
+        print_line(f"{mark} {finding.subject}: {finding.words}")
+        if finding.remedy:
+            print_line(f"   {finding.remedy}")
+            is_well = False
+    return is_well
+
+
+def configuration(settings: Settings) -> list[str]:
+    """Each variable with its value, secrets masked; ``*`` marks those that are set."""
+    lines = []
+    for name in sorted(type(settings).model_fields):
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = "********" if value.get_secret_value() else ""
+        mark = "*" if name in settings.model_fields_set else " "
+        lines.append(f"{mark} {PREFIX}{name.upper()}={'' if value is None else value}")
+    return lines
+
+
+async def check_variables(_: Settings) -> Finding:
+    """Variables that nothing reads are misspelt, most likely."""
+    unknown = unknown_variables()
+    if unknown:
+        return Finding("variables", f"not known: {', '.join(unknown)}", "Correct or remove them.")
+    return Finding("variables", "all known")
+
+
+async def check_exposure(settings: Settings) -> Finding:
+    """Whether Reach would start with these settings."""
+    try:
+        settings.require_safe_exposure()
+    except BadSettings as error:
+        return Finding("exposure", "not safe in the open", str(error).replace("\n", "\n   "))
+    words = "may be reached from outside" if settings.is_exposed else "this machine only"
+    return Finding("exposure", words)
+
+
+async def check_templates(settings: Settings) -> Finding:
+    """Whether every template can be read."""
+    try:
+        return Finding("templates", ", ".join(sorted(Composer(settings).templates)))
+    except BadSettings as error:
+        return Finding("templates", "cannot be used", str(error))
+
+
+async def check_database(settings: Settings) -> Finding:
+    """Whether the database answers, and with which schema."""
+    database = open_database(settings)
+    try:
+        found = await database.read(revision)
+    except DatabaseAway as away:
+        remedy = "Check REACH_DATABASE_URL; `reach migrate` makes a new SQLite file."
+        return Finding("database", f"does not answer. {away.detail or ''}".strip(), remedy)
+    finally:
+        await database.close()
+    if (found or "") < newest():
+        return Finding("database", f"schema {found or 'missing'}", "Run `reach migrate`.")
+    return Finding("database", f"answers, schema {found}")
+
+
+async def check_smtp(settings: Settings) -> Finding:
+    """Whether the mail server lets us in: connect, TLS, EHLO, AUTH, QUIT."""
+    if settings.smtp is None:
+        return Finding("smtp", "the embedded mailbox of `reach up`")
+    seconds = min(PROBE_SECONDS, settings.smtp_greeting_seconds)
+    quick = settings.model_copy(update={"smtp_greeting_seconds": seconds})
+    where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
+    paused = await Sender(quick, settings.smtp).probe()
+    if paused is not None:
+        remedy = "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
+        return Finding("smtp", f"{where}: {paused.text}", remedy)
+    return Finding("smtp", f"{where} lets us in")

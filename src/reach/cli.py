@@ -1,0 +1,206 @@
+"""The `reach` command: parse, call, print.
+
+What is heavy is imported by the command that needs it, so that the others start at once.
+"""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from reach.settings import BadSettings, Settings, load, unknown_variables
+
+FAILED, MISUSED = 1, 2
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Reach signs people up and emails every one of them, without fail.",
+)
+keys_cli = typer.Typer(no_args_is_help=True, help="Operators' API keys.")
+cli.add_typer(keys_cli, name="keys")
+
+Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
+Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
+DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
+Scope = Annotated[list[str], typer.Option(help="May be given several times.")]
+
+
+def main() -> None:
+    """Run the command; expected failures are a line on stderr and an exit code."""
+    try:
+        cli()
+    except BadSettings as error:
+        _end(str(error), MISUSED)
+
+
+@cli.command()
+def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Run everything in one process: API, worker, mailbox and pages."""
+    settings = _settings(sys.stderr, host=host, port=port, data_dir=data_dir)
+    from reach import keyfiles, processes  # noqa: PLC0415 - see above
+
+    keyfiles.make_data_dir(settings)
+    try:
+        processes.run(processes.up, settings, _print_banner)
+    except processes.AddressTaken as taken:
+        _end(str(taken), FAILED)
+
+
+@cli.command()
+def api(
+    host: Host = None,
+    port: Port = None,
+    processes: Annotated[int | None, typer.Option(min=1, help="[REACH_PROCESSES, 1]")] = None,
+) -> None:
+    """Run the API and the pages."""
+    settings = _settings(sys.stdout, host=host, port=port, processes=processes)
+    # Further processes are started afresh, and read the environment.
+    for name, value in {"HOST": host, "PORT": port}.items():
+        if value is not None:
+            os.environ[f"REACH_{name}"] = str(value)
+    from reach import processes as running  # noqa: PLC0415 - see above
+
+    try:
+        running.api(settings)
+    except running.AddressTaken as taken:
+        _end(str(taken), FAILED)
+
+
+@cli.command()
+def worker(
+    slots: Annotated[int | None, typer.Option(min=1, help="[REACH_WORKER_SLOTS, 8]")] = None,
+) -> None:
+    """Run a worker: it sends what the outbox holds."""
+    settings = _settings(sys.stdout, worker_slots=slots)
+    from reach import processes  # noqa: PLC0415 - see above
+
+    processes.run(processes.work, settings)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to this version's schema. It can be repeated."""
+    settings = _settings(sys.stderr, exposed=False)
+    from reach import keyfiles  # noqa: PLC0415 - see above
+    from reach.db.migrate import away_error, migrate  # noqa: PLC0415 - see above
+
+    if settings.database.is_sqlite:
+        keyfiles.make_data_dir(settings)
+    try:
+        revision = migrate(settings.database)
+    except away_error() as error:
+        _end(f"The database cannot be migrated now: {type(error).__name__}", FAILED)
+    typer.echo(f"The schema is at {revision}.")
+
+
+@keys_cli.command("create")
+def keys_create(
+    name: str,
+    scope: Scope,
+    expires_days: Annotated[float | None, typer.Option(min=0, help="Never, by default.")] = None,
+) -> None:
+    """Make a key and print it, once, alone on stdout."""
+    settings = _settings(sys.stderr, exposed=False)
+    from reach.access import keys  # noqa: PLC0415 - see above
+
+    unknown = sorted(set(scope) - set(keys.SCOPES))
+    if unknown:
+        _end(f"No such scope. Scopes are: {', '.join(keys.SCOPES)}", MISUSED)
+    expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(expires_days)
+    text = keys.generate()
+    _write(settings, keys.add, text, name, scope, expires_at)
+    typer.echo(text)
+
+
+@keys_cli.command("revoke")
+def keys_revoke(prefix_or_name: str) -> None:
+    """Revoke a key, by its name or by how it begins (`rk_` and 8 characters)."""
+    settings = _settings(sys.stderr, exposed=False)
+    from reach.access import keys  # noqa: PLC0415 - see above
+
+    for key in _write(settings, keys.revoke, prefix_or_name):
+        typer.echo(f"Revoked rk_{key.prefix}… ({key.name}).")
+
+
+@keys_cli.command("list")
+def keys_list() -> None:
+    """List the keys, without their secrets."""
+    settings = _settings(sys.stderr, exposed=False)
+    from reach.access import keys  # noqa: PLC0415 - see above
+
+    for key in _write(settings, keys.all_keys):
+        state = "revoked" if key.revoked_at else "valid"
+        if key.expires_at and key.expires_at < datetime.now(UTC):
+            state = "expired"
+        typer.echo(f"rk_{key.prefix}…  {state:8}  {key.name}  {' '.join(sorted(key.scopes))}")
+
+
+@cli.command()
+def check() -> None:
+    """Show the effective configuration and test what it names."""
+    settings = _settings(sys.stderr, exposed=False)
+    from reach.checks import check_all  # noqa: PLC0415 - see above
+
+    is_well = asyncio.run(check_all(settings, typer.echo))
+    raise typer.Exit(0 if is_well else FAILED)
+
+
+def _settings(stream: Any, *, exposed: bool = True, **flags: object) -> Settings:
+    """Read the settings and set the logs up. Raises BadSettings."""
+    settings = load(flags)
+    if exposed:
+        settings.require_safe_exposure()
+    from reach.telemetry import logs  # noqa: PLC0415 - see above
+
+    logs.configure(settings.log_level, stream)
+    for name in unknown_variables():
+        typer.echo(f"Warning: {name} is no setting of Reach; `reach check` lists them.", err=True)
+    return settings
+
+
+def _write(settings: Settings, fn: Any, *arguments: Any) -> Any:
+    """Run ``fn(tx, …)`` in a transaction of its own, or end with a line that says why not."""
+    from reach.db.engine import open_database  # noqa: PLC0415 - see above
+    from reach.problems import Problem  # noqa: PLC0415 - see above
+
+    async def write() -> Any:
+        database = open_database(settings)
+        try:
+            return await database.write(fn, *arguments)
+        finally:
+            await database.close()
+
+    try:
+        return asyncio.run(write())
+    except Problem as problem:
+        _end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
+
+
+def _print_banner(started: Any) -> None:
+    origin = started.settings.origin
+    lines = [
+        "Reach is ready.",
+        f"  Sign up       {origin}/",
+        f"  Mailbox       {origin}/mailbox" if started.has_mailbox else "",
+        f"  API           {origin}/openapi.json",
+        f"  Operator key  {started.operator_key}",
+        f"  Data          {started.settings.data_dir}",
+        "Ctrl-C stops it.",
+    ]
+    typer.echo("\n".join(line for line in lines if line))
+    sys.stdout.flush()
+
+
+def _end(line: str, code: int) -> NoReturn:
+    typer.echo(line, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Group commit: callers that arrive while a commit is under way share the next one.
+
+That is what makes full durability affordable. There is no timer and no added delay: a lone
+caller's commit starts at once.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from reach.problems import Problem, Unavailable
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: More members than this wait for the next commit, so that none waits long for its own.
+MOST_MEMBERS = 500
+#: A group that loses a deadlock or a serialisation conflict is tried again this many times.
+MOST_TRIES = 5
+DEADLOCK, SERIALISATION_FAILURE = "40P01", "40001"
+
+FnAll = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One caller's part of a commit."""
+
+    fn_all: FnAll
+    item: Any
+    answer: "asyncio.Future[Any]"
+
+
+class Group:
+    """The commits that callers of one process share, one under way at a time.
+
+    One member's failure does not fail the others: if a statement fails, the transaction is
+    rolled back and its members run one by one. A deadlock or serialisation failure runs the
+    whole group again. A database that is away, or a COMMIT whose result is unknown, is every
+    member's answer; nothing is run again then, for it may have happened.
+    """
+
+    def __init__(
+        self, transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]], seconds: float
+    ) -> None:
+        """Commit by ``transact``; no caller waits longer than ``seconds``."""
+        self._transact = transact
+        self._seconds = seconds
+        self._order: list[FnAll] = []
+        self._waiting: list[Member] = []
+        self._commits: asyncio.Task[None] | None = None
+
+    def member(
+        self, fn_all: Callable[[Connection, Sequence[T]], Sequence[R]]
+    ) -> Callable[[T], Awaitable[R]]:
+        """Make the one-caller form of ``fn_all``.
+
+        In a shared transaction the functions run in the order of these calls, so that every
+        process takes its locks in one order.
+        """
+        self._order.append(fn_all)
+
+        async def join(item: T) -> R:
+            answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            self._waiting.append(Member(fn_all, item, answer))
+            if self._commits is None or self._commits.done():
+                self._commits = asyncio.create_task(self._commit_all(), name="group-commit")
+            try:
+                # A caller that gives up cancels its answer: if its commit has not begun,
+                # it never will.
+                async with asyncio.timeout(self._seconds):
+                    return await answer
+            except TimeoutError:
+                raise Unavailable("The database did not answer in time.") from None
+
+        return join
+
+    async def close(self) -> None:
+        """Wait for the commits under way."""
+        if self._commits is not None:
+            await self._commits
+
+    async def _commit_all(self) -> None:
+        """Commit until nobody waits."""
+        while self._waiting:
+            members = [m for m in self._waiting[:MOST_MEMBERS] if not m.answer.done()]
+            del self._waiting[:MOST_MEMBERS]
+            if members:
+                await self._commit(members)
+
+    async def _commit(self, members: list[Member]) -> None:
+        """Commit ``members`` together, or if one of them cannot be, one by one."""
+        try:
+            answers = await self._try(members)
+        except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
+            if len(members) == 1 or isinstance(error, Unavailable):
+                for member in members:
+                    _answer(member, error)
+                return
+        else:
+            for member, answer in zip(members, answers, strict=True):
+                _answer(member, answer)
+            return
+        for member in members:
+            if not member.answer.done():
+                await self._commit([member])
+
+    async def _try(self, members: list[Member]) -> list[Any]:
+        """Run one transaction for all, again if it merely lost a race with another."""
+        for tried in range(1, MOST_TRIES + 1):
+            try:
+                answers: list[Any] = await self._transact(partial(self._run, members))
+            except DBAPIError as error:
+                if not is_conflict(error) or tried == MOST_TRIES:
+                    raise
+            else:
+                return answers
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _run(self, members: list[Member], tx: Connection) -> list[Any]:
+        """Call each function once with all of its items; answers in the order of members."""
+        answers: dict[Member, Any] = {}
+        for fn_all in self._order:
+            mine = [m for m in members if m.fn_all is fn_all]
+            if mine:
+                results = fn_all(tx, [m.item for m in mine])
+                answers.update(zip(mine, results, strict=True))
+        return [answers[m] for m in members]
+
+
+def _answer(member: Member, answer: object) -> None:
+    """Give a caller its answer, unless it has given up."""
+    if member.answer.done():
+        return
+    if isinstance(answer, Exception):
+        # Its own instance: a traceback grows on an exception each time it is raised.
+        shared = isinstance(answer, Problem)
+        member.answer.set_exception(type(answer)(answer.detail) if shared else answer)
+    else:
+        member.answer.set_result(answer)
+
+
+def is_conflict(error: DBAPIError) -> bool:
+    """Whether a transaction failed only because another one ran beside it."""
+    return getattr(error.orig, "sqlstate", "") in (DEADLOCK, SERIALISATION_FAILURE)

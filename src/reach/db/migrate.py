@@ -1,0 +1,101 @@
+"""Bring a database to this version's schema."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, NullPool, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from reach.db import sqlite
+from reach.db.engine import Transaction
+from reach.urls import DatabaseUrl
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+VERSIONS = Path(__file__).parent / "migrations" / "versions"
+#: Any fixed number will do; it keeps two `reach migrate` from running at once.
+LOCK = 0x5265616368
+BUSY_SECONDS = 10
+
+
+def newest() -> str:
+    """The revision that this version of Reach needs: migrations are numbered, ``0001_…``."""
+    return max(path.name for path in VERSIONS.glob("[0-9]*.py"))[:4]
+
+
+def revision(tx: Transaction) -> str | None:
+    """The revision a database is at; None if it was never migrated."""
+    table = "to_regclass('alembic_version')" if tx.dialect.name == "postgresql" else (
+        "(SELECT name FROM sqlite_master WHERE name = 'alembic_version')"
+    )
+    if tx.execute(text(f"SELECT {table}")).scalar() is None:  # noqa: S608 - one of two constants
+        return None
+    found: str | None = tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def is_current(tx: Transaction) -> bool:
+    """Whether the schema is this version's, or a newer one: those only add to it."""
+    return (revision(tx) or "") >= newest()
+
+
+def migrate(database: DatabaseUrl) -> str:
+    """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
+
+    Raises SQLAlchemy's and the driver's errors if the database is away. Blocks; call it
+    outside an event loop, or in a thread.
+    """
+    if database.is_sqlite:
+        return _migrate_sqlite(database)
+    return asyncio.run(_migrate_postgres(database))
+
+
+def _migrate_sqlite(database: DatabaseUrl) -> str:
+    file = Path(database.url.database or "")
+    turn = os.open(f"{file}-turn", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        engine = sqlite.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
+        with engine.connect() as connection, connection.begin():
+            return _upgrade(connection)
+    finally:
+        os.close(turn)
+
+
+async def _migrate_postgres(database: DatabaseUrl) -> str:
+    engine = create_async_engine(
+        database.url, poolclass=NullPool, connect_args=database.connect_args, hide_parameters=True
+    )
+    async with engine.begin() as connection:
+        # Held until the transaction ends.
+        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        return await connection.run_sync(_upgrade)
+
+
+def _upgrade(connection: Connection) -> str:
+    if not is_current(connection):
+        from alembic import command  # noqa: PLC0415 - half a second that most starts spare
+
+        command.upgrade(_config(connection), "head")
+    return revision(connection) or ""
+
+
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 - see above
+
+    config = Config()
+    config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+
+
+def away_error() -> tuple[type[Exception], ...]:
+    """What ``migrate`` raises when the database cannot be reached or is busy."""
+    return (DBAPIError, OSError, TimeoutError)

@@ -1,0 +1,1 @@
+"""The schema's history: expand first, contract a release later."""

@@ -1,0 +1,122 @@
+"""What we owe people, and each try at giving it to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+from reach.db.columns import Document, Instant, Key, metadata
+
+State = Literal["queued", "sent", "failed", "cancelled"]
+STATES: tuple[State, ...] = ("queued", "sent", "failed", "cancelled")
+
+#: The outbox.
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("person_id", Key, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
+    Column("template", Text, nullable=False),
+    Column("data", Document, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("lease", Integer, nullable=False),
+    Column("settled_lease", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("first_failed_at", Instant),
+    Column("message_id", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("settled_at", Instant),
+    Column("last_error", Text),
+    CheckConstraint(f"state IN {STATES}", name="state"),
+)
+#: What is due costs the same however many messages are settled.
+Index(
+    "ix_messages_due",
+    messages.c.due_at,
+    postgresql_where=messages.c.state == text("'queued'"),
+    sqlite_where=messages.c.state == text("'queued'"),
+)
+Index("ix_messages_person_id", messages.c.person_id, messages.c.id)
+Index("ix_messages_state", messages.c.state, messages.c.id)
+Index("ix_messages_settled_at", messages.c.settled_at)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("message_id", Key, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("smtp_code", SmallInteger),
+    Column("enhanced_code", Text),
+    Column("text", Text, nullable=False),
+)
+Index("ix_attempts_message_id", attempts.c.message_id, attempts.c.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An email promised to one person.
+
+    ``due_at`` is when it may next be tried. A worker holds a message by moving ``due_at``
+    ahead, so a dead worker's message falls due again by itself; ``lease`` tells its late word
+    from its successor's. ``settled_lease`` is the last lease that was settled or given back:
+    how far ``lease`` is ahead of it is how many workers in a row have vanished with it.
+
+    ``attempts`` counts tries ever; ``failures`` those since it was promised or last retried.
+    ``first_failed_at`` is the first of these, moved ahead by all the time it then lay due and
+    untried: a pause of the lane does not use up a message's four days.
+
+    ``message_id`` (the header's, in angle brackets) and ``created_at`` (the ``Date``) never
+    change, so that a duplicate can be known as one.
+    """
+
+    id: UUID
+    person_id: UUID
+    template: str
+    data: Mapping[str, Any] = field(repr=False)
+    recipient: str = field(repr=False)
+    state: State
+    due_at: datetime
+    lease: int
+    settled_lease: int
+    attempts: int
+    failures: int
+    first_failed_at: datetime | None
+    message_id: str
+    created_at: datetime
+    settled_at: datetime | None
+    last_error: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at delivering a message, and the mail server's answer to it."""
+
+    id: UUID
+    message_id: UUID
+    worker: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str = field(repr=False)

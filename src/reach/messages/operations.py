@@ -1,0 +1,113 @@
+"""What operators ask of the outbox: look, retry, cancel."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import case, select, update
+
+from reach.db.columns import now
+from reach.db.engine import Transaction, notify
+from reach.messages.model import Attempt, Message, State, attempts, messages
+from reach.messages.outbox import CHANNEL
+from reach.problems import Conflict, NotFound
+
+
+class NoSuchMessage(NotFound):
+    """No message has this id, or it has been swept or erased."""
+
+    type, title = "no-such-message", "There is no such message"
+
+
+class AlreadySent(Conflict):
+    """The mail server has taken this message: it can be neither retried nor cancelled."""
+
+    type, title = "already-sent", "This message was sent"
+
+
+class NotQueued(Conflict):
+    """Only a message that is still queued can be cancelled."""
+
+    type, title = "not-queued", "This message is not queued"
+
+
+def view(tx: Transaction, message_id: UUID) -> Message:
+    """Find a message. Raises NoSuchMessage."""
+    row = tx.execute(select(messages).where(messages.c.id == message_id)).mappings().one_or_none()
+    if row is None:
+        raise NoSuchMessage
+    return Message(**row)
+
+
+def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attempt]]:
+    """Find a message with every attempt, the oldest first. Raises NoSuchMessage."""
+    statement = (
+        select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
+    )
+    message = view(tx, message_id)
+    return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
+
+
+def page(
+    tx: Transaction,
+    *,
+    limit: int,
+    before: UUID | None = None,
+    state: State | None = None,
+    template: str | None = None,
+    person_id: UUID | None = None,
+) -> Sequence[Message]:
+    """List messages, newest first, from after ``before`` (a message's id) on."""
+    statement = select(messages).order_by(messages.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(messages.c.id < before)
+    wanted = {"state": state, "template": template, "person_id": person_id}
+    for name, value in wanted.items():
+        if value is not None:
+            statement = statement.where(messages.c[name] == value)
+    return [Message(**row) for row in tx.execute(statement).mappings()]
+
+
+def retry(tx: Transaction, message_id: UUID) -> Message:
+    """Queue a message again, due now, its four days begun anew.
+
+    One that a worker is sending at this moment stays with that worker: two would send it
+    twice. Raises NoSuchMessage; AlreadySent.
+    """
+    is_held = (messages.c.lease > messages.c.settled_lease) & (messages.c.due_at > now())
+    statement = (
+        update(messages)
+        .where(messages.c.id == message_id, messages.c.state != "sent")
+        .values(
+            state="queued",
+            due_at=case((is_held, messages.c.due_at), else_=now()),
+            failures=0,
+            first_failed_at=None,
+            settled_at=None,
+        )
+        .returning(*messages.c)
+    )
+    row = tx.execute(statement).mappings().one_or_none()
+    if row is None:
+        view(tx, message_id)
+        raise AlreadySent
+    notify(tx, CHANNEL)
+    return Message(**row)
+
+
+def cancel(tx: Transaction, message_id: UUID) -> Message:
+    """Stop a queued message from being sent.
+
+    If a worker is sending it at this moment and the mail server takes it, it ends as
+    ``sent``, because it was. Raises NoSuchMessage; NotQueued.
+    """
+    statement = (
+        update(messages)
+        .where(messages.c.id == message_id, messages.c.state == "queued")
+        .values(state="cancelled", settled_at=now())
+        .returning(*messages.c)
+    )
+    row = tx.execute(statement).mappings().one_or_none()
+    if row is None:
+        view(tx, message_id)
+        raise NotQueued
+    return Message(**row)

@@ -1,0 +1,54 @@
+"""What became of an attempt.
+
+Outcome
+├── Sent     the mail server has taken the message
+├── Later    it said "not now", or fell silent: try again after a while
+├── Refused  it said "never": failed at once
+├── Unsure   it had the whole message, then no answer came: try again, same Message-ID
+└── Paused   nothing is wrong with the message; no message can be sent now
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the mail server said (or did), and what it means for the message.
+
+    ``code`` is the SMTP reply code, ``enhanced`` RFC 3463's ``x.y.z``, both None if the
+    server gave none; ``text`` may hold an address, so it is stored but never logged.
+    """
+
+    text: str = field(repr=False)
+    code: int | None = None
+    enhanced: str | None = None
+
+    @property
+    def name(self) -> str:
+        """``sent``, ``later``, ``refused``, ``unsure`` or ``paused``."""
+        return type(self).__name__.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent(Outcome):
+    """The mail server has taken responsibility for the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later(Outcome):
+    """Not now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused(Outcome):
+    """Never. ``code`` is None if it was us who could not: a broken template, say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsure(Outcome):
+    """The server had all of it and did not say what it made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Outcome):
+    """The lane is closed: the server is away, or refuses us rather than the message."""

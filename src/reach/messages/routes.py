@@ -1,0 +1,149 @@
+"""Operators look after messages: list, show, retry, cancel."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from reach.access.guard import needs, operator_key
+from reach.bodies import cursor
+from reach.db.engine import Database
+from reach.messages import operations
+from reach.messages.model import Attempt, Message
+from reach.messages.operations import NoSuchMessage
+
+router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[Depends(operator_key)])
+
+MayRead = Depends(needs("messages:read"))
+MayWrite = Depends(needs("messages:write"))
+Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+class MessageBody(BaseModel):
+    """A message, as operators see it. ``due_at`` is the next try's time, while there is one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    person_id: UUID
+    template: str
+    recipient: str
+    state: Literal["queued", "sent", "failed", "cancelled"]
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    settled_at: datetime | None
+    message_id: str
+    last_error: str | None
+
+
+class AttemptBody(BaseModel):
+    """One try, and the mail server's answer."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    worker: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Literal["sent", "later", "refused", "unsure"]
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str
+
+
+class MessageWithHistory(MessageBody):
+    """A message with every attempt, the oldest first."""
+
+    history: list[AttemptBody]
+
+
+class MessagePage(BaseModel):
+    """Part of a list, newest first; ``next_cursor`` asks for the next part."""
+
+    items: list[MessageBody]
+    next_cursor: str | None
+
+
+def message_body(message: Message) -> MessageBody:
+    """Show a message; one that is settled has no next try."""
+    body = MessageBody.model_validate(message)
+    return body if message.state == "queued" else body.model_copy(update={"due_at": None})
+
+
+def message_page(found: Sequence[Message], limit: int) -> MessagePage:
+    """Show a page, given one message more than ``limit`` if there is another page."""
+    shown = found[:limit]
+    more = len(found) > limit
+    return MessagePage(
+        items=[message_body(message) for message in shown],
+        next_cursor=cursor.write(shown[-1].id) if more else None,
+    )
+
+
+def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
+    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(body.model_dump_json(), status, named, "application/json")
+
+
+def database(request: Request) -> Database:
+    """The database of this process."""
+    found: Database = request.app.state.database
+    return found
+
+
+Db = Annotated[Database, Depends(database)]
+
+
+def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
+    """Read an id from the path; what is not one names no message."""
+    try:
+        return UUID(id)
+    except ValueError:
+        raise NoSuchMessage from None
+
+
+MessageId = Annotated[UUID, Depends(message_id)]
+
+
+@router.get("", response_model=MessagePage, dependencies=[MayRead])
+async def get_messages(
+    db: Db,
+    state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
+    template: str | None = None,
+    limit: Limit = 50,
+    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
+) -> Any:
+    """List messages, newest first."""
+    before = cursor.read(cursor_)
+    found = await db.read(
+        operations.page, limit=limit + 1, before=before, state=state, template=template
+    )
+    return as_json(message_page(found, limit))
+
+
+@router.get("/{id}", response_model=MessageWithHistory, dependencies=[MayRead])
+async def get_message(db: Db, id_: MessageId) -> Any:
+    """Show a message with every attempt and the time of the next try."""
+    message, attempts = await db.read(operations.history, id_)
+    return as_json(_with_history(message, attempts))
+
+
+@router.post("/{id}/retry", response_model=MessageBody, dependencies=[MayWrite])
+async def post_retry(db: Db, id_: MessageId) -> Any:
+    """Queue a message again, due now. 409 if it was sent."""
+    return as_json(message_body(await db.write(operations.retry, id_)))
+
+
+@router.post("/{id}/cancel", response_model=MessageBody, dependencies=[MayWrite])
+async def post_cancel(db: Db, id_: MessageId) -> Any:
+    """Keep a queued message from being sent. 409 unless it is queued."""
+    return as_json(message_body(await db.write(operations.cancel, id_)))
+
+
+def _with_history(message: Message, attempts: Sequence[Attempt]) -> MessageWithHistory:
+    history = [AttemptBody.model_validate(attempt) for attempt in attempts]
+    return MessageWithHistory(**message_body(message).model_dump(), history=history)

@@ -1,0 +1,341 @@
+"""The worker: leases what is due, sends it, records what became of it."""
+
+import math
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+import anyio
+import anyio.abc
+import structlog
+
+from reach.db.engine import Database
+from reach.messages import outbox
+from reach.messages.backoff import next_delay_seconds
+from reach.messages.compose import CannotCompose, Composer
+from reach.messages.lane import Lane
+from reach.messages.model import Message
+from reach.messages.outbox import CHANNEL, MOST_VANISHED, Held, Settlement
+from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
+from reach.messages.smtp import Sender
+from reach.problems import Unavailable
+from reach.settings import Settings
+from reach.telemetry.logs import frames
+
+log = structlog.get_logger("reach.worker")
+
+POLL_SECONDS = 1.0
+SWEEP_SECONDS = 3600.0
+#: A worker holds what it can send in about this long, so that another one finds work too …
+AHEAD_SECONDS = 0.25
+#: … and at most so many messages for each slot.
+MOST_AHEAD = 16
+#: A settle that the database did not take is tried again this soon: before anybody else can
+#: lease the message and send it a second time.
+SETTLE_AGAIN_SECONDS = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Holding:
+    """A message in hand. ``expires`` is on the monotonic clock, which a frozen worker's
+    successor does not wait for: past it, this worker must not finish an attempt.
+    """
+
+    message: Message
+    expires: float
+    is_lost: bool = False
+    content_began: bool = False
+    held: Held = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Remember by which lease."""
+        self.held = Held(self.message.id, self.message.lease)
+
+    def is_current(self) -> bool:
+        """Whether nobody else can have leased it by now."""
+        return not self.is_lost and time.monotonic() < self.expires
+
+    def may_send_content(self) -> bool:
+        """Asked by the sender just before the content: after it there is no way back."""
+        self.content_began = self.is_current()
+        return self.content_began
+
+
+class Worker:
+    """Delivers what the outbox holds, with ``worker_slots`` attempts at the same time."""
+
+    def __init__(
+        self, settings: Settings, database: Database, composer: Composer, sender: Sender
+    ) -> None:
+        """Take the collaborators; touch nothing yet."""
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._settings = settings
+        self._database = database
+        self._composer = composer
+        self._sender = sender
+        self._settle_grouped: Callable[[Settlement], Awaitable[bool]] = database.group(
+            partial(outbox.settle_all, settings=settings)
+        )
+        self._due = database.subscribe(CHANNEL)
+        self._lane = Lane(settings)
+        self._waiting: deque[Holding] = deque()
+        self._in_hand: set[Holding] = set()
+        self._attempt_seconds = AHEAD_SECONDS
+        self._low_water = 0
+        self._insist_until = math.inf
+
+    async def run(self, stop: anyio.Event) -> None:
+        """Work until ``stop``; then finish what is in hand, for up to the grace time.
+
+        What is not begun by then is released at once; an attempt still under way after the
+        grace time is cut off.
+        """
+        log.info("worker started", worker=self.name)
+        async with anyio.create_task_group() as around:
+            around.start_soon(self._database.relay, CHANNEL)
+            around.start_soon(self._keep_leases)
+            around.start_soon(self._keep_lane)
+            around.start_soon(self._sweep)
+            async with anyio.create_task_group() as deliveries:
+                work = partial(self._lease_until, stop, deliveries)
+                deliveries.start_soon(work)
+                await stop.wait()
+                self._due.set()
+                await self._give_back(self._take_all_waiting())
+                grace = anyio.current_time() + self._settings.grace_seconds
+                deliveries.cancel_scope.deadline = grace
+                self._insist_until = grace + self._settings.database_seconds
+            around.cancel_scope.cancel()
+        await self._sender.close()
+        log.info("worker stopped", worker=self.name)
+
+    # Leasing
+
+    async def _lease_until(self, stop: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
+        """Lease messages as slots can take them, and start a slot for each that is free."""
+        while not stop.is_set():
+            if self._lane.is_paused:
+                await self._until_any(stop.wait, self._lane.wait_until_open)
+                continue
+            self._due.clear()
+            room = self._room()
+            taken = await self._lease(room) if room > 0 else 0
+            if stop.is_set():
+                await self._give_back(self._take_all_waiting())
+            self._start_slots(deliveries)
+            if taken < room or room <= 0:
+                # A slot that runs dry sets the event too.
+                with anyio.move_on_after(POLL_SECONDS):
+                    await self._due.wait()
+
+    def _room(self) -> int:
+        """How many more messages this worker should hold."""
+        if self._lane.is_on_trial:
+            return 1 - len(self._in_hand)
+        slots = self._settings.worker_slots
+        ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempt_seconds, 0.001))
+        # Leases are taken many at a time: one commit for each message would be too dear.
+        self._low_water = int(slots * ahead / 2)
+        most = slots + int(slots * ahead)
+        return most - len(self._in_hand) if len(self._waiting) <= self._low_water else 0
+
+    async def _lease(self, limit: int) -> int:
+        lease_seconds = self._settings.lease_seconds
+        expires = time.monotonic() + lease_seconds
+        try:
+            messages = await self._database.write(
+                outbox.lease_due, limit=limit, lease_seconds=lease_seconds
+            )
+        except Unavailable as problem:
+            log.warning("cannot lease", reason=problem.detail)
+            return 0
+        for message in messages:
+            holding = Holding(message, expires)
+            self._in_hand.add(holding)
+            self._waiting.append(holding)
+        return len(messages)
+
+    def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
+        busy = len(self._in_hand) - len(self._waiting)
+        for _ in range(min(self._settings.worker_slots - busy, len(self._waiting))):
+            deliveries.start_soon(self._slot, self._waiting.popleft())
+
+    async def _slot(self, holding: Holding) -> None:
+        """Deliver one message, then others for as long as there are any."""
+        await self._deliver(holding)
+        while self._waiting and not self._lane.is_paused:
+            if len(self._waiting) <= self._low_water:
+                self._due.set()
+            await self._deliver(self._waiting.popleft())
+        self._due.set()
+
+    # One attempt
+
+    async def _deliver(self, holding: Holding) -> None:
+        if not holding.is_current():
+            self._in_hand.discard(holding)
+            return
+        started_at, started = datetime.now(UTC), time.monotonic()
+        try:
+            outcome = await self._attempt(holding)
+            took = time.monotonic() - started
+            self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
+            outcome = self._lane.judge(outcome, holding.message.recipient)
+            with anyio.CancelScope(shield=True):
+                await self._record(holding, outcome, started_at)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._cut_off(holding, started_at)
+            raise
+        finally:
+            self._in_hand.discard(holding)
+
+    async def _attempt(self, holding: Holding) -> Outcome:
+        message = holding.message
+        if message.lease - message.settled_lease > MOST_VANISHED:
+            return Later(f"{MOST_VANISHED} workers in a row vanished while they held it")
+        try:
+            mail = self._composer.compose(message)
+            return await self._sender.send(mail, still_held=holding.may_send_content)
+        except CannotCompose as error:
+            return Refused(f"cannot be composed: {error}")
+        except Exception as error:  # noqa: BLE001 - it must not take its neighbours down
+            log.error("attempt crashed", message_id=str(message.id), **frames(error))
+            return Unsure("crashed here") if holding.content_began else Later("crashed here")
+
+    async def _cut_off(self, holding: Holding, started_at: datetime) -> None:
+        """The grace time is over in the middle of an attempt."""
+        if holding.content_began:
+            await self._record(holding, Unsure("the worker was stopped"), started_at)
+        else:
+            await self._give_back([holding])
+
+    async def _record(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
+        message = holding.message
+        if not isinstance(outcome, Sent):
+            log.info(
+                "not sent",
+                message_id=str(message.id),
+                outcome=outcome.name,
+                smtp_code=outcome.code,
+                enhanced_code=outcome.enhanced,
+            )
+        if isinstance(outcome, Paused):
+            await self._give_back([holding, *self._take_all_waiting()], outcome)
+            return
+        delay_seconds = next_delay_seconds(
+            message.failures + 1,
+            first_seconds=self._settings.retry_first_seconds,
+            cap_seconds=self._settings.retry_cap_seconds,
+        )
+        settlement = Settlement(
+            holding.held, self.name, started_at, datetime.now(UTC), outcome, delay_seconds
+        )
+        if not await self._insist(partial(self._settle_grouped, settlement)):
+            log.warning("settled too late", message_id=str(message.id), outcome=outcome.name)
+
+    async def _insist(self, settle: Callable[[], Awaitable[bool]]) -> bool:
+        """Settle, however long the database is away: the attempt did happen.
+
+        Repeating one whose COMMIT was lost is harmless: a lease is settled once.
+        """
+        while True:
+            try:
+                return await settle()
+            except Unavailable as problem:
+                log.warning("cannot settle yet", reason=problem.detail)
+                if anyio.current_time() > self._insist_until:
+                    return False
+                await anyio.sleep(SETTLE_AGAIN_SECONDS)
+
+    async def _give_back(self, holdings: list[Holding], reason: Paused | None = None) -> None:
+        """Release what is not to be tried now; if that fails, it falls due by itself."""
+        held = [holding.held for holding in holdings]
+        text = reason.text if reason else None
+        try:
+            if held:
+                await self._database.write(outbox.release, held, reason=text)
+        except Unavailable as problem:
+            log.warning("cannot release", reason=problem.detail)
+        self._in_hand.difference_update(holdings)
+
+    def _take_all_waiting(self) -> list[Holding]:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
+
+    # What goes on beside
+
+    async def _keep_leases(self) -> None:
+        """Renew every lease in hand each third of its time."""
+        lease_seconds = self._settings.lease_seconds
+        while True:
+            await anyio.sleep(lease_seconds / 3)
+            holdings = list(self._in_hand)
+            if not holdings:
+                continue
+            expires = time.monotonic() + lease_seconds
+            held = [holding.held for holding in holdings]
+            try:
+                kept = await self._database.write(
+                    outbox.renew, held, lease_seconds=lease_seconds
+                )
+            except Unavailable as problem:
+                log.warning("cannot renew leases", reason=problem.detail)
+                continue
+            self._note_renewal(holdings, kept, expires)
+
+    def _note_renewal(
+        self, holdings: Iterable[Holding], kept: Iterable[object], expires: float
+    ) -> None:
+        kept = set(kept)
+        for holding in holdings:
+            if holding.message.id in kept:
+                holding.expires = expires
+            else:
+                holding.is_lost = True
+
+    async def _keep_lane(self) -> None:
+        """While the lane is paused, probe until the mail server lets us in."""
+        while True:
+            if not self._lane.is_paused:
+                await self._lane.wait_until_paused()
+                log.warning("lane paused", smtp_code=self._reason_code())
+            await anyio.sleep(self._lane.pause_seconds)
+            if await self._sender.probe() is None:
+                log.info("lane open")
+                self._lane.open()
+                self._due.set()
+            else:
+                self._lane.wait_longer()
+
+    def _reason_code(self) -> int | None:
+        return self._lane.reason.code if self._lane.reason else None
+
+    async def _sweep(self) -> None:
+        """Delete what was settled long ago, a little at a time."""
+        days = self._settings.keep_messages_days
+        while True:
+            try:
+                while await self._database.write(outbox.sweep, days=days):
+                    await anyio.sleep(0)
+            except Unavailable as problem:
+                log.warning("cannot sweep", reason=problem.detail)
+            await anyio.sleep(SWEEP_SECONDS)
+
+    @staticmethod
+    async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:
+        """Wait until one of several things has happened."""
+        async with anyio.create_task_group() as group:
+
+            async def wait(one: Callable[[], Awaitable[None]]) -> None:
+                await one()
+                group.cancel_scope.cancel()
+
+            for one in waits:
+                group.start_soon(wait, one)

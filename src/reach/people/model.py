@@ -1,0 +1,59 @@
+"""Someone who signed up."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Column, Index, Integer, Table, Text
+
+from reach.db.columns import Instant, Key, OrderedText, metadata
+from reach.messages.model import State
+
+people = Table(
+    "people",
+    metadata,
+    Column("id", Key, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("email_key", OrderedText, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("description", Text),
+    Column("confirmed_at", Instant),
+    Column("links_version", Integer, nullable=False),
+    Column("language", Text),
+    Column("greeted_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=False),
+    Column("version", Integer, nullable=False),
+)
+Index("uq_people_email_key", people.c.email_key, unique=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What became of a person's newest welcome message; ``state`` is None if there is none."""
+
+    state: State | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Someone who signed up, or was signed up by an operator.
+
+    ``version`` grows with every change of the record, and of nothing else.
+    """
+
+    id: UUID
+    email: str = field(repr=False)
+    name: str = field(repr=False)
+    description: str | None = field(repr=False)
+    confirmed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+    welcome: Welcome
+
+    @property
+    def etag(self) -> str:
+        """RFC 9110 §8.8.3: changes with whatever a GET shows of the person."""
+        return f'"{self.version}.{self.welcome.state or "none"}"'

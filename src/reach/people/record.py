@@ -1,0 +1,87 @@
+"""A person's record: view, change, erase; and what an operator promises them."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from uuid import UUID
+
+from reach.db.engine import Transaction
+from reach.messages import operations, outbox
+from reach.messages.model import Message
+from reach.messages.outbox import Promise
+from reach.people import queries
+from reach.people.address import parse_address
+from reach.people.model import Person
+from reach.problems import NotFound, PreconditionFailed, Unprocessable
+from reach.settings import Settings
+
+
+class NoSuchPerson(NotFound):
+    """Nobody has this id, or they have been removed."""
+
+    type, title = "no-such-person", "There is no such person"
+
+
+def view(tx: Transaction, person_id: UUID) -> Person:
+    """Find a person. Raises NoSuchPerson."""
+    person = queries.find(tx, person_id)
+    if person is None:
+        raise NoSuchPerson
+    return person
+
+
+def change(
+    tx: Transaction,
+    person_id: UUID,
+    wanted: Mapping[str, str | None],
+    settings: Settings,
+    *,
+    if_versions: frozenset[int] | None = None,
+) -> Person:
+    """Change a person's record and promise the email that says so, both or neither.
+
+    ``wanted`` maps fields (name, description) to values; what is the same already is no
+    change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
+    """
+    person = queries.lock(tx, person_id)
+    if person is None:
+        raise NoSuchPerson
+    if if_versions is not None and person.version not in if_versions:
+        raise PreconditionFailed
+    fields = {name: new for name, new in wanted.items() if new != getattr(person, name)}
+    if not fields:
+        return person
+    queries.change(tx, person_id, fields)
+    recipient = parse_address(person.email, smtputf8=True).recipient
+    name = fields.get("name") or person.name
+    data = {"name": name, "fields": sorted(fields)}
+    outbox.promise(tx, [Promise(person_id, recipient, "changed", data)], settings)
+    return view(tx, person_id)
+
+
+def erase(tx: Transaction, person_id: UUID) -> None:
+    """Delete a person with every message and attempt. Raises NoSuchPerson."""
+    if not queries.erase(tx, person_id):
+        raise NoSuchPerson
+
+
+def require_template(name: str, known: Collection[str]) -> None:
+    """Raise Unprocessable unless there is a template of this name."""
+    if name not in known:
+        fault = {"pointer": "/template", "detail": f"Known are: {', '.join(sorted(known))}."}
+        raise Unprocessable(errors=[fault])
+
+
+def promise(
+    tx: Transaction, person_id: UUID, template: str, data: Mapping[str, Any], settings: Settings
+) -> Message:
+    """Promise a person a message, for an operator. Raises NoSuchPerson.
+
+    ``data`` is what the template needs; their name is there already.
+    """
+    person = queries.lock(tx, person_id)
+    if person is None:
+        raise NoSuchPerson
+    recipient = parse_address(person.email, smtputf8=True).recipient
+    words = {"name": person.name, **data}
+    (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
+    return operations.view(tx, message_id)

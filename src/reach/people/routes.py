@@ -1,0 +1,270 @@
+"""People over HTTP: the door, and what operators do with records."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from reach.access.guard import needs, operator_key
+from reach.bodies import cursor
+from reach.bodies.guard import in_json, json_body
+from reach.messages import operations
+from reach.messages.routes import (
+    Db,
+    Limit,
+    MessageBody,
+    MessagePage,
+    as_json,
+    message_body,
+    message_page,
+)
+from reach.people import queries, record, signup
+from reach.people.model import Person
+from reach.people.record import NoSuchPerson
+from reach.people.signup import Description, Name, SignUp
+from reach.settings import Settings
+
+door = APIRouter(tags=["door"])
+people = APIRouter(prefix="/v1/people", tags=["people"], dependencies=[Depends(operator_key)])
+promises = APIRouter(tags=["messages"], dependencies=[Depends(operator_key)])
+
+MayRead = Depends(needs("people:read"))
+MayWrite = Depends(needs("people:write"))
+ETAG = re.compile(r'"(\d{1,9})\.[a-z]+"')
+
+
+class Accepted(BaseModel):
+    """What everybody who signs up is told."""
+
+    message: str
+
+
+class Add(SignUp):
+    """A person whom an operator adds."""
+
+    welcome: bool = True
+
+
+class Changes(BaseModel):
+    """Changes to a record; what is left out stays. A null description clears it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: Name = ""
+    description: Description | None = None
+
+
+class NewMessage(BaseModel):
+    """A message that an operator promises to somebody."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person_id: UUID
+    template: str
+    data: dict[str, Any] = {}
+
+
+class WelcomeBody(BaseModel):
+    """What became of a person's welcome."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["queued", "sent", "failed", "cancelled"] | None
+    sent_at: datetime | None
+
+
+class PersonBody(BaseModel):
+    """A person, as operators see them."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    email: str
+    name: str
+    description: str | None
+    confirmed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    welcome: WelcomeBody
+
+
+class PersonPage(BaseModel):
+    """Part of a list, newest first; ``next_cursor`` asks for the next part."""
+
+    items: list[PersonBody]
+    next_cursor: str | None
+
+
+CHECK_YOUR_INBOX = Accepted(message="Check your inbox.")
+
+SignUpFunction = Callable[[SignUp], Awaitable[None]]
+
+
+def sign_up_function(request: Request) -> SignUpFunction:
+    """The grouped form of ``signup.sign_up_all``, made once in ``app``."""
+    found: SignUpFunction = request.app.state.sign_up
+    return found
+
+
+def settings_of(request: Request) -> Settings:
+    """The settings of this process."""
+    found: Settings = request.app.state.settings
+    return found
+
+
+def person_id(id: str) -> UUID:  # noqa: A002 - the path's word
+    """Read an id from the path; what is not one names nobody."""
+    try:
+        return UUID(id)
+    except ValueError:
+        raise NoSuchPerson from None
+
+
+SignUps = Annotated[SignUpFunction, Depends(sign_up_function)]
+Config = Annotated[Settings, Depends(settings_of)]
+PersonId = Annotated[UUID, Depends(person_id)]
+
+
+@door.post("/v1/signups", status_code=202, response_model=Accepted, openapi_extra=in_json(SignUp))
+async def post_signup(body: Annotated[SignUp, Depends(json_body(SignUp))], sign_up: SignUps) -> Any:
+    """Sign up. A 202 means the person and their email are on disk; it says no more."""
+    await sign_up(body)
+    return as_json(CHECK_YOUR_INBOX, 202)
+
+
+@people.post(
+    "",
+    status_code=201,
+    response_model=PersonBody,
+    dependencies=[MayWrite],
+    openapi_extra=in_json(Add),
+)
+async def post_person(
+    db: Db, settings: Config, body: Annotated[Add, Depends(json_body(Add))]
+) -> Any:
+    """Add a person, and promise their welcome. 409 if the address is known."""
+    person = await db.write(signup.add_person, body, settings, welcome=body.welcome)
+    return _as_json(person, 201, location=f"/v1/people/{person.id}")
+
+
+@people.get("", response_model=PersonPage, dependencies=[MayRead])
+async def get_people(
+    db: Db,
+    q: Annotated[str | None, Query(max_length=254)] = None,
+    confirmed: bool | None = None,
+    limit: Limit = 50,
+    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
+) -> Any:
+    """List people, newest first. `q` is how their address begins."""
+    found = await db.read(
+        queries.page,
+        limit=limit + 1,
+        before=cursor.read(cursor_),
+        prefix=q.strip().lower() if q else None,
+        confirmed=confirmed,
+    )
+    more = len(found) > limit
+    shown = found[:limit]
+    items = [PersonBody.model_validate(person) for person in shown]
+    return as_json(
+        PersonPage(items=items, next_cursor=cursor.write(shown[-1].id) if more else None)
+    )
+
+
+@people.get("/{id}", response_model=PersonBody, dependencies=[MayRead])
+async def get_person(db: Db, id_: PersonId) -> Any:
+    """Show a person."""
+    return _as_json(await db.read(record.view, id_))
+
+
+@people.patch(
+    "/{id}",
+    response_model=PersonBody,
+    dependencies=[MayWrite],
+    openapi_extra=in_json(Changes),
+)
+async def patch_person(
+    request: Request,
+    db: Db,
+    settings: Config,
+    id_: PersonId,
+    body: Annotated[Changes, Depends(json_body(Changes))],
+) -> Any:
+    """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
+    if_versions = read_if_match(request.headers.getlist("if-match"))
+    person = await db.write(
+        record.change, id_, wanted(body), settings, if_versions=if_versions
+    )
+    return _as_json(person)
+
+
+@people.delete("/{id}", status_code=204, dependencies=[MayWrite])
+async def delete_person(db: Db, id_: PersonId) -> Response:
+    """Remove a person, their messages and every trace of them."""
+    await db.write(record.erase, id_)
+    await db.scrub()
+    return Response(status_code=204)
+
+
+@people.get(
+    "/{id}/messages",
+    response_model=MessagePage,
+    dependencies=[MayRead, Depends(needs("messages:read"))],
+)
+async def get_persons_messages(
+    db: Db,
+    id_: PersonId,
+    limit: Limit = 50,
+    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
+) -> Any:
+    """List one person's messages, newest first."""
+    before = cursor.read(cursor_)
+    await db.read(record.view, id_)
+    found = await db.read(operations.page, limit=limit + 1, before=before, person_id=id_)
+    return as_json(message_page(found, limit))
+
+
+@promises.post(
+    "/v1/messages",
+    status_code=201,
+    response_model=MessageBody,
+    dependencies=[Depends(needs("messages:write"))],
+    openapi_extra=in_json(NewMessage),
+)
+async def post_message(
+    request: Request,
+    db: Db,
+    settings: Config,
+    body: Annotated[NewMessage, Depends(json_body(NewMessage))],
+) -> Any:
+    """Promise a message to a person. 422 if there is no such template."""
+    record.require_template(body.template, request.app.state.templates())
+    message = await db.write(
+        record.promise, body.person_id, body.template, body.data, settings
+    )
+    return as_json(message_body(message), 201, location=f"/v1/messages/{message.id}")
+
+
+def wanted(changes: Changes) -> Mapping[str, str | None]:
+    """What a change asks for: only what was sent; an empty description is none."""
+    sent = changes.model_dump(exclude_unset=True)
+    if "description" in sent:
+        sent["description"] = sent["description"] or None
+    return sent
+
+
+def read_if_match(headers: list[str]) -> frozenset[int] | None:
+    """The versions that ``If-Match`` allows; None if it allows any (RFC 9110 §13.1.1)."""
+    given = ",".join(headers).strip()
+    if not headers or given == "*":
+        return None
+    tags = (ETAG.fullmatch(tag.strip()) for tag in given.split(","))
+    return frozenset(int(tag[1]) for tag in tags if tag)
+
+
+def _as_json(person: Person, status: int = 200, **headers: str) -> Response:
+    return as_json(PersonBody.model_validate(person), status, etag=person.etag, **headers)
