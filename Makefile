@@ -1,0 +1,68 @@
+# Works with GNU make 3.81 (macOS) and later. Everything that is installed goes into .venv.
+
+# Any Python from 3.11 on: make run PYTHON=python3.12
+PYTHON ?= python3
+# Tests wait for processes more than they compute, so there are more of them than cores.
+TEST_PROCESSES ?= 4
+
+BIN := .venv/bin
+GOAL := $(or $(firstword $(MAKECMDGOALS)),run)
+
+# An old Python must get as far as the message, so this line is in the Python of any age.
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11) and \
+  "Reach needs Python 3.11 or later, and $(PYTHON) is %d.%d. " % sys.version_info[:2] + \
+  "If you have a later one, name it: make $(GOAL) PYTHON=python3.12")
+
+# Usage: $(call set_up,run) or $(call set_up,dev)
+define set_up
+@command -v $(firstword $(PYTHON)) >/dev/null 2>&1 || { \
+  echo 'Reach needs Python 3.11 or later, and there is no $(PYTHON) here. Install it,' \
+    'or name another: make $(GOAL) PYTHON=python3.12' >&2; exit 1; }
+@$(PYTHON) -c '$(IS_NEW_ENOUGH)'
+@$(PYTHON) requirements/install.py $(1)
+endef
+
+# Usage: $(call flag,--port,PORT). Only what is typed after `make` counts: HOST is an everyday
+# variable of shells and build tools. In the environment the names are REACH_HOST and so on.
+flag = $(if $(filter command,$(origin $(2))), $(1) '$($(2))')
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --upgrade
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lock clean
+
+help: # not listed: it is what you are reading
+	@echo 'make TARGET, where TARGET is one of'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
+
+run: ## start Reach on this machine (PORT=8010 HOST=127.0.0.1 DATA_DIR=reach-data)
+	$(call set_up,run)
+	@exec $(BIN)/reach up$(call flag,--host,HOST)$(call flag,--port,PORT)$(call flag,--data-dir,DATA_DIR)
+
+test: ## run every test (ARGS='-k word' for some of them)
+	$(call set_up,dev)
+	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
+
+check: ## lint, formatting, types, and which module may import which
+	$(call set_up,dev)
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: ## measure, beside this machine's limits (under two minutes)
+	$(call set_up,dev)
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## choose the newest versions that fit, into requirements/*.txt
+	$(call set_up,dev)
+	cd requirements && ../$(LOCK) run.in --output-file run.txt
+	cd requirements && ../$(LOCK) build.in --constraint run.txt --output-file build.txt
+	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
+	  --output-file dev.txt
+
+clean: ## remove what the other targets made, but for your data
+	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
+	  .hypothesis dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

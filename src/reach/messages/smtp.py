@@ -1,0 +1,143 @@
+"""The SMTP sender: connections kept open between messages, and taken anew when they fail."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from reach.messages.compose import Mail
+from reach.messages.connection import QUIT_SECONDS, Connection
+from reach.messages.dialogue import Gone, converse, unsendable
+from reach.messages.opener import Opener
+from reach.messages.outcome import Outcome, Paused, Refused, Sent
+from reach.messages.reply import NoReply
+from reach.settings import Settings
+from reach.urls import SmtpUrl
+
+#: An idle connection is trusted this long; after it, NOOP shows whether it still lives. (A
+#: firewall may have forgotten it: MAIL FROM would then hang for its whole time-out.)
+TRUSTED_SECONDS = 1.0
+#: How long such a check may take; after it a fresh connection is the quicker way.
+CHECK_SECONDS = 5.0
+
+
+class Sender:
+    """The one way out: hands messages to the mail server.
+
+    There are as many connections as there were concurrent ``send`` calls. Idle ones are used
+    last in, first out, so that those in excess grow old and are closed.
+    """
+
+    def __init__(self, settings: Settings, server: SmtpUrl) -> None:
+        """Connect to nothing yet. Raises BadSettings if the CA file cannot be used."""
+        self._settings = settings
+        self._opener = Opener(settings, server)
+        #: The longest unused first.
+        self._idle: list[Connection] = []
+        self._reaper: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def send(self, mail: Mail, *, still_held: Callable[[], bool]) -> Outcome:
+        """Hand ``mail`` to the mail server, and say what became of it.
+
+        ``still_held`` is asked once, right before the content: False ends the attempt while the
+        server still cannot have the message. Never raises for what network or server do; when
+        cancelled, the connection is closed and what was not sent yet never will be.
+        """
+        if (fault := unsendable(mail)) is not None:
+            return Refused(fault)
+        reused = await self._take_idle()
+        if reused is not None:
+            try:
+                return await self._attempt(reused, mail, still_held, is_fresh=False)
+            except Gone:
+                pass  # nothing was attempted: a fresh connection starts over
+        fresh = await self._opener.open()
+        if isinstance(fresh, Paused):
+            return fresh
+        return await self._attempt(fresh, mail, still_held, is_fresh=True)
+
+    async def probe(self) -> Paused | None:
+        """Connect, log in and leave again: None means that messages can be sent."""
+        connection = await self._opener.open()
+        if isinstance(connection, Paused):
+            return connection
+        await _leave([connection])
+        return None
+
+    async def close(self) -> None:
+        """Close what is idle, within a second or so. A message under way is still finished."""
+        self._is_closed = True
+        if self._reaper is not None:
+            self._reaper.cancel()
+        idle, self._idle = self._idle, []
+        await _leave(idle)
+
+    async def _attempt(
+        self, connection: Connection, mail: Mail, still_held: Callable[[], bool], *, is_fresh: bool
+    ) -> Outcome:
+        """Try on this connection, then keep it if it is fit for another message. Raises Gone."""
+        try:
+            result = await converse(connection, mail, self._settings, still_held, is_fresh=is_fresh)
+        except BaseException:
+            connection.abort()
+            raise
+        if isinstance(result, Paused) or self._is_closed:
+            connection.leave()
+        elif connection.is_open:
+            self._keep(connection, needs_reset=not isinstance(result, Sent))
+        return result
+
+    def _keep(self, connection: Connection, *, needs_reset: bool) -> None:
+        loop = asyncio.get_running_loop()
+        connection.needs_reset = needs_reset
+        connection.used_at = loop.time()
+        self._idle.append(connection)
+        if self._reaper is None:
+            self._reaper = loop.call_later(self._settings.smtp_idle_seconds, self._reap)
+
+    async def _take_idle(self) -> Connection | None:
+        """Find a connection that still lives, checking it if there is reason to."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                # If it fails its check, the older ones hardly deserve the time of theirs.
+                return connection if await self._is_usable(connection) else None
+        return None
+
+    async def _is_usable(self, connection: Connection) -> bool:
+        idle_seconds = asyncio.get_running_loop().time() - connection.used_at
+        if connection.needs_reset:
+            words = b"RSET\r\n"
+        elif idle_seconds > TRUSTED_SECONDS:
+            words = b"NOOP\r\n"
+        else:
+            return True
+        seconds = min(CHECK_SECONDS, self._settings.smtp_mail_seconds)
+        try:
+            reply = await connection.ask(words, seconds)
+        except NoReply:
+            return False  # it has closed itself
+        if reply.code == 250:  # noqa: PLR2004 - the only yes to RSET and NOOP
+            return True
+        connection.leave()
+        return False
+
+    def _reap(self) -> None:
+        """Close what has been idle for too long; come back when the next one will have been."""
+        loop = asyncio.get_running_loop()
+        oldest = loop.time() - self._settings.smtp_idle_seconds
+        while self._idle and self._idle[0].used_at <= oldest:
+            self._idle.pop(0).leave()
+        self._reaper = None
+        if self._idle:
+            self._reaper = loop.call_later(self._idle[0].used_at - oldest, self._reap)
+
+
+async def _leave(connections: Collection[Connection]) -> None:
+    """Say goodbye on all of these and wait, within bounds, until they are closed."""
+    for connection in connections:
+        connection.leave()
+    if connections:
+        closed = [connection.closed for connection in connections]
+        await asyncio.wait(closed, timeout=QUIT_SECONDS)
+    for connection in connections:
+        connection.abort()

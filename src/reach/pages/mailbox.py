@@ -1,0 +1,138 @@
+"""The mailbox: what the embedded mail server took, for those at this machine only."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from reach.messages.mailbox import Entry, Mailbox
+from reach.messages.reading import Reading, decode
+from reach.pages.render import HEADERS, render
+from reach.problems import NotFound
+from reach.urls import is_loopback
+
+READ = ["GET", "HEAD"]
+#: A proxy on this machine adds one of these for the stranger it speaks for.
+PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+)(:[0-9]*)?")
+
+#: A mail's HTML gets a page of its own, which may run nothing, load nothing and send nothing;
+#: its links open in new pages, outside.
+MAIL_POLICY = (
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; "
+    "style-src 'unsafe-inline'; img-src data:; form-action 'none'; "
+    "frame-ancestors 'self'; base-uri 'none'"
+)
+OPEN_LINKS_OUTSIDE = '<!doctype html><base target="_blank">'
+
+Part = Literal["html", "text", "source"]
+PARTS: tuple[Part, ...] = ("html", "text", "source")
+
+
+def may_read(request: Request) -> bool:
+    """Whether there is a mailbox, and who asks is at this machine and knows it.
+
+    The ``Host`` must be this machine's too: else a web page anywhere, whose name its owner
+    lets point to 127.0.0.1 ("DNS rebinding"), could read the mail with its visitor's browser.
+    """
+    hosts = request.headers.getlist("host")
+    match = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    return (
+        request.app.state.mailbox is not None
+        and request.client is not None
+        and is_loopback(request.client.host)
+        and match is not None
+        and is_loopback(match[1])
+        and not any(name in request.headers for name in PROXIED)
+    )
+
+
+def local_mailbox(request: Request) -> Mailbox:
+    """Find the mailbox. Raises NotFound for those who may not read it, as if it were not there."""
+    if not may_read(request):
+        raise NotFound
+    mailbox: Mailbox = request.app.state.mailbox
+    return mailbox
+
+
+Local = Annotated[Mailbox, Depends(local_mailbox)]
+router = APIRouter(prefix="/mailbox", include_in_schema=False)
+
+# These are not `async`: a mailbox reads files.
+
+
+@router.api_route("", methods=READ)
+def get_page(request: Request, mailbox: Local, message: str = "", part: str = "") -> Response:
+    """Show the list, and the mail that was chosen. Raises NoSuchMail."""
+    entries = mailbox.list()
+    values: dict[str, Any] = {"chosen": None}
+    if message:
+        reading = mailbox.read(message)
+        shown = _part(part, reading)
+        values = {
+            "chosen": message,
+            "reading": reading,
+            "sender": _first(reading, "from"),
+            "recipient": _first(reading, "to"),
+            "subject": _first(reading, "subject"),
+            "parts": PARTS,
+            "part": shown,
+            "source": decode(mailbox.raw(message)) if shown == "source" else "",
+        }
+    brand_name = request.app.state.settings.brand_name
+    return render("mailbox.html", brand_name=brand_name, entries=entries, **values)
+
+
+@router.api_route("/messages", methods=READ)
+def get_messages(mailbox: Local) -> Response:
+    """List every mail, newest first."""
+    return JSONResponse([_line(entry) for entry in mailbox.list()], headers=HEADERS)
+
+
+@router.api_route("/messages/{mail_id}", methods=READ)
+def get_message(mail_id: str, mailbox: Local) -> Response:
+    """Read one mail: ``headers`` are pairs, in order. Raises NoSuchMail."""
+    reading = mailbox.read(mail_id)
+    content = {"headers": reading.headers, "text": reading.text, "html": reading.html}
+    return JSONResponse(content, headers=HEADERS)
+
+
+@router.api_route("/messages/{mail_id}/raw", methods=READ)
+def get_raw(mail_id: str, mailbox: Local) -> Response:
+    """Read one mail as it came. Raises NoSuchMail."""
+    headers = {**HEADERS, "Content-Security-Policy": "sandbox; default-src 'none'"}
+    return Response(mailbox.raw(mail_id), headers=headers, media_type="text/plain")
+
+
+@router.api_route("/messages/{mail_id}/html", methods=READ)
+def get_html(mail_id: str, mailbox: Local) -> Response:
+    """Show one mail's HTML, shut in. Raises NoSuchMail, also if it has no HTML."""
+    html = mailbox.read(mail_id).html
+    if html is None:
+        raise NotFound("This email has no HTML part.")
+    headers = {**HEADERS, "Content-Security-Policy": MAIL_POLICY}
+    content = (OPEN_LINKS_OUTSIDE + html).encode("utf-8", "replace")
+    return Response(content, headers=headers, media_type="text/html")
+
+
+def _line(entry: Entry) -> dict[str, str]:
+    return {
+        "id": entry.id,
+        "to": entry.to,
+        "subject": entry.subject,
+        "received_at": entry.received_at.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _part(asked: str, reading: Reading) -> Part:
+    """Choose what to show: what was asked for, else the first that this mail has."""
+    there: Sequence[Part] = [
+        part for part in PARTS if part == "source" or getattr(reading, part) is not None
+    ]
+    return next((part for part in PARTS if part == asked), there[0])
+
+
+def _first(reading: Reading, name: str) -> str:
+    return next((value for header, value in reading.headers if header.lower() == name), "")

@@ -1,0 +1,197 @@
+"""What every test can ask for: databases, settings; and in CI, no silent skips.
+
+What is Reach's own is imported when a fixture needs it, so that one broken module fails its own
+tests and no others.
+"""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests.servers.databases import create_database, drop_database, empty
+from tests.servers.mail import MailServer
+from tests.servers.postgres import Postgres, started
+from tests.servers.programs import NoPostgres
+from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
+
+if TYPE_CHECKING:
+    from reach.settings import Settings
+    from tests.servers.reach import Reach
+
+SERVER = pytest.StashKey[Postgres]()
+
+
+def pytest_configure() -> None:
+    """Take away settings that the caller's shell holds: they are not the tests'."""
+    for variable in list(os.environ):
+        if variable.startswith("REACH_") and not variable.startswith("REACH_TEST_"):
+            del os.environ[variable]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Under pytest-xdist, start Postgres once, and tell each worker where it is."""
+    try:
+        node.workerinput["postgres"] = postgres_server(node.config)
+    except NoPostgres as reason:
+        node.workerinput["no_postgres"] = str(reason)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the Postgres that this process started."""
+    if SERVER in config.stash:
+        config.stash[SERVER].close()
+
+
+def postgres_server(config: pytest.Config) -> str:
+    """Give the URL of this run's Postgres server; start it if it is not there yet.
+
+    Raises NoPostgres.
+    """
+    if given := os.environ.get("REACH_TEST_POSTGRES_URL"):
+        return given
+    worker: dict[str, str] = getattr(config, "workerinput", {})
+    if "no_postgres" in worker:
+        raise NoPostgres(worker["no_postgres"])
+    if "postgres" in worker:
+        return worker["postgres"]
+    if SERVER not in config.stash:
+        config.stash[SERVER] = started()
+    return config.stash[SERVER].url
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """Asynchronous tests and fixtures share one event loop, of production's kind."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """This test process's own Postgres database, migrated; it may hold an earlier test's rows."""
+    try:
+        server = postgres_server(request.config)
+    except NoPostgres as reason:
+        pytest.skip(str(reason))
+    url = create_database(server)
+    migrate(url)
+    yield url
+    drop_database(server, url)
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> str:
+    """Offer the Postgres database, its tables empty."""
+    empty(postgres_url, tables())
+    return postgres_url
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make an empty SQLite database once, to be copied: faster than migrating each time."""
+    path = tmp_path_factory.mktemp("migrated") / "reach.sqlite3"
+    migrate(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
+
+
+@pytest.fixture
+def sqlite(migrated_file: Path, tmp_path: Path) -> str:
+    """Offer a SQLite database of the test's own, its tables empty."""
+    shutil.copy(migrated_file, tmp_path / "reach.sqlite3")
+    return f"sqlite:///{tmp_path / 'reach.sqlite3'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Run the test twice: on SQLite and on Postgres, migrated and empty each time."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def private_postgres() -> Iterator[Postgres]:
+    """Offer a Postgres server to pause, stop and kill; its database is migrated."""
+    try:
+        with Postgres.private() as server:
+            migrate(server.url)
+            yield server
+    except NoPostgres as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
+    """Make settings for a data directory of the test's own, with times short enough to wait for.
+
+    Takes settings by name, in place of these.
+    """
+    from reach.settings import Settings
+
+    def make(**changes: Any) -> Settings:
+        return Settings(**{**SHORT_TIMES, "data_dir": tmp_path, **changes})
+
+    return make
+
+
+#: Each has the same relation to the others as the real ones have.
+SHORT_TIMES = {
+    "lease_seconds": 5,
+    "grace_seconds": 5,
+    "retry_first_seconds": 0.2,
+    "retry_cap_seconds": 2,
+    "pause_first_seconds": 0.1,
+    "pause_cap_seconds": 0.5,
+    "smtp_greeting_seconds": 3,
+    "smtp_mail_seconds": 3,
+    "smtp_rcpt_seconds": 3,
+    "smtp_data_seconds": 3,
+    "smtp_final_seconds": 6,
+}
+
+
+@pytest.fixture
+def settings(make_settings: "Callable[..., Settings]", database_url: str) -> "Settings":
+    """Settings for a test on both databases."""
+    return make_settings(database_url=database_url)
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema."""
+    from reach.db.migrate import migrate as to_newest
+    from reach.urls import DatabaseUrl
+
+    to_newest(DatabaseUrl.parse(url))
+
+
+def tables() -> list[str]:
+    """Name every table, in an order in which they can be emptied."""
+    import reach.messages.model
+    import reach.people.model  # noqa: F401 - these tell the metadata of their tables
+    from reach.db.columns import metadata
+
+    return [table.name for table in reversed(metadata.sorted_tables)]
+
+
+@pytest.fixture
+async def mail_server() -> "AsyncIterator[MailServer]":
+    """A mail server that a test can script."""
+    async with MailServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def reach(settings: "Settings", mail_server: MailServer) -> "AsyncIterator[Reach]":
+    """Reach on both databases, served on a real socket; no worker yet (see running_worker)."""
+    from tests.servers.reach import running_reach
+
+    smtp_url = SecretStr(mail_server.url)
+    async with running_reach(settings.model_copy(update={"smtp_url": smtp_url})) as running:
+        yield running

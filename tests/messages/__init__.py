@@ -1,0 +1,1 @@
+"""Tests of what we owe people, and of how it reaches them."""

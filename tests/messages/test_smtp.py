@@ -1,0 +1,194 @@
+"""Connections to the mail server are shared, aged, checked and replaced."""
+
+import asyncio
+
+import pytest
+
+from reach.messages import smtp
+from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
+from tests.eventually import eventually
+from tests.messages.senders import (
+    SHORT_SECONDS,
+    send,
+    sender_to,
+)
+from tests.servers.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
+
+
+async def test_a_connection_serves_many_messages() -> None:
+    """One connection, one EHLO, and nothing but the messages themselves."""
+    async with MailServer() as server:
+        async with sender_to(server) as sender:
+            for _ in range(20):
+                assert type(await send(sender)) is Sent
+        assert server.commands == ["EHLO", *(["MAIL", "RCPT", "DATA"] * 20), "QUIT"]
+        assert server.sessions == 1
+
+
+async def test_a_connection_serves_one_message_at_a_time() -> None:
+    """Concurrent messages have a connection each, which later ones share."""
+    async with MailServer() as server, sender_to(server) as sender:
+        gate = server.gate("rcpt")
+        tasks = [asyncio.ensure_future(send(sender)) for _ in range(8)]
+        await gate.wait_reached(8)
+        assert server.connections == 8
+        gate.open()
+        assert {type(outcome) for outcome in await asyncio.gather(*tasks)} == {Sent}
+        await asyncio.gather(*(send(sender) for _ in range(8)))
+        assert server.sessions == 8
+        assert len(server.messages) == 16
+
+
+async def test_one_message_at_a_time_leaves_the_other_connections_to_age() -> None:
+    """Last in, first out: those in excess are never touched, and close."""
+    async with MailServer() as server, sender_to(server, smtp_idle_seconds=0.5) as sender:
+        gate = server.gate("rcpt")
+        tasks = [asyncio.ensure_future(send(sender)) for _ in range(3)]
+        await gate.wait_reached(3)
+        gate.open()
+        await asyncio.gather(*tasks)
+
+        async def only_one_is_left() -> bool:
+            assert type(await send(sender)) is Sent
+            return server.connections == 1
+
+        await eventually(only_one_is_left)
+        assert server.sessions == 3
+
+
+async def test_an_idle_connection_is_closed_in_time() -> None:
+    """With QUIT, and without a next message to notice its age."""
+    async with MailServer() as server, sender_to(server, smtp_idle_seconds=0.1) as sender:
+        assert type(await send(sender)) is Sent
+        await eventually(lambda: server.connections == 0)
+        assert server.commands[-1] == "QUIT"
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 2
+
+
+async def test_a_connection_that_the_server_closed_costs_nothing() -> None:
+    """Its farewell was seen before the next message: that one starts afresh."""
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        assert server.close_idle() == 1
+        await eventually(lambda: server.connections == 0)
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 2
+
+
+@pytest.mark.parametrize("goodbye", [DROP, "421 4.4.2 Idle for too long"])
+async def test_a_connection_closed_as_it_is_taken_costs_nothing(goodbye: Reply) -> None:
+    """The server closed it while MAIL FROM was on its way: a fresh connection starts over."""
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        server.script["mail"] = once(goodbye)
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 2
+        assert len(server.messages) == 2
+
+
+async def test_a_server_that_limits_messages_per_connection_costs_nothing() -> None:
+    """421 to the next MAIL FROM is how it says so."""
+    server = MailServer(max_messages_per_connection=3)
+    async with server, sender_to(server) as sender:
+        assert [type(await send(sender)) for _ in range(10)] == [Sent] * 10
+        assert server.sessions == 4
+
+
+@pytest.mark.parametrize(("reply", "kind"), [("421 4.3.2 going down", Paused), (DROP, Later)])
+async def test_a_fresh_connection_is_tried_once_only(reply: Reply, kind: type[Outcome]) -> None:
+    """If that one is refused or lost as well, it was not idleness."""
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        server.script["mail"] = reply
+        assert type(await send(sender)) is kind
+        assert server.sessions == 2
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
+async def test_a_reused_connection_lost_later_counts(stage: str) -> None:
+    """Once MAIL FROM was answered an attempt is under way; it is not made twice."""
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        server.script[stage] = once(DROP)
+        assert type(await send(sender)) is (Unsure if stage == "dot" else Later)
+        assert server.sessions == 1
+
+
+async def test_a_reused_connection_that_falls_silent_counts() -> None:
+    """Silence is no goodbye: the server may be slow, and is not asked twice."""
+    async with MailServer() as server, sender_to(server, smtp_mail_seconds=0.1) as sender:
+        assert type(await send(sender)) is Sent
+        server.script["mail"] = SILENCE
+        assert type(await send(sender)) is Later
+        assert server.sessions == 1
+
+
+@pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
+@pytest.mark.parametrize("reply", ["450 4.2.1 busy", "550 5.1.1 no such user"])
+async def test_a_refused_message_does_not_disturb_the_next(stage: str, reply: str) -> None:
+    """RSET comes between them, on the same connection."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script[stage] = once(reply)
+        assert type(await send(sender)) in (Later, Refused)
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 1
+        assert server.commands[-4:] == ["RSET", "MAIL", "RCPT", "DATA"]
+
+
+@pytest.mark.parametrize("answer", ["502 5.5.1 what?", "421 4.4.2 bye", DROP, GARBAGE, SILENCE])
+async def test_a_connection_that_fails_its_check_is_replaced(
+    answer: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RSET or NOOP that goes wrong costs the message nothing, and closes that connection."""
+    monkeypatch.setattr(smtp, "TRUSTED_SECONDS", -1)
+    monkeypatch.setattr(smtp, "CHECK_SECONDS", SHORT_SECONDS)
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["noop"] = once(answer)
+        server.script["rset"] = once(answer)
+        assert type(await send(sender)) is Sent
+        assert type(await send(sender)) is Sent
+        assert "NOOP" in server.commands
+        assert server.sessions == 2
+        server.script["rcpt"] = once("550 no")
+        assert type(await send(sender)) is Refused
+        assert type(await send(sender)) is Sent
+        assert "RSET" in server.commands
+        assert server.sessions == 3
+        await eventually(lambda: server.connections == 1)
+
+
+async def test_a_connection_idle_for_a_while_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NOOP is answered, so the connection is used."""
+    monkeypatch.setattr(smtp, "TRUSTED_SECONDS", -1)
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        assert type(await send(sender)) is Sent
+        assert server.commands[-4:] == ["NOOP", "MAIL", "RCPT", "DATA"]
+        assert server.sessions == 1
+
+
+async def test_a_server_that_speaks_out_of_turn_is_left() -> None:
+    """Its next reply might be to something else. What was answered stays answered."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["dot"] = once("250 2.0.0 Ok\r\n250 2.0.0 Ok")
+        assert type(await send(sender)) is Sent
+        server.script["rcpt"] = once("250 2.1.5 Ok\r\n250 2.1.5 Ok")
+        assert type(await send(sender)) is Later
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 3
+        assert len(server.messages) == 2
+
+
+async def test_a_restarted_server_costs_nothing() -> None:
+    """All its connections are gone at once: the next messages start afresh."""
+    async with MailServer() as server, sender_to(server) as sender:
+        gate = server.gate("rcpt")
+        tasks = [asyncio.ensure_future(send(sender)) for _ in range(4)]
+        await gate.wait_reached(4)
+        gate.open()
+        await asyncio.gather(*tasks)
+        await server.stop()
+        assert type(await send(sender)) is Paused
+        await server.start()
+        assert type(await send(sender)) is Sent

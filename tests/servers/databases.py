@@ -1,0 +1,55 @@
+"""Databases on a Postgres server: one for each test process, emptied between tests."""
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import asyncpg
+
+T = TypeVar("T")
+
+
+def create_database(server: str) -> str:
+    """Make an empty database on the server that ``server`` is the URL of; return its own URL."""
+    name = f"reach_test_{os.getpid()}_{uuid4().hex[:8]}"
+    _execute(server, f"CREATE DATABASE {name}")
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+
+def drop_database(server: str, url: str) -> None:
+    """Remove a database that ``create_database`` made."""
+    _execute(server, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+def empty(url: str, tables: Iterable[str]) -> None:
+    """Delete every row of ``tables``, those that others refer to last.
+
+    A connection that an earlier test left behind is ended first: it may hold locks.
+    """
+    end_the_others = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
+        "AND datname = current_database() AND backend_type = 'client backend'"
+    )
+    deletes = [f'DELETE FROM "{table}"' for table in tables]  # noqa: S608 - our own tables
+    _execute(url, "; ".join([end_the_others, *deletes]))
+
+
+def _execute(url: str, statements: str) -> None:
+    async def execute() -> None:
+        connection = await asyncpg.connect(url, timeout=20)
+        try:
+            await connection.execute(statements, timeout=20)
+        finally:
+            await connection.close()
+
+    elsewhere(execute())
+
+
+def elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on an event loop of its own, whether or not one runs here."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()

