@@ -87,7 +87,9 @@ def api(settings: Settings) -> None:
                 runner.run(_api(settings, listener))
             return
         config = uvicorn.Config(
-            "reach.processes:app_of_environment", factory=True, workers=settings.processes,
+            "reach.processes:app_of_environment",
+            factory=True,
+            workers=settings.processes,
             **_options(settings),
         )
         Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
@@ -115,9 +117,7 @@ async def work(settings: Settings) -> None:
     stop = anyio.Event()
     with _signals(stop.set):
         async with _open(settings) as database:
-            worker = Worker(
-                settings, database, Composer(settings), Sender(settings, settings.smtp)
-            )
+            worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
             if await _wait_for_schema(database, stop):
                 await worker.run(stop)
 

@@ -22,7 +22,7 @@ HOSTILE = {
     "8-bit subject": b"Subject: caf\xe9 \xff\xfe\r\n\r\n\xff",
     "UTF-8 subject": "Subject: café\r\n\r\n".encode(),
     "broken base64": b"Subject: =?utf-8?b?a?=\r\n\r\n",
-    "unknown charset": b"Subject: =?klingon?q?x?=\r\nContent-Type: text/plain; charset=klingon\r\n\r\nq",
+    "unknown charset": b"Subject: =?klingon?q?x?=\r\nContent-Type: text/plain; charset=kl\r\n\r\nq",
     "odd charsets": b"Subject: =?utf-7?q?+2AA-?= =?idna?q?x?= =?unicode_escape?q?\\ud800?=\r\n\r\n",
     "charset with NUL": b'Content-Type: text/plain; charset="a\0b"\r\n\r\nq',
     "not text": b"Content-Type: text/plain; charset=rot13\r\n\r\nq",
@@ -36,7 +36,7 @@ HOSTILE = {
     "no boundary": b"Content-Type: multipart/mixed\r\n\r\n--x\r\n",
     "bad parameter": b"Content-Type: text/plain; charset*" + b"9" * 5000 + b"=x\r\n\r\nq",
     "bad disposition": b"Content-Disposition: attachment; a*0*=''%\r\n\r\nq",
-    "uuencoded": b"Content-Transfer-Encoding: x-uuencode\r\nContent-Type: text/plain\r\n\r\nbegin 644 x\r\n\xff",
+    "uuencoded": b"Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 x\r\n\xff",
     "deeply nested": NESTED + b"a\r\n" * 200_000,
     "mail in mail": b"Content-Type: message/rfc822\r\n\r\n" * 20_000,
 }

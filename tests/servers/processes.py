@@ -19,8 +19,7 @@ from tests.eventually import wait_until
 from tests.servers import watchdog
 
 ROOT = Path(__file__).resolve().parents[2]
-#: What the ``reach`` command does.
-REACH = (sys.executable, "-c", "import sys; sys.argv[0] = 'reach'; import reach.cli as c; c.main()")
+REACH = (sys.executable, "-m", "reach")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -201,6 +200,10 @@ def api_process(settings: Settings, *arguments: str, **changes: Any) -> Iterator
 
 @contextmanager
 def worker_process(settings: Settings, *arguments: str, **changes: Any) -> Iterator[ReachProcess]:
-    """Run ``reach worker`` until the end of the ``with``."""
+    """Run ``reach worker`` until the end of the ``with``; it works when this begins.
+
+    It says so in a line of its log, so a test whose database is away starts a ``ReachProcess``.
+    """
     with ReachProcess("worker", *arguments, settings=settings, **changes) as process:
+        process.wait_for("worker started")
         yield process

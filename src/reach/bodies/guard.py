@@ -32,9 +32,7 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
 def in_json(model: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI is to say of a route that reads ``json_body(model)``."""
     schema = model.model_json_schema()
-    return {
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}
-    }
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 async def read_form(request: Request) -> dict[str, str]:

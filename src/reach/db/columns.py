@@ -120,7 +120,9 @@ class now(FunctionElement[datetime]):  # noqa: N801 - it stands for a SQL functi
 
     def __init__(self, seconds: float | ColumnElement[float] = 0.0) -> None:
         """Take an offset in seconds, negative for the past."""
-        super().__init__(literal(float(seconds), Float) if isinstance(seconds, (float, int)) else seconds)
+        super().__init__(
+            literal(float(seconds), Float) if isinstance(seconds, (float, int)) else seconds
+        )
 
 
 @compiles(now, "postgresql")

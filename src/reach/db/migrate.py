@@ -30,10 +30,12 @@ def newest() -> str:
 
 def revision(tx: Transaction) -> str | None:
     """The revision a database is at; None if it was never migrated."""
-    table = "to_regclass('alembic_version')" if tx.dialect.name == "postgresql" else (
-        "(SELECT name FROM sqlite_master WHERE name = 'alembic_version')"
+    table = (
+        "to_regclass('alembic_version')"
+        if tx.dialect.name == "postgresql"
+        else ("(SELECT name FROM sqlite_master WHERE name = 'alembic_version')")
     )
-    if tx.execute(text(f"SELECT {table}")).scalar() is None:  # noqa: S608 - one of two constants
+    if tx.execute(text(f"SELECT {table}")).scalar() is None:
         return None
     found: str | None = tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return found
@@ -92,8 +94,6 @@ def _config(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
-
-
 
 
 def away_error() -> tuple[type[Exception], ...]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -214,8 +215,9 @@ class _Connection(SMTP):
     def end(self) -> asyncio.Future[None]:
         """Hang up; the task that speaks with the client ends soon after."""
         assert self._handler_coroutine is not None  # noqa: S101 - for mypy; see connection_made
-        if isinstance(self.transport, asyncio.WriteTransport):
-            self.transport.abort()
+        if self.transport is not None:
+            # Not a matter for isinstance: uvloop's transports inherit nothing of asyncio's.
+            cast("asyncio.WriteTransport", self.transport).abort()
         return self._handler_coroutine
 
 

@@ -40,9 +40,7 @@ def view(tx: Transaction, message_id: UUID) -> Message:
 
 def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attempt]]:
     """Find a message with every attempt, the oldest first. Raises NoSuchMessage."""
-    statement = (
-        select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
-    )
+    statement = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
     message = view(tx, message_id)
     return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
 

@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 VALUE_CHARACTERS = 8 * 1024
 #: Parsing takes the square of the number of boundaries: 250 in a megabyte took 13 s.
 MOST_BOUNDARIES = 40
+BOUNDARY = re.compile(rb"boundary\s{0,9}[=*]", re.IGNORECASE)
 
 #: Encodings of text in use. Python has others that are slow to read or yield half a character.
 CHARSETS = re.compile(
@@ -65,7 +66,7 @@ def decode(content: bytes, charset: str | None = None) -> str:
 
 def _texts(raw: bytes) -> dict[str, str]:
     """Find the first part of each type that is text and no attachment, by type."""
-    if raw.lower().count(b"boundary") > MOST_BOUNDARIES:
+    if len(BOUNDARY.findall(raw)) > MOST_BOUNDARIES:
         raise UnreadableMime
     found: dict[str, str] = {}
     for part in BytesParser().parsebytes(raw).walk():
@@ -83,16 +84,15 @@ def _shown(value: str) -> str:
     """Decode a header's value: folds, RFC 2047 words, and bytes that are not ASCII."""
     text = decode(value[:VALUE_CHARACTERS].encode("utf-8", "surrogateescape"))
     try:
-        words = decode_header(text)
+        words = decode_header(text) if "=?" in text else [(text, None)]
     except HeaderParseError:
         words = [(text, None)]
-    # Beside encoded words the library leaves the plain ones as bytes in a codec of its own.
-    whole = "".join(
-        word
-        if isinstance(word, str)
-        else decode(word, charset)
-        if charset
-        else word.decode("raw-unicode-escape", "replace")
-        for word, charset in words
-    )
+    whole = "".join(_word(word, charset) for word, charset in words)
     return re.sub(r"[\r\n]+", "", whole.encode("utf-8", "replace").decode()).strip()
+
+
+def _word(word: str | bytes, charset: str | None) -> str:
+    """Decode what ``decode_header`` found: plain words beside encoded ones are bytes too."""
+    if isinstance(word, str):
+        return word
+    return decode(word, charset) if charset else word.decode("raw-unicode-escape", "replace")

@@ -12,6 +12,7 @@ from functools import partial
 
 import anyio
 import anyio.abc
+import anyio.lowlevel
 import structlog
 
 from reach.db.engine import Database
@@ -282,9 +283,7 @@ class Worker:
             expires = time.monotonic() + lease_seconds
             held = [holding.held for holding in holdings]
             try:
-                kept = await self._database.write(
-                    outbox.renew, held, lease_seconds=lease_seconds
-                )
+                kept = await self._database.write(outbox.renew, held, lease_seconds=lease_seconds)
             except Unavailable as problem:
                 log.warning("cannot renew leases", reason=problem.detail)
                 continue
@@ -323,7 +322,7 @@ class Worker:
         while True:
             try:
                 while await self._database.write(outbox.sweep, days=days):
-                    await anyio.sleep(0)
+                    await anyio.lowlevel.checkpoint()
             except Unavailable as problem:
                 log.warning("cannot sweep", reason=problem.detail)
             await anyio.sleep(SWEEP_SECONDS)

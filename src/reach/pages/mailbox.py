@@ -1,7 +1,6 @@
 """The mailbox: what the embedded mail server took, for those at this machine only."""
 
 import re
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -128,7 +127,7 @@ def _line(entry: Entry) -> dict[str, str]:
 
 def _part(asked: str, reading: Reading) -> Part:
     """Choose what to show: what was asked for, else the first that this mail has."""
-    there: Sequence[Part] = [
+    there: list[Part] = [
         part for part in PARTS if part == "source" or getattr(reading, part) is not None
     ]
     return next((part for part in PARTS if part == asked), there[0])

@@ -119,7 +119,9 @@ def _weight(parameters: list[str]) -> float:
 
 def _with_code(text: str) -> Markup:
     words = text.split("`")
-    marked = [Markup("<code>{}</code>").format(w) if n % 2 else escape(w) for n, w in enumerate(words)]
+    marked = [
+        Markup("<code>{}</code>").format(w) if n % 2 else escape(w) for n, w in enumerate(words)
+    ]
     return Markup("").join(marked)
 
 

@@ -33,7 +33,9 @@ async def post_sign_up(request: Request) -> Response:
     typed = await read_form(request)
     try:
         # A form cannot leave a field out: an empty note is none.
-        given = {name: text for name, text in typed.items() if name != "description" or text.strip()}
+        given = {
+            name: text for name, text in typed.items() if name != "description" or text.strip()
+        }
         await request.app.state.sign_up(validate(SignUp, given, request))
     except Unprocessable as problem:
         return _form(request, 422, typed=typed, problem=problem)

@@ -196,9 +196,7 @@ async def patch_person(
 ) -> Any:
     """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
     if_versions = read_if_match(request.headers.getlist("if-match"))
-    person = await db.write(
-        record.change, id_, wanted(body), settings, if_versions=if_versions
-    )
+    person = await db.write(record.change, id_, wanted(body), settings, if_versions=if_versions)
     return _as_json(person)
 
 
@@ -243,9 +241,7 @@ async def post_message(
 ) -> Any:
     """Promise a message to a person. 422 if there is no such template."""
     record.require_template(body.template, request.app.state.templates())
-    message = await db.write(
-        record.promise, body.person_id, body.template, body.data, settings
-    )
+    message = await db.write(record.promise, body.person_id, body.template, body.data, settings)
     return as_json(message_body(message), 201, location=f"/v1/messages/{message.id}")
 
 

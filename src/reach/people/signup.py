@@ -74,9 +74,7 @@ class AlreadySignedUp(Problem):
     status, type, title = 409, "already-signed-up", "This address is already signed up"
 
 
-def sign_up_all(
-    tx: Transaction, requests: Sequence[SignUp], settings: Settings
-) -> Sequence[None]:
+def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[None]:
     """Sign up each of ``requests``, or tell the address's owner that it was signed up before.
 
     The answer is the same for both, so that it tells nobody whether an address is known. Of

@@ -8,7 +8,9 @@ DESCRIPTION_LENGTH = 500
 #: Control, surrogate, line and paragraph separators, unassigned: none is text that people type.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp", "Cn", "Co"})
 #: They make text read other than it is written (UAX #9).
-BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+BIDI_CONTROLS = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 #: An open door must not carry a stranger's links into somebody's inbox.
 LINK_SIGNS = ("://", "www.", "@")
 
