@@ -167,7 +167,9 @@ class Envelope:
         try:
             await self.app(scope, receive, send_on)
         except Exception as error:  # noqa: BLE001 - the last resort
-            log.error("request crashed", request_id=request_id, **frames(error))
+            log.error(  # noqa: TRY400 - its message may hold what was typed
+                "request crashed", request_id=request_id, **frames(error)
+            )
             if status:
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             answer = await answer_problem(Request(scope, receive), Problem())

@@ -11,11 +11,11 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import anyio
 import structlog
 import uvicorn
-from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from reach.app import create_app
@@ -92,10 +92,10 @@ def api(settings: Settings) -> None:
             workers=settings.processes,
             **_options(settings),
         )
-        Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
 
 
-def app_of_environment() -> FastAPI:
+def app_of_environment() -> Any:
     """Make the application of one API process out of several, which all read the environment."""
     settings = load()
     logs.configure(settings.log_level, sys.stdout)
@@ -125,7 +125,7 @@ async def work(settings: Settings) -> None:
 class Server(uvicorn.Server):
     """uvicorn, without its own way with signals: what else runs here must stop too."""
 
-    def __init__(self, app: FastAPI, settings: Settings, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: Any, settings: Settings, on_ready: Callable[[], None]) -> None:
         super().__init__(uvicorn.Config(app, **_options(settings)))
         self._on_ready = on_ready
 
@@ -145,7 +145,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _options(settings: Settings) -> dict[str, object]:
+def _options(settings: Settings) -> dict[str, Any]:
     return {
         "loop": "auto",
         "http": "auto",
@@ -170,7 +170,8 @@ def listen(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise AddressTaken(
-            f"Cannot listen on {settings.host}, port {settings.port} ({os.strerror(error.errno or 0)}). "
+            f"Cannot listen on {settings.host}, port {settings.port}: "
+            f"{os.strerror(error.errno or 0)}. "
             f"Choose another port: make run PORT={settings.port + 1} (or reach … --port …)"
         ) from None
     listener.set_inheritable(True)

@@ -15,7 +15,7 @@ import psutil
 from tests.eventually import wait_until
 from tests.servers import watchdog
 from tests.servers.ports import free_port
-from tests.servers.programs import Account, NoPostgres, binaries, choose_account, readable_copy
+from tests.servers.programs import Account, NoPostgres, binaries, choose_accounts, readable_copy
 
 OPTIONS = (
     "listen_addresses=127.0.0.1",
@@ -34,7 +34,7 @@ class Postgres:
     def __init__(self, place: Path | None = None, account: Account | None = None) -> None:
         self._place = place or binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="reach-postgres-"))
-        self._account = account or choose_account(self._place)
+        self._account = account or choose_accounts(self._place)[0]
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         try:

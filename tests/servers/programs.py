@@ -1,6 +1,7 @@
 """Where Postgres's programs are, and as whom they can run."""
 
 import os
+import pwd
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -8,7 +9,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-#: An ordinary user, for where Postgres is started by root (it refuses to run as root).
+#: The user "nobody", whom every system knows. Postgres refuses to run as root, and as a user
+#: without a name.
 NOBODY = 65534
 
 
@@ -64,16 +66,31 @@ class Account:
 
 
 ITSELF = Account()
-#: Root as another user in a user namespace: needs no such user, and no chown.
-NAMESPACE = Account(("unshare", "--user", "--map-user=1000", "--map-group=1000", "--"))
+#: As nobody in a user namespace: needs no chown, and not to be root either.
+NAMESPACE = Account(("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}", "--"))
 OTHER_USER = Account(user=NOBODY)
 
 
-def choose_account(place: Path) -> Account:
-    """Choose as whom to run the programs in ``place``."""
-    if os.geteuid() != 0:
-        return ITSELF
-    return NAMESPACE if NAMESPACE.can_run(place / "postgres") else OTHER_USER
+def choose_accounts(place: Path) -> list[Account]:
+    """List as whom the programs in ``place`` may run here, the best first."""
+    is_root = os.geteuid() == 0
+    accounts = []
+    if not is_root and has_name(os.geteuid()):
+        accounts.append(ITSELF)
+    if NAMESPACE.can_run(place / "postgres"):
+        accounts.append(NAMESPACE)
+    if is_root:
+        accounts.append(OTHER_USER)
+    return accounts or [ITSELF]
+
+
+def has_name(user: int) -> bool:
+    """Whether the system knows the user's name; containers often run as one it does not."""
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
 
 
 def readable_copy(place: Path, folder: Path) -> Path:

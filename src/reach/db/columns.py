@@ -46,7 +46,7 @@ metadata = MetaData(
     }
 )
 
-_POSTGRES = postgresql.dialect()
+_POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call]  # it has no types
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -79,7 +79,7 @@ class Instant(TypeDecorator[datetime]):
         if value is None:
             return None
         if dialect.name == "sqlite":
-            return EPOCH + value * MICROSECOND
+            return EPOCH + int(value) * MICROSECOND
         return value.astimezone(UTC)  # type: ignore[no-any-return]
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from reach.problems import Problem, Unavailable
+from reach.problems import Unavailable
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -139,8 +139,8 @@ def _answer(member: Member, answer: object) -> None:
         return
     if isinstance(answer, Exception):
         # Its own instance: a traceback grows on an exception each time it is raised.
-        shared = isinstance(answer, Problem)
-        member.answer.set_exception(type(answer)(answer.detail) if shared else answer)
+        own = type(answer)(answer.detail) if isinstance(answer, Unavailable) else answer
+        member.answer.set_exception(own)
     else:
         member.answer.set_result(answer)
 

@@ -138,7 +138,7 @@ class _Attempt:
     async def run(self, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
         async with self._engine.connect() as connection:
             if self._read_only:
-                connection = await connection.execution_options(postgresql_readonly=True)
+                _ = await connection.execution_options(postgresql_readonly=True)
             return await connection.run_sync(self._transact, work)
 
     def _transact(self, tx: Transaction, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:

@@ -125,7 +125,9 @@ class SqliteDatabase(Database):
 class _Station:
     """A thread, its connection, and how to mend it."""
 
-    def __init__(self, name: str, database: DatabaseUrl, busy_seconds: float, *, writes: bool):
+    def __init__(
+        self, name: str, database: DatabaseUrl, busy_seconds: float, *, writes: bool
+    ) -> None:
         self.thread = DatabaseThread(name)
         self._engine = create(database, busy_seconds=busy_seconds, writes=writes)
         self._turns = Path(f"{database.url.database}-turn") if writes else None

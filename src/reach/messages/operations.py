@@ -45,7 +45,7 @@ def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attemp
     return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
 
 
-def page(
+def page(  # noqa: PLR0913 - one for each filter
     tx: Transaction,
     *,
     limit: int,

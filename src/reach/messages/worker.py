@@ -43,8 +43,10 @@ SETTLE_AGAIN_SECONDS = 0.1
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """A message in hand. ``expires`` is on the monotonic clock, which a frozen worker's
-    successor does not wait for: past it, this worker must not finish an attempt.
+    """A message in hand.
+
+    ``expires`` is on this process's monotonic clock, which goes on while it is frozen: past
+    it, another worker may have leased the message.
     """
 
     message: Message
@@ -206,7 +208,9 @@ class Worker:
         except CannotCompose as error:
             return Refused(f"cannot be composed: {error}")
         except Exception as error:  # noqa: BLE001 - it must not take its neighbours down
-            log.error("attempt crashed", message_id=str(message.id), **frames(error))
+            log.error(  # noqa: TRY400 - its message may hold an address
+                "attempt crashed", message_id=str(message.id), **frames(error)
+            )
             return Unsure("crashed here") if holding.content_began else Later("crashed here")
 
     async def _cut_off(self, holding: Holding, started_at: datetime) -> None:

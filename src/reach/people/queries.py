@@ -11,10 +11,10 @@ from sqlalchemy import (
     Column,
     Executable,
     Float,
-    Row,
     bindparam,
     case,
     delete,
+    literal,
     or_,
     select,
     update,
@@ -94,10 +94,10 @@ def _add_if_new(dialect: str) -> Executable:
             given.c.name,
             given.c.description,
             case((given.c.greeted, now())),
-            0,
+            literal(0),
             now(),
             now(),
-            1,
+            literal(1),
         )
         # Without a WHERE, SQLite takes ON CONFLICT for a join's ON.
         .where(given.c.id.is_not(None))
@@ -211,6 +211,7 @@ def erase(tx: Transaction, person_id: UUID) -> bool:
     return tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
 
 
-def _person(row: Row[Any]) -> Person:
-    *record, state, sent_at = row
+def _person(row: Any) -> Person:
+    state, sent_at = row[-2:]
+    record: tuple[Any, ...] = tuple(row[:-2])
     return Person(*record, Welcome(state, sent_at))

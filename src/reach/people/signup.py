@@ -38,7 +38,7 @@ MOST_LOOKS = 5
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
-    return parse_address(value, smtputf8=info.context["settings"].smtputf8)
+    return parse_address(value, smtputf8=(info.context or {})["settings"].smtputf8)
 
 
 Address = Annotated[
