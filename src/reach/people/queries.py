@@ -212,6 +212,6 @@ def erase(tx: Transaction, person_id: UUID) -> bool:
 
 
 def _person(row: Any) -> Person:
-    state, sent_at = row[-2:]
-    record: tuple[Any, ...] = tuple(row[:-2])
-    return Person(*record, Welcome(state, sent_at))
+    values = row._asdict()
+    welcome = Welcome(values.pop("state"), values.pop("sent_at"))
+    return Person(**values, welcome=welcome)
