@@ -113,6 +113,7 @@ async def test_a_reply_that_makes_no_sense_is_garbage(
         server.script[stage] = once(reply)
         outcome = await send(sender)
         assert type(outcome) is kind
+        assert "no reply" not in outcome.text
         assert (outcome.code, outcome.enhanced) == (None, None)
         assert type(await send(sender)) is Sent
         assert server.sessions == 2

@@ -1,7 +1,5 @@
 """No message leaves by a connection that is not what its URL promises."""
 
-import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from tests.eventually import eventually
 from tests.messages.senders import (
     ADA,
     LARGE,
-    LONG_SECONDS,
     PASSWORD,
     send,
     sender_to,
     settings_for,
 )
-from tests.servers.mail import SILENCE, Authority, MailServer
+from tests.servers.mail import Authority, MailServer
 
 
 @pytest.fixture
@@ -176,31 +173,6 @@ async def test_nobody_listening_pauses_the_lane() -> None:
             outcome = await send(sender)
             assert type(outcome) is Paused
             assert outcome.text.startswith("connect: ")
-
-
-async def test_closing_is_bounded() -> None:
-    """A server that does not answer QUIT is left all the same; closing twice does no harm."""
-    async with MailServer() as server, sender_to(server) as sender:
-        server.script["quit"] = SILENCE
-        assert type(await send(sender)) is Sent
-        began = time.monotonic()
-        await sender.close()
-        assert time.monotonic() - began < LONG_SECONDS / 2
-        await sender.close()
-        await eventually(lambda: server.connections == 0)
-
-
-async def test_closing_lets_a_message_under_way_finish() -> None:
-    """It is answered, and its connection closed afterwards."""
-    async with MailServer() as server, sender_to(server) as sender:
-        gate = server.gate("dot")
-        task = asyncio.ensure_future(send(sender))
-        await gate.wait_reached()
-        await sender.close()
-        gate.open()
-        assert type(await task) is Sent
-        await eventually(lambda: server.connections == 0)
-        assert server.commands[-1] == "QUIT"
 
 
 async def test_our_name_is_the_senders_domain() -> None:

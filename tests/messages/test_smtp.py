@@ -1,6 +1,7 @@
 """Connections to the mail server are shared, aged, checked and replaced."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -8,6 +9,7 @@ from reach.messages import smtp
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from tests.eventually import eventually
 from tests.messages.senders import (
+    LONG_SECONDS,
     SHORT_SECONDS,
     send,
     sender_to,
@@ -192,3 +194,59 @@ async def test_a_restarted_server_costs_nothing() -> None:
         assert type(await send(sender)) is Paused
         await server.start()
         assert type(await send(sender)) is Sent
+
+
+async def test_an_unasked_word_ends_a_connection() -> None:
+    """Kept, it would be taken for the reply to the next command."""
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender)) is Sent
+        server.speak_to_idle("250 2.0.0 by the way")
+        await eventually(lambda: server.connections == 0)
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 2
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "dot"])
+async def test_a_connection_that_is_refused_itself_is_not_used_again(stage: str) -> None:
+    """Its login has lapsed, say: a fresh one logs in anew."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script[stage] = once("530 5.7.0 Authentication required")
+        assert type(await send(sender)) is Paused
+        await eventually(lambda: server.connections == 0)
+        assert server.commands[-1] == "QUIT"
+        assert type(await send(sender)) is Sent
+        assert server.sessions == 2
+
+
+async def test_an_idle_connection_is_closed_though_quit_is_not_answered() -> None:
+    """A frozen server does not keep our sockets."""
+    async with MailServer() as server, sender_to(server, smtp_idle_seconds=0.1) as sender:
+        server.script["quit"] = SILENCE
+        assert type(await send(sender)) is Sent
+        await eventually(lambda: "QUIT" in server.commands)
+        await eventually(lambda: server.connections == 0)
+
+
+async def test_closing_is_bounded() -> None:
+    """A server that does not answer QUIT is left all the same; closing twice does no harm."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["quit"] = SILENCE
+        assert type(await send(sender)) is Sent
+        began = time.monotonic()
+        await sender.close()
+        assert time.monotonic() - began < LONG_SECONDS / 2
+        await sender.close()
+        await eventually(lambda: server.connections == 0)
+
+
+async def test_closing_lets_a_message_under_way_finish() -> None:
+    """It is answered, and its connection closed afterwards."""
+    async with MailServer() as server, sender_to(server) as sender:
+        gate = server.gate("dot")
+        task = asyncio.ensure_future(send(sender))
+        await gate.wait_reached()
+        await sender.close()
+        gate.open()
+        assert type(await task) is Sent
+        await eventually(lambda: server.connections == 0)
+        assert server.commands[-1] == "QUIT"

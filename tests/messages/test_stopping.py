@@ -125,3 +125,31 @@ async def test_each_stage_has_a_time_out_of_its_own(stage: str) -> None:
             assert not done
             slow.open()
             assert type(await task) is Sent
+
+
+async def test_a_send_cancelled_while_its_connection_is_checked_is_over() -> None:
+    """The connection whose RSET was not answered is closed, not lost."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["rcpt"] = once("450 4.2.1 busy")
+        assert type(await send(sender)) is Later
+        gate = server.gate("rset")
+        task = asyncio.ensure_future(send(sender))
+        await gate.wait_reached()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gate.open()
+        await eventually(lambda: server.connections == 0)
+
+
+async def test_a_lease_that_cannot_be_asked_for_sends_nothing() -> None:
+    """The caller's own fault is the caller's to see; the connection does not outlive it."""
+
+    def broken() -> bool:
+        raise LookupError("no such lease")
+
+    async with MailServer() as server, sender_to(server) as sender:
+        with pytest.raises(LookupError):
+            await sender.send(ADA, still_held=broken)
+        await eventually(lambda: server.connections == 0)
+        assert server.messages == []

@@ -214,8 +214,15 @@ class MailServer:
         """Close the connections that are between messages, as busy servers do; says how many."""
         idle = [session for session in self._open if session.is_idle]
         for session in idle:
-            session.leave(farewell)
+            session.speak(farewell)
+            session.leave()
         return len(idle)
+
+    def speak_to_idle(self, words: str) -> None:
+        """Say something unasked on the connections that are between messages."""
+        for session in self._open:
+            if session.is_idle:
+                session.speak(words)
 
     async def start(self) -> None:
         """Begin to listen; on the same port as before, if it did before."""

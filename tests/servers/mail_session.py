@@ -77,9 +77,12 @@ class Session:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._writer.wait_closed()
 
-    def leave(self, farewell: str) -> None:
-        """Say ``farewell`` unasked, and close."""
-        self._writer.write(farewell.encode() + b"\r\n")
+    def speak(self, words: str) -> None:
+        """Say something unasked."""
+        self._writer.write(words.encode() + b"\r\n")
+
+    def leave(self) -> None:
+        """Close, once what was said has gone out."""
         self._writer.close()
 
     async def _command(self) -> None:

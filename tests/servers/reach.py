@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 import httpx
+from fastapi import FastAPI
 
 from reach.access import keys
 from reach.app import create_app
@@ -30,6 +31,7 @@ class Reach:
     settings: Settings
     http: httpx.AsyncClient
     database: Database
+    app: FastAPI
 
     async def key(self, *scopes: str) -> dict[str, str]:
         """Make an operator key with these scopes (all, if none is named); the header it goes in."""
@@ -51,7 +53,8 @@ async def running_reach(
     with listen(settings.model_copy(update={"port": 0})) as listener:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         database = open_database(settings)
-        server = Server(create_app(settings, database, mailbox), settings, ready.set)
+        app = create_app(settings, database, mailbox)
+        server = Server(app, settings, ready.set)
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve, [listener])
             await ready.wait()
@@ -59,7 +62,7 @@ async def running_reach(
                 async with httpx.AsyncClient(
                     base_url=settings.origin, trust_env=False, timeout=20
                 ) as http:
-                    yield Reach(settings, http, database)
+                    yield Reach(settings, http, database, app)
             finally:
                 server.stop()
         await database.close()

@@ -61,7 +61,7 @@ class Database(ABC):
     def __init__(self, settings: Settings) -> None:
         """Remember the time limits; connect to nothing yet."""
         self.seconds = settings.database_seconds
-        self._group = Group(self.transact, settings.database_seconds)
+        self._group = Group(self.transact, settings.database_seconds, DatabaseAway)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def read(

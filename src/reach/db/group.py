@@ -11,18 +11,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from reach.problems import Unavailable
+from reach.problems import Problem, Unavailable
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 #: More members than this wait for the next commit, so that none waits long for its own.
 MOST_MEMBERS = 500
-#: A group that loses a deadlock or a serialisation conflict is tried again this many times.
-MOST_TRIES = 5
-DEADLOCK, SERIALISATION_FAILURE = "40P01", "40001"
 
 FnAll = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
@@ -40,17 +36,21 @@ class Group:
     """The commits that callers of one process share, one under way at a time.
 
     One member's failure does not fail the others: if a statement fails, the transaction is
-    rolled back and its members run one by one. A deadlock or serialisation failure runs the
-    whole group again. A database that is away, or a COMMIT whose result is unknown, is every
-    member's answer; nothing is run again then, for it may have happened.
+    rolled back and its members run one by one. (A lost deadlock ``transact`` itself tries again,
+    whole.) A database that is away, or a COMMIT whose result is unknown, is every member's
+    answer; nothing is run again then, for it may have happened.
     """
 
     def __init__(
-        self, transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]], seconds: float
+        self,
+        transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
+        seconds: float,
+        away: type[Unavailable],
     ) -> None:
-        """Commit by ``transact``; no caller waits longer than ``seconds``."""
+        """Commit by ``transact``, which raises ``away``; no caller waits longer than ``seconds``."""
         self._transact = transact
         self._seconds = seconds
+        self._away = away
         self._order: list[FnAll] = []
         self._waiting: list[Member] = []
         self._commits: asyncio.Task[None] | None = None
@@ -96,9 +96,9 @@ class Group:
     async def _commit(self, members: list[Member]) -> None:
         """Commit ``members`` together, or if one of them cannot be, one by one."""
         try:
-            answers = await self._try(members)
+            answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
-            if len(members) == 1 or isinstance(error, Unavailable):
+            if len(members) == 1 or isinstance(error, self._away):
                 for member in members:
                     _answer(member, error)
                 return
@@ -109,18 +109,6 @@ class Group:
         for member in members:
             if not member.answer.done():
                 await self._commit([member])
-
-    async def _try(self, members: list[Member]) -> list[Any]:
-        """Run one transaction for all, again if it merely lost a race with another."""
-        for tried in range(1, MOST_TRIES + 1):
-            try:
-                answers: list[Any] = await self._transact(partial(self._run, members))
-            except DBAPIError as error:
-                if not is_conflict(error) or tried == MOST_TRIES:
-                    raise
-            else:
-                return answers
-        raise AssertionError("unreachable")  # pragma: no cover
 
     def _run(self, members: list[Member], tx: Connection) -> list[Any]:
         """Call each function once with all of its items; answers in the order of members."""
@@ -137,14 +125,19 @@ def _answer(member: Member, answer: object) -> None:
     """Give a caller its answer, unless it has given up."""
     if member.answer.done():
         return
-    if isinstance(answer, Exception):
-        # Its own instance: a traceback grows on an exception each time it is raised.
-        own = type(answer)(answer.detail) if isinstance(answer, Unavailable) else answer
-        member.answer.set_exception(own)
+    if isinstance(answer, Problem):
+        member.answer.set_exception(_copy(answer))
+    elif isinstance(answer, Exception):
+        member.answer.set_exception(answer)
     else:
         member.answer.set_result(answer)
 
 
-def is_conflict(error: DBAPIError) -> bool:
-    """Whether a transaction failed only because another one ran beside it."""
-    return getattr(error.orig, "sqlstate", "") in (DEADLOCK, SERIALISATION_FAILURE)
+def _copy(problem: Problem) -> Problem:
+    """Make a caller's own instance: a traceback grows on an exception each time it is raised.
+
+    Not by the class, whose arguments are its own affair.
+    """
+    own = type(problem).__new__(type(problem), *problem.args)
+    vars(own).update(vars(problem))
+    return own

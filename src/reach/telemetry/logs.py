@@ -62,7 +62,7 @@ def frames(error: BaseException) -> dict[str, Any]:
     cause = error.__cause__ or error.__context__
     described: dict[str, Any] = {
         "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
-        "stack": [
+        "frames": [
             f"{frame.filename}:{frame.lineno} {frame.name}"
             for frame in traceback.extract_tb(error.__traceback__)[-12:]
         ],

@@ -1,0 +1,53 @@
+"""Migrations: one history, on both databases, and the schema they make is the code's."""
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+
+import reach.access.keys
+import reach.people.model  # noqa: F401 - these tell the metadata of their tables
+from reach.db.columns import metadata
+from reach.db.engine import Transaction, open_database
+from reach.db.migrate import migrate, newest
+from reach.settings import Settings
+from tests.servers.ports import free_port
+from tests.servers.processes import ReachProcess
+
+
+async def test_the_migrated_schema_is_the_codes(settings: Settings) -> None:
+    """Alembic finds no difference; migrating again changes nothing."""
+    database = open_database(settings)
+
+    def differences(tx: Transaction) -> list[object]:
+        tx.execute(text("DROP TABLE IF EXISTS numbers"))  # another test's
+        found: list[object] = compare_metadata(MigrationContext.configure(tx), metadata)
+        return found
+
+    assert await database.write(differences) == []
+    await database.close()
+
+
+def test_two_migrate_at_once(sqlite: str, settings: Settings) -> None:
+    """Both succeed, and repeating it does too."""
+    fresh = settings.model_copy(update={"data_dir": settings.data_dir / "new"})
+    url = f"sqlite:///{settings.data_dir / 'fresh.sqlite3'}"
+    with (
+        ReachProcess("migrate", settings=fresh, database_url=url) as one,
+        ReachProcess("migrate", settings=fresh, database_url=url) as other,
+    ):
+        assert (one.wait(), other.wait()) == (0, 0)
+    assert migrate(settings.database) == newest()
+
+
+def test_an_old_schema_is_refused(settings: Settings, tmp_path: object) -> None:
+    """`api` and `worker` end with 2 and name the command that helps."""
+    import sqlite3
+    from pathlib import Path
+
+    file = Path(str(tmp_path)) / "old.sqlite3"
+    sqlite3.connect(file).close()
+    old = {"database_url": f"sqlite:///{file}", "smtp_url": "smtp://127.0.0.1:9"}
+    for command in ("api", "worker"):
+        with ReachProcess(command, settings=settings, port=free_port(), **old) as process:
+            assert process.wait() == 2
+            assert "reach migrate" in process.errors

@@ -1,0 +1,138 @@
+"""The database goes away and comes back: 503 with Retry-After meanwhile, nothing lost."""
+
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres
+from tests.servers.processes import ReachProcess, api_process
+
+ANSWER_SECONDS = 5
+
+
+async def sign_up(http: httpx.AsyncClient, name: str) -> httpx.Response:
+    """Sign up, and see that the answer comes in time."""
+    began = time.monotonic()
+    body = {"email": f"{name}@example.com", "name": "Ada"}
+    answer = await http.post("/v1/signups", json=body)
+    assert time.monotonic() - began < ANSWER_SECONDS, answer
+    return answer
+
+
+async def is_away(http: httpx.AsyncClient, prefix: str) -> None:
+    """Thirty at once and one more: each a 503 that says when to come back."""
+    answers: list[httpx.Response] = []
+
+    async def one(name: str) -> None:
+        answers.append(await sign_up(http, name))
+
+    async with anyio.create_task_group() as group:
+        for number in range(30):
+            group.start_soon(one, f"{prefix}{number}")
+    await one(f"{prefix}-once-more")
+    for answer in answers:
+        assert answer.status_code == 503, answer.text
+        assert answer.headers["retry-after"].isdigit()
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await http.get("/livez")).status_code == 200
+
+
+async def is_back(http: httpx.AsyncClient, prefix: str) -> None:
+    """Without a restart, and with no connection spoilt: fifty at once."""
+
+    async def accepted() -> bool:
+        return (await sign_up(http, f"{prefix}-first")).status_code == 202
+
+    await eventually(accepted, 20)
+    statuses: list[int] = []
+
+    async def one(name: str) -> None:
+        statuses.append((await sign_up(http, name)).status_code)
+
+    async with anyio.create_task_group() as group:
+        for number in range(50):
+            group.start_soon(one, f"{prefix}-{number}")
+    assert statuses == [202] * 50
+    assert (await http.get("/readyz")).status_code == 200
+
+
+def client(settings: Settings) -> httpx.AsyncClient:
+    """Speak to the API of these settings."""
+    limits = httpx.Limits(max_connections=100)
+    return httpx.AsyncClient(base_url=settings.origin, trust_env=False, timeout=20, limits=limits)
+
+
+@pytest.mark.parametrize(
+    ("leave", "come_back"),
+    [
+        (Postgres.stop, Postgres.start),
+        (Postgres.kill, Postgres.start),
+        (Postgres.pause, Postgres.resume),
+    ],
+    ids=["stopped", "killed", "paused"],
+)
+async def test_postgres_goes_away_and_comes_back(
+    make_settings: Callable[..., Settings],
+    private_postgres: Postgres,
+    leave: Callable[[Postgres], None],
+    come_back: Callable[[Postgres], None],
+) -> None:
+    """Stopped, killed or frozen."""
+    settings = make_settings(database_url=private_postgres.url, port=free_port())
+    with api_process(settings):
+        async with client(settings) as http:
+            assert (await sign_up(http, "before")).status_code == 202
+            await anyio.to_thread.run_sync(leave, private_postgres)
+            await is_away(http, "away")
+            assert (await http.get("/readyz")).status_code == 503
+            await anyio.to_thread.run_sync(come_back, private_postgres)
+            await is_back(http, "back")
+
+
+async def test_a_full_disk_is_a_503_and_heals(
+    make_settings: Callable[..., Settings], sqlite: str
+) -> None:
+    """A real limit on the size of files, set on the running process and lifted again."""
+    settings = make_settings(database_url=sqlite, port=free_port())
+    with api_process(settings) as api:
+        async with client(settings) as http:
+            assert (await sign_up(http, "before")).status_code == 202
+            wal = os.path.getsize(f"{settings.database.url.database}-wal")  # noqa: PTH202
+            resource.prlimit(api.pid, resource.RLIMIT_FSIZE, (wal, resource.RLIM_INFINITY))
+            await is_away(http, "full")
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(api.pid, resource.RLIMIT_FSIZE, unlimited)
+            await is_back(http, "room")
+
+
+async def test_a_missing_file_is_a_503_until_it_is_there(
+    make_settings: Callable[..., Settings], migrated_file: Path, tmp_path: Path
+) -> None:
+    """The API starts without its database, makes none by itself, and finds it later."""
+    file = tmp_path / "later.sqlite3"
+    settings = make_settings(database_url=f"sqlite:///{file}", port=free_port())
+    with ReachProcess("api", settings=settings):
+        async with client(settings) as http:
+
+            async def is_up() -> bool:
+                try:
+                    return (await http.get("/livez")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            await eventually(is_up, 15)
+            assert (await http.get("/readyz")).status_code == 503
+            await is_away(http, "missing")
+            assert not file.exists()
+            shutil.copy(migrated_file, file)
+            await is_back(http, "there")

@@ -1,0 +1,34 @@
+"""What the tests of the promises share: settings that lead to the test's mail server, a database."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pydantic import SecretStr
+
+from reach.db.engine import Database
+from reach.settings import Settings
+from tests.promises.stored import opened
+from tests.servers.mail import MailServer
+from tests.servers.ports import free_port
+
+#: Short, because what a dead worker held is waited for; long enough for a busy machine.
+LEASE_SECONDS = 2.0
+
+
+@pytest.fixture
+def mailing(settings: Settings, mail_server: MailServer) -> Settings:
+    """Settings on both databases whose mail goes to ``mail_server``, with a port of their own."""
+    return settings.model_copy(
+        update={
+            "smtp_url": SecretStr(mail_server.url),
+            "port": free_port(),
+            "lease_seconds": LEASE_SECONDS,
+        }
+    )
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """Offer the database itself, to promise by and to look into."""
+    async with opened(settings) as database:
+        yield database
