@@ -11,6 +11,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reach.db.engine import NOT_MIGRATED, Database, DatabaseAway
@@ -31,6 +33,30 @@ from reach.telemetry.logs import frames
 log = structlog.get_logger("reach.app")
 
 OK = JSONResponse({"status": "ok"})
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+#: For the log alone, where nobody was left to be answered.
+CALLER_LEFT = 499
+#: What OpenAPI says of every refusal, in place of the framework's own shape.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status"],
+                    "properties": {
+                        "type": {"type": "string", "format": "uri"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "errors": {"type": "array", "items": {"type": "object"}},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 def create_app(
@@ -55,6 +81,7 @@ def create_app(
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        responses=PROBLEMS,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
@@ -98,7 +125,8 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
     """RFC 9457; a page where the caller prefers one, but never below ``/v1``."""
     assert isinstance(problem, Problem)  # noqa: S101 - Starlette's signature is wider
     settings: Settings = request.app.state.settings
-    if not request.url.path.startswith("/v1/") and render.prefers_html(request):
+    in_json = f"{request.scope['path']}/".startswith("/v1/")
+    if not in_json and render.prefers_html(request):
         return render.problem_page(problem, brand_name=settings.brand_name)
     body: dict[str, Any] = {
         "type": f"{settings.origin}/problems/{problem.type}",
@@ -119,7 +147,8 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an unknown path, a method that is not for it."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     if error.status_code == MethodNotAllowed.status:
-        return await answer_problem(request, MethodNotAllowed(headers=error.headers))
+        allowed = {"Allow": ", ".join(allowed_methods(request))}
+        return await answer_problem(request, MethodNotAllowed(headers=allowed))
     if error.status_code == NotFound.status:
         return await answer_problem(request, NotFound())
     problem = Problem()
@@ -127,11 +156,25 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
     return await answer_problem(request, problem)
 
 
+def allowed_methods(request: Request) -> list[str]:
+    """List a path's methods: the framework lists only those of the first route that has it."""
+    routes, scope = request.app.router.routes, request.scope
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+
+
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     """A query parameter that breaks a rule. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = [
-        {"parameter": str(fault["loc"][-1]), "detail": fault["msg"]} for fault in error.errors()
+        {
+            "parameter": str(fault["loc"][-1]),
+            "detail": fault["msg"].removeprefix("Value error, "),
+        }
+        for fault in error.errors()
     ]
     return await answer_problem(request, Unprocessable(errors=errors))
 
@@ -166,6 +209,8 @@ class Envelope:
 
         try:
             await self.app(scope, receive, send_on)
+        except ClientDisconnect:
+            status = CALLER_LEFT
         except Exception as error:  # noqa: BLE001 - the last resort
             log.error(  # noqa: TRY400 - its message may hold what was typed
                 "request crashed", request_id=request_id, **frames(error)

@@ -1,162 +1,165 @@
 """Whatever is sent, the answer is a 4xx problem that repeats none of it, and nothing is stored."""
 
-import json
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from tests.servers.reach import Reach
+from tests.bodies.refused import (
+    CANARY,
+    FORM,
+    INVALID,
+    JSON,
+    MOST_BYTES,
+    OTHER_SHAPES,
+    UNREADABLE,
+    of_bytes,
+    sign_up,
+)
+from tests.servers.reach import ADA, Reach, messages_of
 
-CANARY = "canary-7f3a"
-JSON = {"Content-Type": "application/json"}
-DEEP = 30_000
+SIXTY_MB = 60_000_000
+NOBODY = "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1"
 
-
-def sign_up(**fields: object) -> bytes:
-    """Write a sign-up with some fields changed."""
-    return json.dumps({"email": "ada@example.com", "name": "Ada", **fields}).encode()
-
-
-UNREADABLE = {
-    "a lone surrogate": rb'{"email": "ada@example.com", "name": "canary-7f3a\ud800"}',
-    "a lone surrogate in a key": rb'{"canary-7f3a\udfff": 1}',
-    "NaN": b'{"email": "ada@example.com", "name": NaN}',
-    "Infinity": b'{"email": "ada@example.com", "name": -Infinity}',
-    "1e999": b'{"email": "ada@example.com", "name": 1e999}',
-    "a huge integer": b'{"name": ' + b"9" * 5000 + b"}",
-    "NUL": rb'{"email": "ada@example.com", "name": "canary-7f3a\u0000"}',
-    "deep lists": b"[" * DEEP + b"]" * DEEP,
-    "deep objects": b'{"a":' * 8000 + b"1" + b"}" * 8000,
-    "33 levels": b"[" * 33 + b"]" * 33,
-    "a key twice": b'{"email": "ada@example.com", "name": "Ada", "name": "canary-7f3a"}',
-    "a key twice, below": b'{"description": {"canary-7f3a": 1, "canary-7f3a": 2}}',
-    "invalid UTF-8": b'{"name": "canary-7f3a\xff"}',
-    "UTF-16": '{"name": "canary-7f3a"}'.encode("utf-16"),
-    "a BOM": b"\xef\xbb\xbf{}",
-    "nothing": b"",
-    "no JSON": b"canary-7f3a",
-}
-INVALID = {
-    "a number for an address": sign_up(email=5),
-    "a list for a name": sign_up(name=[CANARY]),
-    "true for a description": sign_up(description=True),
-    "a string": b'"canary-7f3a"',
-    "null": b"null",
-    "a list": b"[]",
-    "a field too few": b'{"email": "ada@example.com"}',
-    "an unknown field": sign_up(**{CANARY: 1}),
-    "no address": sign_up(email=CANARY),
-    "a special domain": sign_up(email=f"{CANARY}@localhost"),
-    "a quoted local part": sign_up(email='"a b"@example.com'),
-    "a long address": sign_up(email="a" * 250 + "@example.com"),
-    "a line break in an address": sign_up(email="ada@example.com\r\nBcc: b@example.com"),
-    "an empty name": sign_up(name="  "),
-    "a long name": sign_up(name="a" * 101),
-    "a control character": sign_up(name="canary-7f3a\u0007"),
-    "a line separator": sign_up(name="canary-7f3a\u2028x"),
-    "a direction override": sign_up(name="canary-7f3a\u202ex"),
-    "a link in a name": sign_up(name="see http://canary-7f3a"),
-    "an address in a name": sign_up(name="canary-7f3a@example.com"),
-    "a full-width address in a name": sign_up(name="canary-7f3a\uff20example.com"),
-    "a site in a name": sign_up(name="WWW.canary-7f3a"),
-    "a long description": sign_up(description="a" * 501),
+WRONG_TYPES = {
+    "none": {},
+    "text": {"Content-Type": "text/plain"},
+    "a form": FORM,
+    "nearly": {"Content-Type": "application/jsonx"},
+    "several": {"Content-Type": "application/json, text/plain"},
+    "Latin-1": {"Content-Type": "application/json; charset=latin-1"},
+    "UTF-16": {"Content-Type": 'application/json; charset="utf-16"'},
+    "gzip": {**JSON, "Content-Encoding": "gzip"},
+    "the canary": {"Content-Type": CANARY},
+    "the canary's charset": {"Content-Type": f"application/json; charset={CANARY}"},
+    "the canary's encoding": {**JSON, "Content-Encoding": CANARY},
 }
 
 
-async def refuses(reach: Reach, answer: httpx.Response, status: int) -> None:
-    """Check an answer: a problem of this status, which repeats nothing; and nobody is stored."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["status"] == status
-    assert CANARY not in answer.text
-    everyone = await reach.http.get("/v1/people", headers=await reach.key())
-    assert everyone.json()["items"] == []
+async def addresses(reach: Reach) -> list[tuple[str, str]]:
+    """Every method and path of the API that takes a body."""
+    paths = (await reach.http.get("/openapi.json")).json()["paths"]
+    return [
+        (method.upper(), path.replace("{id}", NOBODY))
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if "requestBody" in operation
+    ]
 
 
-@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-async def test_what_cannot_be_read_is_a_400(
-    reach: Reach, body: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def fault(answer: httpx.Response, status: int) -> str | None:
+    """What is wrong with a refusal: not this status, not a problem, or it repeats something."""
+    if answer.status_code != status:
+        return f"{answer.status_code}, not {status}"
+    if answer.headers["content-type"] != "application/problem+json":
+        return answer.headers["content-type"]
+    if answer.json()["status"] != status or not answer.json()["title"]:
+        return answer.text
+    return "it repeats what was sent" if CANARY in answer.text + str(answer.headers) else None
+
+
+async def faults_of(
+    reach: Reach, bodies: Mapping[str, bytes], status: int, *addressed: tuple[str, str]
+) -> dict[str, str]:
+    """Send each body to each address as an operator; name those that were not refused well."""
+    headers, found = {**JSON, **await reach.key()}, {}
+    for method, path in addressed or await addresses(reach):
+        for name, body in bodies.items():
+            answer = await reach.http.request(method, path, content=body, headers=headers)
+            if wrong := fault(answer, status):
+                found[f"{method} {path}, {name}"] = wrong
+    return found
+
+
+async def is_empty(reach: Reach) -> bool:
+    """Whether nobody is stored, and nothing is owed."""
+    everybody = await reach.http.get("/v1/people", headers=await reach.key())
+    return not everybody.json()["items"] and not await messages_of(reach)
+
+
+async def test_what_cannot_be_read_is_a_400_at_every_address(reach: Reach) -> None:
     """Not UTF-8, not JSON, ambiguous, not storable, too deep."""
-    answer = await reach.http.post("/v1/signups", content=body, headers=JSON)
-    await refuses(reach, answer, 400)
-    assert CANARY not in "".join(capfd.readouterr())
+    assert len(await addresses(reach)) >= 4
+    assert await faults_of(reach, UNREADABLE, 400) == {}
+    assert await is_empty(reach)
 
 
-@pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
-async def test_what_breaks_a_rule_is_a_422(reach: Reach, body: bytes) -> None:
-    """It says where and what; never the input, not even an unknown field's name."""
-    answer = await reach.http.post("/v1/signups", content=body, headers=JSON)
-    await refuses(reach, answer, 422)
-    assert all({"pointer", "detail"} == set(error) for error in answer.json()["errors"])
+async def test_what_breaks_a_rule_is_a_422(reach: Reach) -> None:
+    """Wrong types, missing and unknown fields: whoever sends them, wherever."""
+    assert await faults_of(reach, OTHER_SHAPES, 422) == {}
+    added = ("POST", "/v1/signups"), ("POST", "/v1/people")
+    assert await faults_of(reach, INVALID, 422, *added) == {}
+    assert await is_empty(reach)
+
+
+async def test_a_422_says_where_and_what(reach: Reach) -> None:
+    """Each fault once, by JSON pointer; never the input, not even an unknown field's name."""
+    body = {"email": 5, "name": "a@b", CANARY: 1, f"{CANARY}2": 2}
+    answer = await reach.http.post("/v1/signups", json=body)
+    assert answer.json() == {
+        "type": f"{reach.settings.origin}/problems/invalid",
+        "title": "Something in the request is not valid",
+        "status": 422,
+        "errors": [
+            {"pointer": "/email", "detail": "Input should be a valid string"},
+            {"pointer": "/name", "detail": "A name must not hold an address or a link."},
+            {
+                "pointer": "",
+                "detail": "There is an unknown field. Known are: email, name, description.",
+            },
+        ],
+    }
+
+
+async def test_another_content_type_is_a_415(reach: Reach) -> None:
+    """JSON in UTF-8, not compressed, and said so; all else is refused unread."""
+    key, wrong = await reach.key(), {}
+    for method, path in await addresses(reach):
+        for name, headers in WRONG_TYPES.items():
+            answer = await reach.http.request(
+                method, path, content=sign_up(), headers={**key, **headers}
+            )
+            if found := fault(answer, 415):
+                wrong[f"{method} {path}, {name}"] = found
+    assert wrong == {}
+    assert await is_empty(reach)
 
 
 @pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"Content-Type": "text/plain"},
-        {"Content-Type": "application/json; charset=latin-1"},
-        {**JSON, "Content-Encoding": "gzip"},
-    ],
+    "content_type",
+    ["Application/JSON", "application/json; charset=UTF-8", 'application/json;charset="utf-8"'],
 )
-async def test_another_content_type_is_a_415(reach: Reach, headers: dict[str, str]) -> None:
-    """JSON in UTF-8, not compressed, and said so."""
+async def test_spellings_of_json_are_all_taken(reach: Reach, content_type: str) -> None:
+    """Upper case, and a charset that says what is true."""
+    headers = {"Content-Type": content_type}
     answer = await reach.http.post("/v1/signups", content=sign_up(), headers=headers)
-    await refuses(reach, answer, 415)
+    assert answer.status_code == 202
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_large_body_is_a_413(reach: Reach, chunked: bool) -> None:
-    """Sixty megabytes, announced or not: refused at 64 KiB, and the answer arrives."""
-    size = 60_000_000
+    """Sixty megabytes, announced or not: the answer arrives, and the door stays open."""
 
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(size // 60_000):
+        for _ in range(SIXTY_MB // 60_000):
             yield b"x" * 60_000
 
-    headers = JSON if chunked else {**JSON, "Content-Length": str(size)}
+    headers = JSON if chunked else {**JSON, "Content-Length": str(SIXTY_MB)}
     answer = await reach.http.post("/v1/signups", content=chunks(), headers=headers)
-    await refuses(reach, answer, 413)
+    assert fault(answer, 413) is None
     assert (await reach.sign_up()).status_code == 202
 
 
 async def test_sixty_four_kibibytes_are_read(reach: Reach) -> None:
-    """The limit itself is within the limit."""
-    whole = b'{"name": "' + b"a" * (65_536 - 12) + b'"}'
-    assert len(whole) == 65_536
-    answer = await reach.http.post("/v1/signups", content=whole, headers=JSON)
-    await refuses(reach, answer, 422)
-    answer = await reach.http.post("/v1/signups", content=whole + b" ", headers=JSON)
-    await refuses(reach, answer, 413)
+    """The limit itself is within the limit, at every address; one byte more is not."""
+    fits, does_not = {"64 KiB": of_bytes(MOST_BYTES)}, {"more": of_bytes(MOST_BYTES + 1)}
+    assert [len(*fits.values()), len(*does_not.values())] == [65_536, 65_537]
+    assert await faults_of(reach, fits, 422) == {}
+    assert await faults_of(reach, does_not, 413) == {}
+    assert await is_empty(reach)
 
 
-ANYTHING: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda some: st.lists(some) | st.dictionaries(st.text(), some),
-    max_leaves=10,
-)
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    body=st.binary()
-    | ANYTHING.map(lambda value: json.dumps(value).encode())
-    | st.fixed_dictionaries({"email": st.text(), "name": st.text(), "description": ANYTHING}).map(
-        lambda value: json.dumps(value).encode()
-    )
-)
-async def test_no_body_is_a_500(reach: Reach, body: bytes) -> None:
-    """Whatever the bytes, at every address that reads some."""
-    key = await reach.key()
-    for path in ("/v1/signups", "/v1/people", "/v1/messages"):
-        answer = await reach.http.post(path, content=body, headers={**JSON, **key})
-        assert answer.status_code < 500, answer.text
+async def test_a_refused_body_spoils_nothing(reach: Reach) -> None:
+    """The connection that brought it can bring a sign-up next."""
+    await reach.http.post("/v1/signups", content=UNREADABLE["deep lists"], headers=JSON)
+    assert (await reach.http.post("/v1/signups", json=ADA)).status_code == 202

@@ -1,15 +1,20 @@
 """Group commit: one commit for many, and each member gets its own answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, event, text
 
 from reach.db.engine import Database, Transaction, open_database
+from reach.people import queries
+from reach.people.address import parse_address
+from reach.people.signup import SignUp, sign_up_all
 from reach.problems import Unavailable
 from reach.settings import Settings
 from tests.eventually import eventually
+from tests.promises.test_crashes import held_rows
 
 
 def add_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:
@@ -23,14 +28,18 @@ def add_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:
     return [f"added {name}" for name in names]
 
 
-async def table(database: Database) -> None:
-    """Make a table of the test's own."""
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """A database with a table of the test's own, and little patience."""
+    database = open_database(settings.model_copy(update={"database_seconds": 2}))
 
     def make(tx: Transaction) -> None:
         tx.execute(text("DROP TABLE IF EXISTS numbers"))
         tx.execute(text("CREATE TABLE numbers (name varchar(20) PRIMARY KEY)"))
 
     await database.write(make)
+    yield database
+    await database.close()
 
 
 async def stored(database: Database) -> set[str]:
@@ -40,10 +49,8 @@ async def stored(database: Database) -> set[str]:
 
 
 @pytest.mark.parametrize("bad", ["python", "statement", "taken"])
-async def test_one_members_failure_is_its_own(settings: Settings, bad: str) -> None:
+async def test_one_members_failure_is_its_own(database: Database, bad: str) -> None:
     """A failure in Python, in a statement, of a constraint: the neighbours are committed."""
-    database = open_database(settings)
-    await table(database)
     add = database.group(add_all)
     await add("taken")
     names = [f"n{number}" for number in range(10)]
@@ -52,13 +59,10 @@ async def test_one_members_failure_is_its_own(settings: Settings, bad: str) -> N
     assert isinstance(answers.pop(5), Exception)
     assert answers == [f"added n{number}" for number in range(10)]
     assert await stored(database) == {"taken", *(f"n{number}" for number in range(10))}
-    await database.close()
 
 
-async def test_callers_share_commits(settings: Settings) -> None:
+async def test_callers_share_commits(database: Database) -> None:
     """A hundred callers at once: the first starts alone and at once, the others ride together."""
-    database = open_database(settings)
-    await table(database)
     sizes: list[int] = []
 
     def count_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:
@@ -69,78 +73,59 @@ async def test_callers_share_commits(settings: Settings) -> None:
     await asyncio.gather(*(add(f"n{number}") for number in range(100)))
     assert sum(sizes) == 100
     assert len(sizes) <= 2
-    await database.close()
 
 
-async def test_who_gives_up_before_the_commit_is_not_in_it(settings: Settings) -> None:
+async def test_who_gives_up_before_the_commit_is_not_in_it(database: Database) -> None:
     """A cancelled caller's item never runs once it has not begun; the others' do."""
-    database = open_database(settings)
-    await table(database)
     add = database.group(add_all)
-    first = asyncio.create_task(add("first"))
+    first = asyncio.ensure_future(add("first"))
     await asyncio.sleep(0)
-    second, third = asyncio.create_task(add("second")), asyncio.create_task(add("third"))
+    second, third = asyncio.ensure_future(add("second")), asyncio.ensure_future(add("third"))
     await asyncio.sleep(0)
     second.cancel()
     assert await first == "added first"
     assert await third == "added third"
     assert await stored(database) == {"first", "third"}
-    await database.close()
 
 
-async def test_groups_in_opposite_order_both_commit(settings: Settings) -> None:
-    """Two processes' groups lock the same rows the other way round: a deadlock is tried again."""
-    one, other = open_database(settings), open_database(settings)
-    await table(one)
-    meet = asyncio.Barrier(2)
-    del meet  # both simply run many times; on Postgres they do collide
-
-    def bump_all(tx: Transaction, names: Sequence[str]) -> Sequence[None]:
-        upsert = "INSERT INTO numbers (name) VALUES (:name) ON CONFLICT (name) DO UPDATE SET name = excluded.name"
-        for name in names:
-            tx.execute(text(upsert), {"name": name})
-        return [None] * len(names)
-
-    up, down = one.group(bump_all), other.group(bump_all)
-    for _ in range(15):
-        await asyncio.gather(
-            *(up(f"n{n:02}") for n in range(20)), *(down(f"n{n:02}") for n in reversed(range(20)))
-        )
-    assert len(await stored(one)) == 20
-    await one.close()
+async def test_groups_in_opposite_order_both_commit(database: Database, settings: Settings) -> None:
+    """Two processes sign up the same people the other way round: nobody waits in a circle."""
+    other = open_database(settings)
+    requests = [
+        SignUp.model_construct(email=parse_address(f"p{n:02}@example.com"), name="Ada")
+        for n in range(40)
+    ]
+    up = database.group(partial(sign_up_all, settings=settings))
+    down = other.group(partial(sign_up_all, settings=settings))
+    for _ in range(5):
+        await asyncio.gather(*map(up, requests), *map(down, reversed(requests)))
     await other.close()
+    assert len(await database.read(queries.page, limit=100)) == 40
 
 
-async def test_one_sign_up_is_one_commit(settings: Settings) -> None:
+async def test_one_sign_up_is_one_commit(database: Database, settings: Settings) -> None:
     """Counted where commits are made."""
-    from functools import partial
-
-    from reach.people.address import parse_address
-    from reach.people.signup import SignUp, sign_up_all
-
-    database = open_database(settings)
     sign_up = database.group(partial(sign_up_all, settings=settings))
     request = SignUp.model_construct(email=parse_address("ada@example.com"), name="Ada")
     commits: list[object] = []
-    from sqlalchemy import Engine
 
-    event.listen(Engine, "commit", commits.append)
+    def count(connection: object) -> None:
+        commits.append(connection)
+
+    event.listen(Engine, "commit", count)
     try:
         for known in (False, True):
             commits.clear()
             await sign_up(request)
             assert len(commits) == 1, known
     finally:
-        event.remove(Engine, "commit", commits.append)
-    await database.close()
+        event.remove(Engine, "commit", count)
 
 
-async def test_a_lock_that_is_not_let_go_is_a_503_and_heals(settings: Settings) -> None:
+async def test_a_lock_that_is_not_let_go_is_a_503_and_heals(
+    database: Database, settings: Settings
+) -> None:
     """Somebody else holds the lock: an answer in time, and no connection spoilt."""
-    from tests.promises.test_crashes import held_rows
-
-    database = open_database(settings.model_copy(update={"database_seconds": 1}))
-    await table(database)
     add = database.group(add_all)
     async with held_rows(settings, "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"):
         names = [f"n{number}" for number in range(30)]
@@ -157,4 +142,3 @@ async def test_a_lock_that_is_not_let_go_is_a_503_and_heals(settings: Settings) 
     await eventually(heals)
     await asyncio.gather(*(add(f"m{number}") for number in range(30)))
     assert await stored(database) == {"later", *(f"m{number}" for number in range(30))}
-    await database.close()

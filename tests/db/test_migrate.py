@@ -1,7 +1,11 @@
 """Migrations: one history, on both databases, and the schema they make is the code's."""
 
+import sqlite3
+from pathlib import Path
+
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from pydantic import SecretStr
 from sqlalchemy import text
 
 import reach.access.keys
@@ -27,7 +31,7 @@ async def test_the_migrated_schema_is_the_codes(settings: Settings) -> None:
     await database.close()
 
 
-def test_two_migrate_at_once(sqlite: str, settings: Settings) -> None:
+def test_two_migrate_at_once(settings: Settings) -> None:
     """Both succeed, and repeating it does too."""
     fresh = settings.model_copy(update={"data_dir": settings.data_dir / "new"})
     url = f"sqlite:///{settings.data_dir / 'fresh.sqlite3'}"
@@ -39,15 +43,13 @@ def test_two_migrate_at_once(sqlite: str, settings: Settings) -> None:
     assert migrate(settings.database) == newest()
 
 
-def test_an_old_schema_is_refused(settings: Settings, tmp_path: object) -> None:
+def test_an_old_schema_is_refused(settings: Settings, tmp_path: Path) -> None:
     """`api` and `worker` end with 2 and name the command that helps."""
-    import sqlite3
-    from pathlib import Path
-
-    file = Path(str(tmp_path)) / "old.sqlite3"
+    file = tmp_path / "old.sqlite3"
     sqlite3.connect(file).close()
-    old = {"database_url": f"sqlite:///{file}", "smtp_url": "smtp://127.0.0.1:9"}
+    old = settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{file}")})
+    smtp_url = SecretStr("smtp://127.0.0.1:9")
     for command in ("api", "worker"):
-        with ReachProcess(command, settings=settings, port=free_port(), **old) as process:
+        with ReachProcess(command, settings=old, port=free_port(), smtp_url=smtp_url) as process:
             assert process.wait() == 2
             assert "reach migrate" in process.errors

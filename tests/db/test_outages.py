@@ -1,6 +1,5 @@
 """The database goes away and comes back: 503 with Retry-After meanwhile, nothing lost."""
 
-import os
 import resource
 import shutil
 import time
@@ -100,14 +99,14 @@ async def test_postgres_goes_away_and_comes_back(
 
 
 async def test_a_full_disk_is_a_503_and_heals(
-    make_settings: Callable[..., Settings], sqlite: str
+    make_settings: Callable[..., Settings], sqlite: str, tmp_path: Path
 ) -> None:
     """A real limit on the size of files, set on the running process and lifted again."""
     settings = make_settings(database_url=sqlite, port=free_port())
     with api_process(settings) as api:
         async with client(settings) as http:
             assert (await sign_up(http, "before")).status_code == 202
-            wal = os.path.getsize(f"{settings.database.url.database}-wal")  # noqa: PTH202
+            wal = (tmp_path / "reach.sqlite3-wal").stat().st_size
             resource.prlimit(api.pid, resource.RLIMIT_FSIZE, (wal, resource.RLIM_INFINITY))
             await is_away(http, "full")
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

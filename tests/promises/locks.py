@@ -59,6 +59,8 @@ async def fetch(settings: Settings, query: str, *arguments: object) -> object:
 
 
 def _turn_is_taken(file: Path) -> bool:
+    if not file.exists():  # nobody has written yet
+        return False
     with file.open("rb") as turn:
         try:
             fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)

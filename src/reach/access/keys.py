@@ -118,8 +118,11 @@ def is_stored(tx: Transaction, text: str) -> bool:
 
 
 def touch(tx: Transaction, key_id: UUID) -> None:
-    """Note that a key was used just now."""
-    tx.execute(update(api_keys).where(api_keys.c.id == key_id).values(last_used_at=now()))
+    """Note that a key was used just now, unless another caller has noted it meanwhile."""
+    used = api_keys.c.last_used_at
+    is_stale = or_(used.is_(None), used < now(-LAST_USED_SECONDS))
+    statement = update(api_keys).where(api_keys.c.id == key_id, is_stale)
+    tx.execute(statement.values(last_used_at=now()))
 
 
 def revoke(tx: Transaction, prefix_or_name: str) -> Sequence[ApiKey]:

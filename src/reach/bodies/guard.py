@@ -91,5 +91,7 @@ def _describe(model: type[BaseModel], fault: Any) -> dict[str, str]:
         known = ", ".join(model.model_fields)
         return {"pointer": "", "detail": f"There is an unknown field. Known are: {known}."}
     pointer = "".join(f"/{part}" for part in where[:1])
-    detail = fault["msg"].removeprefix("Value error, ")
-    return {"pointer": pointer, "detail": detail}
+    # The library's words about an id quote a character of it.
+    is_id = fault["type"] == "uuid_parsing"
+    detail = "Input should be a valid UUID" if is_id else fault["msg"]
+    return {"pointer": pointer, "detail": detail.removeprefix("Value error, ")}

@@ -44,7 +44,7 @@ def parse_form(body: bytes) -> dict[str, str]:
     """
     try:
         pairs = parse_qsl(
-            body.decode("ascii"),
+            body.decode("utf-8"),  # browsers escape what is not ASCII; curl does not
             keep_blank_values=True,
             errors="strict",
             max_num_fields=MOST_FIELDS,

@@ -165,6 +165,8 @@ def encode(dialect: str, values: Iterable[Mapping[str, object]]) -> str:
         if isinstance(value, UUID):
             return str(value)
         if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError("times are aware here")
             return (value - EPOCH) // MICROSECOND if dialect == "sqlite" else value.isoformat()
         raise TypeError(f"no JSON for {type(value).__name__}")
 

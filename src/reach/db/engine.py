@@ -7,9 +7,9 @@ Only ``Database`` opens and commits, so what happened together is visible where 
 import asyncio
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, func, select
 
@@ -24,6 +24,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
+UNKNOWN = "Whether the change was made is not known."
 #: Where a transaction keeps what it will announce if it commits.
 _NOTICES = "reach_notices"
 
@@ -35,6 +36,19 @@ class DatabaseAway(Unavailable):
     """
 
     type, title = "database-away", "The database is away for a moment"
+
+
+class NotMigrated(Unavailable):
+    """The database has not been migrated to this version of Reach yet.
+
+    Its operator runs `reach migrate`. What met this was not done.
+    """
+
+    type, title = "not-migrated", "The database is not migrated yet"
+
+    def __init__(self) -> None:
+        """There is one thing to do about it."""
+        super().__init__(NOT_MIGRATED)
 
 
 def notify(tx: Transaction, channel: str) -> None:
@@ -81,7 +95,7 @@ class Database(ABC):
 
     def group(
         self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]]
-    ) -> Callable[[T], Awaitable[R]]:
+    ) -> Callable[[T], Coroutine[Any, Any, R]]:
         """Make the form of ``fn_all`` that one caller uses for one item, commits being shared.
 
         ``fn_all(tx, items)`` answers for each item, in order; see ``Group`` for failures.

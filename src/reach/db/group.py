@@ -5,7 +5,7 @@ caller's commit starts at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -47,7 +47,7 @@ class Group:
         seconds: float,
         away: type[Unavailable],
     ) -> None:
-        """Commit by ``transact``, which raises ``away``; no caller waits longer than ``seconds``."""
+        """Commit by ``transact``, which raises ``away``; callers wait ``seconds`` at most."""
         self._transact = transact
         self._seconds = seconds
         self._away = away
@@ -57,7 +57,7 @@ class Group:
 
     def member(
         self, fn_all: Callable[[Connection, Sequence[T]], Sequence[R]]
-    ) -> Callable[[T], Awaitable[R]]:
+    ) -> Callable[[T], Coroutine[Any, Any, R]]:
         """Make the one-caller form of ``fn_all``.
 
         In a shared transaction the functions run in the order of these calls, so that every

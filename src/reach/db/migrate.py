@@ -1,8 +1,6 @@
 """Bring a database to this version's schema."""
 
 import asyncio
-import fcntl
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from reach.db import sqlite
 from reach.db.engine import Transaction
+from reach.db.turns import take_turn
 from reach.urls import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -59,14 +58,10 @@ def migrate(database: DatabaseUrl) -> str:
 
 def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
-    turn = os.open(f"{file}-turn", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with take_turn(file):
         engine = sqlite.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
         with engine.connect() as connection, connection.begin():
             return _upgrade(connection)
-    finally:
-        os.close(turn)
 
 
 async def _migrate_postgres(database: DatabaseUrl) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
@@ -9,7 +10,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from reach.db.engine import NOT_MIGRATED, Database, DatabaseAway, Transaction, take_notices
+from reach.db.engine import (
+    UNKNOWN,
+    Database,
+    DatabaseAway,
+    NotMigrated,
+    Transaction,
+    take_notices,
+)
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -19,12 +27,32 @@ CONNECT_SECONDS = 3
 RELISTEN_SECONDS = 1
 LISTEN_CHECK_SECONDS = 10
 
-#: SQLSTATE classes that mean "not now": connection, resources, operator intervention, system.
-AWAY_CLASSES = ("08", "53", "57", "58")
-#: … and single codes: a lock not granted in time; a standby that takes no writes.
+#: SQLSTATE classes that mean "not now", with what to say about each.
+AWAY_CLASSES = {
+    "08": "The connection to it was lost.",
+    "28": "It does not let us in.",
+    "3D": "There is no database of that name.",
+    "53": "It is out of connections, memory or disk.",
+    "57": "It is stopping, starting or busy.",
+    "58": "Its disk does not answer as it should.",
+}
+#: … and single codes: a lock not granted in time; a standby that takes no writes; idle too long.
 AWAY_CODES = ("55P03", "25006", "25P03")
+#: A transaction failed only because another one ran beside it: deadlock, serialisation failure.
+CONFLICT_CODES = ("40P01", "40001")
+MOST_TRIES = 5
 #: A table or a column that is not there yet.
 UNMIGRATED_CODES = ("42P01", "42703")
+#: What a transaction can fail with. asyncpg's own come from connecting alone: SQLAlchemy wraps
+#: the others.
+FAILURES = (
+    DBAPIError,
+    PoolTimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
 
 
 class PostgresDatabase(Database):
@@ -55,31 +83,31 @@ class PostgresDatabase(Database):
         Giving up on a server that does not answer takes time too (the connection is closed,
         lest its late answer poison the pool), and that time is not the caller's.
         """
-        task = asyncio.create_task(self._run(work, read_only=read_only))
+        attempt = _Attempt(self._engine, read_only=read_only)
+        task = asyncio.create_task(self._run(attempt, work))
         self._running.add(task)
         task.add_done_callback(self._forget)
         give_up = asyncio.get_running_loop().call_later(self.seconds, task.cancel)
         task.add_done_callback(lambda _: give_up.cancel())
-        try:
-            async with asyncio.timeout(self.seconds):
-                return await asyncio.shield(task)
-        except TimeoutError:
-            raise DatabaseAway("It did not answer in time.") from None
+        # Not by awaiting it: that it is cancelled must not look as if its caller were.
+        await asyncio.wait({task}, timeout=self.seconds)
+        if task.done() and not task.cancelled():
+            return task.result()
+        task.cancel()
+        raise DatabaseAway(UNKNOWN if attempt.committing else "It did not answer in time.")
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller has it, or has given up
 
-    async def _run(self, work: Callable[[Transaction], R], *, read_only: bool) -> R:
-        """Run it, and once more if a connection from the pool proves dead before COMMIT."""
-        for again in (False, True):
-            attempt = _Attempt(self._engine, read_only=read_only)
+    async def _run(self, attempt: "_Attempt", work: Callable[[Transaction], R]) -> R:
+        """Run it; again if a pooled connection proves dead before COMMIT, or a race is lost."""
+        for tries_left in reversed(range(MOST_TRIES)):
             try:
                 result, notices = await attempt.run(work)
-            except (DBAPIError, OSError, TimeoutError, PoolTimeoutError) as error:
-                lost = isinstance(error, DBAPIError) and error.connection_invalidated
-                if not lost or again or attempt.committing:
+            except FAILURES as error:
+                if not tries_left or not attempt.may_repeat(error):
                     self._refuse(error, unknown=attempt.committing)
             else:
                 for channel in notices:
@@ -90,29 +118,33 @@ class PostgresDatabase(Database):
     @staticmethod
     def _refuse(error: Exception, *, unknown: bool) -> NoReturn:
         if sqlstate(error) in UNMIGRATED_CODES:
-            raise DatabaseAway(NOT_MIGRATED) from error
+            raise NotMigrated from error
         if not is_away(error):
             raise error
-        detail = "Whether the change was made is not known." if unknown else None
-        raise DatabaseAway(detail) from error
+        raise DatabaseAway(UNKNOWN if unknown else away_reason(error)) from error
 
     async def relay(self, channel: str) -> None:
         """LISTEN on a connection of its own, made anew whenever it is lost."""
         while True:
-            try:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._listen(channel)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await asyncio.sleep(RELISTEN_SECONDS)  # the worker's poll goes on meanwhile
+            await asyncio.sleep(RELISTEN_SECONDS)  # the worker's poll goes on meanwhile
 
     async def _listen(self, channel: str) -> None:
-        arguments = driver_arguments(self._url)
+        """Listen until the connection is lost."""
+        _, arguments = self._engine.dialect.create_connect_args(self._url.url)
+        arguments.update(self._url.connect_args, timeout=CONNECT_SECONDS)
         connection = await asyncpg.connect(**arguments)
+        ended = asyncio.Event()
+        connection.add_termination_listener(lambda _: ended.set())
         try:
             await connection.add_listener(channel, lambda *_: self.announce(channel))
             self.announce(channel)  # something may have been promised before we listened
-            while True:
-                await asyncio.sleep(LISTEN_CHECK_SECONDS)
-                await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
+            while not ended.is_set():
+                try:
+                    await asyncio.wait_for(ended.wait(), LISTEN_CHECK_SECONDS)
+                except TimeoutError:
+                    await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
         finally:
             connection.terminate()
 
@@ -128,7 +160,7 @@ class PostgresDatabase(Database):
 
 
 class _Attempt:
-    """One run of one transaction; it knows whether COMMIT was sent."""
+    """One transaction, run until it succeeds; it knows whether COMMIT was sent."""
 
     def __init__(self, engine: AsyncEngine, *, read_only: bool) -> None:
         self._engine = engine
@@ -136,6 +168,7 @@ class _Attempt:
         self.committing = False
 
     async def run(self, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
+        self.committing = False
         async with self._engine.connect() as connection:
             if self._read_only:
                 _ = await connection.execution_options(postgresql_readonly=True)
@@ -149,6 +182,10 @@ class _Attempt:
             self.committing = not self._read_only
             transaction.commit()
         return result, notices
+
+    def may_repeat(self, error: Exception) -> bool:
+        """Whether it surely changed nothing, and may well succeed if run again."""
+        return sqlstate(error) in CONFLICT_CODES or (is_lost(error) and not self.committing)
 
 
 def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> AsyncEngine:
@@ -174,28 +211,26 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
     )
 
 
-def driver_arguments(database: DatabaseUrl) -> dict[str, Any]:
-    """What ``asyncpg.connect`` needs to reach the same database."""
-    url = database.url
-    place = {key: url.query[key] for key in ("host", "port", "user") if key in url.query}
-    named = {
-        "host": url.host,
-        "port": url.port,
-        "user": url.username,
-        "password": url.password,
-        "database": url.database,
-    }
-    given = {key: value for key, value in named.items() if value is not None}
-    return place | given | database.connect_args | {"timeout": CONNECT_SECONDS}
-
-
 def is_away(error: BaseException) -> bool:
     """Whether an error means "not now" rather than "not like this"."""
-    if isinstance(error, OSError | TimeoutError | PoolTimeoutError):
+    if not isinstance(error, DBAPIError) or is_lost(error):
         return True
     state = sqlstate(error)
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    return lost or state[:2] in AWAY_CLASSES or state in AWAY_CODES
+    return state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection was lost on the way."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def away_reason(error: BaseException) -> str | None:
+    """Say in what way the database is away; None if there is nothing to add."""
+    if isinstance(error, TimeoutError | PoolTimeoutError):
+        return "It did not answer in time."
+    if isinstance(error, OSError):
+        return "It cannot be reached."
+    return AWAY_CLASSES.get(sqlstate(error)[:2])
 
 
 def sqlstate(error: BaseException) -> str:

@@ -1,16 +1,11 @@
-"""SQLite: one writer thread, a few reader threads, full durability.
-
-Writers of several processes take turns by a lock file: SQLite's own busy wait polls, and
-starves one of two busy processes. The lock file orders our own writers; SQLite's lock still
-guards against everybody else's.
-"""
+"""SQLite: one writer thread, a few reader threads, full durability."""
 
 import asyncio
-import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from itertools import cycle
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,8 +13,16 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.engine import NOT_MIGRATED, Database, DatabaseAway, Transaction, take_notices
+from reach.db.engine import (
+    UNKNOWN,
+    Database,
+    DatabaseAway,
+    NotMigrated,
+    Transaction,
+    take_notices,
+)
 from reach.db.threads import DatabaseThread
+from reach.db.turns import take_turn
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -27,6 +30,8 @@ R = TypeVar("R")
 
 READERS = 2
 WATCH_SECONDS = 0.02
+UNMIGRATED = re.compile(r"no such (table|column): |table \w+ has no column named ")
+WATCH_AGAIN_SECONDS = 1
 #: Primary result codes that mean "not now", with what to say about each.
 AWAY = {
     sqlite3.SQLITE_BUSY: "It is locked by another program.",
@@ -34,8 +39,10 @@ AWAY = {
     sqlite3.SQLITE_READONLY: "It cannot be written to.",
     sqlite3.SQLITE_IOERR: "Its disk does not answer as it should.",
     sqlite3.SQLITE_FULL: "Its disk is full.",
-    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened.",
+    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened (`reach migrate` makes a new one).",
     sqlite3.SQLITE_NOMEM: "It is out of memory.",
+    sqlite3.SQLITE_CORRUPT: "Its file is damaged.",
+    sqlite3.SQLITE_NOTADB: "Its file is damaged.",
 }
 
 
@@ -74,11 +81,17 @@ class SqliteDatabase(Database):
         return result
 
     async def _patiently(self, station: "_Station", work: Callable[[Transaction], R]) -> R:
+        attempt = _Attempt()
         try:
             async with asyncio.timeout(self.seconds):
-                return await station.thread.call(lambda: station.run(work))
+                return await station.thread.call(lambda: station.run(work, attempt))
         except TimeoutError:
-            raise DatabaseAway("It did not answer in time.") from None
+            attempt.is_given_up = True
+            detail = UNKNOWN if attempt.is_committing else "It did not answer in time."
+            raise DatabaseAway(detail) from None
+        except asyncio.CancelledError:
+            attempt.is_given_up = True
+            raise
 
     async def relay(self, channel: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
@@ -86,15 +99,16 @@ class SqliteDatabase(Database):
         It takes microseconds and never waits, so it runs on the event loop.
         """
         while True:
-            try:
+            with suppress(sqlite3.Error, OSError):
                 await self._watch(channel)
-            except sqlite3.Error:
-                await asyncio.sleep(1)  # away; the worker's own poll goes on meanwhile
+            await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
 
     async def _watch(self, channel: str) -> None:
-        with closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as watcher:
-            seen = None
-            while True:
+        """Watch until the file is another one."""
+        address = f"{self._file.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
+            seen, file = None, identity(self._file)
+            while file == identity(self._file):
                 (version,) = watcher.execute("PRAGMA data_version").fetchone()
                 if version != seen:
                     seen = version
@@ -117,9 +131,33 @@ class SqliteDatabase(Database):
         """Finish the commits under way, then close the file."""
         await super().close()
         for station in (self._writer, *self._readers):
-            await station.thread.call(station.close)
+            closing_it = asyncio.ensure_future(station.thread.call(station.close))
+            # One that hangs at a lock or a disk is left behind: it ends with the process.
+            done, _ = await asyncio.wait({closing_it}, timeout=self.seconds)
+            closing_it.cancel()
             station.thread.stop()
-            await asyncio.to_thread(station.thread.join, self.seconds)
+            await asyncio.to_thread(station.thread.join, self.seconds if done else 0)
+
+
+class _Attempt:
+    """One transaction of the writer, as its caller and its thread see it.
+
+    The thread notes that it commits before it looks whether it may, the caller that it gives
+    up before it looks whether a commit began: so never both "not made" and made.
+    """
+
+    is_committing = False
+    is_given_up = False
+
+    def begin_commit(self) -> None:
+        """Raise GivenUp rather than commit what nobody waits for any more."""
+        self.is_committing = True
+        if self.is_given_up:
+            raise _GivenUp
+
+
+class _GivenUp(Exception):  # noqa: N818 - nobody is there to see it
+    """The caller was told that it did not happen."""
 
 
 class _Station:
@@ -130,37 +168,64 @@ class _Station:
     ) -> None:
         self.thread = DatabaseThread(name)
         self._engine = create(database, busy_seconds=busy_seconds, writes=writes)
-        self._turns = Path(f"{database.url.database}-turn") if writes else None
+        self._file = Path(database.url.database or "")
+        self._writes = writes
         self._connection: Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
-    def run(self, work: Callable[[Transaction], R]) -> R:
+    def run(self, work: Callable[[Transaction], R], attempt: _Attempt) -> R:
         """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
+        turn = take_turn(self._file) if self._writes else nullcontext()
+        with self._mending(attempt), turn:
+            connection = self._connect()
+            take_notices(connection)
+            with connection.begin():
+                result = work(connection)
+                if self._writes:
+                    attempt.begin_commit()
+            return result
+
+    def _connect(self) -> Connection:
+        """Keep one connection, but to the file that is there now.
+
+        SQLite goes on writing to a file that was moved or removed, where nobody would find it.
+        """
+        file = identity(self._file)
+        if file != self._opened:
+            self.close()
+        if self._connection is None:
+            self._connection, self._opened = self._engine.connect(), file
+        return self._connection
+
+    @contextmanager
+    def _mending(self, attempt: _Attempt) -> Iterator[None]:
+        """If the database is away, say how, and open it anew the next time."""
         try:
-            with take_turn(self._turns):
-                if self._connection is None:
-                    self._connection = self._engine.connect()
-                take_notices(self._connection)
-                with self._connection.begin():
-                    return work(self._connection)
+            yield
         except (DBAPIError, sqlite3.Error, OSError) as error:
+            if is_unmigrated(error):
+                raise NotMigrated from error
             away = away_reason(error)
             if away is None:
                 raise
             self.close()
-            raise DatabaseAway(away) from error
+            # Of the ways to fail in COMMIT, a failed fsync leaves open what is on the disk.
+            is_unknown = attempt.is_committing and away == AWAY[sqlite3.SQLITE_IOERR]
+            raise DatabaseAway(UNKNOWN if is_unknown else away) from error
 
     def checkpoint(self) -> None:
         """Empty the write-ahead log as far as readers let it."""
-        with take_turn(self._turns):
+        with self._mending(_Attempt()), take_turn(self._file):
             if self._connection is not None:
                 driver = self._connection.connection.driver_connection
                 driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()  # no ROLLBACK, which may fail where all else does
+            connection.close()
 
 
 def create(
@@ -184,6 +249,14 @@ def create(
             check_same_thread=False,
             cached_statements=256,
         )
+        try:
+            prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def prepare(connection: sqlite3.Connection) -> None:
         for pragma in (
             "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
             "synchronous=FULL",
@@ -193,7 +266,6 @@ def create(
             f"query_only={'OFF' if writes else 'ON'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
@@ -206,27 +278,24 @@ def create(
     return engine
 
 
-@contextmanager
-def take_turn(file: Path | None) -> Iterator[None]:
-    """Wait for this process's turn to write."""
-    if file is None:
-        yield
-        return
-    turn = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(turn)
+def identity(file: Path) -> tuple[int, int]:
+    """Tell a file from its successor of the same name. Raises OSError."""
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
+
+def is_unmigrated(error: BaseException) -> bool:
+    """Whether it is about a table or a column that is not there yet."""
+    return UNMIGRATED.match(str(getattr(error, "orig", error))) is not None
 
 
 def away_reason(error: BaseException) -> str | None:
     """Say in what way the database is away; None if the error is something else."""
     if isinstance(error, DBAPIError):
         error = error.orig or error
+    if isinstance(error, FileNotFoundError):
+        return AWAY[sqlite3.SQLITE_CANTOPEN]
     if isinstance(error, OSError):
         return "Its folder cannot be written to."
     code: Any = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column")):
-        return NOT_MIGRATED
     return None if code is None else AWAY.get(code & 0xFF)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from reach.access.guard import needs, operator_key
 from reach.bodies import cursor
@@ -20,6 +20,16 @@ router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[Depen
 MayRead = Depends(needs("messages:read"))
 MayWrite = Depends(needs("messages:write"))
 Limit = Annotated[int, Query(ge=1, le=200)]
+
+
+def without_nul(text: str) -> str:
+    """Refuse the one character that Postgres cannot even be asked about."""
+    if "\0" in text:
+        raise ValueError("It must not hold the character NUL.")
+    return text
+
+
+Sought = Annotated[str, AfterValidator(without_nul)]
 
 
 class MessageBody(BaseModel):
@@ -113,7 +123,7 @@ MessageId = Annotated[UUID, Depends(message_id)]
 async def get_messages(
     db: Db,
     state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
-    template: str | None = None,
+    template: Sought | None = None,
     limit: Limit = 50,
     cursor_: Annotated[str | None, Query(alias="cursor")] = None,
 ) -> Any:

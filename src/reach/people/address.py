@@ -50,6 +50,14 @@ def parse_address(text: str, *, smtputf8: bool = False) -> EmailAddress:
     )
 
 
+def key_prefix(text: str) -> str:
+    """How the keys of addresses begin that begin with ``text``, in whatever spelling."""
+    try:
+        return parse_address(text, smtputf8=True).key
+    except ValueError:  # not a whole address
+        return text.strip().translate(_TO_LOWER)
+
+
 def _split_ordinary(typed: str) -> tuple[str, str] | None:
     """Take an ordinary address apart; None if it needs a closer look."""
     match = ORDINARY.fullmatch(typed)

@@ -18,11 +18,13 @@ from reach.messages.routes import (
     Limit,
     MessageBody,
     MessagePage,
+    Sought,
     as_json,
     message_body,
     message_page,
 )
 from reach.people import queries, record, signup
+from reach.people.address import key_prefix
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
 from reach.people.signup import Description, Name, SignUp
@@ -154,7 +156,7 @@ async def post_person(
 @people.get("", response_model=PersonPage, dependencies=[MayRead])
 async def get_people(
     db: Db,
-    q: Annotated[str | None, Query(max_length=254)] = None,
+    q: Annotated[Sought | None, Query(max_length=254)] = None,
     confirmed: bool | None = None,
     limit: Limit = 50,
     cursor_: Annotated[str | None, Query(alias="cursor")] = None,
@@ -164,7 +166,7 @@ async def get_people(
         queries.page,
         limit=limit + 1,
         before=cursor.read(cursor_),
-        prefix=q.strip().lower() if q else None,
+        prefix=key_prefix(q) if q else None,
         confirmed=confirmed,
     )
     more = len(found) > limit
@@ -176,9 +178,12 @@ async def get_people(
 
 
 @people.get("/{id}", response_model=PersonBody, dependencies=[MayRead])
-async def get_person(db: Db, id_: PersonId) -> Any:
-    """Show a person."""
-    return _as_json(await db.read(record.view, id_))
+async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
+    """Show a person. 304 if `If-None-Match` names what would be shown."""
+    person = await db.read(record.view, id_)
+    if is_known(person.etag, request.headers.getlist("if-none-match")):
+        return Response(status_code=304, headers={"ETag": person.etag})
+    return _as_json(person)
 
 
 @people.patch(
@@ -260,6 +265,12 @@ def read_if_match(headers: list[str]) -> frozenset[int] | None:
         return None
     tags = (ETAG.fullmatch(tag.strip()) for tag in given.split(","))
     return frozenset(int(tag[1]) for tag in tags if tag)
+
+
+def is_known(etag: str, headers: list[str]) -> bool:
+    """Whether ``If-None-Match`` names this version, strong or weak (RFC 9110 §13.1.2)."""
+    tags = (tag.strip().removeprefix("W/") for tag in ",".join(headers).split(","))
+    return any(tag in (etag, "*") for tag in tags)
 
 
 def _as_json(person: Person, status: int = 200, **headers: str) -> Response:

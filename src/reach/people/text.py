@@ -5,8 +5,11 @@ import unicodedata
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
 
-#: Control, surrogate, line and paragraph separators, unassigned: none is text that people type.
-REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp", "Cn", "Co"})
+#: Control, surrogate, line and paragraph separators, private: none is text that people type.
+#: Unassigned is: this Python may not know yet what somebody's keyboard has.
+REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp", "Co"})
+#: Nothing to see: formatting, spaces, marks that stand on nothing.
+INVISIBLE_CATEGORIES = frozenset({"Cf", "Zs", "Mn", "Me"})
 #: They make text read other than it is written (UAX #9).
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -18,11 +21,9 @@ LINK_SIGNS = ("://", "www.", "@")
 def clean_name(text: str) -> str:
     """Normalise a name (NFC, trimmed). Raises ValueError saying which rule it breaks."""
     name = _clean(text, "name", NAME_LENGTH)
-    if not name:
+    if all(unicodedata.category(character) in INVISIBLE_CATEGORIES for character in name):
         raise ValueError("A name is needed.")
-    # NFKC as well: mail programs show a full-width @ much like the plain one.
-    plain = unicodedata.normalize("NFKC", name).lower()
-    if any(sign in plain for sign in LINK_SIGNS):
+    if any(sign in _as_seen(name) for sign in LINK_SIGNS):
         raise ValueError("A name must not hold an address or a link.")
     return name
 
@@ -45,6 +46,20 @@ def _is_plain(text: str) -> bool:
     if text.isascii():
         return text.isprintable()
     return not any(
-        character in BIDI_CONTROLS or unicodedata.category(character) in REFUSED_CATEGORIES
+        character in BIDI_CONTROLS
+        or unicodedata.category(character) in REFUSED_CATEGORIES
+        or _is_noncharacter(ord(character))
         for character in text
     )
+
+
+def _is_noncharacter(code: int) -> bool:
+    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode §23.7
+
+
+def _as_seen(name: str) -> str:
+    """What a name looks like: a full-width @ is much like the plain one, a joiner like nothing."""
+    if name.isascii():
+        return name.lower()
+    plain = unicodedata.normalize("NFKC", name).lower()
+    return "".join(character for character in plain if unicodedata.category(character) != "Cf")
