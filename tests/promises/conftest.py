@@ -1,4 +1,4 @@
-"""What the tests of the promises share: settings that lead to the test's mail server, a database."""
+"""What the tests of the promises share: settings that lead to the mail server, a database."""
 
 from collections.abc import AsyncIterator
 
