@@ -1,0 +1,1 @@
+"""Measurements, each beside its limit on the same machine; see docs/speed.md."""
