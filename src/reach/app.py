@@ -15,7 +15,8 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reach.db.engine import NOT_MIGRATED, Database, DatabaseAway
+from reach.db.away import NotMigrated
+from reach.db.engine import Database
 from reach.db.identifiers import new_id
 from reach.db.migrate import is_current
 from reach.messages import routes as message_routes
@@ -117,7 +118,7 @@ async def readyz(request: Request) -> Response:
     """The database answers, and its schema is one that this version can use."""
     database: Database = request.app.state.database
     if not await database.read(is_current):
-        raise DatabaseAway(NOT_MIGRATED)
+        raise NotMigrated
     return OK
 
 

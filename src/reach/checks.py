@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from reach.db.engine import DatabaseAway, open_database
+from reach.db.away import DatabaseAway
+from reach.db.engine import open_database
 from reach.db.migrate import newest, revision
 from reach.messages.compose import Composer
 from reach.messages.smtp import Sender
 from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
+from reach.urls import MASK
 
 PROBE_SECONDS = 10
 
@@ -49,12 +51,20 @@ def configuration(settings: Settings) -> list[str]:
     """Each variable with its value, secrets masked; ``*`` marks those that are set."""
     lines = []
     for name in sorted(type(settings).model_fields):
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr):
-            value = "********" if value.get_secret_value() else ""
         mark = "*" if name in settings.model_fields_set else " "
-        lines.append(f"{mark} {PREFIX}{name.upper()}={'' if value is None else value}")
+        lines.append(f"{mark} {PREFIX}{name.upper()}={shown(settings, name)}")
     return lines
+
+
+def shown(settings: Settings, name: str) -> str:
+    """A setting's value with what is secret in it masked; of a URL, its credentials alone."""
+    value = getattr(settings, name)
+    if not isinstance(value, SecretStr):
+        return "" if value is None else str(value)
+    if not value.get_secret_value():
+        return ""
+    urls = {"database_url": settings.database, "smtp_url": settings.smtp}
+    return str(urls.get(name, MASK))
 
 
 async def check_variables(_: Settings) -> Finding:

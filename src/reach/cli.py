@@ -4,7 +4,6 @@ What is heavy is imported by the command that needs it, so that the others start
 """
 
 import asyncio
-import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from reach.problems import Problem
 from reach.settings import BadSettings, Settings, load, unknown_variables
 
 FAILED, MISUSED = 1, 2
@@ -37,6 +37,15 @@ def main() -> None:
         cli()
     except BadSettings as error:
         _end(str(error), MISUSED)
+    except Problem as problem:
+        _end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
+    except Exception as error:  # noqa: BLE001 - its message may hold an address
+        import structlog  # noqa: PLC0415 - see above
+
+        from reach.telemetry.logs import frames  # noqa: PLC0415 - see above
+
+        structlog.get_logger("reach").critical("crashed", **frames(error))
+        sys.exit(FAILED)
 
 
 @cli.command()
@@ -48,8 +57,8 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     keyfiles.make_data_dir(settings)
     try:
         processes.run(processes.up, settings, _print_banner)
-    except processes.AddressTaken as taken:
-        _end(str(taken), FAILED)
+    except processes.CannotStart as reason:
+        _end(str(reason), FAILED)
 
 
 @cli.command()
@@ -60,16 +69,12 @@ def api(
 ) -> None:
     """Run the API and the pages."""
     settings = _settings(sys.stdout, host=host, port=port, processes=processes)
-    # Further processes are started afresh, and read the environment.
-    for name, value in {"HOST": host, "PORT": port}.items():
-        if value is not None:
-            os.environ[f"REACH_{name}"] = str(value)
     from reach import processes as running  # noqa: PLC0415 - see above
 
     try:
         running.api(settings)
-    except running.AddressTaken as taken:
-        _end(str(taken), FAILED)
+    except running.CannotStart as reason:
+        _end(str(reason), FAILED)
 
 
 @cli.command()
@@ -88,15 +93,11 @@ def migrate() -> None:
     """Bring the database to this version's schema. It can be repeated."""
     settings = _settings(sys.stderr, exposed=False)
     from reach import keyfiles  # noqa: PLC0415 - see above
-    from reach.db.migrate import away_error, migrate  # noqa: PLC0415 - see above
+    from reach.db.migrate import migrate  # noqa: PLC0415 - see above
 
     if settings.database.is_sqlite:
         keyfiles.make_data_dir(settings)
-    try:
-        revision = migrate(settings.database)
-    except away_error() as error:
-        _end(f"The database cannot be migrated now: {type(error).__name__}", FAILED)
-    typer.echo(f"The schema is at {revision}.")
+    typer.echo(f"The schema is at {migrate(settings.database)}.")
 
 
 @keys_cli.command("create")
@@ -165,9 +166,8 @@ def _settings(stream: Any, *, exposed: bool = True, **flags: object) -> Settings
 
 
 def _write(settings: Settings, fn: Any, *arguments: Any) -> Any:
-    """Run ``fn(tx, …)`` in a transaction of its own, or end with a line that says why not."""
+    """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
     from reach.db.engine import open_database  # noqa: PLC0415 - see above
-    from reach.problems import Problem  # noqa: PLC0415 - see above
 
     async def write() -> Any:
         database = open_database(settings)
@@ -176,10 +176,7 @@ def _write(settings: Settings, fn: Any, *arguments: Any) -> Any:
         finally:
             await database.close()
 
-    try:
-        return asyncio.run(write())
-    except Problem as problem:
-        _end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
+    return asyncio.run(write())
 
 
 def _print_banner(started: Any) -> None:

@@ -4,12 +4,14 @@ Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the 
 """
 
 import asyncio
+import errno
+import fcntl
 import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +21,8 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from reach.app import create_app
-from reach.db.engine import Database, DatabaseAway, open_database
+from reach.db.away import DatabaseAway
+from reach.db.engine import Database, open_database
 from reach.db.migrate import is_current, migrate
 from reach.keyfiles import operator_key, secret_key
 from reach.messages.compose import Composer
@@ -28,18 +31,24 @@ from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
 from reach.settings import BadSettings, Settings, load
 from reach.telemetry import logs
-from reach.urls import SmtpUrl
+from reach.urls import LAST_PORT, SmtpUrl
 
 log = structlog.get_logger("reach")
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 CHECK_AGAIN_SECONDS = 1.0
+#: Those before it belong to the system's administrator.
+FIRST_FREE_PORT = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class AddressTaken(Exception):  # noqa: N818 - an expected failure
-    """Another program listens where this one was to; ``args[0]`` says what to do."""
+class CannotStart(Exception):  # noqa: N818 - an expected failure
+    """Something is in the way; ``args[0]`` says what to do."""
+
+
+class AddressTaken(CannotStart):
+    """Another program listens where this one was to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,14 @@ class Started:
 async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
     """Run API, worker, pages and, without an SMTP server, the mailbox, on one event loop.
 
-    Makes and migrates what is missing. Raises AddressTaken, BadSettings.
+    Makes and migrates what is missing. Raises CannotStart, BadSettings, DatabaseAway.
     """
     async with AsyncExitStack() as stack:
+        stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
-        settings = settings.model_copy(update={"secret_key": secret_key(settings)})
+        settings = settings.model_copy(
+            update={"secret_key": secret_key(settings), "port": listener.getsockname()[1]}
+        )
         server_url, mailbox = settings.smtp, None
         if server_url is None:
             mailbox = Mailbox(settings.data_dir / "mailbox")
@@ -81,11 +93,14 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
     with listen(settings) as listener:
+        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         asyncio.run(_require_schema(settings))
         if settings.processes == 1:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_api(settings, listener))
             return
+        # The processes are started afresh, and read the environment.
+        os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
         config = uvicorn.Config(
             "reach.processes:app_of_environment",
             factory=True,
@@ -169,13 +184,35 @@ def listen(settings: Settings) -> socket.socket:
         listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
+        remedy = "Choose another host: --host … (make run HOST=…)"
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            other = settings.port + 1 if FIRST_FREE_PORT < settings.port < LAST_PORT else 8001
+            remedy = f"Choose another port: --port {other} (make run PORT={other})"
         raise AddressTaken(
-            f"Cannot listen on {settings.host}, port {settings.port}: "
-            f"{os.strerror(error.errno or 0)}. "
-            f"Choose another port: make run PORT={settings.port + 1} (or reach … --port …)"
+            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. {remedy}"
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Have the data directory to ourselves. Raises CannotStart.
+
+    Two at once would deliver each other's mail, each into a mailbox that only it shows.
+    """
+    lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"Another `reach up` uses the data directory {settings.data_dir}. Stop it, or "
+                "give this one its own: --data-dir … (make run DATA_DIR=…)"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
 
 
 async def _require_schema(settings: Settings) -> None:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reach.urls import DatabaseUrl, SmtpUrl, is_loopback
@@ -33,7 +40,10 @@ class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is
 class Settings(BaseSettings):
     """How this process is to behave."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    # An empty variable is one that is not set: compose files and charts cannot leave it out.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     # Where things are
     #: Where the SQLite file, the mailbox and the generated keys live. Made if missing, 0700.
@@ -128,8 +138,8 @@ class Settings(BaseSettings):
 
     @field_validator("mail_from", "reply_to")
     @classmethod
-    def _is_mailbox(cls, value: str) -> str:
-        if value:
+    def _is_mailbox(cls, value: str, info: ValidationInfo) -> str:
+        if value or info.field_name == "mail_from":
             parse_mailbox(value)
         return value
 
@@ -138,8 +148,12 @@ class Settings(BaseSettings):
     def _is_http_url(cls, value: str) -> str:
         if not value:
             return value
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            raise ValueError("must be like https://signup.example.org") from None
+        if not is_whole or not value.isprintable() or " " in value:
             raise ValueError("must be like https://signup.example.org")
         if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
             raise ValueError("must hold a scheme, a host and a port at most")
@@ -210,9 +224,9 @@ class SecretFiles(PydanticBaseSettingsSource):
         """Read one field's file. Raises BadSettings if it cannot be read or X is set too."""
         variable = f"{PREFIX}{field_name.upper()}"
         path = os.environ.get(f"{variable}_FILE")
-        if field_name not in SECRETS or path is None:
+        if field_name not in SECRETS or not path:
             return None, field_name, False
-        if variable in os.environ:
+        if os.environ.get(variable):
             raise BadSettings(f"{variable} and {variable}_FILE are both set: keep one")
         try:
             return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False

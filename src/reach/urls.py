@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -16,6 +16,10 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
     "smtps": ("tls", 465),
     "smtp+starttls": ("starttls", 587),
 }
+#: What may also stand among a Postgres URL's parameters, and is nobody's business.
+CREDENTIALS = ("user", "password")
+MASK = "********"
+LAST_PORT = 65535
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -35,7 +39,7 @@ class SmtpUrl:
 
         Raises ValueError, with words that do not repeat the URL (it may hold a password).
         """
-        parts = urlsplit(text)
+        parts = _split(text)
         if parts.scheme not in SMTP_SCHEMES:
             raise ValueError("must start with smtp://, smtps:// or smtp+starttls://")
         security, default_port = SMTP_SCHEMES[parts.scheme]
@@ -57,6 +61,11 @@ class SmtpUrl:
             password=None if parts.password is None else unquote(parts.password),
         )
 
+    def __str__(self) -> str:
+        """The URL with its credentials masked."""
+        scheme = next(name for name, (kind, _) in SMTP_SCHEMES.items() if kind == self.security)
+        return _shown(scheme, self.host, self.port, has_credentials=self.username is not None)
+
     @property
     def is_local(self) -> bool:
         """Whether mail for this server stays on this machine."""
@@ -69,6 +78,17 @@ class DatabaseUrl:
 
     url: URL
     connect_args: dict[str, Any]
+
+    def __str__(self) -> str:
+        """The URL with its credentials masked."""
+        url = self.url
+        if self.is_sqlite:
+            return f"sqlite:///{url.database}"
+        named = {key: url.query.get(key) for key in CREDENTIALS}
+        has_credentials = any([url.username, url.password, *named.values()])
+        rest = "&".join(f"{k}={v}" for k, v in url.query.items() if k not in CREDENTIALS)
+        place = _shown("postgresql", url.host or "", url.port, has_credentials=has_credentials)
+        return f"{place}/{url.database or ''}{'?' if rest else ''}{rest}"
 
     @property
     def is_sqlite(self) -> bool:
@@ -88,12 +108,17 @@ class DatabaseUrl:
         if scheme == "sqlite":
             if not rest.startswith("/") or rest.strip("/") in ("", ":memory:"):
                 raise ValueError("must name a file: sqlite:///relative or sqlite:////absolute")
-            return cls(make_url(text), {})
+            if "?" in rest or "\0" in rest:
+                raise ValueError("must end after the file's name")
+            return cls(URL.create("sqlite", database=rest[1:]), {})
+        parts = _split(text)
         try:
             url = make_url(f"postgresql+asyncpg://{rest}")
         except (ArgumentError, ValueError):
             raise ValueError("is not a URL: postgresql://user:password@host:port/name") from None
-        query = dict(parse_qsl(urlsplit(text).query))
+        if url.port is not None and not 1 <= url.port <= LAST_PORT:
+            raise ValueError("its port is not a number from 1 to 65535")
+        query = dict(parse_qsl(parts.query))
         mode, root = query.get("sslmode"), query.get("sslrootcert")
         if mode is not None and mode not in SSL_MODES:
             raise ValueError(f"has an sslmode that is not one of {', '.join(SSL_MODES)}")
@@ -107,14 +132,29 @@ class DatabaseUrl:
 
 def _ssl_for_asyncpg(mode: str | None, root: str | None) -> str | ssl.SSLContext | None:
     """Turn libpq's words into asyncpg's; as in libpq, a root certificate makes require verify."""
-    if root is None or mode in (None, "disable", "allow", "prefer"):
+    verifies = mode in ("verify-ca", "verify-full") or (root and mode == "require")
+    if not verifies:
         return mode
     try:
-        context = ssl.create_default_context(cafile=root)
+        # libpq has no default but its user's own file; the system's authorities serve better.
+        context = ssl.create_default_context(cafile=None if root == "system" else root)
     except OSError as error:
-        raise ValueError(f"names an sslrootcert that cannot be read ({error.strerror})") from None
+        raise ValueError(f"names an sslrootcert that cannot be used ({error.strerror})") from None
     context.check_hostname = mode == "verify-full"
     return context
+
+
+def _split(text: str) -> SplitResult:
+    """Split a URL. Raises ValueError without the standard library's words, which repeat it."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+
+
+def _shown(scheme: str, host: str, port: int | None, *, has_credentials: bool) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{MASK + '@' if has_credentials else ''}{name}{f':{port}' if port else ''}"
 
 
 def is_loopback(host: str) -> bool:

@@ -14,7 +14,6 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, func, select
 
 from reach.db.group import Group
-from reach.problems import Unavailable
 from reach.settings import Settings
 
 Transaction = Connection
@@ -23,32 +22,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
-UNKNOWN = "Whether the change was made is not known."
 #: Where a transaction keeps what it will announce if it commits.
 _NOTICES = "reach_notices"
-
-
-class DatabaseAway(Unavailable):
-    """The database is down, locked or full. Nothing stored is lost; try again in a moment.
-
-    Whether the change you asked for was made is unknown only if the answer says so.
-    """
-
-    type, title = "database-away", "The database is away for a moment"
-
-
-class NotMigrated(Unavailable):
-    """The database has not been migrated to this version of Reach yet.
-
-    Its operator runs `reach migrate`. What met this was not done.
-    """
-
-    type, title = "not-migrated", "The database is not migrated yet"
-
-    def __init__(self) -> None:
-        """There is one thing to do about it."""
-        super().__init__(NOT_MIGRATED)
 
 
 def notify(tx: Transaction, channel: str) -> None:
@@ -75,7 +50,7 @@ class Database(ABC):
     def __init__(self, settings: Settings) -> None:
         """Remember the time limits; connect to nothing yet."""
         self.seconds = settings.database_seconds
-        self._group = Group(self.transact, settings.database_seconds, DatabaseAway)
+        self._group = Group(self.transact, settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def read(

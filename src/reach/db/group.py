@@ -12,13 +12,16 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from reach.problems import Problem, Unavailable
+from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.problems import Problem
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 #: More members than this wait for the next commit, so that none waits long for its own.
 MOST_MEMBERS = 500
+#: How much longer a caller waits than its commit may take: the commit knows what went wrong.
+PATIENCE_SECONDS = 0.25
 
 FnAll = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
@@ -30,6 +33,7 @@ class Member:
     fn_all: FnAll
     item: Any
     answer: "asyncio.Future[Any]"
+    has_begun: bool = False
 
 
 class Group:
@@ -45,12 +49,10 @@ class Group:
         self,
         transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
         seconds: float,
-        away: type[Unavailable],
     ) -> None:
-        """Commit by ``transact``, which raises ``away``; callers wait ``seconds`` at most."""
+        """Commit by ``transact``, which raises DatabaseAway after ``seconds``."""
         self._transact = transact
-        self._seconds = seconds
-        self._away = away
+        self._seconds = seconds + PATIENCE_SECONDS
         self._order: list[FnAll] = []
         self._waiting: list[Member] = []
         self._commits: asyncio.Task[None] | None = None
@@ -67,7 +69,8 @@ class Group:
 
         async def join(item: T) -> R:
             answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            self._waiting.append(Member(fn_all, item, answer))
+            member = Member(fn_all, item, answer)
+            self._waiting.append(member)
             if self._commits is None or self._commits.done():
                 self._commits = asyncio.create_task(self._commit_all(), name="group-commit")
             try:
@@ -76,7 +79,7 @@ class Group:
                 async with asyncio.timeout(self._seconds):
                     return await answer
             except TimeoutError:
-                raise Unavailable("The database did not answer in time.") from None
+                raise DatabaseAway(UNKNOWN if member.has_begun else LATE) from None
 
         return join
 
@@ -95,10 +98,12 @@ class Group:
 
     async def _commit(self, members: list[Member]) -> None:
         """Commit ``members`` together, or if one of them cannot be, one by one."""
+        for member in members:
+            member.has_begun = True
         try:
             answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
-            if len(members) == 1 or isinstance(error, self._away):
+            if len(members) == 1 or isinstance(error, DatabaseAway | NotMigrated):
                 for member in members:
                     _answer(member, error)
                 return

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reach.db import sqlite
+from reach.db.away import DatabaseAway
 from reach.db.engine import Transaction
 from reach.db.turns import take_turn
 from reach.urls import DatabaseUrl
@@ -20,6 +21,7 @@ VERSIONS = Path(__file__).parent / "migrations" / "versions"
 #: Any fixed number will do; it keeps two `reach migrate` from running at once.
 LOCK = 0x5265616368
 BUSY_SECONDS = 10
+CONNECT_SECONDS = 10
 
 
 def newest() -> str:
@@ -48,25 +50,41 @@ def is_current(tx: Transaction) -> bool:
 def migrate(database: DatabaseUrl) -> str:
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
-    Raises SQLAlchemy's and the driver's errors if the database is away. Blocks; call it
-    outside an event loop, or in a thread.
+    Raises DatabaseAway. Blocks; call it outside an event loop, or in a thread.
     """
     if database.is_sqlite:
         return _migrate_sqlite(database)
-    return asyncio.run(_migrate_postgres(database))
+    from reach.db import postgres  # noqa: PLC0415 - one driver is enough
+
+    try:
+        return asyncio.run(_migrate_postgres(database))
+    except postgres.FAILURES as error:
+        if not postgres.is_away(error):
+            raise
+        raise DatabaseAway(postgres.away_reason(error)) from error
 
 
 def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
-    with take_turn(file):
-        engine = sqlite.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
-        with engine.connect() as connection, connection.begin():
+    if not file.parent.is_dir():
+        raise DatabaseAway("The folder of its file does not exist.")
+    engine = sqlite.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
+    try:
+        with take_turn(file), engine.connect() as connection, connection.begin():
             return _upgrade(connection)
+    except (DBAPIError, OSError) as error:
+        reason = sqlite.away_reason(error)
+        if reason is None:
+            raise
+        raise DatabaseAway(reason) from error
 
 
 async def _migrate_postgres(database: DatabaseUrl) -> str:
     engine = create_async_engine(
-        database.url, poolclass=NullPool, connect_args=database.connect_args, hide_parameters=True
+        database.url,
+        poolclass=NullPool,
+        connect_args=database.connect_args | {"timeout": CONNECT_SECONDS},
+        hide_parameters=True,
     )
     async with engine.begin() as connection:
         # Held until the transaction ends.
@@ -89,8 +107,3 @@ def _config(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
-
-
-def away_error() -> tuple[type[Exception], ...]:
-    """What ``migrate`` raises when the database cannot be reached or is busy."""
-    return (DBAPIError, OSError, TimeoutError)

@@ -10,14 +10,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from reach.db.engine import (
-    UNKNOWN,
-    Database,
-    DatabaseAway,
-    NotMigrated,
-    Transaction,
-    take_notices,
-)
+from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.engine import Database, Transaction, take_notices
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -94,7 +88,7 @@ class PostgresDatabase(Database):
         if task.done() and not task.cancelled():
             return task.result()
         task.cancel()
-        raise DatabaseAway(UNKNOWN if attempt.committing else "It did not answer in time.")
+        raise DatabaseAway(UNKNOWN if attempt.committing else LATE)
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -227,7 +221,7 @@ def is_lost(error: BaseException) -> bool:
 def away_reason(error: BaseException) -> str | None:
     """Say in what way the database is away; None if there is nothing to add."""
     if isinstance(error, TimeoutError | PoolTimeoutError):
-        return "It did not answer in time."
+        return LATE
     if isinstance(error, OSError):
         return "It cannot be reached."
     return AWAY_CLASSES.get(sqlstate(error)[:2])

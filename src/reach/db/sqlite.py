@@ -13,14 +13,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.engine import (
-    UNKNOWN,
-    Database,
-    DatabaseAway,
-    NotMigrated,
-    Transaction,
-    take_notices,
-)
+from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.engine import Database, Transaction, take_notices
 from reach.db.threads import DatabaseThread
 from reach.db.turns import take_turn
 from reach.settings import Settings
@@ -87,7 +81,7 @@ class SqliteDatabase(Database):
                 return await station.thread.call(lambda: station.run(work, attempt))
         except TimeoutError:
             attempt.is_given_up = True
-            detail = UNKNOWN if attempt.is_committing else "It did not answer in time."
+            detail = UNKNOWN if attempt.is_committing else LATE
             raise DatabaseAway(detail) from None
         except asyncio.CancelledError:
             attempt.is_given_up = True
@@ -125,7 +119,7 @@ class SqliteDatabase(Database):
             async with asyncio.timeout(self.seconds):
                 await self._writer.thread.call(self._writer.checkpoint)
         except TimeoutError:
-            raise DatabaseAway("It did not answer in time.") from None
+            raise DatabaseAway(LATE) from None
 
     async def close(self) -> None:
         """Finish the commits under way, then close the file."""

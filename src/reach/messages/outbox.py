@@ -123,6 +123,11 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
     return ids
 
 
+def look(tx: Transaction) -> None:
+    """Read something, to see whether the database answers."""
+    tx.execute(select(messages.c.id).limit(1))
+
+
 _DUE = (
     select(messages.c.id)
     .where(messages.c.state == "queued", messages.c.due_at <= now())

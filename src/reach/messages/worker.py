@@ -91,6 +91,8 @@ class Worker:
         self._attempt_seconds = AHEAD_SECONDS
         self._low_water = 0
         self._insist_until = math.inf
+        self._unsettled = 0
+        self._is_away = False
 
     async def run(self, stop: anyio.Event) -> None:
         """Work until ``stop``; then finish what is in hand, for up to the grace time.
@@ -125,6 +127,9 @@ class Worker:
             if self._lane.is_paused:
                 await self._until_any(stop.wait, self._lane.wait_until_open)
                 continue
+            if self._is_away:
+                await self._until_any(stop.wait, self._let_others_settle)
+                continue
             self._due.clear()
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
@@ -156,12 +161,27 @@ class Worker:
             )
         except Unavailable as problem:
             log.warning("cannot lease", reason=problem.detail)
+            self._is_away = True
             return 0
         for message in messages:
             holding = Holding(message, expires)
             self._in_hand.add(holding)
             self._waiting.append(holding)
         return len(messages)
+
+    async def _let_others_settle(self) -> None:
+        """Lease nothing until the database is back, and what became of attempts is noted.
+
+        Leases ran out meanwhile: whoever leased now would send again what was accepted, and
+        could not be noted, by another worker or by this one.
+        """
+        while self._is_away:
+            try:
+                await self._database.read(outbox.look)
+                self._is_away = self._unsettled > 0
+            except Unavailable as problem:
+                log.warning("cannot lease yet", reason=problem.detail)
+            await anyio.sleep(POLL_SECONDS)
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
         busy = len(self._in_hand) - len(self._waiting)
@@ -249,14 +269,19 @@ class Worker:
 
         Repeating one whose COMMIT was lost is harmless: a lease is settled once.
         """
-        while True:
-            try:
-                return await settle()
-            except Unavailable as problem:
-                log.warning("cannot settle yet", reason=problem.detail)
-                if anyio.current_time() > self._insist_until:
-                    return False
-                await anyio.sleep(SETTLE_AGAIN_SECONDS)
+        self._unsettled += 1
+        try:
+            while True:
+                try:
+                    return await settle()
+                except Unavailable as problem:
+                    log.warning("cannot settle yet", reason=problem.detail)
+                    self._is_away = True
+                    if anyio.current_time() > self._insist_until:
+                        return False
+                    await anyio.sleep(SETTLE_AGAIN_SECONDS)
+        finally:
+            self._unsettled -= 1
 
     async def _give_back(self, holdings: list[Holding], reason: Paused | None = None) -> None:
         """Release what is not to be tried now; if that fails, it falls due by itself."""

@@ -5,6 +5,7 @@ databases and mail servers quote what they were given.
 """
 
 import logging
+import re
 import sys
 import traceback
 from typing import Any, TextIO
@@ -59,6 +60,8 @@ def configure(level: str, stream: TextIO) -> None:
 
 def frames(error: BaseException) -> dict[str, Any]:
     """Describe an error for a log line: its type and where it happened, never its message."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]  # what made the others stop
     cause = error.__cause__ or error.__context__
     described: dict[str, Any] = {
         "error_type": f"{type(error).__module__}.{type(error).__qualname__}",
@@ -74,7 +77,13 @@ def frames(error: BaseException) -> dict[str, Any]:
 
 
 def _without_messages(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Turn a library's exception into its frames (see above)."""
+    """Turn a library's exception into its frames (see above).
+
+    Some write an exception's message into their own: on further lines, and asyncio after the
+    name of what failed.
+    """
+    end = r"[\n(<]" if event.get("logger") == "asyncio" else r"\n"
+    event["event"] = re.split(end, str(event.get("event", "")), maxsplit=1)[0].strip()
     found = event.pop("exc_info", None)
     if isinstance(found, tuple):
         found = found[1]
