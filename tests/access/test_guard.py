@@ -1,65 +1,171 @@
 """Who may do what: every operator's address is guarded, before anything else is looked at."""
 
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import httpx
 import pytest
+from fastapi.routing import APIRoute
+from sqlalchemy import update
 
 from reach.access import keys
-from tests.servers.reach import Reach
+from reach.db.engine import Transaction
+from reach.settings import Settings
+from tests.bodies.refused import JSON
+from tests.people.operator import NOBODY, operator
+from tests.servers.reach import ADA, Reach, running_reach
 
-OPEN = {"/v1/signups"}
+#: What anybody may do. All else below /v1 needs a key.
+OPEN = {("POST", "/v1/signups")}
+#: The scopes that an operation needs, all of them.
+SCOPES = {
+    ("POST", "/v1/people"): {"people:write"},
+    ("GET", "/v1/people"): {"people:read"},
+    ("GET", "/v1/people/{id}"): {"people:read"},
+    ("PATCH", "/v1/people/{id}"): {"people:write"},
+    ("DELETE", "/v1/people/{id}"): {"people:write"},
+    ("GET", "/v1/people/{id}/messages"): {"people:read", "messages:read"},
+    ("GET", "/v1/messages"): {"messages:read"},
+    ("POST", "/v1/messages"): {"messages:write"},
+    ("GET", "/v1/messages/{id}"): {"messages:read"},
+    ("POST", "/v1/messages/{id}/retry"): {"messages:write"},
+    ("POST", "/v1/messages/{id}/cancel"): {"messages:write"},
+}
 
 
-async def operations(reach: Reach) -> list[tuple[str, str]]:
-    """Every operation of the API that is not the door's."""
-    paths = (await reach.http.get("/openapi.json")).json()["paths"]
-    return [(m.upper(), p) for p, methods in paths.items() if p not in OPEN for m in methods]
+def operations(reach: Reach) -> set[tuple[str, str]]:
+    """Every method and path below /v1 that the application has, in its document or not."""
+    found: set[tuple[str, str]] = set()
+    waiting = list(reach.app.routes)
+    while waiting:
+        route = waiting.pop()
+        waiting += getattr(getattr(route, "original_router", route), "routes", None) or []
+        if isinstance(route, APIRoute):
+            found |= {(method, route.path) for method in route.methods or ()}
+    return {(method, path) for method, path in found if path.startswith("/v1")}
 
 
-async def test_every_operation_is_guarded_before_its_body_is_read(reach: Reach) -> None:
-    """No key, junk, unknown, revoked, expired: one and the same 401. Wrong scope: 403."""
-    await reach.key()
+async def call(
+    reach: Reach, operation: tuple[str, str], authorization: str | None
+) -> httpx.Response:
+    """Do an operation, with a body that cannot be read."""
+    method, path = operation
+    headers = {} if authorization is None else {"Authorization": authorization}
+    url = path.replace("{id}", NOBODY)
+    return await reach.http.request(method, url, content=b"{", headers={**JSON, **headers})
+
+
+async def test_every_operation_has_its_scopes(reach: Reach) -> None:
+    """A new one has its place in the table above, or this fails; each needs what it says there.
+
+    The guard comes first: the body that cannot be read is not what is complained about.
+    """
+    documented = (await reach.http.get("/openapi.json")).json()["paths"]
+    in_document = {(m.upper(), path) for path, methods in documented.items() for m in methods}
+    assert operations(reach) - OPEN == in_document - OPEN == set(SCOPES)
+    every = set(keys.SCOPES)
+    lacking = {scope: (await reach.key(*(every - {scope})))["Authorization"] for scope in every}
+    alone: dict[frozenset[str], str] = {}
+    for needed in map(frozenset, SCOPES.values()):
+        alone[needed] = (await reach.key(*needed))["Authorization"]
+    for operation, scopes in SCOPES.items():
+        for scope, key in lacking.items():
+            answer = await call(reach, operation, key)
+            assert (answer.status_code == 403) == (scope in scopes), (operation, scope)
+            if scope in scopes:
+                assert answer.json()["detail"] == f"This call needs the scope {scope}."
+        answer = await call(reach, operation, alone[frozenset(scopes)])
+        assert answer.status_code in (200, 400, 404), operation
+
+
+async def test_whoever_is_nobody_gets_one_answer(reach: Reach) -> None:
+    """No key, junk, unknown, revoked, expired: the same 401 for every reason, at every address."""
+    good = (await reach.key())["Authorization"].removeprefix("Bearer ")
     revoked, expired = keys.generate(), keys.generate()
     await reach.database.write(keys.add, revoked, "revoked", keys.SCOPES)
     await reach.database.write(keys.revoke, "revoked")
     past = datetime.now(UTC) - timedelta(seconds=1)
     await reach.database.write(keys.add, expired, "expired", keys.SCOPES, past)
-    given = [None, "Bearer", "Bearer junk", "Basic eDp5", f"Bearer {keys.generate()}"]
-    given += [f"Bearer {revoked}", f"Bearer {expired}"]
-    found = await operations(reach)
-    assert len(found) >= 11
-    for method, path in found:
-        url = path.replace("{id}", "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1")
-        answers = {
-            (a.status_code, a.content, a.headers["www-authenticate"])
-            for a in [
-                await reach.http.request(
-                    method, url, content=b"{", headers={"Authorization": value} if value else {}
-                )
-                for value in given
-            ]
-        }
-        assert len(answers) == 1, (method, path)
-        assert answers.pop()[0] == 401
-        headers = await reach.key("keys:write")
-        answer = await reach.http.request(method, url, content=b"{", headers=headers)
-        assert answer.status_code == 403, (method, path)
+    wrong = [None, "", "Bearer", "Bearer junk", f"Bearer {good[:-1]}", f"Basic {good}"]
+    wrong += [f"Bearer {keys.generate()}", f"Bearer {revoked}", f"Bearer {expired}", good]
+    wrong += [f"Bearer {good}x", f"Bearer {good} x", f"Bearer {good[:3]}{good}", f"Token {good}"]
+    wrong += [f"Bearer {good.swapcase()}", f"Bearer{good}", f"Bearer rk_{good}"]
+    answers = {}
+    answer = await call(reach, ("GET", "/v1/people"), None)
+    for operation in sorted(SCOPES):
+        for authorization in wrong if operation[1] == "/v1/people" else wrong[:1]:
+            answer = await call(reach, operation, authorization)
+            shown = {n: v for n, v in answer.headers.items() if n not in ("date", "x-request-id")}
+            answers[operation, authorization] = (answer.status_code, answer.content, str(shown))
+    assert len(set(answers.values())) == 1, answers
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, 'Bearer realm="reach"')
+    assert answer.json()["type"].endswith("/problems/unauthorised")
 
 
-async def test_a_key_is_stored_as_a_digest(reach: Reach) -> None:
-    """Its text is not in the database."""
-    text = keys.generate()
-    await reach.database.write(keys.add, text, "n", ["people:read"])
-    stored = await reach.database.read(lambda tx: tx.execute(keys.api_keys.select()).all())
-    assert text[11:43] not in repr(stored)
+@pytest.mark.parametrize("form", ["Bearer {}", "bearer {}", "BEARER {}", "Bearer   {}"])
+async def test_the_scheme_has_no_case(reach: Reach, form: str) -> None:
+    """RFC 9110 §11.1."""
+    key = (await reach.key())["Authorization"].removeprefix("Bearer ")
+    headers = {"Authorization": form.format(key)}
+    assert (await reach.http.get("/v1/people", headers=headers)).status_code == 200
 
 
-@pytest.mark.parametrize("spoil", [lambda t: t[:-1] + "!", lambda t: t[:20], lambda t: t + "a"])
-def test_junk_is_known_without_a_look_up(spoil: object) -> None:
-    """The checksum tells."""
-    text = keys.generate()
-    assert keys.is_well_formed(text)
-    assert callable(spoil)
-    assert not keys.is_well_formed(spoil(text))
-    swapped = text[:10] + ("a" if text[10] != "a" else "b") + text[11:]
-    assert not keys.is_well_formed(swapped)
+async def test_no_body_is_read_for_a_stranger(reach: Reach) -> None:
+    """A body too large to be read is a 401 first, at once."""
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+
+    answer = await reach.http.post("/v1/people", content=body(), headers=JSON)
+    assert answer.status_code == 401
+
+
+async def test_junk_costs_no_look_up(
+    make_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    """Without a database, what cannot be a key is still a 401; what could be one is a 503."""
+    gone = f"sqlite:///{tmp_path}/moved-away.sqlite3"
+    async with running_reach(make_settings(database_url=gone)) as reach:
+        key = keys.generate()
+        last = "a" if key[-1] != "a" else "b"
+        for junk in (None, "Bearer x", f"Bearer {key[:-1]}{last}", f"Bearer {key[:-1]}"):
+            assert (await call(reach, ("GET", "/v1/people"), junk)).status_code == 401
+        away = await call(reach, ("GET", "/v1/people"), f"Bearer {key}")
+        assert (away.status_code, away.headers["retry-after"]) == (503, "2")
+
+
+async def test_a_key_ends_when_it_is_revoked(reach: Reach) -> None:
+    """At once, for the next request."""
+    http = await operator(reach)
+    assert (await http.get("/v1/people")).status_code == 200
+    await reach.database.write(keys.revoke, "test")
+    assert (await http.get("/v1/people")).status_code == 401
+    assert (await http.post("/v1/people", json=ADA)).status_code == 401
+
+
+async def test_its_last_use_is_noted_once_a_minute(reach: Reach) -> None:
+    """The first time, and again when a minute has passed; not with every request."""
+
+    async def last_used_at() -> datetime | None:
+        (key,) = await reach.database.read(keys.all_keys)
+        return key.last_used_at
+
+    def use(tx: Transaction, at: datetime) -> None:
+        tx.execute(update(keys.api_keys).values(last_used_at=at))
+
+    http = await operator(reach)
+    assert await last_used_at() is None
+    await http.get("/v1/people")
+    first = await last_used_at()
+    assert first is not None
+    await http.get("/v1/people")
+    assert await last_used_at() == first
+    await reach.database.write(use, first - timedelta(seconds=30))
+    await http.get("/v1/people")
+    assert await last_used_at() == first - timedelta(seconds=30)
+    await reach.database.write(use, first - timedelta(seconds=61))
+    await http.get("/v1/people")
+    again = await last_used_at()
+    assert again is not None
+    assert again >= first

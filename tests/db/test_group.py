@@ -14,7 +14,7 @@ from reach.people.signup import SignUp, sign_up_all
 from reach.problems import Unavailable
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.test_crashes import held_rows
+from tests.promises.locks import held
 
 
 def add_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:
@@ -127,7 +127,7 @@ async def test_a_lock_that_is_not_let_go_is_a_503_and_heals(
 ) -> None:
     """Somebody else holds the lock: an answer in time, and no connection spoilt."""
     add = database.group(add_all)
-    async with held_rows(settings, "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"):
+    async with held(settings, "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"):
         names = [f"n{number}" for number in range(30)]
         answers = await asyncio.gather(*map(add, names), return_exceptions=True)
         assert all(isinstance(answer, Unavailable) for answer in answers)

@@ -1,171 +1,195 @@
-"""What operators do with people and messages."""
+"""What operators do with people: add, show, list."""
 
-import sqlite3
-from pathlib import Path
+from typing import Any
+from uuid import UUID
 
-import anyio
 import httpx
-import pytest
+from sqlalchemy import update
 
-from tests.eventually import eventually
-from tests.servers.mail import MailServer
-from tests.servers.reach import ADA, Reach, messages_of, running_worker
+from reach.db.columns import now
+from reach.db.engine import Transaction
+from reach.people.model import people
+from tests.people.operator import NOBODY, add, everybody, operator, owed, templates
+from tests.servers.reach import Reach
+
+ADDRESSES = ["ada@example.com", "a_d%a@example.com", "'@example.com", "bob@bücher.example"]
+#: What is asked for, and who is found.
+PREFIXES = {
+    "ada@example.com": ADDRESSES[:1],
+    "ADA@": ADDRESSES[:1],
+    " ad ": ADDRESSES[:1],
+    "a": ADDRESSES[:2],
+    "a_": ADDRESSES[1:2],
+    "A_D%": ADDRESSES[1:2],
+    "'": ADDRESSES[2:3],
+    "Bob@Bücher.example": ADDRESSES[3:],
+    "bob@xn--": ADDRESSES[3:],
+    "": ADDRESSES,
+    "  ": ADDRESSES,
+    **{q: [] for q in ["a%", "%", "_", "\\", "da@", "' OR 1=1 --", "ada@example.comx", "z"]},
+    **{q: [] for q in ["\U0010ffff", "b@b", "*"]},
+}
+BAD_PARAMETERS = {
+    "limit": ["0", "201", "-1", "x", "", "1.5", "9" * 30, "NaN"],
+    "cursor": ["x", "", "%00", "AAAA", "%F0%9F%98%80", "a+b", "A" * 23, "=" * 22],
+    "confirmed": ["x", "", "%00", "null"],
+    "q": ["%00", "a" * 255],
+}
+NO_IDS = ["x", "1", "%00", "%ff", "null", NOBODY + "0", NOBODY[:-1] + "g", "..%2f", "'"]
 
 
-async def add(reach: Reach, **fields: object) -> httpx.Response:
-    """Add Ada, or somebody like her."""
-    return await reach.http.post("/v1/people", json={**ADA, **fields}, headers=await reach.key())
+async def listed(http: httpx.AsyncClient, **params: str) -> list[str]:
+    """The addresses of a list of people."""
+    return [person["email"] for person in await everybody(http, **params)]
 
 
 async def test_an_operator_adds_a_person(reach: Reach) -> None:
     """201, with a Location that shows the person, an ETag, and the welcome promised."""
-    answer = await add(reach, email="Ada@Example.com", description="curious")
+    http = await operator(reach)
+    answer = await add(http, email="Ada@Example.com", description=" curious ")
     assert answer.status_code == 201
     person = answer.json()
-    assert person["email"] == "Ada@Example.com"
-    assert person["welcome"] == {"state": "queued", "sent_at": None}
+    assert person == {
+        "id": person["id"],
+        "email": "Ada@Example.com",
+        "name": "Ada",
+        "description": "curious",
+        "confirmed_at": None,
+        "created_at": person["created_at"],
+        "updated_at": person["created_at"],
+        "welcome": {"state": "queued", "sent_at": None},
+    }
+    assert person["created_at"].endswith("Z")
+    assert UUID(person["id"]).version == 7
     assert answer.headers["etag"] == '"1.queued"'
-    shown = await reach.http.get(answer.headers["location"], headers=await reach.key())
-    assert shown.json() == person
-    assert [m["template"] for m in await messages_of(reach)] == ["welcome"]
+    assert answer.headers["location"] == f"/v1/people/{person['id']}"
+    shown = await http.get(answer.headers["location"])
+    assert (shown.status_code, shown.json()) == (200, person)
+    assert shown.headers["etag"] == answer.headers["etag"]
+    assert await templates(http) == ["welcome"]
 
 
 async def test_a_known_address_is_a_conflict(reach: Reach) -> None:
-    """In any spelling of the same mailbox."""
-    await add(reach)
-    answer = await add(reach, email="ADA@EXAMPLE.com")
-    assert answer.status_code == 409
-    assert answer.json()["type"].endswith("/problems/already-signed-up")
+    """In any spelling of the same mailbox; nobody is changed, and nobody written to."""
+    http = await operator(reach)
+    await add(http)
+    for email in ("ada@example.com", "ADA@EXAMPLE.com", " Ada@example.com "):
+        answer = await add(http, email=email, name="Eve")
+        assert answer.status_code == 409
+        assert answer.json()["type"].endswith("/problems/already-signed-up")
+        assert "ada" not in answer.text.lower()
+    assert [(p["email"], p["name"]) for p in await everybody(http)] == [("ada@example.com", "Ada")]
+    assert await templates(http) == ["welcome"]
 
 
 async def test_no_welcome_if_none_is_wanted(reach: Reach) -> None:
     """The operator decides; the door greets such a person later."""
-    answer = await add(reach, welcome=False)
+    http = await operator(reach)
+    answer = await add(http, welcome=False)
     assert answer.json()["welcome"] == {"state": None, "sent_at": None}
-    assert await messages_of(reach) == []
+    assert answer.headers["etag"] == '"1.none"'
+    assert await templates(http) == []
     await reach.sign_up()
-    assert [m["template"] for m in await messages_of(reach)] == ["already-signed-up"]
+    assert await templates(http) == ["already-signed-up"]
 
 
-async def test_a_known_address_is_told_by_email_alone(
-    reach: Reach, mail_server: MailServer
-) -> None:
-    """Once in REACH_ALREADY_HOURS, the welcome counted."""
-    await reach.sign_up()
-    await reach.sign_up()
-    assert len(await messages_of(reach)) == 1
-    hurried = reach.settings.model_copy(update={"already_hours": 1e-9})
-    from tests.servers.reach import running_reach  # noqa: PLC0415 - a second one, beside
+async def test_whether_to_welcome_is_true_or_false(reach: Reach) -> None:
+    """Nothing else is guessed at."""
+    http = await operator(reach)
+    for welcome in ("no", 0, None, "false"):
+        assert (await add(http, welcome=welcome)).status_code == 422
+    assert await listed(http) == []
 
-    async with running_reach(hurried) as other:
-        answer = await other.sign_up()
-    assert (answer.status_code, answer.json()) == (202, {"message": "Check your inbox."})
-    async with running_worker(reach.settings):
-        await eventually(lambda: len(mail_server.messages) == 2)
-    subjects = [str(message.headers["Subject"]) for message in mail_server.messages]
-    assert sum("already" in subject.lower() for subject in subjects) == 1
+
+async def test_nobody_is_a_404(reach: Reach) -> None:
+    """An id that nobody has, and what is no id at all."""
+    http = await operator(reach)
+    for method in ("GET", "PATCH", "DELETE"):
+        body = {"name": "Eve"} if method == "PATCH" else None
+        for person_id in [NOBODY, *NO_IDS]:
+            url = f"/v1/people/{person_id}"
+            answer = await http.request(method, url, headers={"If-Match": "*"}, json=body)
+            assert answer.status_code == 404, (method, person_id)
+            assert answer.headers["content-type"] == "application/problem+json"
+    for person_id in [NOBODY, "x"]:
+        answer = await http.get(f"/v1/people/{person_id}/messages")
+        assert answer.json()["type"].endswith("/problems/no-such-person")
+
+
+async def test_what_has_not_changed_is_not_sent_again(reach: Reach) -> None:
+    """`If-None-Match` gives 304 while all of the ETag is the same, the welcome's state too."""
+    http = await operator(reach)
+    answer = await add(http)
+    url, etag = answer.headers["location"], answer.headers["etag"]
+    for given in (etag, f"W/{etag}", f'"0.sent", {etag}', "*"):
+        same = await http.get(url, headers={"If-None-Match": given})
+        assert (same.status_code, same.content) == (304, b""), given
+        assert same.headers["etag"] == etag
+    for given in ('"1.sent"', '"2.queued"', "1.queued", "", "x"):
+        other = await http.get(url, headers={"If-None-Match": given})
+        assert other.status_code == 200, given
+    (message,) = await owed(http)
+    await http.post(f"/v1/messages/{message['id']}/cancel")
+    changed = await http.get(url, headers={"If-None-Match": etag})
+    assert (changed.status_code, changed.headers["etag"]) == (200, '"1.cancelled"')
 
 
 async def test_lists_are_cut_by_what_was_seen(reach: Reach) -> None:
     """Newest first; nobody is repeated or missed while others sign up."""
-    for number in range(5):
-        await add(reach, email=f"p{number}@example.com")
-    key, seen, cursor = await reach.key(), [], None
+    http = await operator(reach)
+    for number in range(7):
+        await add(http, email=f"p{number}@example.com")
+    pages: list[int] = []
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
-        params = {"limit": "2", **({"cursor": cursor} if cursor else {})}
-        page = (await reach.http.get("/v1/people", params=params, headers=key)).json()
-        seen += [person["email"] for person in page["items"]]
-        await add(reach, email=f"late{len(seen)}@example.com")
-        cursor = page["next_cursor"]
-        if cursor is None:
+        page = await http.get("/v1/people", params={"limit": "2", **cursor})
+        found: dict[str, Any] = page.json()
+        pages.append(len(found["items"]))
+        seen += [person["email"] for person in found["items"]]
+        await reach.sign_up(f"late{len(pages)}@example.com")
+        if found["next_cursor"] is None:
             break
-    assert seen == [f"p{number}@example.com" for number in reversed(range(5))]
+        cursor = {"cursor": found["next_cursor"]}
+    assert pages == [2, 2, 2, 1]
+    assert seen == [f"p{number}@example.com" for number in reversed(range(7))]
+    full = await http.get("/v1/people", params={"limit": "11"})
+    assert len(full.json()["items"]) == 11
+    assert full.json()["next_cursor"] is None
 
 
-@pytest.mark.parametrize(
-    ("q", "found"), [("ADA", 1), ("ada@", 1), ("a_a", 0), ("%", 0), ("\\", 0), ("b", 0)]
-)
-async def test_q_is_a_plain_prefix(reach: Reach, q: str, found: int) -> None:
-    """Upper case is the same; no character is special."""
-    await add(reach)
-    answer = await reach.http.get("/v1/people", params={"q": q}, headers=await reach.key())
-    assert len(answer.json()["items"]) == found
+async def test_q_is_a_plain_prefix(reach: Reach) -> None:
+    """Upper case is the same; no character is special; a whole address in any spelling."""
+    http = await operator(reach)
+    for email in reversed(ADDRESSES):
+        await add(http, email=email, welcome=False)
+    found = {q: await listed(http, q=q) for q in PREFIXES}
+    assert found == PREFIXES
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "cursor=x", "confirmed=x"])
-async def test_bad_parameters_are_422(reach: Reach, query: str) -> None:
+async def test_the_confirmed_and_the_others(reach: Reach) -> None:
+    """`confirmed` picks either; left out, it picks both; with `q` both must hold."""
+    http = await operator(reach)
+    await add(http)
+    await add(http, email="bob@example.com")
+
+    def confirm(tx: Transaction) -> None:
+        tx.execute(update(people).where(people.c.name == "Ada").values(confirmed_at=now()))
+
+    await reach.database.write(confirm)
+    await add(http, email="ann@example.com")
+    assert await listed(http, confirmed="true") == ["bob@example.com", "ada@example.com"]
+    assert await listed(http, confirmed="false") == ["ann@example.com"]
+    assert len(await listed(http)) == 3
+    assert await listed(http, confirmed="true", q="a") == ["ada@example.com"]
+
+
+async def test_bad_parameters_are_422(reach: Reach) -> None:
     """Each says which parameter."""
-    answer = await reach.http.get(f"/v1/people?{query}", headers=await reach.key())
-    assert answer.status_code == 422
-    assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
-
-
-async def test_a_change_sends_an_email_and_a_stale_one_changes_nothing(reach: Reach) -> None:
-    """Two changes from one version: one is made, the other is a 412."""
-    person = (await add(reach, description="curious")).json()
-    key = await reach.key()
-    url, statuses = f"/v1/people/{person['id']}", []
-
-    async def change(name: str) -> None:
-        headers = {**key, "If-Match": '"1.queued"'}
-        answer = await reach.http.patch(url, json={"name": name}, headers=headers)
-        statuses.append(answer.status_code)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(change, "Ada B")
-        group.start_soon(change, "Ada C")
-    assert sorted(statuses) == [200, 412]
-    same = await reach.http.patch(url, json={"description": "curious"}, headers=key)
-    assert same.headers["etag"].startswith('"2.')
-    cleared = await reach.http.patch(url, json={"description": None}, headers=key)
-    assert cleared.json()["description"] is None
-    assert (await reach.http.patch(url, json={"name": None}, headers=key)).status_code == 422
-    templates = [m["template"] for m in await messages_of(reach)]
-    assert templates == ["changed", "changed", "welcome"]
-
-
-async def test_after_delete_nothing_is_left(reach: Reach) -> None:
-    """No row, and on SQLite no byte in any of the files."""
-    person = (await add(reach, email="erase-me@example.com")).json()
-    key = await reach.key()
-    url = f"/v1/people/{person['id']}"
-    assert (await reach.http.delete(url, headers=key)).status_code == 204
-    assert (await reach.http.get(url, headers=key)).status_code == 404
-    assert (await reach.http.delete(url, headers=key)).status_code == 404
-    assert await messages_of(reach) == []
-    if reach.settings.database.is_sqlite:
-        file = Path(reach.settings.database.url.database or "")
-        for path in file.parent.glob(f"{file.name}*"):
-            assert b"erase-me" not in path.read_bytes(), path
-        with sqlite3.connect(file) as connection:
-            assert connection.execute("SELECT count(*) FROM people").fetchone() == (0,)
-
-
-async def test_messages_are_cancelled_and_retried(reach: Reach, mail_server: MailServer) -> None:
-    """Only a queued one is cancelled; whatever was not sent can be tried again."""
-    await add(reach)
-    (message,) = await messages_of(reach)
-    key, url = await reach.key(), f"/v1/messages/{message['id']}"
-    cancelled = await reach.http.post(f"{url}/cancel", headers=key)
-    assert (cancelled.status_code, cancelled.json()["state"]) == (200, "cancelled")
-    assert (await reach.http.post(f"{url}/cancel", headers=key)).status_code == 409
-    retried = await reach.http.post(f"{url}/retry", headers=key)
-    assert (retried.status_code, retried.json()["state"]) == (200, "queued")
-    async with running_worker(reach.settings):
-        await eventually(lambda: mail_server.messages)
-    assert (await reach.http.post(f"{url}/retry", headers=key)).status_code == 409
-    shown = (await reach.http.get(url, headers=key)).json()
-    assert [attempt["outcome"] for attempt in shown["history"]] == ["sent"]
-    assert (await reach.http.get("/v1/messages/x", headers=key)).status_code == 404
-
-
-async def test_an_operator_promises_a_message(reach: Reach) -> None:
-    """Of a template that exists, to somebody who exists."""
-    person = (await add(reach, welcome=False)).json()
-    key, body = await reach.key(), {"person_id": person["id"], "template": "welcome"}
-    answer = await reach.http.post("/v1/messages", json=body, headers=key)
-    assert (answer.status_code, answer.json()["recipient"]) == (201, "ada@example.com")
-    unknown = {**body, "template": "no-such"}
-    assert (await reach.http.post("/v1/messages", json=unknown, headers=key)).status_code == 422
-    nobody = {**body, "person_id": "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1"}
-    assert (await reach.http.post("/v1/messages", json=nobody, headers=key)).status_code == 404
+    http = await operator(reach)
+    for name, values in BAD_PARAMETERS.items():
+        for value in values:
+            answer = await http.get(f"/v1/people?{name}={value}")
+            assert answer.status_code == 422, (name, value)
+            assert [error["parameter"] for error in answer.json()["errors"]] == [name]
+    assert (await http.get("/v1/people?limit=200")).status_code == 200

@@ -1,0 +1,153 @@
+"""Postgres alone: deadlocks, and a COMMIT of which nobody knows what became."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from reach.db.away import UNKNOWN, DatabaseAway
+from reach.db.engine import Database, Transaction, open_database
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.locks import fetch, is_awaited
+from tests.servers.postgres import Postgres
+
+COUNT_UP = "UPDATE numbers SET count = count + 1 WHERE name = :name"
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], postgres: str) -> Settings:
+    """Settings for Postgres."""
+    return make_settings(database_url=postgres)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """Open a database with two rows to quarrel over."""
+    database = open_database(settings)
+
+    def make(tx: Transaction) -> None:
+        tx.execute(text("DROP TABLE IF EXISTS numbers"))
+        tx.execute(text("CREATE TABLE numbers (name varchar(20) PRIMARY KEY, count integer)"))
+        tx.execute(text("INSERT INTO numbers VALUES ('a', 0), ('b', 0)"))
+        tx.execute(text("DROP SEQUENCE IF EXISTS tries"))
+        tx.execute(text("CREATE SEQUENCE tries"))
+
+    await database.write(make)
+    yield database
+    await database.close()
+
+
+class CountUp:
+    """A function for groups; it notes each of its runs."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.runs: list[list[str]] = []
+
+    def all(self, tx: Transaction, names: Sequence[str]) -> Sequence[str]:
+        """Count up the rows of these names, in the order they are given."""
+        self.runs.append(list(names))
+        for name in names:
+            tx.execute(text(COUNT_UP), {"name": name})
+        return names
+
+
+@pytest.mark.parametrize("way", ["group", "write"])
+async def test_a_lost_deadlock_is_tried_again_whole(settings: Settings, way: str) -> None:
+    """Locks taken the other way round: Postgres ends our transaction, and we run it anew."""
+    count_up = CountUp()
+    async with opened(settings) as database:
+        other = await asyncpg.connect(settings.database_url.get_secret_value())
+        await other.execute("SET deadlock_timeout = '30s'")  # so that it is ours that loses
+        await other.execute("BEGIN; UPDATE numbers SET count = 10 WHERE name = 'b'")
+        if way == "group":
+            add = database.group(count_up.all)
+            ours = asyncio.ensure_future(asyncio.gather(add("a"), add("b")))
+        else:
+            ours = asyncio.ensure_future(database.write(count_up.all, ["a", "b"]))  # type: ignore[arg-type]
+        await eventually(lambda: is_awaited(settings, "UPDATE"))
+        await other.execute("UPDATE numbers SET count = 10 WHERE name = 'a'; COMMIT")
+        assert list(await ours) == ["a", "b"]
+        await other.close()
+        assert count_up.runs == [["a", "b"]] * 2
+        assert await fetch(settings, "SELECT min(count) + max(count) FROM numbers") == 22
+
+
+def conflict(tx: Transaction, *, times: int) -> int:
+    """Fail as a serialisation conflict does, so many times; a sequence is never rolled back."""
+    count: int = tx.execute(text("SELECT nextval('tries')")).scalar_one()
+    if count <= times:
+        tx.execute(text("DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"))
+    return count
+
+
+async def test_a_conflict_is_tried_again(settings: Settings) -> None:
+    """As often as is any use; then it is a 503, and the connection is as good as before."""
+    async with opened(settings) as database:
+        assert await database.write(conflict, times=4) == 5
+        with pytest.raises(DatabaseAway):
+            await database.write(conflict, times=100)
+        assert await database.write(conflict, times=0) == 11
+
+
+async def ask(server: Postgres, query: str) -> Any:
+    """Ask the server for one value."""
+    connection = await asyncpg.connect(server.url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        connection.terminate()
+
+
+async def hang_commits(server: Postgres) -> None:
+    """Let every COMMIT wait for a standby that there is not, once it is on the disk."""
+    await ask(server, "ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
+    await ask(server, "SELECT pg_reload_conf()")
+
+
+async def let_commits_go(server: Postgres) -> None:
+    """Let them pass again."""
+    await ask(server, "ALTER SYSTEM RESET synchronous_standby_names")
+    await ask(server, "SELECT pg_reload_conf()")
+
+
+COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+ALONE = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()"
+
+
+@pytest.mark.parametrize("way", ["group", "write"])
+@pytest.mark.parametrize("end", [Postgres.kill, Postgres.pause], ids=["killed", "silent"])
+async def test_an_unknown_commit_is_not_repeated(
+    make_settings: Callable[..., Settings],
+    private_postgres: Postgres,
+    end: Callable[[Postgres], None],
+    way: str,
+) -> None:
+    """The server goes away in the middle of COMMIT: a 503 that says so, and one run only."""
+    settings = make_settings(database_url=private_postgres.url, database_seconds=3)
+    count_up = CountUp()
+    async with opened(settings) as database:
+        await hang_commits(private_postgres)
+        if way == "group":
+            ours = asyncio.ensure_future(database.group(count_up.all)("a"))
+        else:
+            ours = asyncio.ensure_future(database.write(count_up.all, ["a"]))  # type: ignore[arg-type]
+        await eventually(lambda: ask(private_postgres, COMMITTING))
+        end(private_postgres)
+        with pytest.raises(DatabaseAway) as refusal:
+            await ours
+        assert refusal.value.detail == UNKNOWN
+        if end is Postgres.kill:
+            private_postgres.start()
+        else:
+            private_postgres.resume()
+        await let_commits_go(private_postgres)
+        await eventually(lambda: ask(private_postgres, ALONE))
+        assert await ask(private_postgres, "SELECT count FROM numbers WHERE name = 'a'") == 1
+        assert len(count_up.runs) == 1
+        await database.write(count_up.all, ["b"])

@@ -1,0 +1,224 @@
+"""A record changes once for each change, says so by email, and goes without a trace."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+from sqlalchemy import select
+
+from reach.db.columns import metadata
+from reach.db.engine import Transaction
+from reach.messages.model import messages
+from tests.bodies.refused import JSON
+from tests.eventually import eventually
+from tests.people.operator import add, everybody, operator, templates
+from tests.servers.mail import MailServer, once
+from tests.servers.reach import Reach, running_worker
+
+AGAINST_THE_RULES: list[Any] = [
+    {"name": None},
+    {"name": ""},
+    {"name": 5},
+    {"name": "ada@example.com"},
+    {"name": "a" * 101},
+    {"description": 5},
+    {"description": "a" * 501},
+    {"description": "\u202e"},
+    {"name": "Eve", "description": "\n"},
+    {"email": "eve@example.com"},
+    {"name": "Eve", "id": "x"},
+    {"confirmed_at": None},
+    {"version": 1},
+]
+#: What may stand in ``If-Match`` for a person whose ETag is "1.queued", and the answer.
+IF_MATCH = {
+    '"1.queued"': 200,
+    '"1.sent"': 200,
+    "*": 200,
+    '"7.sent" , "1.queued"': 200,
+    '"7.sent","1.none"': 200,
+    '"2.queued"': 412,
+    '"0.queued"': 412,
+    '"-1.queued"': 412,
+    '"11.queued"': 412,
+    '"99999999999999999999.queued"': 412,
+    'W/"1.queued"': 412,
+    "1.queued": 412,
+    '"1"': 412,
+    '"1.queued': 412,
+    "'1.queued'": 412,
+    "": 412,
+    "x": 412,
+    '"7.sent", "8.sent"': 412,
+}
+
+
+async def patch(
+    http: httpx.AsyncClient, person: Mapping[str, Any], body: object, **headers: str
+) -> httpx.Response:
+    """Change a person; ``if_match`` is the header of that name."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    content = json.dumps(body).encode()
+    url = f"/v1/people/{person['id']}"
+    return await http.patch(url, content=content, headers={**JSON, **named})
+
+
+def everything(tx: Transaction) -> dict[str, list[Any]]:
+    """Every row of every table but the operators' keys."""
+    return {
+        table.name: [tuple(row) for row in tx.execute(table.select())]
+        for table in metadata.sorted_tables
+        if table.name != "api_keys"
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file in a folder."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+async def test_a_change_is_made_and_told(reach: Reach) -> None:
+    """The new record, its next version, and one email that names the fields."""
+    http = await operator(reach)
+    person = (await add(http, description="curious")).json()
+    answer = await patch(http, person, {"name": " Ada Lovelace ", "description": "Zoe\u0308"})
+    assert (answer.status_code, answer.headers["etag"]) == (200, '"2.queued"')
+    changed = answer.json()
+    assert changed["updated_at"] > person["updated_at"]
+    unchanged = {"id", "email", "created_at", "confirmed_at", "welcome"}
+    assert {k: changed[k] for k in unchanged} == {k: person[k] for k in unchanged}
+    assert (changed["name"], changed["description"]) == ("Ada Lovelace", "Zo\u00eb")
+    assert await templates(http) == ["changed", "welcome"]
+
+    def data(tx: Transaction) -> Any:
+        found = select(messages.c.data).where(messages.c.template == "changed")
+        return tx.execute(found).scalar_one()
+
+    assert await reach.database.read(data) == {
+        "name": "Ada Lovelace",
+        "fields": ["description", "name"],
+    }
+
+
+async def test_what_changes_nothing_is_not_told(reach: Reach) -> None:
+    """The same words again: no new version, no email."""
+    http = await operator(reach)
+    person = (await add(http, description="curious")).json()
+    for body in (
+        {},
+        {"name": "Ada"},
+        {"description": "curious"},
+        {"name": " Ada ", "description": "curious "},
+    ):
+        answer = await patch(http, person, body)
+        assert (answer.status_code, answer.headers["etag"]) == (200, '"1.queued"')
+        assert answer.json() == person
+    assert await templates(http) == ["welcome"]
+
+
+async def test_a_description_can_be_cleared(reach: Reach) -> None:
+    """By null, or by nothing to read; clearing it twice is one change."""
+    http = await operator(reach)
+    for number, nothing in enumerate([None, "", "  "]):
+        email = f"p{number}@example.com"
+        person = (await add(http, email=email, description="curious", welcome=False)).json()
+        cleared = await patch(http, person, {"description": nothing})
+        assert cleared.json()["description"] is None
+        again = await patch(http, person, {"description": nothing})
+        assert again.headers["etag"] == '"2.none"'
+    assert await templates(http) == ["changed"] * 3
+
+
+async def test_a_change_against_the_rules_changes_nothing(reach: Reach) -> None:
+    """Those of the door; and what is not a name or a description cannot be changed."""
+    http = await operator(reach)
+    person = (await add(http)).json()
+    for body in AGAINST_THE_RULES:
+        assert (await patch(http, person, body)).status_code == 422, body
+    assert await everybody(http) == [person]
+    assert await templates(http) == ["welcome"]
+
+
+async def test_a_change_of_what_was_not_seen_is_refused(reach: Reach) -> None:
+    """`If-Match` counts the version only; weak, malformed or other tags match nothing."""
+    http = await operator(reach)
+    for number, (tags, status) in enumerate(IF_MATCH.items()):
+        person = (await add(http, email=f"p{number}@example.com")).json()
+        answer = await patch(http, person, {"name": "Eve"}, if_match=tags)
+        assert answer.status_code == status, tags
+        if status == 412:
+            assert answer.json()["type"].endswith("/problems/stale-version")
+    assert (await templates(http)).count("changed") == list(IF_MATCH.values()).count(200)
+
+
+async def test_of_two_changes_from_one_version_one_is_made(reach: Reach) -> None:
+    """At the same moment, again and again: one 200, one 412, one email."""
+    http = await operator(reach)
+    for number in range(5):
+        person = (await add(http, email=f"p{number}@example.com", welcome=False)).json()
+        answers: list[httpx.Response] = []
+
+        async def change(name: str, person: Any = person, answers: Any = answers) -> None:
+            answers.append(await patch(http, person, {"name": name}, if_match='"1.none"'))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(change, "Ada B")
+            group.start_soon(change, "Ada C")
+        assert sorted(answer.status_code for answer in answers) == [200, 412]
+        made = next(answer for answer in answers if answer.status_code == 200)
+        url = f"/v1/people/{person['id']}"
+        assert (await http.get(url)).json() == made.json()
+    assert await templates(http) == ["changed"] * 5
+
+
+async def test_after_delete_nothing_is_left(
+    reach: Reach, mail_server: MailServer, tmp_path: Path
+) -> None:
+    """No row in any table, and on SQLite no byte in any file; the neighbours are untouched."""
+    http = await operator(reach)
+    await add(http, email="bob@example.com")
+    before = await reach.database.read(everything)
+    person = (
+        await add(http, email="erase-me@example.com", name="Erase-Me", description="erase-me")
+    ).json()
+    busy = once("450 4.2.0 <erase-me@example.com> is busy")
+    mail_server.script["rcpt"] = lambda session, address: (
+        busy(session, address) if "erase-me" in address else None
+    )
+    await patch(http, person, {"name": "Erase-Me Too", "description": "erase-me " * 50})
+    async with running_worker(reach.settings):
+        await eventually(lambda: len(mail_server.messages) == 3)
+    there = await reach.database.read(everything)
+    assert {name: len(rows) for name, rows in there.items()} == {
+        "people": 2,
+        "messages": 3,
+        "attempts": 4,
+    }
+    url = f"/v1/people/{person['id']}"
+    assert (await http.delete(url)).status_code == 204
+    for method in ("GET", "DELETE"):
+        assert (await http.request(method, url)).status_code == 404
+    assert (await http.get(f"{url}/messages")).status_code == 404
+    after = await reach.database.read(everything)
+    assert after["people"] == before["people"]
+    assert len(after["messages"]) == len(after["attempts"]) == 1
+    assert "erase-me" not in repr(after).lower()
+    assert person["id"] not in repr(after)
+    if reach.settings.database.is_sqlite:
+        files = contents(tmp_path)
+        assert {"reach.sqlite3", "reach.sqlite3-wal"} <= set(files)
+        assert [name for name, content in files.items() if b"erase-me" in content.lower()] == []
+        assert [name for name, content in files.items() if person["id"].encode() in content] == []
+
+
+async def test_who_was_deleted_can_sign_up_again(reach: Reach) -> None:
+    """As somebody new, with a welcome."""
+    http = await operator(reach)
+    person = (await add(http)).json()
+    await http.delete(f"/v1/people/{person['id']}")
+    assert await templates(http) == []
+    assert (await reach.sign_up()).status_code == 202
+    assert await templates(http) == ["welcome"]

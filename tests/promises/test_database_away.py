@@ -1,0 +1,57 @@
+"""The database goes away while a worker has an acceptance to note: it notes it afterwards."""
+
+from collections.abc import Callable
+
+import pytest
+
+from reach.settings import Settings
+from tests.promises.conftest import LEASE_SECONDS
+from tests.promises.running import ended, said, worker
+from tests.promises.stored import all_sent, attempts_in, opened, sign_up
+from tests.servers.mail import MailServer
+from tests.servers.postgres import Postgres
+
+#: A lease is renewed each third of its time: after so many failures it is long over.
+MORE_RENEWALS_THAN_A_LEASE_HAS = 6
+
+
+@pytest.mark.parametrize(
+    ("goes_away", "comes_back"),
+    [(Postgres.stop, Postgres.start), (Postgres.pause, Postgres.resume)],
+    ids=["stopped", "silent"],
+)
+async def test_an_acceptance_is_noted_when_the_database_is_back(
+    private_postgres: Postgres,
+    make_settings: Callable[..., Settings],
+    mail_server: MailServer,
+    goes_away: Callable[[Postgres], None],
+    comes_back: Callable[[Postgres], None],
+) -> None:
+    """Its lease is long over by then: even so no worker, neither it nor another, sends a copy."""
+    settings = make_settings(
+        database_url=private_postgres.url,
+        smtp_url=mail_server.url,
+        lease_seconds=LEASE_SECONDS,
+        database_seconds=0.5,
+    )
+    async with opened(settings.model_copy(update={"database_seconds": 10})) as database:
+        await sign_up(database, settings, "ada@example.com")
+        gate = mail_server.gate("accepted")
+        async with worker(settings) as holding, worker(settings) as other:
+            await gate.wait_reached()
+            goes_away(private_postgres)
+            gate.open()
+            await said(holding, "cannot settle yet")
+            await said(holding, "cannot renew leases", MORE_RENEWALS_THAN_A_LEASE_HAS)
+            await said(other, "cannot lease")
+            comes_back(private_postgres)
+            (message,) = await all_sent(database)
+            (attempt,) = await attempts_in(database)
+            assert (message.attempts, attempt.outcome) == (1, "sent")
+            # They work on.
+            await sign_up(database, settings, "bob@example.com")
+            await all_sent(database)
+            for process in (holding, other):
+                process.running.terminate()
+                assert await ended(process, settings.grace_seconds) == 0
+    assert mail_server.recipients == ["ada@example.com", "bob@example.com"]

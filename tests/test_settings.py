@@ -1,0 +1,191 @@
+"""Settings: read once, refused in clear lines, and no value ever repeated."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from reach.settings import SECRETS, BadSettings, Settings, load, unknown_variables
+
+CANARY = "canary-4711"
+LONG = "x" * 32
+
+
+def environment(patch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
+    """Set REACH_ variables, named without that."""
+    for name, value in variables.items():
+        patch.setenv(f"REACH_{name}", value)
+
+
+def test_the_defaults_run_on_this_machine() -> None:
+    """Nothing needs to be set on a laptop: SQLite, the mailbox, loopback."""
+    settings = load()
+    settings.require_safe_exposure()
+    assert str(settings.database) == "sqlite:///reach-data/reach.sqlite3"
+    assert settings.smtp is None
+    assert settings.origin == "http://127.0.0.1:8000"
+    assert not settings.is_exposed
+
+
+def test_flags_beat_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag that was given counts; one that was not leaves the variable."""
+    environment(monkeypatch, {"PORT": "9001", "HOST": "::1"})
+    settings = load({"port": 9002, "host": None})
+    assert (settings.port, settings.host) == (9002, "::1")
+    assert settings.origin == "http://[::1]:9002"
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose files and charts set variables that have no value."""
+    environment(monkeypatch, {name.upper(): "" for name in Settings.model_fields})
+    environment(monkeypatch, {f"{name.upper()}_FILE": "" for name in SECRETS})
+    assert load() == Settings.model_construct()
+    assert unknown_variables() == []
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """X_FILE names a file that holds X, with or without a line's end; both at once are refused."""
+    values = {
+        "database_url": "postgresql://db/name",
+        "smtp_url": "smtp://mail",
+        "secret_key": LONG,
+    }
+    file = tmp_path / "secret"
+    environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})
+    for end in ("", "\n", "\r\n"):
+        file.write_text(values[name] + end, newline="")
+        assert getattr(load(), name).get_secret_value() == values[name]
+    environment(monkeypatch, {name.upper(): values[name]})
+    with pytest.raises(BadSettings, match=f"REACH_{name.upper()}_FILE are both set"):
+        load()
+
+
+def test_a_secrets_file_that_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Missing, a folder, or not text: a line that names the variable."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "missing", tmp_path, binary):
+        monkeypatch.setenv("REACH_SECRET_KEY_FILE", str(path))
+        with pytest.raises(BadSettings, match=r"^REACH_SECRET_KEY_FILE cannot be read: .+$"):
+            load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", CANARY),
+        ("PORT", "65536"),
+        ("PROCESSES", "0"),
+        ("DATABASE_URL", f"mysql://{CANARY}"),
+        ("DATABASE_URL", f"postgresql://u:{CANARY}@h:99999/n"),
+        ("SMTP_URL", f"smtp://{CANARY}@host"),
+        ("PUBLIC_URL", f"ftp://{CANARY}"),
+        ("PUBLIC_URL", f"https://{CANARY}/path"),
+        ("PUBLIC_URL", f"https://user:{CANARY}@host"),
+        ("PUBLIC_URL", f"https://{CANARY}:99999"),
+        ("PUBLIC_URL", f"https://{CANARY}\r\nX: y"),
+        ("PUBLIC_URL", f"https://[{CANARY}"),
+        ("MAIL_FROM", CANARY),
+        ("MAIL_FROM", f"{CANARY}\r\nBcc: a@example.com"),
+        ("REPLY_TO", f"{CANARY}@"),
+        ("LEASE_SECONDS", f"{CANARY}"),
+        ("LEASE_SECONDS", "0"),
+        ("LEASE_SECONDS", "nan"),
+        ("LEASE_SECONDS", "inf"),
+        ("GRACE_SECONDS", "-1"),
+        ("WORKER_SLOTS", "1.5"),
+        ("SMTPUTF8", CANARY),
+        ("LOG_LEVEL", CANARY),
+        ("BRAND_NAME", "x" * 61),
+        ("DATABASE_SECONDS", "61"),
+    ],
+)
+def test_a_bad_value_is_one_line(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the variable and not the value."""
+    environment(monkeypatch, {name: value})
+    with pytest.raises(BadSettings) as refusal:
+        load()
+    line = str(refusal.value)
+    assert line.startswith(f"REACH_{name}: ")
+    assert "\n" not in line
+    assert CANARY not in line
+
+
+def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line each: nobody likes to be told one thing at a time."""
+    environment(monkeypatch, {"PORT": "x", "SMTP_URL": "x", "PROCESSES": "x"})
+    with pytest.raises(BadSettings) as refusal:
+        load()
+    named = {line.partition(":")[0] for line in str(refusal.value).splitlines()}
+    assert named == {"REACH_PORT", "REACH_SMTP_URL", "REACH_PROCESSES"}
+
+
+@pytest.mark.parametrize("name", ["RETRY", "PAUSE"])
+def test_a_first_wait_above_its_cap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two settings that contradict each other."""
+    environment(monkeypatch, {f"{name}_FIRST_SECONDS": "10", f"{name}_CAP_SECONDS": "9"})
+    with pytest.raises(BadSettings, match=f"^REACH_{name}_FIRST_SECONDS is above its cap$"):
+        load()
+
+
+SAFE = {
+    "host": "0.0.0.0",  # noqa: S104 - what is tested
+    "secret_key": LONG,
+    "smtp_url": "smtps://u:p@mail.example.org",
+    "mail_from": "hello@example.org",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, None),
+        ({"secret_key": ""}, "REACH_SECRET_KEY"),
+        ({"secret_key": "x" * 31}, "REACH_SECRET_KEY"),
+        ({"smtp_url": ""}, "REACH_SMTP_URL"),
+        ({"smtp_url": "smtp://u:p@mail.example.org"}, "REACH_SMTP_URL"),
+        ({"smtp_url": "smtp+starttls://u:p@mail.example.org"}, None),
+        ({"smtp_url": "smtp://mail.example.org"}, None),
+        ({"smtp_url": "smtp://u:p@127.0.0.1"}, None),
+        ({"mail_from": None}, "REACH_MAIL_FROM"),
+        ({"host": "127.0.0.1", "secret_key": ""}, None),
+        ({"host": "127.0.0.1", "smtp_url": ""}, None),
+        ({"host": "127.0.0.1", "smtp_url": "smtp://u:p@mail.example.org"}, None),
+        ({"host": "127.0.0.1", "mail_from": None}, "REACH_MAIL_FROM"),
+        ({"host": "127.0.0.1", "public_url": "https://x.org", "smtp_url": ""}, "REACH_SMTP_URL"),
+        (
+            {"host": "127.0.0.1", "public_url": "https://x.org", "secret_key": ""},
+            "REACH_SECRET_KEY",
+        ),
+        ({"host": "127.0.0.1", "public_url": "http://localhost:8000", "secret_key": ""}, None),
+    ],
+)
+def test_exposure(changes: dict[str, str | None], named: str | None) -> None:
+    """What is fine on a laptop is refused where others can reach it, by host or by public URL."""
+    settings = load({**SAFE, **changes})
+    if named is None:
+        settings.require_safe_exposure()
+        return
+    with pytest.raises(BadSettings) as refusal:
+        settings.require_safe_exposure()
+    assert str(refusal.value).startswith(named)
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt name; what only a secret may have; and none that Reach reads."""
+    monkeypatch.setattr("os.environ", {})
+    environment(
+        monkeypatch,
+        dict.fromkeys(("PROT", "PORT", "MAIL_FROM_FILE", "SECRET_KEY_FILE", "SMTP_CA_FILE"), "x"),
+    )
+    assert unknown_variables() == ["REACH_MAIL_FROM_FILE", "REACH_PROT"]
+
+
+def test_settings_do_not_show_secrets() -> None:
+    """Not even to who prints them."""
+    settings = load({"secret_key": CANARY, "smtp_url": f"smtp://u:{CANARY}@h", "port": 1})
+    assert CANARY not in repr(settings) + str(settings)
