@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import pytest
@@ -13,7 +12,14 @@ from reach.db.away import UNKNOWN, DatabaseAway
 from reach.db.engine import Database, Transaction, open_database
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.locks import fetch, is_awaited
+from tests.promises.locks import (
+    ask,
+    fetch,
+    hang_commits,
+    hanging_commits,
+    is_awaited,
+    let_commits_go,
+)
 from tests.servers.postgres import Postgres
 
 COUNT_UP = "UPDATE numbers SET count = count + 1 WHERE name = :name"
@@ -37,9 +43,11 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
         tx.execute(text("DROP SEQUENCE IF EXISTS tries"))
         tx.execute(text("CREATE SEQUENCE tries"))
 
-    await database.write(make)
-    yield database
-    await database.close()
+    try:
+        await database.write(make)
+        yield database
+    finally:
+        await database.close()
 
 
 class CountUp:
@@ -95,28 +103,6 @@ async def test_a_conflict_is_tried_again(settings: Settings) -> None:
         assert await database.write(conflict, times=0) == 11
 
 
-async def ask(server: Postgres, query: str) -> Any:
-    """Ask the server for one value."""
-    connection = await asyncpg.connect(server.url)
-    try:
-        return await connection.fetchval(query)
-    finally:
-        connection.terminate()
-
-
-async def hang_commits(server: Postgres) -> None:
-    """Let every COMMIT wait for a standby that there is not, once it is on the disk."""
-    await ask(server, "ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
-    await ask(server, "SELECT pg_reload_conf()")
-
-
-async def let_commits_go(server: Postgres) -> None:
-    """Let them pass again."""
-    await ask(server, "ALTER SYSTEM RESET synchronous_standby_names")
-    await ask(server, "SELECT pg_reload_conf()")
-
-
-COMMITTING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 ALONE = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database()"
 
 
@@ -132,12 +118,12 @@ async def test_an_unknown_commit_is_not_repeated(
     settings = make_settings(database_url=private_postgres.url, database_seconds=3)
     count_up = CountUp()
     async with opened(settings) as database:
-        await hang_commits(private_postgres)
+        await hang_commits(private_postgres.url)
         if way == "group":
             ours = asyncio.ensure_future(database.group(count_up.all)("a"))
         else:
             ours = asyncio.ensure_future(database.write(count_up.all, ["a"]))  # type: ignore[arg-type]
-        await eventually(lambda: ask(private_postgres, COMMITTING))
+        await eventually(lambda: hanging_commits(private_postgres.url))
         end(private_postgres)
         with pytest.raises(DatabaseAway) as refusal:
             await ours
@@ -146,8 +132,8 @@ async def test_an_unknown_commit_is_not_repeated(
             private_postgres.start()
         else:
             private_postgres.resume()
-        await let_commits_go(private_postgres)
-        await eventually(lambda: ask(private_postgres, ALONE))
-        assert await ask(private_postgres, "SELECT count FROM numbers WHERE name = 'a'") == 1
+        await let_commits_go(private_postgres.url)
+        await eventually(lambda: ask(private_postgres.url, ALONE))
+        assert await ask(private_postgres.url, "SELECT count FROM numbers WHERE name = 'a'") == 1
         assert len(count_up.runs) == 1
         await database.write(count_up.all, ["b"])

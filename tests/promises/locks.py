@@ -1,5 +1,6 @@
 """Real locks that a test holds, and whether anybody stands before them."""
 
+import asyncio
 import fcntl
 import sqlite3
 from collections.abc import AsyncIterator
@@ -9,10 +10,14 @@ from pathlib import Path
 import asyncpg
 
 from reach.settings import Settings
+from tests.eventually import eventually
 
 #: So that a message's row can be read but not changed, or no message be added.
 ROWS_OF_MESSAGES = "SELECT id FROM messages FOR UPDATE"
 TABLE_OF_MESSAGES = "LOCK TABLE messages IN EXCLUSIVE MODE"
+#: COMMITs that are on the disk, and not answered: how many, and their end.
+COUNT_HANGING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+END_HANGING = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
 @asynccontextmanager
@@ -51,11 +56,47 @@ async def is_awaited(settings: Settings, statement: str) -> bool:
 
 async def fetch(settings: Settings, query: str, *arguments: object) -> object:
     """Ask Postgres for one value, on a connection of its own."""
-    connection = await asyncpg.connect(settings.database_url.get_secret_value())
+    return await ask(settings.database_url.get_secret_value(), query, *arguments)
+
+
+async def ask(url: str, query: str, *arguments: object) -> object:
+    """Ask the Postgres at ``url`` for one value, on a connection of its own."""
+    connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(query, *arguments)
     finally:
         connection.terminate()
+
+
+async def hanging_commits(url: str) -> int:
+    """Count the COMMITs of a server that are on its disk, and not answered."""
+    return int(str(await ask(url, COUNT_HANGING)))
+
+
+async def hang_commits(url: str) -> None:
+    """Let every COMMIT of a server wait, once it is on the disk, for a standby that there is not.
+
+    The server takes a new configuration when it likes, so this waits until a COMMIT hangs.
+    """
+    await ask(url, "ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
+    await ask(url, "SELECT pg_reload_conf()")
+    probe = asyncio.create_task(ask(url, "COMMENT ON TABLE people IS 'probed'"))
+
+    async def one_hangs() -> int:
+        nonlocal probe
+        if probe.done():
+            probe = asyncio.create_task(ask(url, "COMMENT ON TABLE people IS 'probed'"))
+        return await hanging_commits(url)
+
+    await eventually(one_hangs)
+    await ask(url, END_HANGING)
+    await probe
+
+
+async def let_commits_go(url: str) -> None:
+    """End what ``hang_commits`` began."""
+    await ask(url, "ALTER SYSTEM RESET synchronous_standby_names")
+    await ask(url, "SELECT pg_reload_conf()")
 
 
 def _turn_is_taken(file: Path) -> bool:

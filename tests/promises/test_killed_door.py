@@ -10,14 +10,21 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-import asyncpg
 import httpx
 import pytest
 
 from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.locks import TABLE_OF_MESSAGES, fetch, held, is_awaited
+from tests.promises.locks import (
+    TABLE_OF_MESSAGES,
+    fetch,
+    hang_commits,
+    hanging_commits,
+    held,
+    is_awaited,
+    let_commits_go,
+)
 from tests.promises.running import client, door, worker
 from tests.promises.stored import all_sent, messages_in, opened, people_in
 from tests.servers.mail import MailServer
@@ -89,39 +96,21 @@ async def test_killed_after_commit_on_postgres_keeps_the_promise(
         port=free_port(),
     )
     async with door(settings) as api, client(settings) as http:
-        # A standby that does not exist: every COMMIT is on disk here, and waits for ever.
-        await configure(url, "ALTER SYSTEM SET synchronous_standby_names = 'ghost'")
+        await hang_commits(url)
         request = asyncio.create_task(http.post("/v1/signups", json=ADA))
-        committing = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-        await eventually(lambda: fetch(settings, committing))
+        await eventually(lambda: hanging_commits(url))
         assert not request.done()
         api.kill()
         assert api.exit_code == KILLED
         with pytest.raises(httpx.TransportError):
             await request
-    await configure(url, "ALTER SYSTEM RESET synchronous_standby_names")
+    await let_commits_go(url)
     async with opened(settings) as database, worker(settings):
         await eventually(lambda: people_in(database))
         (message,) = await all_sent(database)
         assert await people_in(database) == [ADA["email"]]
     assert (message.template, message.attempts) == ("welcome", 1)
     assert [mail.message_id for mail in mail_server.messages] == [message.message_id]
-
-
-async def configure(url: str, statement: str) -> None:
-    """Change the server's configuration and wait until it holds in new transactions."""
-    connection = await asyncpg.connect(url)
-    try:
-        before = await connection.fetchval("SHOW synchronous_standby_names")
-        await connection.execute(statement)
-        await connection.execute("SELECT pg_reload_conf()")
-
-        async def holds() -> bool:
-            return bool(await connection.fetchval("SHOW synchronous_standby_names") != before)
-
-        await eventually(holds)
-    finally:
-        connection.terminate()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
