@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import text
 
+from reach.db.migrate import newest
 from reach.problems import all_problems
 from tests.servers.reach import Reach
 
@@ -20,7 +21,9 @@ async def test_probes(reach: Reach) -> None:
         assert (await reach.http.get("/livez")).status_code == 200
     finally:
         await reach.database.write(
-            lambda tx: tx.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            lambda tx: tx.execute(
+                text("UPDATE alembic_version SET version_num = :n"), {"n": newest()}
+            )
         )
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
-from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.away import LATE, UNKNOWN, DatabaseAway
 from reach.problems import Problem
 
 R = TypeVar("R")
@@ -103,7 +103,7 @@ class Group:
         try:
             answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
-            if len(members) == 1 or isinstance(error, DatabaseAway | NotMigrated):
+            if len(members) == 1 or isinstance(error, DatabaseAway):
                 for member in members:
                     _answer(member, error)
                 return

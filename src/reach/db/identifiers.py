@@ -1,12 +1,18 @@
 """Opaque ids that sort by the time they were made."""
 
-import secrets
+import os
 import threading
 import time
 from uuid import UUID
 
+#: Random bytes are drawn for so many ids at a time: a system call lets go of the interpreter's
+#: lock, and a busy thread gets it back only after a while.
+DRAWN_IDS = 512
+RANDOM_BYTES = 8
+
 _lock = threading.Lock()
 _last = 0
+_random = memoryview(b"")
 
 
 def new_id() -> UUID:
@@ -15,10 +21,27 @@ def new_id() -> UUID:
     The 12 bits after the milliseconds hold the fraction of the millisecond (§6.2, method 3);
     the 62 random bits keep ids from being guessed.
     """
-    global _last  # noqa: PLW0603 - the process's clock, which must not stand still
+    global _last, _random  # noqa: PLW0603 - the process's clock, which must not stand still
     with _lock:
         ticks = time.time_ns() * 4096 // 1_000_000
         _last = ticks = max(ticks, _last + 1)
+        drawn, _random = _random[:RANDOM_BYTES], _random[RANDOM_BYTES:]
+        if not drawn:
+            drawn, _random = _draw()
     milliseconds, fraction = divmod(ticks, 4096)
-    value = milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62)
-    return UUID(int=value)
+    rest = int.from_bytes(drawn, "big") >> 2
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | rest)
+
+
+def _draw() -> tuple[memoryview, memoryview]:
+    drawn = memoryview(os.urandom(DRAWN_IDS * RANDOM_BYTES))
+    return drawn[:RANDOM_BYTES], drawn[RANDOM_BYTES:]
+
+
+def _forget() -> None:
+    """Let a forked child draw its own: it would make the same ids as its parent."""
+    global _random  # noqa: PLW0603 - see new_id
+    _random = memoryview(b"")
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -32,7 +32,7 @@ from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
 from reach.messages.compose import mail_domain
-from reach.messages.model import Message, attempts, messages
+from reach.messages.model import IS_QUEUED, IS_SWEPT, Message, attempts, messages
 from reach.messages.outcome import Outcome
 from reach.settings import Settings
 
@@ -130,7 +130,7 @@ def look(tx: Transaction) -> None:
 
 _DUE = (
     select(messages.c.id)
-    .where(messages.c.state == "queued", messages.c.due_at <= now())
+    .where(IS_QUEUED, messages.c.due_at <= now())
     .order_by(messages.c.due_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -172,10 +172,10 @@ def _renew(dialect: str) -> Executable:
             messages.c.id == given.c.id,
             messages.c.lease == given.c.lease,
             messages.c.lease > messages.c.settled_lease,
-            messages.c.state == "queued",
+            # Nothing about the state: it would tempt SQLite to go through all that are queued.
         )
         .values(due_at=now(bindparam("lease_seconds", type_=Float)))
-        .returning(messages.c.id)
+        .returning(messages.c.id, messages.c.state)
     )
 
 
@@ -187,7 +187,7 @@ def renew(tx: Transaction, held: Iterable[Held], *, lease_seconds: float) -> set
     given = encode(tx.dialect.name, ({"id": h.id, "lease": h.lease} for h in held))
     statement = _renew(tx.dialect.name)
     found = tx.execute(statement, {"rows": given, "lease_seconds": lease_seconds})
-    return set(found.scalars())
+    return {row.id for row in found if row.state == "queued"}
 
 
 @cache
@@ -226,7 +226,7 @@ _SETTLED = (
 def _settle(dialect: str) -> Executable:
     given = rows(dialect, *_SETTLED)
     outcome = given.c.outcome
-    again = outcome.in_(["later", "unsure"])
+    again = or_(outcome == "later", outcome == "unsure")  # an IN is expanded at every execution
     gives_up = and_(
         again, messages.c.first_failed_at <= now(-bindparam("give_up_seconds", type_=Float))
     )
@@ -237,8 +237,7 @@ def _settle(dialect: str) -> Executable:
         .where(
             messages.c.id == given.c.id,
             messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.settled_lease,
-            messages.c.state.in_(["queued", "cancelled"]),
+            messages.c.lease > messages.c.settled_lease,  # so it is queued, or was cancelled
         )
         .values(
             # Sent is the truth, even of a message that was cancelled a moment ago.
@@ -324,10 +323,7 @@ def sweep(tx: Transaction, *, days: float) -> int:
     """
     old = (
         select(messages.c.id)
-        .where(
-            messages.c.settled_at < now(-days * 86_400),
-            messages.c.template != "welcome",
-        )
+        .where(IS_SWEPT, messages.c.settled_at < now(-days * 86_400))
         .limit(SWEEP_ROWS)
     )
     return tx.execute(delete(messages).where(messages.c.id.in_(old))).rowcount

@@ -99,7 +99,7 @@ def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
     return Response(body.model_dump_json(), status, named, "application/json")
 
 
-def database(request: Request) -> Database:
+async def database(request: Request) -> Database:
     """The database of this process."""
     found: Database = request.app.state.database
     return found
@@ -108,7 +108,7 @@ def database(request: Request) -> Database:
 Db = Annotated[Database, Depends(database)]
 
 
-def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
+async def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
     """Read an id from the path; what is not one names no message."""
     try:
         return UUID(id)

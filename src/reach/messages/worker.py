@@ -4,9 +4,7 @@ import math
 import os
 import socket
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -20,8 +18,8 @@ from reach.messages import outbox
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
 from reach.messages.lane import Lane
-from reach.messages.model import Message
-from reach.messages.outbox import CHANNEL, MOST_VANISHED, Held, Settlement
+from reach.messages.leases import Holding, Leases
+from reach.messages.outbox import CHANNEL, MOST_VANISHED, Settlement
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from reach.messages.smtp import Sender
 from reach.problems import Unavailable
@@ -36,37 +34,12 @@ SWEEP_SECONDS = 3600.0
 AHEAD_SECONDS = 0.25
 #: … and at most so many messages for each slot.
 MOST_AHEAD = 16
+#: A slot goes on while what it did is being settled. What is accepted and unsettled when a worker
+#: dies is sent again, so this is a trade: with 1 for each slot, a third fewer emails a second.
+UNSETTLED_PER_SLOT = 3
 #: A settle that the database did not take is tried again this soon: before anybody else can
 #: lease the message and send it a second time.
 SETTLE_AGAIN_SECONDS = 0.1
-
-
-@dataclass(slots=True, eq=False)
-class Holding:
-    """A message in hand.
-
-    ``expires`` is on this process's monotonic clock, which goes on while it is frozen: past
-    it, another worker may have leased the message.
-    """
-
-    message: Message
-    expires: float
-    is_lost: bool = False
-    content_began: bool = False
-    held: Held = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Remember by which lease."""
-        self.held = Held(self.message.id, self.message.lease)
-
-    def is_current(self) -> bool:
-        """Whether nobody else can have leased it by now."""
-        return not self.is_lost and time.monotonic() < self.expires
-
-    def may_send_content(self) -> bool:
-        """Asked by the sender just before the content: after it there is no way back."""
-        self.content_began = self.is_current()
-        return self.content_began
 
 
 class Worker:
@@ -86,9 +59,10 @@ class Worker:
         )
         self._due = database.subscribe(CHANNEL)
         self._lane = Lane(settings)
-        self._waiting: deque[Holding] = deque()
-        self._in_hand: set[Holding] = set()
+        self._leases = Leases(database, settings.lease_seconds)
+        self._settling = anyio.Semaphore(UNSETTLED_PER_SLOT * settings.worker_slots)
         self._attempt_seconds = AHEAD_SECONDS
+        self._busy_slots = 0
         self._low_water = 0
         self._insist_until = math.inf
         self._unsettled = 0
@@ -103,7 +77,7 @@ class Worker:
         log.info("worker started", worker=self.name)
         async with anyio.create_task_group() as around:
             around.start_soon(self._database.relay, CHANNEL)
-            around.start_soon(self._keep_leases)
+            around.start_soon(self._leases.keep)
             around.start_soon(self._keep_lane)
             around.start_soon(self._sweep)
             async with anyio.create_task_group() as deliveries:
@@ -111,7 +85,7 @@ class Worker:
                 deliveries.start_soon(work)
                 await stop.wait()
                 self._due.set()
-                await self._give_back(self._take_all_waiting())
+                await self._leases.give_back(self._leases.take_waiting())
                 grace = anyio.current_time() + self._settings.grace_seconds
                 deliveries.cancel_scope.deadline = grace
                 self._insist_until = grace + self._settings.database_seconds
@@ -134,7 +108,7 @@ class Worker:
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
             if stop.is_set():
-                await self._give_back(self._take_all_waiting())
+                await self._leases.give_back(self._leases.take_waiting())
             self._start_slots(deliveries)
             if taken < room or room <= 0:
                 # A slot that runs dry sets the event too.
@@ -144,30 +118,21 @@ class Worker:
     def _room(self) -> int:
         """How many more messages this worker should hold."""
         if self._lane.is_on_trial:
-            return 1 - len(self._in_hand)
+            return 1 - len(self._leases)
         slots = self._settings.worker_slots
         ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempt_seconds, 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
         most = slots + int(slots * ahead)
-        return most - len(self._in_hand) if len(self._waiting) <= self._low_water else 0
+        return most - len(self._leases) if self._leases.waiting <= self._low_water else 0
 
     async def _lease(self, limit: int) -> int:
-        lease_seconds = self._settings.lease_seconds
-        expires = time.monotonic() + lease_seconds
         try:
-            messages = await self._database.write(
-                outbox.lease_due, limit=limit, lease_seconds=lease_seconds
-            )
+            return await self._leases.take(limit)
         except Unavailable as problem:
             log.warning("cannot lease", reason=problem.detail)
             self._is_away = True
             return 0
-        for message in messages:
-            holding = Holding(message, expires)
-            self._in_hand.add(holding)
-            self._waiting.append(holding)
-        return len(messages)
 
     async def _let_others_settle(self) -> None:
         """Lease nothing until the database is back, and what became of attempts is noted.
@@ -184,39 +149,51 @@ class Worker:
             await anyio.sleep(POLL_SECONDS)
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
-        busy = len(self._in_hand) - len(self._waiting)
-        for _ in range(min(self._settings.worker_slots - busy, len(self._waiting))):
-            deliveries.start_soon(self._slot, self._waiting.popleft())
+        for _ in range(min(self._settings.worker_slots - self._busy_slots, self._leases.waiting)):
+            self._busy_slots += 1
+            deliveries.start_soon(self._slot, self._leases.take_next(), deliveries)
 
-    async def _slot(self, holding: Holding) -> None:
+    async def _slot(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
         """Deliver one message, then others for as long as there are any."""
-        await self._deliver(holding)
-        while self._waiting and not self._lane.is_paused:
-            if len(self._waiting) <= self._low_water:
-                self._due.set()
-            await self._deliver(self._waiting.popleft())
-        self._due.set()
+        try:
+            await self._deliver(holding, deliveries)
+            while self._leases.waiting and not self._lane.is_paused:
+                if self._leases.waiting <= self._low_water:
+                    self._due.set()
+                await self._deliver(self._leases.take_next(), deliveries)
+        finally:
+            self._busy_slots -= 1
+            self._due.set()
 
     # One attempt
 
-    async def _deliver(self, holding: Holding) -> None:
+    async def _deliver(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
+        """Attempt it; what became of it is settled beside the next attempt."""
         if not holding.is_current():
-            self._in_hand.discard(holding)
+            self._leases.drop(holding)
             return
         started_at, started = datetime.now(UTC), time.monotonic()
         try:
             outcome = await self._attempt(holding)
-            took = time.monotonic() - started
-            self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
-            outcome = self._lane.judge(outcome, holding.message.recipient)
-            with anyio.CancelScope(shield=True):
-                await self._record(holding, outcome, started_at)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._cut_off(holding, started_at)
             raise
+        took = time.monotonic() - started
+        self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
+        outcome = self._lane.judge(outcome, holding.message.recipient)
+        with anyio.CancelScope(shield=True):
+            await self._settling.acquire()
+        deliveries.start_soon(self._settle, holding, outcome, started_at)
+
+    async def _settle(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._record(holding, outcome, started_at)
         finally:
-            self._in_hand.discard(holding)
+            self._leases.drop(holding)
+            self._settling.release()
+            self._due.set()
 
     async def _attempt(self, holding: Holding) -> Outcome:
         message = holding.message
@@ -238,7 +215,8 @@ class Worker:
         if holding.content_began:
             await self._record(holding, Unsure("the worker was stopped"), started_at)
         else:
-            await self._give_back([holding])
+            await self._leases.give_back([holding])
+        self._leases.drop(holding)
 
     async def _record(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
         message = holding.message
@@ -251,7 +229,7 @@ class Worker:
                 enhanced_code=outcome.enhanced,
             )
         if isinstance(outcome, Paused):
-            await self._give_back([holding, *self._take_all_waiting()], outcome)
+            await self._leases.give_back([holding, *self._leases.take_waiting()], outcome)
             return
         delay_seconds = next_delay_seconds(
             message.failures + 1,
@@ -283,50 +261,7 @@ class Worker:
         finally:
             self._unsettled -= 1
 
-    async def _give_back(self, holdings: list[Holding], reason: Paused | None = None) -> None:
-        """Release what is not to be tried now; if that fails, it falls due by itself."""
-        held = [holding.held for holding in holdings]
-        text = reason.text if reason else None
-        try:
-            if held:
-                await self._database.write(outbox.release, held, reason=text)
-        except Unavailable as problem:
-            log.warning("cannot release", reason=problem.detail)
-        self._in_hand.difference_update(holdings)
-
-    def _take_all_waiting(self) -> list[Holding]:
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        return waiting
-
     # What goes on beside
-
-    async def _keep_leases(self) -> None:
-        """Renew every lease in hand each third of its time."""
-        lease_seconds = self._settings.lease_seconds
-        while True:
-            await anyio.sleep(lease_seconds / 3)
-            holdings = list(self._in_hand)
-            if not holdings:
-                continue
-            expires = time.monotonic() + lease_seconds
-            held = [holding.held for holding in holdings]
-            try:
-                kept = await self._database.write(outbox.renew, held, lease_seconds=lease_seconds)
-            except Unavailable as problem:
-                log.warning("cannot renew leases", reason=problem.detail)
-                continue
-            self._note_renewal(holdings, kept, expires)
-
-    def _note_renewal(
-        self, holdings: Iterable[Holding], kept: Iterable[object], expires: float
-    ) -> None:
-        kept = set(kept)
-        for holding in holdings:
-            if holding.message.id in kept:
-                holding.expires = expires
-            else:
-                holding.is_lost = True
 
     async def _keep_lane(self) -> None:
         """While the lane is paused, probe until the mail server lets us in."""

@@ -48,7 +48,7 @@ def may_read(request: Request) -> bool:
     )
 
 
-def local_mailbox(request: Request) -> Mailbox:
+async def local_mailbox(request: Request) -> Mailbox:
     """Find the mailbox. Raises NotFound for those who may not read it, as if it were not there."""
     if not may_read(request):
         raise NotFound

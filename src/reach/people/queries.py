@@ -1,7 +1,7 @@
 """Every statement about people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -118,7 +118,9 @@ def _add_if_new(dialect: str) -> Executable:
 
 def add_if_new(tx: Transaction, wanted: Iterable[NewPerson]) -> set[UUID]:
     """Add those whose address nobody has; returns the ids of those that were added."""
-    given = encode(tx.dialect.name, (asdict(person) for person in wanted))
+    # Not by asdict, which copies every value deeply.
+    names = [column.name for column in _NEW]
+    given = encode(tx.dialect.name, ({n: getattr(p, n) for n in names} for p in wanted))
     return set(tx.execute(_add_if_new(tx.dialect.name), {"rows": given}).scalars())
 
 
@@ -185,15 +187,17 @@ def page(
 
     ``prefix`` is the beginning of an address key: a range of its index, on both databases.
     """
-    statement = _PERSON.order_by(people.c.id.desc()).limit(limit)
+    ids = select(people.c.id).order_by(people.c.id.desc()).limit(limit)
     if before is not None:
-        statement = statement.where(people.c.id < before)
+        ids = ids.where(people.c.id < before)
     if prefix:
         after_all = prefix + "\U0010ffff"
-        statement = statement.where(people.c.email_key >= prefix, people.c.email_key < after_all)
+        ids = ids.where(people.c.email_key >= prefix, people.c.email_key < after_all)
     if confirmed is not None:
         known = people.c.confirmed_at.is_not(None)
-        statement = statement.where(known if confirmed else ~known)
+        ids = ids.where(known if confirmed else ~known)
+    # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
+    statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
     return [_person(row) for row in tx.execute(statement)]
 
 
