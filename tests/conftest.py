@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.servers.databases import create_database, drop_database, empty
-from tests.servers.mail import MailServer
+from tests.servers.mail import Authority, MailServer
 from tests.servers.postgres import Postgres, started
 from tests.servers.programs import NoPostgres
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
@@ -185,6 +185,12 @@ async def mail_server() -> "AsyncIterator[MailServer]":
     """A mail server that a test can script."""
     async with MailServer() as server:
         yield server
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """Offer a certificate authority of the test's own."""
+    return Authority(tmp_path)
 
 
 @pytest.fixture

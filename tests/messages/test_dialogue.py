@@ -1,20 +1,11 @@
 """What becomes of a message, by what a real mail server says at each stage."""
 
-from pathlib import Path
-
 import pytest
 
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from tests.eventually import eventually
 from tests.messages.senders import ADA, PASSWORD, SHORT_SECONDS, send, sender_to
 from tests.servers.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, Script, once
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Offer a certificate authority of the test's own."""
-    return Authority(tmp_path)
-
 
 ENVELOPE = ("mail", "rcpt", "data")
 STAGE_NAMES = {"mail": "MAIL FROM", "rcpt": "RCPT TO", "data": "DATA", "dot": "final dot"}

@@ -21,12 +21,6 @@ from tests.messages.senders import (
 from tests.servers.mail import Authority, MailServer
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """Offer a certificate authority of the test's own."""
-    return Authority(tmp_path)
-
-
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 async def test_encrypted_connections_are_verified_and_used(authority: Authority, tls: Any) -> None:
     """The right authority and name: the message goes out, over one connection."""

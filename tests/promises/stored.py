@@ -28,7 +28,9 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 async def sign_up(database: Database, settings: Settings, *addresses: str) -> None:
     """Sign up everybody at these addresses in one transaction, as a busy door would."""
     requests = [
-        SignUp.model_construct(email=parse_address(address), name="Ada", description=None)
+        SignUp.model_construct(
+            email=parse_address(address, smtputf8=True), name="Ada", description=None
+        )
         for address in addresses
     ]
     await database.write(sign_up_all, requests, settings)

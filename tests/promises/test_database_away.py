@@ -1,16 +1,21 @@
 """The database goes away while a worker has an acceptance to note: it notes it afterwards."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from reach.db.engine import Database
 from reach.settings import Settings
+from tests.eventually import eventually
 from tests.promises.conftest import LEASE_SECONDS
+from tests.promises.locks import ROWS_OF_MESSAGES, held
 from tests.promises.running import ended, said, worker
-from tests.promises.stored import all_sent, attempts_in, opened, sign_up
+from tests.promises.stored import addresses, all_sent, attempts_in, opened, sign_up
 from tests.servers.mail import MailServer
 from tests.servers.postgres import Postgres
 
+SLOTS = 2
 #: A lease is renewed each third of its time: after so many failures it is long over.
 MORE_RENEWALS_THAN_A_LEASE_HAS = 6
 
@@ -55,3 +60,22 @@ async def test_an_acceptance_is_noted_when_the_database_is_back(
                 process.running.terminate()
                 assert await ended(process, settings.grace_seconds) == 0
     assert mail_server.recipients == ["ada@example.com", "bob@example.com"]
+
+
+async def test_a_worker_that_cannot_settle_stops_sending(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """What it may have to send again, if it dies now, is at most four messages for each slot."""
+    recipients = addresses(60)
+    settings = mailing.model_copy(update={"worker_slots": SLOTS, "database_seconds": 1})
+    await sign_up(database, settings, *recipients)
+    gate = mail_server.gate("rcpt")
+    async with worker(settings) as process:
+        await gate.wait_reached(SLOTS)
+        async with held(settings, ROWS_OF_MESSAGES):
+            gate.open()
+            await said(process, "cannot settle yet", SLOTS)
+            await eventually(lambda: mail_server.close_idle() == SLOTS)  # it sends nothing now
+            assert SLOTS <= len(mail_server.messages) <= 4 * SLOTS
+        await all_sent(database)
+    assert Counter(mail_server.recipients) == dict.fromkeys(recipients, 1)

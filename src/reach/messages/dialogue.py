@@ -6,7 +6,7 @@ its reply can tell.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reach.messages.compose import Mail
 from reach.messages.connection import Connection
@@ -50,14 +50,19 @@ class Stage:
         if reply.code in self.welcome:
             return None
         if reply.code in LANE_CLOSED:
-            return outcome(Paused, self.name, reply)
+            return self._paused(reply)
         match reply.code // 100:
             case 4:
                 return outcome(Later, self.name, reply)
+            case 5 if self.never is Paused:
+                return self._paused(reply)
             case 5:
                 return outcome(self.never, self.name, reply)
             case _:
                 raise Garbage(f"a reply that makes no sense here: {reply.code} {reply.text}")
+
+    def _paused(self, reply: Reply) -> Paused:
+        return replace(outcome(Paused, self.name, reply), was_heard=True)
 
 
 MAIL = Stage("MAIL FROM", frozenset({250}), never=Paused, unanswered=Later)
@@ -128,8 +133,8 @@ def unsendable(mail: Mail) -> str | None:
     lines = mail.content.count(b"\r\n")
     if not (mail.content.count(b"\n") == lines == mail.content.count(b"\r")):
         return "the content has a line that does not end in CRLF"
-    if not mail.content.isascii():
-        return "the content is not ASCII"
+    if not mail.content.isascii() and mail.recipient.isascii():
+        return "the content is not ASCII"  # with SMTPUTF8, its To is not (RFC 6532)
     return None
 
 

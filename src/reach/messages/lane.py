@@ -2,11 +2,14 @@
 
 import anyio
 
-from reach.messages.outcome import Outcome, Paused, Refused, Sent
+from reach.messages.model import Message
+from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent
 from reach.settings import Settings
 
 #: So many recipients refused in a row, and nobody served, means that it is us they refuse.
 REFUSALS_TO_PAUSE = 20
+#: So many messages are remembered that paused the lane: more are not under suspicion at once.
+MOST_SUSPECTS = 1000
 
 
 class Lane:
@@ -15,6 +18,10 @@ class Lane:
     It is paused until a probe gets through, then on trial: one message at a time, until the
     server deals with one. A pause during the trial waits longer than the one before, so a
     server that accepts a login and then refuses everything is not hammered.
+
+    Whether it refuses us or a message cannot always be told from one reply. A message that
+    pauses the lane is put behind the others, and if it does so again after the server has dealt
+    with another, it is the message, and fails like any other.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -23,6 +30,9 @@ class Lane:
         self._cap_seconds = settings.pause_cap_seconds
         self._pauses_in_a_row = 0
         self._refused: set[str] = set()
+        self._refused_on_trial = 0
+        #: Messages that paused the lane: has the server dealt with another one since?
+        self._suspects: dict[object, bool] = {}
         self._opened, self._closed = anyio.Event(), anyio.Event()
         self._opened.set()
         self.reason: Paused | None = None
@@ -43,31 +53,62 @@ class Lane:
         doubled = self._first_seconds * 2.0 ** min(self._pauses_in_a_row - 1, 32)
         return float(min(self._cap_seconds, doubled))
 
-    def judge(self, outcome: Outcome, recipient: str) -> Outcome:
-        """Take note of an attempt's outcome; returns what it means for its message.
+    @property
+    def hold_seconds(self) -> float:
+        """How long a message that means a pause waits: until others have had their turn."""
+        return self.pause_seconds if self.is_paused else self._cap_seconds
 
-        The twentieth Refused in a row, each for another recipient, is a Paused.
-        """
-        if isinstance(outcome, Refused) and outcome.code is None:
-            return outcome  # our own doing: the server was not even asked
-        if isinstance(outcome, Refused):
-            self._refused.add(recipient)
-            if len(self._refused) >= REFUSALS_TO_PAUSE:
-                words = f"{REFUSALS_TO_PAUSE} recipients in a row were refused; {outcome.text}"
-                outcome = Paused(words, outcome.code, outcome.enhanced)
-        elif isinstance(outcome, Sent):
-            self._refused.clear()
+    def judge(self, outcome: Outcome, message: Message) -> Outcome:
+        """Take note of an attempt's outcome; returns what it means for its message."""
         if isinstance(outcome, Paused):
-            self.pause(outcome)
-        else:
-            self._pauses_in_a_row = 0
+            return self._judge_pause(outcome, message)
+        if isinstance(outcome, Refused):
+            outcome = self._judge_refusal(outcome, message.recipient)
+        if outcome.code is not None and not isinstance(outcome, Paused):
+            self._note_service(outcome, message)
         return outcome
+
+    def _judge_refusal(self, refused: Refused, recipient: str) -> Outcome:
+        """The twentieth in a row, each for another recipient, is a Paused.
+
+        From then on, until one is sent, none counts; a trial takes twenty of them to end, so
+        that recipients who are refused for good do not keep the others waiting.
+        """
+        if refused.code is None:
+            return refused  # our own doing: the server was not even asked
+        self._refused.add(recipient)
+        if len(self._refused) < REFUSALS_TO_PAUSE:
+            return refused
+        words = f"{REFUSALS_TO_PAUSE} recipients in a row were refused; {refused.text}"
+        paused = Paused(words, refused.code, refused.enhanced, was_heard=True)
+        self._refused_on_trial += 1
+        if not self.is_on_trial or self._refused_on_trial >= REFUSALS_TO_PAUSE:
+            self.pause(paused)
+        return paused
+
+    def _judge_pause(self, paused: Paused, message: Message) -> Outcome:
+        if paused.was_heard and self._suspects.get(message.id):
+            return Later(paused.text, paused.code, paused.enhanced)
+        if paused.was_heard and len(self._suspects) < MOST_SUSPECTS:
+            self._suspects.setdefault(message.id, False)
+        self.pause(paused)
+        return paused
+
+    def _note_service(self, outcome: Outcome, message: Message) -> None:
+        """The server has dealt with a message."""
+        if isinstance(outcome, Sent):
+            self._refused.clear()
+        if not self.is_paused:
+            self._pauses_in_a_row = 0
+        self._suspects.pop(message.id, None)
+        self._suspects = dict.fromkeys(self._suspects, True)
 
     def pause(self, reason: Paused) -> None:
         """Close it; again and for longer if it is closed already and a probe has failed."""
         if not self.is_paused:
             self._opened = anyio.Event()
             self._pauses_in_a_row += 1
+            self._refused_on_trial = 0
         self.reason = reason
         self._closed.set()
 

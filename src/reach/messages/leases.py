@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import anyio
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from reach.db.engine import Database
 from reach.messages import outbox
@@ -17,13 +18,27 @@ from reach.problems import Unavailable
 
 log = structlog.get_logger("reach.worker")
 
+#: What a database may raise that is away, or out of order. Neither may end a worker: what it
+#: has sent and not settled would be sent again.
+FAILURES = (Unavailable, DBAPIError)
+
+
+def now_seconds() -> float:
+    """Tell the time by a clock that nothing sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def reason_of(error: Exception) -> str | None:
+    """Say what a failure of FAILURES was, without the row that it was about."""
+    return error.detail if isinstance(error, Unavailable) else type(error).__name__
+
 
 @dataclass(slots=True, eq=False)
 class Holding:
     """A message in hand.
 
-    ``expires`` is on this process's monotonic clock, which goes on while it is frozen: past
-    it, another worker may have leased the message.
+    ``expires`` is on the machine's clock (see ``now_seconds``): past it, another worker may have
+    leased the message.
     """
 
     message: Message
@@ -38,7 +53,7 @@ class Holding:
 
     def is_current(self) -> bool:
         """Whether nobody else can have leased it by now."""
-        return not self.is_lost and time.monotonic() < self.expires
+        return not self.is_lost and now_seconds() < self.expires
 
     def may_send_content(self) -> bool:
         """Asked by the sender just before the content: after it there is no way back."""
@@ -67,7 +82,7 @@ class Leases:
 
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable."""
-        expires = time.monotonic() + self._seconds
+        expires = now_seconds() + self._seconds
         leased = await self._database.write(
             outbox.lease_due, limit=limit, lease_seconds=self._seconds
         )
@@ -90,31 +105,48 @@ class Leases:
         """Have done with it: it is settled, or another's."""
         self._in_hand.discard(holding)
 
-    async def give_back(self, holdings: Collection[Holding], reason: Paused | None = None) -> None:
+    async def give_back(
+        self,
+        holdings: Collection[Holding],
+        reason: Paused | None = None,
+        *,
+        delay_seconds: float = 0,
+    ) -> None:
         """Release what is not to be tried now; if that fails, it falls due by itself."""
         held = [holding.held for holding in holdings]
         text = reason.text if reason else None
         try:
             if held:
-                await self._database.write(outbox.release, held, reason=text)
-        except Unavailable as problem:
-            log.warning("cannot release", reason=problem.detail)
+                await self._database.write(
+                    outbox.release, held, reason=text, delay_seconds=delay_seconds
+                )
+        except FAILURES as error:
+            log.warning("cannot release", reason=reason_of(error))
         self._in_hand.difference_update(holdings)
 
     async def keep(self) -> None:
-        """Renew every lease in hand each third of its time; runs until cancelled."""
+        """Renew every lease in hand each third of its time; runs until cancelled.
+
+        What has waited for a whole third is given back instead: this worker's slots are all
+        taken by a mail server that does not answer, and another worker's may not be.
+        """
+        stale: set[Holding] = set()
         while True:
             await anyio.sleep(self._seconds / 3)
+            stale.intersection_update(self._waiting)
+            self._waiting = deque(one for one in self._waiting if one not in stale)
+            await self.give_back(stale)
+            stale = set(self._waiting)
             if self._in_hand:
                 await self._renew(list(self._in_hand))
 
     async def _renew(self, holdings: Sequence[Holding]) -> None:
-        expires = time.monotonic() + self._seconds
+        expires = now_seconds() + self._seconds
         held = [holding.held for holding in holdings]
         try:
             kept = await self._database.write(outbox.renew, held, lease_seconds=self._seconds)
-        except Unavailable as problem:
-            log.warning("cannot renew leases", reason=problem.detail)
+        except FAILURES as error:
+            log.warning("cannot renew leases", reason=reason_of(error))
             return
         for holding in holdings:
             if holding.message.id in kept:

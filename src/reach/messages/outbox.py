@@ -184,10 +184,16 @@ def renew(tx: Transaction, held: Iterable[Held], *, lease_seconds: float) -> set
 
     A message that was leased by another worker, cancelled or erased is not.
     """
-    given = encode(tx.dialect.name, ({"id": h.id, "lease": h.lease} for h in held))
+    given = _given(tx, held)
     statement = _renew(tx.dialect.name)
     found = tx.execute(statement, {"rows": given, "lease_seconds": lease_seconds})
     return {row.id for row in found if row.state == "queued"}
+
+
+def _given(tx: Transaction, held: Iterable[Held]) -> str:
+    """Write holds as rows, in one order for all: those who lock in two orders can deadlock."""
+    ordered = sorted(held, key=lambda one: one.id)
+    return encode(tx.dialect.name, ({"id": one.id, "lease": one.lease} for one in ordered))
 
 
 @cache
@@ -197,20 +203,23 @@ def _release(dialect: str) -> Executable:
         update(messages)
         .where(messages.c.id == given.c.id, messages.c.lease == given.c.lease)
         .values(
-            due_at=now(),
+            due_at=now(bindparam("delay_seconds", type_=Float)),
             settled_lease=messages.c.lease,
             last_error=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
         )
     )
 
 
-def release(tx: Transaction, held: Iterable[Held], *, reason: str | None = None) -> None:
-    """Give messages back untried: due at once, no attempt spent.
+def release(
+    tx: Transaction, held: Iterable[Held], *, reason: str | None = None, delay_seconds: float = 0
+) -> None:
+    """Give messages back, no attempt spent; they are due in ``delay_seconds``.
 
     ``reason`` is what an operator sees as the last error meanwhile.
     """
-    given = encode(tx.dialect.name, ({"id": h.id, "lease": h.lease} for h in held))
-    tx.execute(_release(tx.dialect.name), {"rows": given, "reason": reason})
+    given = _given(tx, held)
+    values = {"rows": given, "reason": reason, "delay_seconds": delay_seconds}
+    tx.execute(_release(tx.dialect.name), values)
     notify(tx, CHANNEL)
 
 
@@ -290,7 +299,7 @@ def settle_all(
                 "delay_seconds": s.delay_seconds,
                 "error": s.outcome.text,
             }
-            for s in settlements
+            for s in sorted(settlements, key=lambda one: one.held.id)
         ),
     )
     give_up = {"give_up_seconds": settings.give_up_seconds}

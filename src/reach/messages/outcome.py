@@ -51,4 +51,9 @@ class Unsure(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Paused(Outcome):
-    """The lane is closed: the server is away, or refuses us rather than the message."""
+    """The lane is closed: the server is away, or refuses us rather than the message.
+
+    ``was_heard``: it had heard of the message by then, so it may mean that message after all.
+    """
+
+    was_heard: bool = False

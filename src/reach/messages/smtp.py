@@ -1,7 +1,10 @@
 """The SMTP sender: connections kept open between messages, and taken anew when they fail."""
 
 import asyncio
+import math
 from collections.abc import Callable, Collection
+
+import anyio
 
 from reach.messages.compose import Mail
 from reach.messages.connection import QUIT_SECONDS, Connection
@@ -15,6 +18,8 @@ from reach.urls import SmtpUrl
 #: An idle connection is trusted this long; after it, NOOP shows whether it still lives. (A
 #: firewall may have forgotten it: MAIL FROM would then hang for its whole time-out.)
 TRUSTED_SECONDS = 1.0
+#: A server that turned away a connection beside our others is not asked for more for so long.
+ENOUGH_SECONDS = 60.0
 #: How long such a check may take; after it a fresh connection is the quicker way.
 CHECK_SECONDS = 5.0
 
@@ -22,8 +27,9 @@ CHECK_SECONDS = 5.0
 class Sender:
     """The one way out: hands messages to the mail server.
 
-    There are as many connections as there were concurrent ``send`` calls. Idle ones are used
-    last in, first out, so that those in excess grow old and are closed.
+    There are as many connections as there were concurrent ``send`` calls, unless the server
+    allows fewer: turned away while others of ours are open, we make do with these for a while.
+    Idle ones are used last in, first out, so that those in excess grow old and are closed.
     """
 
     def __init__(self, settings: Settings, server: SmtpUrl) -> None:
@@ -32,6 +38,12 @@ class Sender:
         self._opener = Opener(settings, server)
         #: The longest unused first.
         self._idle: list[Connection] = []
+        #: Every connection that is open, idle or not.
+        self._open: set[Connection] = set()
+        #: Until when no more connections than there are will be tried (the event loop's clock).
+        self._enough_until = -math.inf
+        #: Set, and made anew, when a connection is free or closed.
+        self._change = asyncio.Event()
         self._reaper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -44,19 +56,32 @@ class Sender:
         """
         if (fault := unsendable(mail)) is not None:
             return Refused(fault)
-        reused = await self._take_idle()
-        if reused is not None:
-            try:
-                return await self._attempt(reused, mail, still_held, is_fresh=False)
-            except Gone:
-                pass  # nothing was attempted: a fresh connection starts over
-        fresh = await self._opener.open()
-        if isinstance(fresh, Paused):
-            return fresh
-        return await self._attempt(fresh, mail, still_held, is_fresh=True)
+        while True:
+            reused = await self._take_idle()
+            if reused is not None:
+                try:
+                    return await self._attempt(reused, mail, still_held, is_fresh=False)
+                except Gone:
+                    pass  # nothing was attempted: a fresh connection starts over
+            elif self._has_enough():
+                with anyio.move_on_after(ENOUGH_SECONDS):
+                    await self._change.wait()
+                continue
+            fresh = await self._opener.open()
+            if not isinstance(fresh, Paused):
+                self._count(fresh)
+                return await self._attempt(fresh, mail, still_held, is_fresh=True)
+            if not self._open:
+                return fresh
+            self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
 
     async def probe(self) -> Paused | None:
-        """Connect, log in and leave again: None means that messages can be sent."""
+        """Connect, log in and leave again: None means that messages can be sent.
+
+        Idle connections are closed first: a server that allows few would turn this one away.
+        """
+        idle, self._idle = self._idle, []
+        await _leave(idle)
         connection = await self._opener.open()
         if isinstance(connection, Paused):
             return connection
@@ -91,8 +116,28 @@ class Sender:
         connection.needs_reset = needs_reset
         connection.used_at = loop.time()
         self._idle.append(connection)
+        self._tell()
         if self._reaper is None:
             self._reaper = loop.call_later(self._settings.smtp_idle_seconds, self._reap)
+
+    def _count(self, connection: Connection) -> None:
+        """Know a connection as open until it is closed."""
+        self._open.add(connection)
+
+        def forget(_: object) -> None:
+            self._open.discard(connection)
+            self._tell()
+
+        connection.closed.add_done_callback(forget)
+
+    def _has_enough(self) -> bool:
+        """Whether to wait for one of our connections rather than to open another."""
+        return bool(self._open) and asyncio.get_running_loop().time() < self._enough_until
+
+    def _tell(self) -> None:
+        """Wake those who wait for a connection."""
+        self._change.set()
+        self._change = asyncio.Event()
 
     async def _take_idle(self) -> Connection | None:
         """Find a connection that still lives, checking it if there is reason to."""

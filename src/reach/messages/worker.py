@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -18,11 +19,10 @@ from reach.messages import outbox
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
 from reach.messages.lane import Lane
-from reach.messages.leases import Holding, Leases
+from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED, Settlement
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from reach.messages.smtp import Sender
-from reach.problems import Unavailable
 from reach.settings import Settings
 from reach.telemetry.logs import frames
 
@@ -62,6 +62,8 @@ class Worker:
         self._leases = Leases(database, settings.lease_seconds)
         self._settling = anyio.Semaphore(UNSETTLED_PER_SLOT * settings.worker_slots)
         self._attempt_seconds = AHEAD_SECONDS
+        #: When the attempts under way began, on the monotonic clock.
+        self._began: dict[Holding, float] = {}
         self._busy_slots = 0
         self._low_water = 0
         self._insist_until = math.inf
@@ -107,8 +109,8 @@ class Worker:
             self._due.clear()
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
-            if stop.is_set():
-                await self._leases.give_back(self._leases.take_waiting())
+            if stop.is_set() or self._lane.is_paused:  # since it began to lease
+                await self._leases.give_back(self._leases.take_waiting(), self._lane.reason)
             self._start_slots(deliveries)
             if taken < room or room <= 0:
                 # A slot that runs dry sets the event too.
@@ -120,17 +122,23 @@ class Worker:
         if self._lane.is_on_trial:
             return 1 - len(self._leases)
         slots = self._settings.worker_slots
-        ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempt_seconds, 0.001))
+        ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._expected_seconds(), 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
         most = slots + int(slots * ahead)
         return most - len(self._leases) if self._leases.waiting <= self._low_water else 0
 
+    def _expected_seconds(self) -> float:
+        """How long an attempt takes, to all we know: longer if every one under way already does."""
+        if len(self._began) < self._settings.worker_slots:
+            return self._attempt_seconds
+        return max(self._attempt_seconds, time.monotonic() - max(self._began.values()))
+
     async def _lease(self, limit: int) -> int:
         try:
             return await self._leases.take(limit)
-        except Unavailable as problem:
-            log.warning("cannot lease", reason=problem.detail)
+        except FAILURES as error:
+            log.warning("cannot lease", reason=reason_of(error))
             self._is_away = True
             return 0
 
@@ -141,11 +149,9 @@ class Worker:
         could not be noted, by another worker or by this one.
         """
         while self._is_away:
-            try:
+            with suppress(*FAILURES):
                 await self._database.read(outbox.look)
                 self._is_away = self._unsettled > 0
-            except Unavailable as problem:
-                log.warning("cannot lease yet", reason=problem.detail)
             await anyio.sleep(POLL_SECONDS)
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
@@ -157,7 +163,7 @@ class Worker:
         """Deliver one message, then others for as long as there are any."""
         try:
             await self._deliver(holding, deliveries)
-            while self._leases.waiting and not self._lane.is_paused:
+            while self._leases.waiting and not (self._lane.is_paused or self._is_away):
                 if self._leases.waiting <= self._low_water:
                     self._due.set()
                 await self._deliver(self._leases.take_next(), deliveries)
@@ -172,16 +178,17 @@ class Worker:
         if not holding.is_current():
             self._leases.drop(holding)
             return
-        started_at, started = datetime.now(UTC), time.monotonic()
+        started_at, self._began[holding] = datetime.now(UTC), time.monotonic()
         try:
             outcome = await self._attempt(holding)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True):
                 await self._cut_off(holding, started_at)
             raise
-        took = time.monotonic() - started
+        finally:
+            took = time.monotonic() - self._began.pop(holding)
         self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
-        outcome = self._lane.judge(outcome, holding.message.recipient)
+        outcome = self._lane.judge(outcome, holding.message)
         with anyio.CancelScope(shield=True):
             await self._settling.acquire()
         deliveries.start_soon(self._settle, holding, outcome, started_at)
@@ -229,7 +236,10 @@ class Worker:
                 enhanced_code=outcome.enhanced,
             )
         if isinstance(outcome, Paused):
-            await self._leases.give_back([holding, *self._leases.take_waiting()], outcome)
+            delay_seconds = self._lane.hold_seconds if outcome.was_heard else 0
+            await self._leases.give_back([holding], outcome, delay_seconds=delay_seconds)
+            if self._lane.is_paused:
+                await self._leases.give_back(self._leases.take_waiting(), outcome)
             return
         delay_seconds = next_delay_seconds(
             message.failures + 1,
@@ -248,13 +258,15 @@ class Worker:
         Repeating one whose COMMIT was lost is harmless: a lease is settled once.
         """
         self._unsettled += 1
+        has_failed = False
         try:
             while True:
                 try:
                     return await settle()
-                except Unavailable as problem:
-                    log.warning("cannot settle yet", reason=problem.detail)
-                    self._is_away = True
+                except FAILURES as error:
+                    if not has_failed:
+                        log.warning("cannot settle yet", reason=reason_of(error))
+                    self._is_away = has_failed = True
                     if anyio.current_time() > self._insist_until:
                         return False
                     await anyio.sleep(SETTLE_AGAIN_SECONDS)
@@ -287,8 +299,8 @@ class Worker:
             try:
                 while await self._database.write(outbox.sweep, days=days):
                     await anyio.lowlevel.checkpoint()
-            except Unavailable as problem:
-                log.warning("cannot sweep", reason=problem.detail)
+            except FAILURES as error:
+                log.warning("cannot sweep", reason=reason_of(error))
             await anyio.sleep(SWEEP_SECONDS)
 
     @staticmethod
