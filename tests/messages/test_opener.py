@@ -126,7 +126,8 @@ async def test_a_server_that_wants_a_login_that_we_lack_pauses_the_lane() -> Non
         url = f"smtp://127.0.0.1:{server.port}"
         async with sender_to(url) as sender:
             outcome = await send(sender)
-            assert outcome == Paused("MAIL FROM: 5.7.0 Authentication required", 530, "5.7.0")
+            words = "MAIL FROM: 5.7.0 Authentication required"
+            assert outcome == Paused(words, 530, "5.7.0", was_heard=True)
 
 
 async def test_the_password_is_never_kept_even_if_the_server_repeats_it() -> None:
