@@ -24,7 +24,7 @@ from reach.people.address import parse_address
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.locks import fetch
+from tests.promises.locks import fetch, held
 from tests.promises.stored import addresses, messages_in, people_in, sign_up
 
 COUNT = 200
@@ -40,8 +40,13 @@ ADD_PERSON = (
     "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
 )
 LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
-#: How Postgres finds rows in tables that are large.
-LARGE = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "enable_bitmapscan")
+#: By name, what Postgres is kept from, so that it finds rows as in tables that are large; or in
+#: a way that it hardly ever chooses, but may.
+PLANS = {
+    "small": (),
+    "large": ("hashjoin", "mergejoin", "seqscan", "bitmapscan"),
+    "odd": ("hashjoin", "mergejoin", "hashagg", "sort", "material"),
+}
 
 
 @pytest.fixture
@@ -50,12 +55,12 @@ def settings(make_settings: Callable[..., Settings], postgres: str) -> Settings:
     return make_settings(database_url=postgres, database_seconds=15)
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture(params=PLANS)
 async def two(
     settings: Settings, request: pytest.FixtureRequest
 ) -> AsyncIterator[tuple[Database, Database]]:
-    """The databases of two processes, in which rows are found as in small or in large tables."""
-    switches = LARGE if request.param == "large" else ()
+    """The databases of two processes, which find rows in each of these ways."""
+    switches = [f"enable_{name}" for name in PLANS[request.param]]
     name = urlsplit(settings.database_url.get_secret_value()).path[1:]
     for switch in switches:
         await fetch(settings, f"ALTER DATABASE {name} SET {switch} = off")
@@ -109,11 +114,11 @@ def requests() -> list[SignUp]:
     ]
 
 
-def settlements(held: Sequence[Message]) -> list[Settlement]:
+def settlements(shares: Sequence[Message]) -> list[Settlement]:
     """Say of each message that it was not taken."""
     time = datetime.now(UTC)
     return [
-        Settlement(Held(m.id, m.lease), "tester:1", time, time, Later("busy"), 1000) for m in held
+        Settlement(Held(m.id, m.lease), "tester:1", time, time, Later("busy"), 1000) for m in shares
     ]
 
 
@@ -162,3 +167,20 @@ async def test_doors_and_workers_at_once(
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
     assert len(await messages_in(two[0])) == COUNT
+
+
+async def test_leasing_waits_for_nobody(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """What somebody has locked is passed over, and no more is taken than was asked for."""
+    await sign_up(two[0], settings, *addresses(COUNT))
+    async with held(settings, "SELECT id FROM messages ORDER BY due_at, id LIMIT 50 FOR UPDATE"):
+        takes = await asyncio.gather(
+            *(db.write(outbox.lease_due, limit=60, lease_seconds=1000) for db in two)
+        )
+        left = await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)
+    taken = [message.id for take in (*takes, left) for message in take]
+    assert (len(taken), len(set(taken))) == (COUNT - 50, COUNT - 50)
+    assert [len(take) for take in takes] == [60, 60]
+    assert len(await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)) == 50
+    assert errors == []
