@@ -1,0 +1,186 @@
+"""Postgres alone: whoever writes the same rows locks them in one order, so nobody deadlocks.
+
+A lost deadlock is tried again, so callers never see one: these tests count the errors below that.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from sqlalchemy import Engine, ExceptionContext, event, update
+
+from reach.db.columns import now
+from reach.db.engine import Database, Transaction, open_database
+from reach.messages import outbox
+from reach.messages.model import Message, messages
+from reach.messages.outbox import Held, Settlement
+from reach.messages.outcome import Later
+from reach.people.address import parse_address
+from reach.people.signup import SignUp, sign_up_all
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.locks import fetch, held
+from tests.promises.stored import addresses, messages_in, people_in, sign_up
+
+COUNT = 200
+#: One that lies in the middle for whoever comes from either end.
+MIDDLE = addresses(COUNT)[COUNT // 2]
+BLOCKED = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+#: Ways to hold the row of whoever has the address ``$1``.
+ADD_PERSON = (
+    "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
+    "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
+)
+LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
+#: By name, what Postgres is kept from, so that it finds rows as in tables that are large; or in
+#: a way that it hardly ever chooses, but may.
+PLANS = {
+    "small": (),
+    "large": ("hashjoin", "mergejoin", "seqscan", "bitmapscan"),
+    "odd": ("hashjoin", "mergejoin", "hashagg", "sort", "material"),
+}
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., Settings], postgres: str) -> Settings:
+    """Settings for Postgres."""
+    return make_settings(database_url=postgres, database_seconds=15)
+
+
+@pytest.fixture(params=PLANS)
+async def two(
+    settings: Settings, request: pytest.FixtureRequest
+) -> AsyncIterator[tuple[Database, Database]]:
+    """The databases of two processes, which find rows in each of these ways."""
+    switches = [f"enable_{name}" for name in PLANS[request.param]]
+    name = urlsplit(settings.database_url.get_secret_value()).path[1:]
+    for switch in switches:
+        await fetch(settings, f"ALTER DATABASE {name} SET {switch} = off")
+    one, other = open_database(settings), open_database(settings)
+    yield one, other
+    await one.close()
+    await other.close()
+    for switch in switches:
+        await fetch(settings, f"ALTER DATABASE {name} RESET {switch}")
+
+
+@pytest.fixture
+def errors() -> Iterator[list[str]]:
+    """What statements fail with, whoever tries them again."""
+    found: list[str] = []
+
+    def note(context: ExceptionContext) -> None:
+        found.append(str(context.original_exception))
+
+    event.listen(Engine, "handle_error", note)
+    yield found
+    event.remove(Engine, "handle_error", note)
+
+
+@asynccontextmanager
+async def both_meet(settings: Settings, lock: str) -> AsyncIterator[None]:
+    """Hold a row that lies in the middle of two ways, until both stand still on theirs.
+
+    Those who come from opposite ends have each locked half of what the other wants by then.
+    """
+    holder = await asyncpg.connect(settings.database_url.get_secret_value())
+    try:
+        await holder.execute("BEGIN")
+        await holder.execute(lock, MIDDLE)
+        yield
+
+        async def both_are_blocked() -> bool:
+            return await fetch(settings, BLOCKED) == 2
+
+        await eventually(both_are_blocked)
+        await holder.execute("ROLLBACK")
+    finally:
+        holder.terminate()
+
+
+def requests() -> list[SignUp]:
+    """Everybody's sign-up."""
+    return [
+        SignUp.model_construct(email=parse_address(address), name="Ada", description=None)
+        for address in addresses(COUNT)
+    ]
+
+
+def settlements(shares: Sequence[Message]) -> list[Settlement]:
+    """Say of each message that it was not taken."""
+    time = datetime.now(UTC)
+    return [
+        Settlement(Held(m.id, m.lease), "tester:1", time, time, Later("busy"), 1000) for m in shares
+    ]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+async def test_sign_ups_from_both_ends(
+    two: tuple[Database, Database],
+    settings: Settings,
+    errors: list[str],
+    known: bool,
+) -> None:
+    """Two doors sign up the same people in opposite order, new or known: nobody in a circle."""
+    if known:
+        await sign_up(two[0], settings, *addresses(COUNT))
+    up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
+    async with both_meet(settings, LOCK_PERSON if known else ADD_PERSON):
+        ours = asyncio.gather(*map(up, requests()), *map(down, reversed(requests())))
+    await ours
+    assert errors == []
+    assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+    assert len(await messages_in(two[0])) == COUNT
+
+
+async def test_doors_and_workers_at_once(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """Sign-ups and settling share commits in both processes, round after round: no error."""
+    doors = [db.group(partial(sign_up_all, settings=settings)) for db in two]
+    settles = [db.group(partial(outbox.settle_all, settings=settings)) for db in two]
+
+    def make_due(tx: Transaction) -> None:
+        tx.execute(update(messages).values(due_at=now()))
+
+    for _ in range(5):
+        shares = [
+            await db.write(outbox.lease_due, limit=COUNT // 2, lease_seconds=1000) for db in two
+        ]
+        work = [
+            *map(doors[0], requests()),
+            *map(settles[0], settlements(shares[0])),
+            *map(doors[1], reversed(requests())),
+            *map(settles[1], reversed(settlements(shares[1]))),
+        ]
+        answers = await asyncio.gather(*work)
+        assert answers.count(True) == sum(map(len, shares))
+        await two[0].write(make_due)
+    assert errors == []
+    assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+    assert len(await messages_in(two[0])) == COUNT
+
+
+async def test_leasing_waits_for_nobody(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """What somebody has locked is passed over, and no more is taken than was asked for."""
+    await sign_up(two[0], settings, *addresses(COUNT))
+    async with held(settings, "SELECT id FROM messages ORDER BY due_at, id LIMIT 50 FOR UPDATE"):
+        takes = await asyncio.gather(
+            *(db.write(outbox.lease_due, limit=60, lease_seconds=1000) for db in two)
+        )
+        left = await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)
+    taken = [message.id for take in (*takes, left) for message in take]
+    assert (len(taken), len(set(taken))) == (COUNT - 50, COUNT - 50)
+    assert [len(take) for take in takes] == [60, 60]
+    assert len(await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)) == 50
+    assert errors == []

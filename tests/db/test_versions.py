@@ -1,0 +1,114 @@
+"""Schema versions: what a newer one is to this version's processes, and migrating at once."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from pydantic import SecretStr
+from sqlalchemy import text
+
+import reach.access.keys
+import reach.people.model  # noqa: F401 - these tell the metadata of their tables
+from reach.db.columns import metadata
+from reach.db.engine import Transaction
+from reach.db.migrate import LOCK, is_current, newest, revision
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.locks import ask
+from tests.promises.running import START_SECONDS, client, door, ended, worker
+from tests.promises.stored import all_sent, opened
+from tests.servers.databases import create_database, drop_database
+from tests.servers.mail import MailServer
+from tests.servers.ports import free_port
+from tests.servers.processes import ReachProcess
+from tests.servers.reach import ADA, Reach
+
+WAITERS = (
+    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
+    "(SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def set_revision(tx: Transaction, number: str) -> None:
+    """Let the database say that it is at this revision."""
+    tx.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": number})
+
+
+@pytest.fixture
+async def newer(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings whose database a newer Reach has migrated already."""
+    async with opened(settings) as database:
+        await database.write(set_revision, "9999")
+        try:
+            yield settings
+        finally:
+            await database.write(set_revision, newest())
+
+
+def differences(tx: Transaction) -> list[object]:
+    """What Alembic would change to make a database the code's."""
+    found: list[object] = compare_metadata(MigrationContext.configure(tx), metadata)
+    return found
+
+
+async def test_a_newer_schema_is_ready(newer: Settings, reach: Reach) -> None:
+    """While versions change, the old one goes on: the schema is only added to."""
+    assert reach.settings.database_url == newer.database_url
+    assert await reach.database.read(is_current)
+    assert (await reach.http.get("/readyz")).status_code == 200
+    await reach.database.write(set_revision, "0000")
+    assert not await reach.database.read(is_current)
+    assert (await reach.http.get("/readyz")).status_code == 503
+
+
+async def test_processes_start_on_a_newer_schema(newer: Settings, mail_server: MailServer) -> None:
+    """An `api` and a `worker` of this version start beside it, and do their work."""
+    url = SecretStr(mail_server.url)
+    settings = newer.model_copy(update={"smtp_url": url, "port": free_port()})
+    async with door(settings), worker(settings), client(settings) as http:
+        assert (await http.get("/readyz")).status_code == 200
+        assert (await http.post("/v1/signups", json=ADA)).status_code == 202
+        async with opened(settings) as database:
+            await all_sent(database)
+            assert await database.read(revision) == "9999"
+
+
+async def test_migrating_leaves_a_newer_schema(newer: Settings) -> None:
+    """`reach migrate` of an old version neither fails nor takes anything back."""
+    with ReachProcess("migrate", settings=newer) as process:
+        assert await ended(process, 20) == 0, process.errors
+    async with opened(newer) as database:
+        assert await database.read(revision) == "9999"
+        assert await database.read(is_current)
+
+
+@pytest.fixture
+def fresh(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator[Settings]:
+    """Settings for a Postgres database with nothing in it."""
+    url = create_database(postgres_url)
+    yield make_settings(database_url=url)
+    drop_database(postgres_url, url)
+
+
+async def test_two_migrate_postgres_at_once(fresh: Settings) -> None:
+    """They take turns, having both found nothing there: both succeed, and the schema is whole."""
+    url = fresh.database_url.get_secret_value()
+    first = await asyncpg.connect(url)
+    await first.execute(f"SELECT pg_advisory_lock({LOCK})")
+    with (
+        ReachProcess("migrate", settings=fresh) as one,
+        ReachProcess("migrate", settings=fresh) as other,
+    ):
+
+        async def both_wait() -> bool:
+            return await ask(url, WAITERS) == 2
+
+        await eventually(both_wait, START_SECONDS)
+        first.terminate()
+        for process in (one, other):
+            assert await ended(process, START_SECONDS) == 0, process.errors
+    async with opened(fresh) as database:
+        assert await database.read(revision) == newest()
+        assert await database.read(differences) == []
