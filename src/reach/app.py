@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reach.bodies.guard import in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
 from reach.db.identifiers import new_id
@@ -171,10 +172,7 @@ async def answer_invalid_parameters(request: Request, error: Exception) -> Respo
     """A query parameter that breaks a rule. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = [
-        {
-            "parameter": str(fault["loc"][-1]),
-            "detail": fault["msg"].removeprefix("Value error, "),
-        }
+        {"parameter": str(fault["loc"][-1]), "detail": in_plain_words(fault)}
         for fault in error.errors()
     ]
     return await answer_problem(request, Unprocessable(errors=errors))
