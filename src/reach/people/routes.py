@@ -202,9 +202,10 @@ async def patch_person(
 
 
 @people.delete("/{id}", status_code=204, dependencies=[MayWrite])
-async def delete_person(db: Db, id_: PersonId) -> Response:
-    """Remove a person, their messages and every trace of them."""
-    await db.write(record.erase, id_)
+async def delete_person(request: Request, db: Db, id_: PersonId) -> Response:
+    """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
+    if_versions = read_if_match(request.headers.getlist("if-match"))
+    await db.write(record.erase, id_, if_versions=if_versions)
     await db.scrub()
     return Response(status_code=204)
 
