@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reach.access.uses import KeyUses
 from reach.bodies.guard import in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
@@ -73,6 +74,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.key_uses.close()
         if close_database:
             await database.close()
 
@@ -89,6 +91,7 @@ def create_app(
     app.state.settings = settings
     app.state.database = database
     app.state.mailbox = mailbox
+    app.state.key_uses = KeyUses(database)
     app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates

@@ -1,7 +1,6 @@
 """The 401 and the 403: who is calling, and may they."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,6 +8,7 @@ from fastapi.security import HTTPBearer
 
 from reach.access import keys
 from reach.access.keys import ApiKey
+from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
 from reach.problems import Forbidden, Unauthorised
 
@@ -28,9 +28,8 @@ async def operator(request: Request) -> ApiKey:
     key = await database.read(keys.find, text)
     if key is None:
         raise Unauthorised
-    stale = datetime.now(UTC) - timedelta(seconds=keys.LAST_USED_SECONDS)
-    if key.last_used_at is None or key.last_used_at < stale:
-        await database.write(keys.touch, key.id)
+    uses: KeyUses = request.app.state.key_uses
+    uses.note(key)
     return key
 
 
