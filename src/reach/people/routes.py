@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from reach.access.guard import needs, operator_key
 from reach.bodies import cursor
@@ -36,7 +36,7 @@ promises = APIRouter(tags=["messages"], dependencies=[Depends(operator_key)])
 
 MayRead = Depends(needs("people:read"))
 MayWrite = Depends(needs("people:write"))
-ETAG = re.compile(r'"(\d{1,9})\.[a-z]+"')
+ETAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')
 
 
 class Accepted(BaseModel):
@@ -101,6 +101,15 @@ class PersonPage(BaseModel):
     next_cursor: str | None
 
 
+def not_blank(text: str) -> str:
+    """Refuse spaces alone: they would find everybody, whom nobody asked for."""
+    if text and not text.strip():
+        raise ValueError("It must not be blank.")
+    return text
+
+
+Prefix = Annotated[Sought, AfterValidator(not_blank)]
+
 CHECK_YOUR_INBOX = Accepted(message="Check your inbox.")
 
 SignUpFunction = Callable[[SignUp], Awaitable[None]]
@@ -152,7 +161,7 @@ async def post_person(
 @people.get("", response_model=PersonPage, dependencies=[MayRead])
 async def get_people(
     db: Db,
-    q: Annotated[Sought | None, Query(max_length=254)] = None,
+    q: Annotated[Prefix | None, Query(max_length=254)] = None,
     confirmed: bool | None = None,
     limit: Limit = 50,
     cursor_: Annotated[str | None, Query(alias="cursor")] = None,
