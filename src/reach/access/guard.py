@@ -30,7 +30,13 @@ async def operator(request: Request) -> ApiKey:
         raise Unauthorised
     uses: KeyUses = request.app.state.key_uses
     uses.note(key)
+    request.state.is_operator = True
     return key
+
+
+def is_operator(request: Request) -> bool:
+    """Whether ``operator`` found one, who may be told what is the matter behind the door."""
+    return getattr(request.state, "is_operator", False)
 
 
 def needs(scope: str) -> Callable[[ApiKey], Awaitable[ApiKey]]:

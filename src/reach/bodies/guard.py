@@ -1,9 +1,10 @@
-"""The 400, 413, 415 and 422: a body is small, readable, of the right type and by the rules.
+"""The 400, 408, 413, 415 and 422: a body is small, readable, of the right type and by the rules.
 
 Bodies are read by a dependency, after the guards of access and limits have had their say,
 and not by FastAPI itself: see docs/decisions/0006-bodies.md.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from reach.bodies.strict import parse_form, parse_json
-from reach.problems import TooLarge, Unprocessable, UnsupportedMediaType
+from reach.problems import Problem, TooLarge, Unprocessable, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,6 +30,20 @@ PLAIN_WORDS = {
     ),
     **dict.fromkeys(("bool_type", "bool_parsing"), "Input should be true or false"),
 }
+
+
+#: As long as a slow telephone takes for 64 KiB, and not as long as somebody likes.
+BODY_SECONDS = 30.0
+
+
+class TooSlow(Problem):
+    """The request's body did not arrive within 30 seconds."""
+
+    status, type, title = 408, "too-slow", "The body did not arrive in time"
+
+    def __init__(self, detail: str | None = None) -> None:
+        """Hang up too: what is still to come would be taken for the next request."""
+        super().__init__(detail, headers={"Connection": "close"})
 
 
 def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
@@ -54,13 +69,21 @@ async def read_form(request: Request) -> dict[str, str]:
 async def read_body(request: Request, types: tuple[str, ...]) -> bytes:
     """Read at most 64 KiB, and not a byte if it is announced to be more.
 
-    Raises UnsupportedMediaType, TooLarge. uvicorn throws away what we leave unread, so the
+    Raises UnsupportedMediaType, TooLarge, TooSlow. uvicorn throws away what we leave unread, so the
     answer arrives however much is still coming.
     """
     _check_type(request, types)
     announced = request.headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
         raise TooLarge
+    try:
+        async with asyncio.timeout(request.app.state.body_seconds):
+            return await _read(request)
+    except TimeoutError:
+        raise TooSlow from None
+
+
+async def _read(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
