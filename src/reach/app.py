@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reach.access.guard import is_operator
 from reach.access.uses import KeyUses
+from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
@@ -42,27 +43,16 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
 NOSNIFF = (b"x-content-type-options", b"nosniff")
-#: What OpenAPI says of every refusal, in place of the framework's own shape.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {
-            "application/problem+json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status"],
-                    "properties": {
-                        "type": {"type": "string", "format": "uri"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                        "errors": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            }
-        },
-    }
-}
+
+
+class Application(FastAPI):
+    """FastAPI, whose document knows what a problem is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Write the OpenAPI document, once."""
+        found = super().openapi()
+        found["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
+        return found
 
 
 def create_app(
@@ -81,14 +71,14 @@ def create_app(
         if close_database:
             await database.close()
 
-    app = FastAPI(
+    app = Application(
         title=settings.brand_name,
         version="1",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses=PROBLEMS,
+        responses=ANY,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings

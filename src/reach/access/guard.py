@@ -14,7 +14,7 @@ from reach.problems import Forbidden, Unauthorised
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
 operator_key = HTTPBearer(
-    scheme_name="operator key", description="`rk_…`, made by `reach keys create`", auto_error=False
+    scheme_name="operatorKey", description="`rk_…`, made by `reach keys create`", auto_error=False
 )
 
 
