@@ -61,7 +61,16 @@ LINKS = {
     **{f"a site with {ord(dot):x}": f"www{dot}example" for dot in "\u3002\uff0e\uff61"},
 }
 NOTHING = ["", " ", "\u3000\u00a0", "\u200b", "\u200b \u2060", "\ufeff", "\u0301", "\u00ad"]
-NOTHING += ["\u115f", "\u1160", "\u3164", "\uffa0", "\u2800", "\u3164 \u2800"]
+NOTHING += [
+    "\u115f",
+    "\u1160",
+    "\u3164",
+    "\uffa0",
+    "\u2800",
+    "\u3164 \u2800",
+    "\u2065",
+    "\U000e01f0",
+]
 
 
 @pytest.mark.parametrize(("given_text", "kept"), TAKEN.values(), ids=TAKEN)

@@ -16,12 +16,14 @@ REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp", "Co"})
 INVISIBLE_CATEGORIES = frozenset({"Cf", "Zs", "Mn", "Me"})
 #: Letters and symbols by category, but nothing to see either: Hangul fillers, a blank Braille cell.
 BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
-#: What is not shown within a word, beside formatting: fillers, joiners, variation selectors.
+#: What is not shown, beside formatting: fillers, joiners, variation selectors, and what Unicode
+#: keeps free for more of them (Default_Ignorable_Code_Point).
 IGNORED = BLANKS | {
-    "\u034f",
+    *"\u034f\u17b4\u17b5\u2065",
     *map(chr, range(0x180B, 0x1810)),
     *map(chr, range(0xFE00, 0xFE10)),
-    *map(chr, range(0xE0100, 0xE01F0)),
+    *map(chr, range(0xFFF0, 0xFFF9)),
+    *map(chr, range(0xE0000, 0xE1000)),
 }
 #: They make text read other than it is written (UAX #9).
 BIDI_CONTROLS = frozenset(
@@ -74,7 +76,7 @@ def _is_noncharacter(code: int) -> bool:
 
 
 def _is_invisible(character: str) -> bool:
-    return character in BLANKS or unicodedata.category(character) in INVISIBLE_CATEGORIES
+    return character in IGNORED or unicodedata.category(character) in INVISIBLE_CATEGORIES
 
 
 def _as_seen(name: str) -> str:
