@@ -77,7 +77,7 @@ async def test_strangers_learn_nothing_of_the_machine_room(
     sqlite: str, make_settings: Callable[..., Settings], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What is the matter is told to operators, and to the log; to others that it is something."""
-    settings = make_settings(database_url=sqlite, database_seconds=0.5)
+    settings = make_settings(database_url=sqlite, database_seconds=1)
     async with running_reach(settings) as reach:
         key = await reach.key()
         async with held(settings, ""):

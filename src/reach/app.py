@@ -81,14 +81,7 @@ def create_app(
         responses=ANY,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.settings = settings
-    app.state.database = database
-    app.state.mailbox = mailbox
-    app.state.body_seconds = BODY_SECONDS
-    app.state.key_uses = KeyUses(database)
-    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
-    composer = Composer(settings)
-    app.state.templates = lambda: composer.templates
+    furnish(app, settings, database, mailbox)
     for router in (
         people_routes.door,
         people_routes.people,
@@ -105,6 +98,18 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
     app.add_middleware(Envelope)
     return app
+
+
+def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailbox | None) -> None:
+    """Put in place what the routes use."""
+    app.state.settings = settings
+    app.state.database = database
+    app.state.mailbox = mailbox
+    app.state.body_seconds = BODY_SECONDS
+    app.state.key_uses = KeyUses(database)
+    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    composer = Composer(settings)
+    app.state.templates = lambda: composer.templates
 
 
 async def livez() -> Response:

@@ -14,7 +14,7 @@ from tests.people.operator import add, operator
 from tests.servers.reach import Reach, running_reach
 
 #: Far longer than an answer takes, far shorter than a writer waits for a lock.
-AT_ONCE = 5
+AT_ONCE = 10
 PATIENCE = 30
 
 
