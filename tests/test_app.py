@@ -1,11 +1,16 @@
 """The application as a whole: probes, problems, and what a crash may tell."""
 
+import re
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy import text
 
 from reach.db.migrate import newest
 from reach.problems import all_problems
-from tests.servers.reach import Reach
+from reach.settings import Settings
+from tests.promises.locks import held
+from tests.servers.reach import ADA, Reach, running_reach
 
 
 async def test_probes(reach: Reach) -> None:
@@ -40,6 +45,51 @@ async def test_unknown_paths_and_methods_are_problems(reach: Reach) -> None:
     wrong = await reach.http.put("/v1/signups")
     assert (wrong.status_code, wrong.json()["status"]) == (405, 405)
     assert wrong.headers["allow"] == "POST"
+
+
+async def test_a_hidden_mailbox_is_not_there_for_any_method(reach: Reach) -> None:
+    """Where there is none, a 405 would say that elsewhere there is."""
+    for path in ("/mailbox", "/mailbox/messages", "/mailbox/messages/x/raw"):
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            answer = await reach.http.request(method, path)
+            assert (answer.status_code, "allow" in answer.headers) == (404, False)
+
+
+async def test_no_header_twice(reach: Reach) -> None:
+    """Pages bring some that every answer gets."""
+    for path in ("/", "/static/x", "/livez", "/v1/people", "/problems/not-found"):
+        names = [name.lower() for name, _ in (await reach.http.get(path)).headers.raw]
+        assert sorted(set(names)) == sorted(names), path
+        assert b"x-content-type-options" in names
+
+
+async def test_large_headers_are_a_431(reach: Reach) -> None:
+    """32 KiB are enough for everybody, and are not looked at if there are more."""
+    for size, status in ((30_000, 401), (33_000, 431)):
+        answer = await reach.http.get("/v1/people", headers={"Cookie": "x" * size})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+    many = {f"x-{n}": "" for n in range(4000)}
+    assert (await reach.http.get("/", headers=many)).status_code == 431
+
+
+async def test_strangers_learn_nothing_of_the_machine_room(
+    sqlite: str, make_settings: Callable[..., Settings], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is the matter is told to operators, and to the log; to others that it is something."""
+    settings = make_settings(database_url=sqlite, database_seconds=1)
+    async with running_reach(settings) as reach:
+        key = await reach.key()
+        async with held(settings, ""):
+            stranger = await reach.sign_up()
+            operator = await reach.http.post("/v1/people", json=ADA, headers=key)
+            page = await reach.http.post("/", data=ADA, headers={"Accept": "text/html"})
+    assert (stranger.status_code, operator.status_code, page.status_code) == (503, 503, 503)
+    assert operator.json()["detail"].startswith("It ")
+    assert "detail" not in stranger.json()
+    assert "It is" not in page.text
+    assert "It did" not in page.text
+    assert len(re.findall(r"request .* reason='It ", "".join(capfd.readouterr()))) == 3
 
 
 @pytest.mark.parametrize("slug", sorted(all_problems()))

@@ -1,7 +1,7 @@
 """The application: routers, middleware, problem handlers, probes."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -15,6 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reach.access.guard import is_operator
+from reach.access.uses import KeyUses
+from reach.bodies.document import ANY, PROBLEM_SCHEMA
+from reach.bodies.guard import BODY_SECONDS, in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
 from reach.db.identifiers import new_id
@@ -37,27 +41,18 @@ OK = JSONResponse({"status": "ok"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 #: For the log alone, where nobody was left to be answered.
 CALLER_LEFT = 499
-#: What OpenAPI says of every refusal, in place of the framework's own shape.
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "default": {
-        "description": "A problem (RFC 9457)",
-        "content": {
-            "application/problem+json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["type", "title", "status"],
-                    "properties": {
-                        "type": {"type": "string", "format": "uri"},
-                        "title": {"type": "string"},
-                        "status": {"type": "integer"},
-                        "detail": {"type": "string"},
-                        "errors": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            }
-        },
-    }
-}
+MOST_HEADER_BYTES = 32 * 1024
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
+
+class Application(FastAPI):
+    """FastAPI, whose document knows what a problem is."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Write the OpenAPI document, once."""
+        found = super().openapi()
+        found["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
+        return found
 
 
 def create_app(
@@ -72,25 +67,21 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await app.state.key_uses.close()
         if close_database:
             await database.close()
 
-    app = FastAPI(
+    app = Application(
         title=settings.brand_name,
         version="1",
         lifespan=lifespan,
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
-        responses=PROBLEMS,
+        responses=ANY,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.state.settings = settings
-    app.state.database = database
-    app.state.mailbox = mailbox
-    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
-    composer = Composer(settings)
-    app.state.templates = lambda: composer.templates
+    furnish(app, settings, database, mailbox)
     for router in (
         people_routes.door,
         people_routes.people,
@@ -107,6 +98,18 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
     app.add_middleware(Envelope)
     return app
+
+
+def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailbox | None) -> None:
+    """Put in place what the routes use."""
+    app.state.settings = settings
+    app.state.database = database
+    app.state.mailbox = mailbox
+    app.state.body_seconds = BODY_SECONDS
+    app.state.key_uses = KeyUses(database)
+    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    composer = Composer(settings)
+    app.state.templates = lambda: composer.templates
 
 
 async def livez() -> Response:
@@ -127,6 +130,7 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, Problem)  # noqa: S101 - Starlette's signature is wider
     settings: Settings = request.app.state.settings
     in_json = f"{request.scope['path']}/".startswith("/v1/")
+    request.scope[render.REASON] = problem.detail
     if not in_json and render.prefers_html(request):
         return render.problem_page(problem, brand_name=settings.brand_name)
     body: dict[str, Any] = {
@@ -134,8 +138,9 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
         "title": problem.title,
         "status": problem.status,
     }
-    if problem.detail:
-        body["detail"] = problem.detail
+    detail = problem.detail if is_operator(request) else render.public_detail(problem)
+    if detail:
+        body["detail"] = detail
     return JSONResponse(
         body | problem.members,
         problem.status,
@@ -147,6 +152,8 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
 async def answer_http_exception(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an unknown path, a method that is not for it."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    if mailbox_pages.is_hidden(request):
+        return await answer_problem(request, NotFound())
     if error.status_code == MethodNotAllowed.status:
         allowed = {"Allow": ", ".join(allowed_methods(request))}
         return await answer_problem(request, MethodNotAllowed(headers=allowed))
@@ -160,24 +167,40 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 def allowed_methods(request: Request) -> list[str]:
     """List a path's methods: the framework lists only those of the first route that has it."""
     routes, scope = request.app.router.routes, request.scope
-    return [
-        method
-        for method in METHODS
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
+
+    def is_taken(method: str) -> bool:
+        asked = as_get({**scope, "method": method})
+        return any(route.matches(asked)[0] is Match.FULL for route in routes)
+
+    return [method for method in METHODS if is_taken(method)]
 
 
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     """A query parameter that breaks a rule. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     errors = [
-        {
-            "parameter": str(fault["loc"][-1]),
-            "detail": fault["msg"].removeprefix("Value error, "),
-        }
+        {"parameter": str(fault["loc"][-1]), "detail": in_plain_words(fault)}
         for fault in error.errors()
     ]
     return await answer_problem(request, Unprocessable(errors=errors))
+
+
+def as_get(scope: Scope) -> Scope:
+    """Take HEAD for GET below ``/v1``: a route there answers both, and says GET only."""
+    is_head = scope["method"] == "HEAD" and scope["path"].startswith("/v1/")
+    return {**scope, "method": "GET"} if is_head else scope
+
+
+async def refuse_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request whose headers nobody is to look at."""
+    answer = await answer_problem(Request(scope, receive), HeadersTooLarge())
+    await answer(scope, receive, send)
+
+
+class HeadersTooLarge(Problem):
+    """The request's headers are larger than 32 KiB."""
+
+    status, type, title = 431, "headers-too-large", "The headers are too large"
 
 
 class Envelope:
@@ -195,21 +218,22 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         began, status = time.perf_counter(), 0
-        request_id = new_id().hex
+        request_id, method = new_id().hex, scope["method"]
+        scope = as_get(scope)
+        is_bodiless = scope["method"] != method
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                message["headers"] = with_ours(message["headers"], request_id)
+            elif is_bodiless:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self.app(scope, receive, send_on)
+            app = self.app if header_bytes(scope) <= MOST_HEADER_BYTES else refuse_headers
+            await app(scope, receive, send_on)
         except ClientDisconnect:
             status = CALLER_LEFT
         except Exception as error:  # noqa: BLE001 - the last resort
@@ -220,11 +244,26 @@ class Envelope:
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             answer = await answer_problem(Request(scope, receive), Problem())
             await answer(scope, receive, send_on)
+        reason = scope.get(render.REASON)
         log.info(
             "request",
             request_id=request_id,
-            method=scope["method"],
+            method=method,
             route=getattr(scope.get("route"), "path", None),
             status=status,
             milliseconds=round((time.perf_counter() - began) * 1000, 2),
+            **({"reason": reason} if reason and status >= Problem.status else {}),
         )
+
+
+def with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[Any]:
+    """Add what every answer has; a page has the one of its own already."""
+    found = [*headers, (b"x-request-id", request_id.encode())]
+    if not any(name.lower() == NOSNIFF[0] for name, _ in found):
+        found.append(NOSNIFF)
+    return found
+
+
+def header_bytes(scope: Scope) -> int:
+    """How long a request's headers are, as they are written."""
+    return sum(len(name) + len(value) + 4 for name, value in scope["headers"])

@@ -63,6 +63,8 @@ UNREADABLE = {
     "a line break in a string": b'{"name": "canary-7f3a\n"}',
     "a wrong escape": rb'{"name": "canary-7f3a\x41"}',
     "a wrong number": b'{"canary-7f3a": 01}',
+    "fifty-one fields": json.dumps({f"canary-7f3a{n}": n for n in range(51)}).encode(),
+    "five thousand fields": json.dumps(dict.fromkeys(map(str, range(5000)), 0)).encode(),
     "a form": b"name=canary-7f3a&email=canary-7f3a%40example.com",
 }
 

@@ -111,6 +111,35 @@ async def test_a_422_says_where_and_what(reach: Reach) -> None:
     }
 
 
+async def test_fifty_unknown_fields_are_one_fault(reach: Reach) -> None:
+    """As many as a body may have: they are said once."""
+    answer = await reach.http.post("/v1/signups", json={str(n): n for n in range(50)})
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/email", "/name", ""]
+
+
+async def test_faults_are_told_in_plain_words(reach: Reach) -> None:
+    """In HTTP's and JSON's words: nobody out there has instances, dictionaries or bytes."""
+    key = await reach.key()
+
+    async def words(method: str, path: str, body: object = None) -> list[tuple[str, str]]:
+        answer = await reach.http.request(method, path, json=body, headers=key)
+        assert answer.status_code == 422
+        errors = answer.json()["errors"]
+        return [(e["pointer"] if body is not None else e["parameter"], e["detail"]) for e in errors]
+
+    assert await words("POST", "/v1/signups", []) == [("", "Input should be an object")]
+    message = {"person_id": 5, "template": "welcome", "data": 5}
+    assert await words("POST", "/v1/messages", message) == [
+        ("/person_id", "Input should be a valid UUID"),
+        ("/data", "Input should be an object"),
+    ]
+    assert await words("GET", f"/v1/people?q={'a' * 255}&limit=x&confirmed=x") == [
+        ("q", "It may have at most 254 characters."),
+        ("confirmed", "Input should be true or false"),
+        ("limit", "Input should be a whole number"),
+    ]
+
+
 async def test_another_content_type_is_a_415(reach: Reach) -> None:
     """JSON in UTF-8, not compressed, and said so; all else is refused unread."""
     key, wrong = await reach.key(), {}

@@ -67,6 +67,18 @@ async def test_a_sign_up_in_pieces_is_a_sign_up(reach: Reach) -> None:
     assert len(await people_of(reach)) == 1
 
 
+async def test_a_body_that_trickles_is_a_408(reach: Reach) -> None:
+    """Whoever sends a byte now and then holds a connection no longer than the limit."""
+    reach.app.state.body_seconds = 0.2
+    for how, part in (("Content-Length: 200", b"{"), ("Transfer-Encoding: chunked", b"1\r\n{\r\n")):
+        async with raw.connection(reach.settings.port) as (reader, writer):
+            writer.write(raw.request("/v1/signups", JSON, how, body=part))
+            answer = await raw.read_answer(reader)
+            assert (answer.status, json.loads(answer.body)["status"]) == (408, 408)
+            assert await reader.read() == b""  # it hung up
+    assert await people_of(reach) == []
+
+
 async def test_half_a_sign_up_is_none(reach: Reach, capfd: pytest.CaptureFixture[str]) -> None:
     """Who leaves in the middle has not signed up; and it is no crash of ours."""
     half = raw.request("/v1/signups", JSON, "Content-Length: 200", body=sign_up())

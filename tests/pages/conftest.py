@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from reach.bodies.guard import BODY_SECONDS
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox, routes
 from reach.pages.render import prefers_html, problem_page
@@ -64,6 +65,7 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         app.state.settings = Settings(**{"data_dir": tmp_path, **changes})  # type: ignore[arg-type]
         app.state.mailbox = site.mailbox
         app.state.sign_up = site.sign_up
+        app.state.body_seconds = BODY_SECONDS
         return site
 
     return make

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from tests.pages.conftest import Site
 
@@ -23,6 +24,10 @@ PATHS = [
     "/mailbox/messages/ID/raw",
     "/mailbox/messages/ID/html",
 ]
+
+#: What proxies, and the networks before them, add.
+PROXIED = ["Forwarded", "Via", "X-Real-IP", "True-Client-IP", "CF-Ray", "CF-Connecting-IP"]
+PROXIED += [f"X-Forwarded-{name}" for name in ("For", "Host", "Proto", "Port", "Server", "Prefix")]
 
 
 def put(site: Site, content: bytes = MAIL) -> str:
@@ -152,14 +157,38 @@ async def test_strangers_get_nothing(site: Site, path: str) -> None:
     async with site.client(peer="192.0.2.7") as client:
         assert (await client.get(path)).status_code == 404
     async with site.client() as client:
-        for header in ("X-Forwarded-For", "Forwarded", "Via"):
-            assert (await client.get(path, headers={header: "x"})).status_code == 404
+        for header in PROXIED:
+            assert (await client.get(path, headers={header: "x"})).status_code == 404, header
     async with site.client() as client:
         doubled = [("Host", "localhost"), ("Host", "evil.example")]
         assert (await client.get(path, headers=doubled)).status_code == 404
         assert (await client.get(path)).status_code == 200
         site.app.state.mailbox = None
         assert (await client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(("version", "status"), [("1.0", 404), ("1.1", 200)])
+async def test_what_speaks_http_1_0_is_a_proxy(site: Site, version: str, status: int) -> None:
+    """Nginx does, to what it stands before, and adds no header of its own."""
+    scope = {
+        "type": "http",
+        "http_version": version,
+        "method": "GET",
+        "path": "/mailbox",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await site.app(scope, receive, send)
+    assert sent[0]["status"] == status
 
 
 @pytest.mark.parametrize(

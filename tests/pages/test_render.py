@@ -3,6 +3,7 @@
 import pytest
 from fastapi import Request
 
+from reach.db.away import UNKNOWN, DatabaseAway
 from reach.pages.render import prefers_html, problem_page
 from reach.problems import NotFound, Unavailable
 
@@ -58,11 +59,17 @@ def test_json_is_preferred(accept: tuple[str, ...]) -> None:
 
 def test_a_problem_as_a_page() -> None:
     """It has the problem's status and headers, its words, and a page's own protection."""
-    page = problem_page(Unavailable("<b>away</b>", retry_after_seconds=9), brand_name="Tea")
+    page = problem_page(Unavailable(retry_after_seconds=9), brand_name="Tea")
     text = bytes(page.body).decode()
     assert (page.status_code, page.headers["retry-after"]) == (503, "9")
     assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert "&lt;b&gt;away" in text
     assert "<title>Not available for a moment · Tea</title>" in text
     assert "<code>Retry-After</code>" in text
+    assert "&lt;b&gt;gone" in bytes(problem_page(NotFound("<b>gone</b>")).body).decode()
     assert "None" not in bytes(problem_page(NotFound()).body).decode()
+
+
+def test_a_page_says_what_was_done_and_not_why() -> None:
+    """Visitors can mend no disk; they do need to know whether they signed up."""
+    assert "full" not in bytes(problem_page(Unavailable("Its disk is full.")).body).decode()
+    assert UNKNOWN in bytes(problem_page(DatabaseAway(UNKNOWN)).body).decode()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from reach.db.away import UNKNOWN, DatabaseAway
 from reach.problems import Unavailable, all_problems
 from tests.pages.conftest import Site
 
@@ -57,6 +58,8 @@ async def test_faults_come_in_the_order_of_the_fields(site: Site) -> None:
     async with site.client() as client:
         page = (await client.post("/", data=form)).text
     assert re.findall(r'href="#(\w+)"', page) == ["name", "email", "description"]
+    labels = re.findall(r'<label for="(\w+)">(.*?)(?: <span|</label>)', page)
+    assert re.findall(r'href="#(\w+)">(.*?)</a>', page) == labels
 
 
 async def test_a_field_that_the_form_lacks_is_refused(site: Site) -> None:
@@ -70,12 +73,23 @@ async def test_a_field_that_the_form_lacks_is_refused(site: Site) -> None:
 
 async def test_an_outage_keeps_what_was_typed(site: Site) -> None:
     """While the database is away, the form says so, and nobody types it all again."""
-    site.failure = Unavailable("The database is away.", retry_after_seconds=7)
+    site.failure = Unavailable("It is locked by another program.", retry_after_seconds=7)
     async with site.client() as client:
         answer = await client.post("/", data=ADA)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
-    assert "The database is away." in answer.text
+    assert "Not available for a moment" in answer.text
+    assert "Try again in a moment." in answer.text
+    assert "locked" not in answer.text
     assert 'value="ada@example.com"' in answer.text
+
+
+async def test_a_visitor_learns_that_nobody_knows(site: Site) -> None:
+    """Whether they signed up is theirs to know, even if the answer is that it is not known."""
+    site.failure = DatabaseAway(UNKNOWN)
+    async with site.client() as client:
+        answer = await client.post("/", data=ADA)
+    assert answer.status_code == 503
+    assert UNKNOWN in answer.text
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,16 @@ async def test_after_delete_nothing_is_left(
         assert [name for name, content in files.items() if person["id"].encode() in content] == []
 
 
+async def test_only_what_was_seen_is_deleted(reach: Reach) -> None:
+    """`If-Match` holds for DELETE as for PATCH; without it anybody's record goes."""
+    http = await operator(reach)
+    for number, (tags, status) in enumerate(IF_MATCH.items()):
+        url = (await add(http, email=f"p{number}@example.com")).headers["location"]
+        answer = await http.delete(url, headers={"If-Match": tags})
+        assert answer.status_code == (204 if status == 200 else 412), tags
+        assert (await http.get(url)).status_code == (404 if status == 200 else 200), tags
+
+
 async def test_who_was_deleted_can_sign_up_again(reach: Reach) -> None:
     """As somebody new, with a welcome."""
     http = await operator(reach)

@@ -26,6 +26,12 @@ TAKEN = {
     "punctuation": ("O'Brien-Smith, Jr. (PhD) & Co: /\\", "O'Brien-Smith, Jr. (PhD) & Co: /\\"),
     "markup": ("<b>{{ 7 * 7 }}</b>", "<b>{{ 7 * 7 }}</b>"),
     "wwww": ("Awww", "Awww"),
+    "initials": ("J.R. Smith", "J.R. Smith"),
+    "a saint": ("St. John", "St. John"),
+    "a title": ("Dr.M\u00fcller", "Dr.M\u00fcller"),
+    "a degree": ("Ada Lovelace, Ph.D", "Ada Lovelace, Ph.D"),
+    "a letter in another shape": ("\u845b\U000e0100\u57ce", "\u845b\U000e0100\u57ce"),
+    "a full stop of the east": ("\u30e2\u30fc\u5a18\u3002", "\u30e2\u30fc\u5a18\u3002"),
 }
 CONTROL = ["\0", "\x07", "\t", "\n", "\r\n", "\x0b", "\x0c", "\x1b", "\x1c", "\x7f", "\x85", "\x9f"]
 LINES = ["\u2028", "\u2029"]
@@ -45,8 +51,26 @@ LINKS = {
     "a site in bold": "\U0001d430" * 3 + ".example.com",
     "a site with a joiner": "w\u200dww.example.com",
     "a link with a soft hyphen": "http:\u00ad//example.com",
+    "a scheme": "https:example",
+    "a domain with a path": "win at example.com/now",
+    "a domain with a path in capitals": "EXAMPLE.COM/NOW",
+    **{
+        f"a site with {ord(unseen):x}": f"w{unseen}ww.example.com"
+        for unseen in "\u034f\u180b\u180f\ufe00\ufe0f\U000e0100\U000e01ef\u3164\u115f"
+    },
+    **{f"a site with {ord(dot):x}": f"www{dot}example" for dot in "\u3002\uff0e\uff61"},
 }
 NOTHING = ["", " ", "\u3000\u00a0", "\u200b", "\u200b \u2060", "\ufeff", "\u0301", "\u00ad"]
+NOTHING += [
+    "\u115f",
+    "\u1160",
+    "\u3164",
+    "\uffa0",
+    "\u2800",
+    "\u3164 \u2800",
+    "\u2065",
+    "\U000e01f0",
+]
 
 
 @pytest.mark.parametrize(("given_text", "kept"), TAKEN.values(), ids=TAKEN)
@@ -89,6 +113,16 @@ def test_lengths_are_counted_in_code_points() -> None:
         clean_name("\u0958" * 51)  # it composes to two code points
     with pytest.raises(ValueError, match="at most 500"):
         clean_description("a" * 501)
+
+
+def test_what_is_far_too_long_is_not_composed() -> None:
+    """It is refused by its length as it came: to compose many marks takes seconds."""
+    assert clean_name(" " * 397 + "Ada") == "Ada"
+    with pytest.raises(ValueError, match="at most 100"):
+        clean_name(" " * 398 + "Ada")
+    assert clean_description(" " * 1999 + "a") == "a"
+    with pytest.raises(ValueError, match="at most 500"):
+        clean_description(" " * 2000 + "a")
 
 
 @settings(derandomize=True, database=None, deadline=None)

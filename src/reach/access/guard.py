@@ -1,7 +1,6 @@
 """The 401 and the 403: who is calling, and may they."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,12 +8,13 @@ from fastapi.security import HTTPBearer
 
 from reach.access import keys
 from reach.access.keys import ApiKey
+from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
 from reach.problems import Forbidden, Unauthorised
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
 operator_key = HTTPBearer(
-    scheme_name="operator key", description="`rk_…`, made by `reach keys create`", auto_error=False
+    scheme_name="operatorKey", description="`rk_…`, made by `reach keys create`", auto_error=False
 )
 
 
@@ -28,10 +28,15 @@ async def operator(request: Request) -> ApiKey:
     key = await database.read(keys.find, text)
     if key is None:
         raise Unauthorised
-    stale = datetime.now(UTC) - timedelta(seconds=keys.LAST_USED_SECONDS)
-    if key.last_used_at is None or key.last_used_at < stale:
-        await database.write(keys.touch, key.id)
+    uses: KeyUses = request.app.state.key_uses
+    uses.note(key)
+    request.state.is_operator = True
     return key
+
+
+def is_operator(request: Request) -> bool:
+    """Whether ``operator`` found one, who may be told what is the matter behind the door."""
+    return getattr(request.state, "is_operator", False)
 
 
 def needs(scope: str) -> Callable[[ApiKey], Awaitable[ApiKey]]:

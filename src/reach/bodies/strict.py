@@ -16,7 +16,8 @@ def parse_json(body: bytes) -> Any:
     """Read one JSON value (RFC 8259), of at most 32 levels.
 
     Raises BadRequest for what is not UTF-8 or not JSON; NaN, Infinity and numbers too large
-    to hold; a key given twice; lone surrogates and NUL, which no database stores.
+    to hold; a key given twice; lone surrogates and NUL, which no database stores; an object
+    with more members than any of ours, which would only be work.
     """
     try:
         value = json.loads(
@@ -33,6 +34,8 @@ def parse_json(body: bytes) -> Any:
         raise BadRequest(f"The body is not JSON: {error.msg} at {error.pos}.") from None
     except ValueError:  # a whole number of thousands of digits
         raise BadRequest("The body holds a number that is too large.") from None
+    if isinstance(value, dict) and len(value) > MOST_FIELDS:
+        raise BadRequest("The body has too many fields.")
     _check(value)
     return value
 

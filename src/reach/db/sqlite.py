@@ -17,6 +17,8 @@ from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
 from reach.db.engine import Database, Transaction, take_notices
 from reach.db.threads import DatabaseThread
 from reach.db.turns import take_turn
+from reach.db.wal import Scrubber, empty_log, switch_on
+from reach.problems import Unavailable
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -55,6 +57,7 @@ class SqliteDatabase(Database):
             for n in range(READERS)
         ]
         self._next_reader = cycle(self._readers)
+        self._scrubber = Scrubber(self._empty_log)
 
     async def look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a reader thread, in a snapshot of its own."""
@@ -110,20 +113,20 @@ class SqliteDatabase(Database):
                 await asyncio.sleep(WATCH_SECONDS)
 
     async def scrub(self) -> None:
-        """Fold the write-ahead log into the database and empty it.
+        """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""
+        await self._scrubber.scrub()
 
-        ``secure_delete`` has overwritten the rows; the log still holds their pages. A reader
-        or another process can hold it up; the next scrub, or the next restart, does it then.
-        """
+    async def _empty_log(self) -> bool:
         try:
             async with asyncio.timeout(self.seconds):
-                await self._writer.thread.call(self._writer.checkpoint)
-        except TimeoutError:
-            raise DatabaseAway(LATE) from None
+                return await self._writer.thread.call(self._writer.empty_log)
+        except (Unavailable, DBAPIError, sqlite3.Error, TimeoutError):
+            return False
 
     async def close(self) -> None:
         """Finish the commits under way, then close the file."""
         await super().close()
+        await self._scrubber.close()
         for station in (self._writer, *self._readers):
             closing_it = asyncio.ensure_future(station.thread.call(station.close))
             # One that hangs at a lock or a disk is left behind: it ends with the process.
@@ -207,12 +210,11 @@ class _Station:
             is_unknown = attempt.is_committing and away == AWAY[sqlite3.SQLITE_IOERR]
             raise DatabaseAway(UNKNOWN if is_unknown else away) from error
 
-    def checkpoint(self) -> None:
-        """Empty the write-ahead log as far as readers let it."""
-        with self._mending(_Attempt()), take_turn(self._file):
-            if self._connection is not None:
-                driver = self._connection.connection.driver_connection
-                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # type: ignore[union-attr]
+    def empty_log(self) -> bool:
+        """Empty the write-ahead log; whether nobody was in the way."""
+        with self._mending(_Attempt()):
+            driver: Any = self._connect().connection.driver_connection
+            return empty_log(driver)
 
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
@@ -227,8 +229,8 @@ def create(
 ) -> Engine:
     """Build an engine whose connections keep Reach's rules.
 
-    ``make`` creates a missing file (0600); otherwise a missing file is an error, for an
-    empty database that nobody asked for would hide a wrong path.
+    ``make`` creates a missing file (0600); otherwise that is an error: an empty database that
+    nobody asked for would hide a wrong path.
     """
     file = Path(database.url.database or "")
 
@@ -251,6 +253,8 @@ def create(
         return connection
 
     def prepare(connection: sqlite3.Connection) -> None:
+        if writes and not make:
+            switch_on(connection)
         for pragma in (
             "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
             "synchronous=FULL",

@@ -10,12 +10,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from reach.access.guard import needs, operator_key
 from reach.bodies import cursor
+from reach.bodies.document import OF_KEYS, problems
 from reach.db.engine import Database
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
 
-router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[Depends(operator_key)])
+router = APIRouter(
+    prefix="/v1/messages",
+    tags=["messages"],
+    dependencies=[Depends(operator_key)],
+    responses=OF_KEYS,
+)
 
 MayRead = Depends(needs("messages:read"))
 MayWrite = Depends(needs("messages:write"))
@@ -119,7 +125,7 @@ async def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
 MessageId = Annotated[UUID, Depends(message_id)]
 
 
-@router.get("", response_model=MessagePage, dependencies=[MayRead])
+@router.get("", response_model=MessagePage, dependencies=[MayRead], responses=problems(422))
 async def get_messages(
     db: Db,
     state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
@@ -135,20 +141,32 @@ async def get_messages(
     return as_json(message_page(found, limit))
 
 
-@router.get("/{id}", response_model=MessageWithHistory, dependencies=[MayRead])
+@router.get(
+    "/{id}", response_model=MessageWithHistory, dependencies=[MayRead], responses=problems(404)
+)
 async def get_message(db: Db, id_: MessageId) -> Any:
     """Show a message with every attempt and the time of the next try."""
     message, attempts = await db.read(operations.history, id_)
     return as_json(_with_history(message, attempts))
 
 
-@router.post("/{id}/retry", response_model=MessageBody, dependencies=[MayWrite])
+@router.post(
+    "/{id}/retry",
+    response_model=MessageBody,
+    dependencies=[MayWrite],
+    responses=problems(404, 409),
+)
 async def post_retry(db: Db, id_: MessageId) -> Any:
     """Queue a message again, due now. 409 if it was sent."""
     return as_json(message_body(await db.write(operations.retry, id_)))
 
 
-@router.post("/{id}/cancel", response_model=MessageBody, dependencies=[MayWrite])
+@router.post(
+    "/{id}/cancel",
+    response_model=MessageBody,
+    dependencies=[MayWrite],
+    responses=problems(404, 409),
+)
 async def post_cancel(db: Db, id_: MessageId) -> Any:
     """Keep a queued message from being sent. 409 unless it is queued."""
     return as_json(message_body(await db.write(operations.cancel, id_)))

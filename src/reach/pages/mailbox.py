@@ -13,8 +13,10 @@ from reach.problems import NotFound
 from reach.urls import is_loopback
 
 READ = ["GET", "HEAD"]
-#: A proxy on this machine adds one of these for the stranger it speaks for.
-PROXIED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+#: What proxies add for the stranger whom they speak for. Not every one does: one that passes
+#: requests on as they came cannot be told from a browser, so none belongs before a mailbox.
+PROXIED = ("forwarded", "via", "x-real-ip", "true-client-ip", "client-ip")
+PROXIED_BEGINNINGS = ("x-forwarded-", "cf-")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:@/\[\]]+)(:[0-9]*)?")
 
 #: A mail's HTML gets a page of its own, which may run nothing, load nothing and send nothing;
@@ -44,8 +46,20 @@ def may_read(request: Request) -> bool:
         and is_loopback(request.client.host)
         and match is not None
         and is_loopback(match[1])
-        and not any(name in request.headers for name in PROXIED)
+        and not is_proxied(request)
     )
+
+
+def is_proxied(request: Request) -> bool:
+    """Whether a proxy shows itself: by a header, or by HTTP/1.0, which no browser speaks."""
+    return request.scope["http_version"] == "1.0" or any(
+        name in PROXIED or name.startswith(PROXIED_BEGINNINGS) for name in request.headers
+    )
+
+
+def is_hidden(request: Request) -> bool:
+    """Whether a request is for a mailbox that is not there for whoever asks."""
+    return f"{request.scope['path']}/".startswith("/mailbox/") and not may_read(request)
 
 
 async def local_mailbox(request: Request) -> Mailbox:

@@ -10,7 +10,11 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reach.problems import Problem
+from reach.db.away import UNKNOWN
+from reach.problems import Problem, Unavailable
+
+#: Where a request keeps what was the matter, for its log line.
+REASON = "reach.reason"
 
 HERE = Path(__file__).parent
 YEAR_SECONDS = 365 * 24 * 3600
@@ -56,9 +60,18 @@ def problem_page(problem: Problem, *, brand_name: str = "Reach") -> HTMLResponse
         headers=problem.headers,
         brand_name=brand_name,
         kind=type(problem),
-        detail=problem.detail,
+        detail=public_detail(problem),
         explanation=explain(type(problem)),
     )
+
+
+def public_detail(problem: Problem) -> str | None:
+    """What a stranger is told: whether a change was made, but not what is the matter with ours.
+
+    Nobody out there can mend a disk or a lock, and some would like to know of it.
+    """
+    is_ours = isinstance(problem, Unavailable) and problem.detail != UNKNOWN
+    return None if is_ours else problem.detail
 
 
 def explain(kind: type[Problem]) -> list[Markup]:

@@ -8,12 +8,16 @@ from fastapi.responses import RedirectResponse
 
 from reach.bodies.guard import read_form, validate
 from reach.pages.mailbox import may_read
-from reach.pages.render import HEADERS, explain, render, static_file
+from reach.pages.render import HEADERS, REASON, explain, public_detail, render, static_file
 from reach.people.signup import SignUp
 from reach.problems import NotFound, Problem, Unavailable, Unprocessable, all_problems
 
 READ = ["GET", "HEAD"]
-LABELS = {"name": "Your name", "email": "Your email address", "description": "Note"}
+LABELS = {
+    "name": "Your name",
+    "email": "Your email address",
+    "description": "Anything we should know?",
+}
 
 router = APIRouter(include_in_schema=False)
 
@@ -90,6 +94,8 @@ def _form(
     faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
     order = ["", *LABELS]
     faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
+    if problem is not None:
+        request.scope[REASON] = problem.detail
     return render(
         "sign-up.html",
         status,
@@ -101,5 +107,6 @@ def _form(
         labels=LABELS,
         faults=faults,
         errors={name: detail for name, detail in reversed(faults) if name in LABELS},
-        title=None if problem is None else problem.detail or problem.title,
+        title=None if problem is None else public_detail(problem) or problem.title,
+        may_repeat=isinstance(problem, Unavailable),
     )

@@ -55,5 +55,10 @@ class Person:
 
     @property
     def etag(self) -> str:
-        """RFC 9110 §8.8.3: changes with whatever a GET shows of the person."""
-        return f'"{self.version}.{self.welcome.state or "none"}"'
+        """RFC 9110 §8.8.3: changes with whatever a GET shows of the person.
+
+        Two welcomes may be sent one after the other, so the state alone would not do.
+        """
+        sent_at = self.welcome.sent_at
+        when = "" if sent_at is None else f"-{int(sent_at.timestamp() * 1_000_000):x}"
+        return f'"{self.version}.{self.welcome.state or "none"}{when}"'

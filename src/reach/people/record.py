@@ -42,11 +42,7 @@ def change(
     ``wanted`` maps fields (name, description) to values; what is the same already is no
     change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
     """
-    person = queries.lock(tx, person_id)
-    if person is None:
-        raise NoSuchPerson
-    if if_versions is not None and person.version not in if_versions:
-        raise PreconditionFailed
+    person = _lock(tx, person_id, if_versions)
     fields = {name: new for name, new in wanted.items() if new != getattr(person, name)}
     if not fields:
         return person
@@ -58,8 +54,13 @@ def change(
     return view(tx, person_id)
 
 
-def erase(tx: Transaction, person_id: UUID) -> None:
-    """Delete a person with every message and attempt. Raises NoSuchPerson."""
+def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | None = None) -> None:
+    """Delete a person with every message and attempt.
+
+    Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
+    """
+    if if_versions is not None:
+        _lock(tx, person_id, if_versions)
     if not queries.erase(tx, person_id):
         raise NoSuchPerson
 
@@ -78,10 +79,18 @@ def promise(
 
     ``data`` is what the template needs; their name is there already.
     """
-    person = queries.lock(tx, person_id)
-    if person is None:
-        raise NoSuchPerson
+    person = _lock(tx, person_id)
     recipient = parse_address(person.email, smtputf8=True).recipient
     words = {"name": person.name, **data}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
     return operations.view(tx, message_id)
+
+
+def _lock(tx: Transaction, person_id: UUID, if_versions: frozenset[int] | None = None) -> Person:
+    """Find a person whom nobody else changes until the transaction ends, at such a version."""
+    person = queries.lock(tx, person_id)
+    if person is None:
+        raise NoSuchPerson
+    if if_versions is not None and person.version not in if_versions:
+        raise PreconditionFailed
+    return person

@@ -1,16 +1,23 @@
 """People over HTTP: the door, and what operators do with records."""
 
-import re
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator
 
 from reach.access.guard import needs, operator_key
 from reach.bodies import cursor
+from reach.bodies.document import (
+    ETAG,
+    IF_MATCH,
+    IF_NONE_MATCH,
+    LOCATION,
+    OF_BODIES,
+    OF_KEYS,
+    problems,
+)
 from reach.bodies.guard import in_json, json_body
 from reach.messages import operations
 from reach.messages.routes import (
@@ -25,81 +32,34 @@ from reach.messages.routes import (
 )
 from reach.people import queries, record, signup
 from reach.people.address import key_prefix
+from reach.people.bodies import Accepted, Add, Changes, NewMessage, PersonBody, PersonPage, wanted
+from reach.people.conditions import is_known, read_if_match
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
-from reach.people.signup import Description, Name, SignUp
+from reach.people.signup import SignUp
 from reach.settings import Settings
 
 door = APIRouter(tags=["door"])
-people = APIRouter(prefix="/v1/people", tags=["people"], dependencies=[Depends(operator_key)])
-promises = APIRouter(tags=["messages"], dependencies=[Depends(operator_key)])
+people = APIRouter(
+    prefix="/v1/people",
+    tags=["people"],
+    dependencies=[Depends(operator_key)],
+    responses=OF_KEYS,
+)
+promises = APIRouter(tags=["messages"], dependencies=[Depends(operator_key)], responses=OF_KEYS)
 
 MayRead = Depends(needs("people:read"))
 MayWrite = Depends(needs("people:write"))
-ETAG = re.compile(r'"(\d{1,9})\.[a-z]+"')
 
 
-class Accepted(BaseModel):
-    """What everybody who signs up is told."""
-
-    message: str
-
-
-class Add(SignUp):
-    """A person whom an operator adds."""
-
-    welcome: bool = True
+def not_blank(text: str) -> str:
+    """Refuse spaces alone: they would find everybody, whom nobody asked for."""
+    if text and not text.strip():
+        raise ValueError("It must not be blank.")
+    return text
 
 
-class Changes(BaseModel):
-    """Changes to a record; what is left out stays. A null description clears it."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    name: Name = ""
-    description: Description | None = None
-
-
-class NewMessage(BaseModel):
-    """A message that an operator promises to somebody."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    person_id: UUID
-    template: str
-    data: dict[str, Any] = {}
-
-
-class WelcomeBody(BaseModel):
-    """What became of a person's welcome."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    state: Literal["queued", "sent", "failed", "cancelled"] | None
-    sent_at: datetime | None
-
-
-class PersonBody(BaseModel):
-    """A person, as operators see them."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: UUID
-    email: str
-    name: str
-    description: str | None
-    confirmed_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    welcome: WelcomeBody
-
-
-class PersonPage(BaseModel):
-    """Part of a list, newest first; ``next_cursor`` asks for the next part."""
-
-    items: list[PersonBody]
-    next_cursor: str | None
-
+Prefix = Annotated[Sought, AfterValidator(not_blank)]
 
 CHECK_YOUR_INBOX = Accepted(message="Check your inbox.")
 
@@ -125,7 +85,13 @@ Config = Annotated[Settings, Depends(settings_of)]
 PersonId = Annotated[UUID, Depends(person_id)]
 
 
-@door.post("/v1/signups", status_code=202, response_model=Accepted, openapi_extra=in_json(SignUp))
+@door.post(
+    "/v1/signups",
+    status_code=202,
+    response_model=Accepted,
+    responses=OF_BODIES | problems(503),
+    openapi_extra=in_json(SignUp),
+)
 async def post_signup(request: Request) -> Any:
     """Sign up. A 202 means the person and their email are on disk; it says no more."""
     # Nothing is injected here: to solve dependencies takes longer than all that is done below.
@@ -139,6 +105,7 @@ async def post_signup(request: Request) -> Any:
     status_code=201,
     response_model=PersonBody,
     dependencies=[MayWrite],
+    responses=OF_BODIES | problems(409) | {201: {"headers": ETAG | LOCATION}},
     openapi_extra=in_json(Add),
 )
 async def post_person(
@@ -149,10 +116,10 @@ async def post_person(
     return _as_json(person, 201, location=f"/v1/people/{person.id}")
 
 
-@people.get("", response_model=PersonPage, dependencies=[MayRead])
+@people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
 async def get_people(
     db: Db,
-    q: Annotated[Sought | None, Query(max_length=254)] = None,
+    q: Annotated[Prefix | None, Query(max_length=254)] = None,
     confirmed: bool | None = None,
     limit: Limit = 50,
     cursor_: Annotated[str | None, Query(alias="cursor")] = None,
@@ -173,7 +140,14 @@ async def get_people(
     )
 
 
-@people.get("/{id}", response_model=PersonBody, dependencies=[MayRead])
+@people.get(
+    "/{id}",
+    response_model=PersonBody,
+    dependencies=[MayRead],
+    responses=problems(404)
+    | {200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
+    openapi_extra=IF_NONE_MATCH,
+)
 async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
     """Show a person. 304 if `If-None-Match` names what would be shown."""
     person = await db.read(record.view, id_)
@@ -186,7 +160,8 @@ async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
     "/{id}",
     response_model=PersonBody,
     dependencies=[MayWrite],
-    openapi_extra=in_json(Changes),
+    responses=OF_BODIES | problems(404, 412) | {200: {"headers": ETAG}},
+    openapi_extra=in_json(Changes) | IF_MATCH,
 )
 async def patch_person(
     request: Request,
@@ -201,10 +176,17 @@ async def patch_person(
     return _as_json(person)
 
 
-@people.delete("/{id}", status_code=204, dependencies=[MayWrite])
-async def delete_person(db: Db, id_: PersonId) -> Response:
-    """Remove a person, their messages and every trace of them."""
-    await db.write(record.erase, id_)
+@people.delete(
+    "/{id}",
+    status_code=204,
+    dependencies=[MayWrite],
+    responses=problems(404, 412),
+    openapi_extra=IF_MATCH,
+)
+async def delete_person(request: Request, db: Db, id_: PersonId) -> Response:
+    """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
+    if_versions = read_if_match(request.headers.getlist("if-match"))
+    await db.write(record.erase, id_, if_versions=if_versions)
     await db.scrub()
     return Response(status_code=204)
 
@@ -213,6 +195,7 @@ async def delete_person(db: Db, id_: PersonId) -> Response:
     "/{id}/messages",
     response_model=MessagePage,
     dependencies=[MayRead, Depends(needs("messages:read"))],
+    responses=problems(404, 422),
 )
 async def get_persons_messages(
     db: Db,
@@ -232,6 +215,7 @@ async def get_persons_messages(
     status_code=201,
     response_model=MessageBody,
     dependencies=[Depends(needs("messages:write"))],
+    responses=OF_BODIES | problems(404) | {201: {"headers": LOCATION}},
     openapi_extra=in_json(NewMessage),
 )
 async def post_message(
@@ -244,29 +228,6 @@ async def post_message(
     record.require_template(body.template, request.app.state.templates())
     message = await db.write(record.promise, body.person_id, body.template, body.data, settings)
     return as_json(message_body(message), 201, location=f"/v1/messages/{message.id}")
-
-
-def wanted(changes: Changes) -> Mapping[str, str | None]:
-    """What a change asks for: only what was sent; an empty description is none."""
-    sent = changes.model_dump(exclude_unset=True)
-    if "description" in sent:
-        sent["description"] = sent["description"] or None
-    return sent
-
-
-def read_if_match(headers: list[str]) -> frozenset[int] | None:
-    """The versions that ``If-Match`` allows; None if it allows any (RFC 9110 §13.1.1)."""
-    given = ",".join(headers).strip()
-    if not headers or given == "*":
-        return None
-    tags = (ETAG.fullmatch(tag.strip()) for tag in given.split(","))
-    return frozenset(int(tag[1]) for tag in tags if tag)
-
-
-def is_known(etag: str, headers: list[str]) -> bool:
-    """Whether ``If-None-Match`` names this version, strong or weak (RFC 9110 §13.1.2)."""
-    tags = (tag.strip().removeprefix("W/") for tag in ",".join(headers).split(","))
-    return any(tag in (etag, "*") for tag in tags)
 
 
 def _as_json(person: Person, status: int = 200, **headers: str) -> Response:

@@ -59,8 +59,9 @@ Description = Annotated[
 
 
 class SignUp(BaseModel):
-    """What someone types to sign up. Validate with ``bodies.guard.validate``."""
+    """What someone types to sign up."""
 
+    # Its rules need the settings: make one with ``bodies.guard.validate``.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     email: Address

@@ -1,29 +1,44 @@
 """What names and descriptions may hold."""
 
+import re
 import unicodedata
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
+#: Text may shrink when it is trimmed and composed, so some more than its length is looked at. All
+#: that came is not: to compose many marks takes time by their square.
+MOST_LENGTHS = 4
 
 #: Control, surrogate, line and paragraph separators, private: none is text that people type.
 #: Unassigned is: this Python may not know yet what somebody's keyboard has.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp", "Co"})
 #: Nothing to see: formatting, spaces, marks that stand on nothing.
 INVISIBLE_CATEGORIES = frozenset({"Cf", "Zs", "Mn", "Me"})
+#: Letters and symbols by category, but nothing to see either: Hangul fillers, a blank Braille cell.
+BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+#: What is not shown, beside formatting: fillers, joiners, variation selectors, and what Unicode
+#: keeps free for more of them (Default_Ignorable_Code_Point).
+IGNORED = BLANKS | {
+    *"\u034f\u17b4\u17b5\u2065",
+    *map(chr, range(0x180B, 0x1810)),
+    *map(chr, range(0xFE00, 0xFE10)),
+    *map(chr, range(0xFFF0, 0xFFF9)),
+    *map(chr, range(0xE0000, 0xE1000)),
+}
 #: They make text read other than it is written (UAX #9).
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 #: An open door must not carry a stranger's links into somebody's inbox.
-LINK_SIGNS = ("://", "www.", "@")
+LINK_SIGN = re.compile(r"://|www\.|@|https?:|\w\.[a-z]{2,}/")
 
 
 def clean_name(text: str) -> str:
     """Normalise a name (NFC, trimmed). Raises ValueError saying which rule it breaks."""
     name = _clean(text, "name", NAME_LENGTH)
-    if all(unicodedata.category(character) in INVISIBLE_CATEGORIES for character in name):
+    if all(map(_is_invisible, name)):
         raise ValueError("A name is needed.")
-    if any(sign in _as_seen(name) for sign in LINK_SIGNS):
+    if LINK_SIGN.search(_as_seen(name)):
         raise ValueError("A name must not hold an address or a link.")
     return name
 
@@ -34,11 +49,14 @@ def clean_description(text: str) -> str:
 
 
 def _clean(text: str, what: str, length: int) -> str:
-    cleaned = unicodedata.normalize("NFC", text).strip() if _is_plain(text) else None
-    if cleaned is None:
+    too_long = f"A {what} may have at most {length} characters."
+    if len(text) > MOST_LENGTHS * length:
+        raise ValueError(too_long)
+    if not _is_plain(text):
         raise ValueError(f"A {what} must not hold control or direction characters.")
+    cleaned = unicodedata.normalize("NFC", text).strip()
     if len(cleaned) > length:
-        raise ValueError(f"A {what} may have at most {length} characters.")
+        raise ValueError(too_long)
     return cleaned
 
 
@@ -57,9 +75,17 @@ def _is_noncharacter(code: int) -> bool:
     return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode §23.7
 
 
+def _is_invisible(character: str) -> bool:
+    return character in IGNORED or unicodedata.category(character) in INVISIBLE_CATEGORIES
+
+
 def _as_seen(name: str) -> str:
     """What a name looks like: a full-width @ is much like the plain one, a joiner like nothing."""
     if name.isascii():
         return name.lower()
-    plain = unicodedata.normalize("NFKC", name).lower()
-    return "".join(character for character in plain if unicodedata.category(character) != "Cf")
+    plain = unicodedata.normalize("NFKC", name).lower().replace("\u3002", ".")
+    return "".join(
+        character
+        for character in plain
+        if character not in IGNORED and unicodedata.category(character) != "Cf"
+    )

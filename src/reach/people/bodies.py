@@ -1,0 +1,86 @@
+"""What is sent and shown of people, as JSON."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from reach.people.signup import Description, Name, SignUp
+
+
+class Accepted(BaseModel):
+    """What everybody who signs up is told."""
+
+    message: str
+
+
+class Add(SignUp):
+    """A person whom an operator adds."""
+
+    welcome: bool = True
+
+
+def without_defaults(schema: dict[str, Any]) -> None:
+    """Say no default where what is left out stays as it is."""
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class Changes(BaseModel):
+    """Changes to a record; what is left out stays. A null description clears it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra=without_defaults)
+
+    name: Name = ""
+    description: Description | None = None
+
+
+class NewMessage(BaseModel):
+    """A message that an operator promises to somebody."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    person_id: UUID
+    template: str
+    data: dict[str, Any] = {}
+
+
+class WelcomeBody(BaseModel):
+    """What became of a person's welcome."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    state: Literal["queued", "sent", "failed", "cancelled"] | None
+    sent_at: datetime | None
+
+
+class PersonBody(BaseModel):
+    """A person, as operators see them."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    email: str
+    name: str
+    description: str | None
+    confirmed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    welcome: WelcomeBody
+
+
+class PersonPage(BaseModel):
+    """Part of a list, newest first; ``next_cursor`` asks for the next part."""
+
+    items: list[PersonBody]
+    next_cursor: str | None
+
+
+def wanted(changes: Changes) -> Mapping[str, str | None]:
+    """What a change asks for: only what was sent; an empty description is none."""
+    sent = changes.model_dump(exclude_unset=True)
+    if "description" in sent:
+        sent["description"] = sent["description"] or None
+    return sent

@@ -1,0 +1,148 @@
+"""The OpenAPI document is one that tools can read, and says what the routes do."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.people.operator import NOBODY
+from tests.servers.reach import Reach
+
+Operations = dict[tuple[str, str], dict[str, Any]]
+
+#: What every operation with a body, or with a key, may answer.
+OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
+ANSWERS = {
+    ("post", "/v1/signups"): OF_BODIES | {"202", "503"},
+    ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
+    ("get", "/v1/people"): OF_KEYS | {"200", "422"},
+    ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404"},
+    ("patch", "/v1/people/{id}"): OF_BODIES | OF_KEYS | {"200", "404", "412"},
+    ("delete", "/v1/people/{id}"): OF_KEYS | {"204", "404", "412"},
+    ("get", "/v1/people/{id}/messages"): OF_KEYS | {"200", "404", "422"},
+    ("post", "/v1/messages"): OF_BODIES | OF_KEYS | {"201", "404"},
+    ("get", "/v1/messages"): OF_KEYS | {"200", "422"},
+    ("get", "/v1/messages/{id}"): OF_KEYS | {"200", "404"},
+    ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
+    ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
+}
+HEADERS = {
+    ("post", "/v1/people", "201"): {"ETag", "Location"},
+    ("get", "/v1/people/{id}", "200"): {"ETag"},
+    ("get", "/v1/people/{id}", "304"): {"ETag"},
+    ("patch", "/v1/people/{id}", "200"): {"ETag"},
+    ("post", "/v1/messages", "201"): {"Location"},
+}
+CONDITIONS = {
+    ("get", "/v1/people/{id}"): ["If-None-Match"],
+    ("patch", "/v1/people/{id}"): ["If-Match"],
+    ("delete", "/v1/people/{id}"): ["If-Match"],
+}
+
+
+@pytest.fixture
+async def document(reach: Reach) -> dict[str, Any]:
+    """The document, as it is served."""
+    found: dict[str, Any] = (await reach.http.get("/openapi.json")).json()
+    return found
+
+
+def operations(document: dict[str, Any]) -> Operations:
+    """Every operation, by its method and path."""
+    return {
+        (method, path): operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def references(part: object) -> Iterator[str]:
+    """Every ``$ref`` below a part of the document."""
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        for value in part.values():
+            yield from references(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from references(value)
+
+
+async def test_its_parts_have_names_and_are_there(document: dict[str, Any]) -> None:
+    """OpenAPI 3.1: keys of components match a pattern, and what is referred to exists."""
+    assert document["openapi"].startswith("3.1")
+    for group in document["components"].values():
+        for key in group:
+            assert re.fullmatch(r"[a-zA-Z0-9._-]+", key), key
+    found = set(references(document))
+    assert "#/components/schemas/Problem" in found
+    for reference in found:
+        part: Any = document
+        for key in reference.removeprefix("#/").split("/"):
+            part = part[key.replace("~1", "/").replace("~0", "~")]
+    ids = [operation["operationId"] for operation in operations(document).values()]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_all_but_the_door_needs_a_key(document: dict[str, Any]) -> None:
+    """And the document says so."""
+    secured = {key for key, operation in operations(document).items() if "security" in operation}
+    assert set(operations(document)) - secured == {("post", "/v1/signups")}
+    for key in secured:
+        assert operations(document)[key]["security"] == [{"operatorKey": []}]
+    assert set(document["components"]["securitySchemes"]) == {"operatorKey"}
+
+
+async def test_it_lists_every_answer(document: dict[str, Any]) -> None:
+    """Those that there are, with their headers; each refusal is a problem."""
+    found = operations(document)
+    assert {key: set(o["responses"]) - {"default"} for key, o in found.items()} == ANSWERS
+    for (method, path), operation in found.items():
+        for status, answer in operation["responses"].items():
+            assert answer["description"]
+            if status >= "400":  # "default" too
+                assert list(answer["content"]) == ["application/problem+json"]
+            wanted = HEADERS.get((method, path, status), set())
+            assert set(answer.get("headers", ())) == wanted, (method, path, status)
+
+
+async def test_it_lists_every_parameter(document: dict[str, Any]) -> None:
+    """Each path has its id; conditions are where they are looked at."""
+    conditions = {}
+    for (method, path), operation in operations(document).items():
+        parameters = operation.get("parameters", [])
+        in_path = [p["name"] for p in parameters if p["in"] == "path"]
+        assert in_path == re.findall(r"{(\w+)}", path)
+        if in_header := [p["name"] for p in parameters if p["in"] == "header"]:
+            conditions[method, path] = in_header
+    assert conditions == CONDITIONS
+
+
+async def test_bodies_are_described_to_those_who_send_them(document: dict[str, Any]) -> None:
+    """Without notes to those who read our code, and without defaults that are none."""
+    bodies = {
+        key: operation["requestBody"]["content"]["application/json"]["schema"]
+        for key, operation in operations(document).items()
+        if "requestBody" in operation
+    }
+    assert len(bodies) == 4
+    assert "``" not in str(bodies)
+    assert "alidate with" not in str(bodies)
+    changes = bodies["patch", "/v1/people/{id}"]
+    assert "required" not in changes
+    assert not any("default" in field for field in changes["properties"].values())
+
+
+async def test_a_problem_is_as_described(reach: Reach, document: dict[str, Any]) -> None:
+    """Of two kinds of error, all that they have is in the document."""
+    schema = document["components"]["schemas"]["Problem"]["properties"]
+    key = await reach.key()
+    for answer in (
+        await reach.http.post("/v1/signups", json={}),
+        await reach.http.get("/v1/people?limit=x", headers=key),
+        await reach.http.get(f"/v1/people/{NOBODY}", headers=key),
+    ):
+        assert set(answer.json()) <= set(schema)
+        for error in answer.json().get("errors", ()):
+            assert set(error) <= set(schema["errors"]["items"]["properties"])
