@@ -1,6 +1,7 @@
 """Schema versions: what a newer one is to this version's processes, and migrating at once."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
@@ -92,22 +93,31 @@ def fresh(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator
     drop_database(postgres_url, url)
 
 
-async def test_two_migrate_postgres_at_once(fresh: Settings) -> None:
-    """They take turns, having both found nothing there: both succeed, and the schema is whole."""
-    url = fresh.database_url.get_secret_value()
-    first = await asyncpg.connect(url)
-    await first.execute(f"SELECT pg_advisory_lock({LOCK})")
-    with (
-        ReachProcess("migrate", settings=fresh) as one,
-        ReachProcess("migrate", settings=fresh) as other,
-    ):
+@asynccontextmanager
+async def both_wait(settings: Settings) -> AsyncIterator[None]:
+    """Keep two `reach migrate` from beginning until both are about to."""
+    url = settings.database_url.get_secret_value()
+    holder = await asyncpg.connect(url)
+    try:
+        await holder.execute(f"SELECT pg_advisory_lock({LOCK})")
+        yield
 
-        async def both_wait() -> bool:
+        async def two_wait() -> bool:
             return await ask(url, WAITERS) == 2
 
-        await eventually(both_wait, START_SECONDS)
-        first.terminate()
-        for process in (one, other):
+        await eventually(two_wait, START_SECONDS)
+    finally:
+        holder.terminate()
+
+
+async def test_two_migrate_postgres_at_once(fresh: Settings) -> None:
+    """They take turns, though both begin with nothing: both succeed, and the schema is whole."""
+    with ExitStack() as running:
+        async with both_wait(fresh):
+            both = [
+                running.enter_context(ReachProcess("migrate", settings=fresh)) for _ in range(2)
+            ]
+        for process in both:
             assert await ended(process, START_SECONDS) == 0, process.errors
     async with opened(fresh) as database:
         assert await database.read(revision) == newest()
