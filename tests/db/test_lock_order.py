@@ -4,7 +4,7 @@ A lost deadlock is tried again, so callers never see one: these tests count the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -39,6 +39,7 @@ ADD_PERSON = (
     "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
     "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
 )
+LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
 LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
 #: By name, what Postgres is kept from, so that it finds rows as in tables that are large; or in
 #: a way that it hardly ever chooses, but may.
@@ -183,4 +184,32 @@ async def test_leasing_waits_for_nobody(
     assert (len(taken), len(set(taken))) == (COUNT - 50, COUNT - 50)
     assert [len(take) for take in takes] == [60, 60]
     assert len(await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)) == 50
+    assert errors == []
+
+
+@pytest.mark.parametrize("one", ["settle", "renew", "release"])
+@pytest.mark.parametrize("other", ["settle", "renew", "release"])
+async def test_what_is_held_from_both_ends(
+    two: tuple[Database, Database], settings: Settings, errors: list[str], one: str, other: str
+) -> None:
+    """Renewing, releasing and settling the same messages: nobody waits in a circle."""
+    await sign_up(two[0], settings, *addresses(COUNT))
+    leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
+    leased = sorted(leased, key=lambda message: message.id)
+
+    def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
+        holds = [Held(message.id, message.lease) for message in shares]
+        work: dict[str, Coroutine[object, object, object]] = {
+            "settle": database.write(outbox.settle_all, settlements(shares), settings),
+            "renew": database.write(outbox.renew, holds, lease_seconds=1000),
+            "release": database.write(outbox.release, holds),
+        }
+        chosen = work.pop(what)
+        for unused in work.values():
+            unused.close()
+        return asyncio.ensure_future(chosen)
+
+    async with both_meet(settings, LOCK_MESSAGE):
+        both = do(one, two[0], leased), do(other, two[1], leased[::-1])
+    await asyncio.gather(*both)
     assert errors == []

@@ -201,7 +201,11 @@ def _release(dialect: str) -> Executable:
     given = rows(dialect, *_HELD)
     return (
         update(messages)
-        .where(messages.c.id == given.c.id, messages.c.lease == given.c.lease)
+        .where(
+            messages.c.id == given.c.id,
+            messages.c.lease == given.c.lease,
+            messages.c.lease > messages.c.settled_lease,
+        )
         .values(
             due_at=now(bindparam("delay_seconds", type_=Float)),
             settled_lease=messages.c.lease,
