@@ -53,11 +53,12 @@ def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run everything in one process: API, worker, mailbox and pages."""
     settings = _settings(sys.stderr, host=host, port=port, data_dir=data_dir)
     from reach import keyfiles, processes  # noqa: PLC0415 - see above
+    from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
     keyfiles.make_data_dir(settings)
     try:
         processes.run(processes.up, settings, _print_banner)
-    except processes.CannotStart as reason:
+    except CannotStart as reason:
         _end(str(reason), FAILED)
 
 
@@ -70,10 +71,11 @@ def api(
     """Run the API and the pages."""
     settings = _settings(sys.stdout, host=host, port=port, processes=processes)
     from reach import processes as running  # noqa: PLC0415 - see above
+    from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
     try:
         running.api(settings)
-    except running.CannotStart as reason:
+    except CannotStart as reason:
         _end(str(reason), FAILED)
 
 
