@@ -132,7 +132,13 @@ def _alone(settings: Settings) -> Iterator[None]:
 
     Two at once would deliver each other's mail, each into a mailbox that only it shows.
     """
-    lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot write to the data directory {settings.data_dir}: {error.strerror}. "
+            "Choose another: --data-dir … (make run DATA_DIR=…)"
+        ) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
