@@ -52,6 +52,7 @@ def main() -> None:
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run everything in one process: API, worker, mailbox and pages."""
     settings = _settings(sys.stderr, host=host, port=port, data_dir=data_dir)
+    settings.require_safe_exposure()
     from reach import keyfiles, processes  # noqa: PLC0415 - see above
     from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
@@ -70,6 +71,7 @@ def api(
 ) -> None:
     """Run the API and the pages."""
     settings = _settings(sys.stdout, host=host, port=port, processes=processes)
+    settings.require_safe_exposure(has_mailbox=False)
     from reach import processes as running  # noqa: PLC0415 - see above
     from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
@@ -85,6 +87,7 @@ def worker(
 ) -> None:
     """Run a worker: it sends what the outbox holds."""
     settings = _settings(sys.stdout, worker_slots=slots)
+    settings.require_safe_exposure(has_mailbox=False)
     from reach import processes  # noqa: PLC0415 - see above
 
     processes.run(processes.work, settings)
@@ -93,11 +96,12 @@ def worker(
 @cli.command()
 def migrate() -> None:
     """Bring the database to this version's schema. It can be repeated."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach import keyfiles  # noqa: PLC0415 - see above
     from reach.db.migrate import migrate  # noqa: PLC0415 - see above
 
-    if settings.database.is_sqlite:
+    # A database of its own place needs no data directory, which may be where nobody can write.
+    if settings.has_database_in_data_dir:
         keyfiles.make_data_dir(settings)
     typer.echo(f"The schema is at {migrate(settings.database)}.")
 
@@ -109,7 +113,7 @@ def keys_create(
     expires_days: Annotated[float | None, typer.Option(min=0, help="Never, by default.")] = None,
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     unknown = sorted(set(scope) - set(keys.SCOPES))
@@ -124,7 +128,7 @@ def keys_create(
 @keys_cli.command("revoke")
 def keys_revoke(prefix_or_name: str) -> None:
     """Revoke a key, by its name or by how it begins (`rk_` and 8 characters)."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     for key in _write(settings, keys.revoke, prefix_or_name):
@@ -134,7 +138,7 @@ def keys_revoke(prefix_or_name: str) -> None:
 @keys_cli.command("list")
 def keys_list() -> None:
     """List the keys, without their secrets."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     for key in _write(settings, keys.all_keys):
@@ -147,18 +151,16 @@ def keys_list() -> None:
 @cli.command()
 def check() -> None:
     """Show the effective configuration and test what it names."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.checks import check_all  # noqa: PLC0415 - see above
 
     is_well = asyncio.run(check_all(settings, typer.echo))
     raise typer.Exit(0 if is_well else FAILED)
 
 
-def _settings(stream: Any, *, exposed: bool = True, **flags: object) -> Settings:
+def _settings(stream: Any, **flags: object) -> Settings:
     """Read the settings and set the logs up. Raises BadSettings."""
     settings = load(flags)
-    if exposed:
-        settings.require_safe_exposure()
     from reach.telemetry import logs  # noqa: PLC0415 - see above
 
     logs.configure(settings.log_level, stream)
