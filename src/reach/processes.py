@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
-from reach.serving import CannotStart, Server, Stop, listen, options
+from reach.serving import STOP_SIGNALS, CannotStart, Server, Stop, listen, options
 from reach.settings import BadSettings, Settings, load
 from reach.telemetry import logs
 from reach.urls import SmtpUrl
@@ -35,6 +36,7 @@ from reach.urls import SmtpUrl
 log = structlog.get_logger("reach")
 
 CHECK_AGAIN_SECONDS = 1.0
+JOIN_SECONDS = 0.05
 OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
 
 
@@ -95,7 +97,30 @@ def api(settings: Settings) -> None:
             workers=settings.processes,
             **options(settings),
         )
-        Multiprocess(config, sockets=[listener]).run()
+        Processes(config, sockets=[listener]).run()
+
+
+class Processes(Multiprocess):
+    """uvicorn's supervisor, with our way of stopping."""
+
+    def terminate_all(self) -> None:
+        """Let go of the port and tell them to stop.
+
+        While it is held, the system goes on taking callers in whom no process serves any more.
+        """
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait until they have ended; a second signal ends them at once."""
+        self.signal_queue.clear()
+        while any(process.exitcode is None for process in self.processes):
+            if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
+                for process in self.processes:
+                    process.kill()
+            time.sleep(JOIN_SECONDS)
+        super().join_all()
 
 
 def app_of_environment() -> Any:

@@ -1,12 +1,10 @@
 """SIGTERM and Ctrl-C: what is in hand is finished, the rest is free at once, the exit code is 0."""
 
 import asyncio
-import json
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -15,7 +13,7 @@ from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.locks import ROWS_OF_MESSAGES, TABLE_OF_MESSAGES, held, is_awaited
-from tests.promises.running import client, door, ended, worker
+from tests.promises.running import client, door, ended, half_a_request, is_closed, worker
 from tests.promises.stored import (
     addresses,
     all_sent,
@@ -250,38 +248,3 @@ async def test_stopping_beside_a_lock_takes_a_bounded_time(
             stopped.running.terminate()
             assert await ended(stopped, 30) == 0
             assert time.monotonic() - began < 1 + 3 * 1 + 2
-
-
-async def is_closed(settings: Settings) -> bool:
-    """Whether nobody listens at the door's port any more."""
-    try:
-        _, writer = await asyncio.open_connection(settings.host, settings.port)
-    except ConnectionRefusedError:
-        return True
-    writer.close()
-    return False
-
-
-@asynccontextmanager
-async def half_a_request(
-    settings: Settings,
-) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
-    """Begin a sign-up, and give what ends it: it returns the answer, empty if there is none."""
-    reader, writer = await asyncio.open_connection(settings.host, settings.port)
-    body = json.dumps(ADA).encode()
-    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    # It asks for a 100 Continue: that comes once the request is under way.
-    writer.write(b"POST /v1/signups HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
-    writer.write(head.encode())
-    await reader.readuntil(b"\r\n\r\n")
-
-    async def finish() -> bytes:
-        with suppress(ConnectionError):
-            writer.write(body)
-            return await reader.read()
-        return b""
-
-    try:
-        yield finish
-    finally:
-        writer.close()
