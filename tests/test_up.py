@@ -1,5 +1,6 @@
 """`reach up`: all of Reach as one command, as somebody who has just got it runs it."""
 
+import os
 import re
 import signal
 import stat
@@ -22,9 +23,9 @@ from tests.servers.reach import ADA
 START_SECONDS = 20
 BANNER = re.compile(
     r"""Reach is ready\.
-  Sign up       (?P<page>http://\S+/)
+  Sign up       (?P<page>https?://\S+/)
 (?:  Mailbox       (?P<mailbox>http://\S+/mailbox)
-)?  API           http://\S+/openapi\.json
+)?  API           https?://\S+/openapi\.json
   Operator key  (?P<key>rk_[0-9A-Za-z]{46})
   Data          (?P<data>\S.*)
 Ctrl-C stops it\.
@@ -70,6 +71,16 @@ def up(folder: Path, *arguments: str, **settings: Any) -> Iterator[Up]:
         yield Up(process)
 
 
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    """Take away so much from the modes of new files, here and in what is started."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def refused(folder: Path, *arguments: str, **settings: Any) -> tuple[int, list[str]]:
     """Run a `reach up` that cannot start: its exit code, and its lines on stderr."""
     with ReachProcess("up", "--data-dir", str(folder), *arguments, **settings) as process:
@@ -111,7 +122,7 @@ def test_the_main_job(tmp_path: Path) -> None:
 def test_what_it_stores_is_its_owners(tmp_path: Path) -> None:
     """Folders 0700, files 0600: the database, its log, the keys and the mails, under any umask."""
     folder = tmp_path / "data"
-    with up(folder) as running:
+    with umask(0), up(folder) as running:
         running.sign_up()
         wait_until(running.mails)
         files = [path for path in folder.rglob("*") if path.is_file()]
