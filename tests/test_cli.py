@@ -142,6 +142,17 @@ def test_keys_are_made_listed_and_revoked(settings: Settings) -> None:
     assert run("keys", "revoke", "shop", settings=settings) == (1, "")
 
 
+@pytest.mark.parametrize(
+    ("name", "days"),
+    [("", "1"), (" ", "1"), ("a\nb", "1"), ("\udcff", "1"), ("x" * 101, "1")]
+    + [("x", days) for days in ("-1", "nan", "inf", "1e12", "soon")],
+)
+def test_a_key_that_makes_no_sense(name: str, days: str, sqlite: str) -> None:
+    """A name that a list could not show, a time that no calendar has: 2, and no key."""
+    flags = ("--scope", "people:read", "--expires-days", days)
+    complaint("keys", "create", name, *flags, REACH_DATABASE_URL=sqlite)
+
+
 def test_an_unknown_scope_names_the_known(sqlite: str) -> None:
     """There are few enough to say them all."""
     words = complaint("keys", "create", "x", "--scope", "all", REACH_DATABASE_URL=sqlite)

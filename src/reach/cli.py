@@ -15,6 +15,7 @@ from reach.problems import Problem
 from reach.settings import BadSettings, Settings, load, unknown_variables
 
 FAILED, MISUSED = 1, 2
+KEY_NAME_CHARACTERS = 100
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,16 @@ cli.add_typer(keys_cli, name="keys")
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
+
+
+def _is_fit_for_a_list(name: str) -> str:
+    if not 0 < len(name.strip()) <= KEY_NAME_CHARACTERS or not name.isprintable():
+        raise typer.BadParameter(f"It needs 1 to {KEY_NAME_CHARACTERS} printable characters.")
+    return name
+
+
+KeyName = Annotated[str, typer.Argument(callback=_is_fit_for_a_list)]
+ExpiresDays = Annotated[float | None, typer.Option(min=0, max=36500, help="Never, by default.")]
 Scope = Annotated[list[str], typer.Option(help="May be given several times.")]
 
 
@@ -108,9 +119,9 @@ def migrate() -> None:
 
 @keys_cli.command("create")
 def keys_create(
-    name: str,
+    name: KeyName,
     scope: Scope,
-    expires_days: Annotated[float | None, typer.Option(min=0, help="Never, by default.")] = None,
+    expires_days: ExpiresDays = None,
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
     settings = _settings(sys.stderr)
