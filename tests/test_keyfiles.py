@@ -48,7 +48,7 @@ def test_an_open_data_directory_is_named_and_left(
     assert mode(folder) == 0o750
     (warning,) = said
     assert (warning["log_level"], warning["path"]) == ("warning", str(folder))
-    assert "chmod 700" in warning["remedy"]
+    assert warning["remedy"] == f"chmod 700 {folder}"
 
 
 def test_a_file_in_its_place_is_refused(make_settings: MakeSettings, tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def make_data_dir(settings: Settings) -> None:
     except OSError as error:
         raise BadSettings(f"REACH_DATA_DIR: cannot be made ({error.strerror})") from None
     if is_open_to_others:
-        log.warning("data directory is open to others", path=str(folder), remedy="chmod 700 it")
+        remedy = f"chmod 700 {folder}"
+        log.warning("data directory is open to others", path=str(folder), remedy=remedy)
 
 
 def secret_key(settings: Settings) -> SecretStr:
