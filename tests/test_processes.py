@@ -86,7 +86,7 @@ async def test_a_killed_process_is_replaced(settings: Settings) -> None:
         killed = serving.pop()
         killed.kill()
         async with client(several) as http:
-            await eventually(lambda: len(children(process)) == 2 and not killed.is_running(), 15)
+            await eventually(lambda: len(children(process)) == 2 and not killed.is_running(), 30)
             assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
         assert serving < children(process)
         process.running.terminate()
