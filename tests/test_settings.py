@@ -175,6 +175,31 @@ def test_exposure(changes: dict[str, str | None], named: str | None) -> None:
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"smtp_url": ""}, []),
+        ({"smtp_url": "", "mail_from": None}, []),
+        ({"smtp_url": "", "secret_key": ""}, ["REACH_SECRET_KEY"]),
+        ({"smtp_url": "smtp://u:p@mail.example.org"}, ["REACH_SMTP_URL"]),
+        ({"mail_from": None}, ["REACH_MAIL_FROM"]),
+        (
+            {"smtp_url": "smtp://u:p@m.org", "secret_key": "", "mail_from": None},
+            ["REACH_SECRET_KEY", "REACH_SMTP_URL", "REACH_MAIL_FROM"],
+        ),
+    ],
+)
+def test_exposure_of_what_has_no_mailbox(changes: dict[str, str | None], named: list[str]) -> None:
+    """Without one there is none to refuse; all else is refused as ever, and all at once."""
+    settings = load({**SAFE, **changes})
+    lines = []
+    try:
+        settings.require_safe_exposure(has_mailbox=False)
+    except BadSettings as refusal:
+        lines = str(refusal).splitlines()
+    assert [line.partition(" ")[0] for line in lines] == named
+
+
 def test_unknown_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt name; what only a secret may have; and none that Reach reads."""
     monkeypatch.setattr("os.environ", {})

@@ -9,11 +9,18 @@ from reach.db.away import DatabaseAway
 from reach.db.engine import open_database
 from reach.db.migrate import newest, revision
 from reach.messages.compose import Composer
+from reach.messages.render import Templates
 from reach.messages.smtp import Sender
 from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
 from reach.urls import MASK
 
 PROBE_SECONDS = 10
+#: What counts where the setting itself is empty, or shows too much.
+EFFECTIVE: dict[str, Callable[[Settings], str]] = {
+    "database_url": lambda settings: str(settings.database),
+    "smtp_url": lambda settings: str(settings.smtp or ""),
+    "public_url": lambda settings: settings.origin,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +64,15 @@ def configuration(settings: Settings) -> list[str]:
 
 
 def shown(settings: Settings, name: str) -> str:
-    """A setting's value with what is secret in it masked; of a URL, its credentials alone."""
+    """What is used for a setting, what is secret in it masked; of a URL, its credentials alone."""
+    if name in EFFECTIVE:
+        return EFFECTIVE[name](settings)
     value = getattr(settings, name)
     if not isinstance(value, SecretStr):
         return "" if value is None else str(value)
     if not value.get_secret_value():
         return ""
-    urls = {"database_url": settings.database, "smtp_url": settings.smtp}
-    return str(urls.get(name, MASK))
+    return MASK
 
 
 async def check_variables(_: Settings) -> Finding:
@@ -86,11 +94,19 @@ async def check_exposure(settings: Settings) -> Finding:
 
 
 async def check_templates(settings: Settings) -> Finding:
-    """Whether every template can be read."""
+    """Whether every template can be read and makes sense."""
     try:
-        return Finding("templates", ", ".join(sorted(Composer(settings).templates)))
+        names = Composer(settings).templates
+        faults = Templates(settings.templates_dir).faults()
     except BadSettings as error:
         return Finding("templates", "cannot be used", str(error))
+    except OSError as error:
+        remedy = f"REACH_TEMPLATES_DIR must be a folder that Reach may read ({error.strerror})."
+        return Finding("templates", "cannot be read", remedy)
+    if faults:
+        remedy = f"Correct it in {settings.templates_dir}: until then its emails fail."
+        return Finding("templates", "; ".join(faults), remedy)
+    return Finding("templates", ", ".join(sorted(names)))
 
 
 async def check_database(settings: Settings) -> Finding:
@@ -115,7 +131,10 @@ async def check_smtp(settings: Settings) -> Finding:
     seconds = min(PROBE_SECONDS, settings.smtp_greeting_seconds)
     quick = settings.model_copy(update={"smtp_greeting_seconds": seconds})
     where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
-    paused = await Sender(quick, settings.smtp).probe()
+    try:
+        paused = await Sender(quick, settings.smtp).probe()
+    except BadSettings as error:
+        return Finding("smtp", f"{where}: not asked", str(error))
     if paused is not None:
         remedy = "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
         return Finding("smtp", f"{where}: {paused.text}", remedy)

@@ -15,6 +15,7 @@ from reach.problems import Problem
 from reach.settings import BadSettings, Settings, load, unknown_variables
 
 FAILED, MISUSED = 1, 2
+KEY_NAME_CHARACTERS = 100
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +29,16 @@ cli.add_typer(keys_cli, name="keys")
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
+
+
+def _is_fit_for_a_list(name: str) -> str:
+    if not 0 < len(name.strip()) <= KEY_NAME_CHARACTERS or not name.isprintable():
+        raise typer.BadParameter(f"It needs 1 to {KEY_NAME_CHARACTERS} printable characters.")
+    return name
+
+
+KeyName = Annotated[str, typer.Argument(callback=_is_fit_for_a_list)]
+ExpiresDays = Annotated[float | None, typer.Option(min=0, max=36500, help="Never, by default.")]
 Scope = Annotated[list[str], typer.Option(help="May be given several times.")]
 
 
@@ -52,12 +63,14 @@ def main() -> None:
 def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     """Run everything in one process: API, worker, mailbox and pages."""
     settings = _settings(sys.stderr, host=host, port=port, data_dir=data_dir)
+    settings.require_safe_exposure()
     from reach import keyfiles, processes  # noqa: PLC0415 - see above
+    from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
     keyfiles.make_data_dir(settings)
     try:
         processes.run(processes.up, settings, _print_banner)
-    except processes.CannotStart as reason:
+    except CannotStart as reason:
         _end(str(reason), FAILED)
 
 
@@ -69,11 +82,13 @@ def api(
 ) -> None:
     """Run the API and the pages."""
     settings = _settings(sys.stdout, host=host, port=port, processes=processes)
+    settings.require_safe_exposure(has_mailbox=False)
     from reach import processes as running  # noqa: PLC0415 - see above
+    from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
     try:
         running.api(settings)
-    except running.CannotStart as reason:
+    except CannotStart as reason:
         _end(str(reason), FAILED)
 
 
@@ -83,6 +98,7 @@ def worker(
 ) -> None:
     """Run a worker: it sends what the outbox holds."""
     settings = _settings(sys.stdout, worker_slots=slots)
+    settings.require_safe_exposure(has_mailbox=False)
     from reach import processes  # noqa: PLC0415 - see above
 
     processes.run(processes.work, settings)
@@ -91,23 +107,24 @@ def worker(
 @cli.command()
 def migrate() -> None:
     """Bring the database to this version's schema. It can be repeated."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach import keyfiles  # noqa: PLC0415 - see above
     from reach.db.migrate import migrate  # noqa: PLC0415 - see above
 
-    if settings.database.is_sqlite:
+    # A database of its own place needs no data directory, which may be where nobody can write.
+    if settings.has_database_in_data_dir:
         keyfiles.make_data_dir(settings)
     typer.echo(f"The schema is at {migrate(settings.database)}.")
 
 
 @keys_cli.command("create")
 def keys_create(
-    name: str,
+    name: KeyName,
     scope: Scope,
-    expires_days: Annotated[float | None, typer.Option(min=0, help="Never, by default.")] = None,
+    expires_days: ExpiresDays = None,
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     unknown = sorted(set(scope) - set(keys.SCOPES))
@@ -122,7 +139,7 @@ def keys_create(
 @keys_cli.command("revoke")
 def keys_revoke(prefix_or_name: str) -> None:
     """Revoke a key, by its name or by how it begins (`rk_` and 8 characters)."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     for key in _write(settings, keys.revoke, prefix_or_name):
@@ -132,7 +149,7 @@ def keys_revoke(prefix_or_name: str) -> None:
 @keys_cli.command("list")
 def keys_list() -> None:
     """List the keys, without their secrets."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - see above
 
     for key in _write(settings, keys.all_keys):
@@ -145,18 +162,16 @@ def keys_list() -> None:
 @cli.command()
 def check() -> None:
     """Show the effective configuration and test what it names."""
-    settings = _settings(sys.stderr, exposed=False)
+    settings = _settings(sys.stderr)
     from reach.checks import check_all  # noqa: PLC0415 - see above
 
     is_well = asyncio.run(check_all(settings, typer.echo))
     raise typer.Exit(0 if is_well else FAILED)
 
 
-def _settings(stream: Any, *, exposed: bool = True, **flags: object) -> Settings:
+def _settings(stream: Any, **flags: object) -> Settings:
     """Read the settings and set the logs up. Raises BadSettings."""
     settings = load(flags)
-    if exposed:
-        settings.require_safe_exposure()
     from reach.telemetry import logs  # noqa: PLC0415 - see above
 
     logs.configure(settings.log_level, stream)

@@ -2,22 +2,36 @@
 
 import os
 import secrets
+import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import structlog
 from pydantic import SecretStr
 
 from reach.access import keys
 from reach.db.engine import Database, Transaction
 from reach.settings import SECRET_KEY_MIN_CHARACTERS, BadSettings, Settings
 
+log = structlog.get_logger("reach.keyfiles")
+
 
 def make_data_dir(settings: Settings) -> None:
-    """Make the data directory, for its owner alone. Raises BadSettings."""
+    """Make the data directory, for its owner alone. Raises BadSettings.
+
+    One that is there stays as it is: it may be shared on purpose.
+    """
+    folder = settings.data_dir
     try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_open_to_others = _is_open_to_others(folder.stat())
     except OSError as error:
         raise BadSettings(f"REACH_DATA_DIR: cannot be made ({error.strerror})") from None
+    if is_open_to_others:
+        remedy = f"chmod 700 {folder}"
+        log.warning("data directory is open to others", path=str(folder), remedy=remedy)
 
 
 def secret_key(settings: Settings) -> SecretStr:
@@ -51,15 +65,54 @@ def _know(tx: Transaction, text: str) -> None:
 def _kept(file: Path, make: Callable[[], str]) -> str:
     """Read a file's one line; write it first if there is no file. Raises BadSettings."""
     try:
-        try:
-            descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return file.read_text(encoding="ascii").strip()
+        if not file.exists():
+            _write_once(file, make())
+        with file.open(encoding="ascii") as kept:
+            _close_to_others(file, kept.fileno())
+            return kept.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSettings(f"{file} cannot be read or written: {error}") from None
+
+
+def _write_once(file: Path, text: str) -> None:
+    """Make the file, whole or not at all; one that has come meanwhile stays. Raises OSError.
+
+    A crash or a full disk must not leave an empty file where the next start looks for a key.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
+    try:
         with open(descriptor, "w", encoding="ascii") as new:  # noqa: PTH123 - a descriptor
-            text = make()
             new.write(f"{text}\n")
             new.flush()
             os.fsync(new.fileno())
-            return text
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadSettings(f"{file} cannot be read or written: {error}") from None
+        with suppress(FileExistsError):
+            os.link(name, file)
+    finally:
+        Path(name).unlink()
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, too. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _close_to_others(file: Path, descriptor: int) -> None:
+    """Let nobody else read a key. Who has read it already knows it: so a warning, too."""
+    if not _is_open_to_others(os.fstat(descriptor)):
+        return
+    with suppress(OSError):  # it is another user's file
+        os.fchmod(descriptor, 0o600)
+    log.warning(
+        "key file was open to others",
+        path=str(file),
+        remedy="It is 0600 from now on if it is ours. If somebody may have read it, replace it.",
+    )
+
+
+def _is_open_to_others(status: os.stat_result) -> bool:
+    return bool(status.st_mode & (stat.S_IRWXG | stat.S_IRWXO))

@@ -4,14 +4,13 @@ Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the 
 """
 
 import asyncio
-import errno
 import fcntl
 import os
-import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,26 +28,16 @@ from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
+from reach.serving import STOP_SIGNALS, CannotStart, Server, Stop, listen, options
 from reach.settings import BadSettings, Settings, load
 from reach.telemetry import logs
-from reach.urls import LAST_PORT, SmtpUrl
+from reach.urls import SmtpUrl
 
 log = structlog.get_logger("reach")
 
-BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75
 CHECK_AGAIN_SECONDS = 1.0
-#: Those before it belong to the system's administrator.
-FIRST_FREE_PORT = 1024
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class CannotStart(Exception):  # noqa: N818 - an expected failure
-    """Something is in the way; ``args[0]`` says what to do."""
-
-
-class AddressTaken(CannotStart):
-    """Another program listens where this one was to."""
+JOIN_SECONDS = 0.05
+OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +65,26 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
             mailbox = Mailbox(settings.data_dir / "mailbox")
             server_url = SmtpUrl.parse(await stack.enter_async_context(mailbox.serve()))
         await asyncio.to_thread(migrate, settings.database)
+        # From here to the very end: a signal must not end it while the database is closed.
+        stop = Stop()
+        stack.enter_context(stop.on_signals())
         database = await stack.enter_async_context(_open(settings))
         key = await operator_key(settings, database)
         app = create_app(settings, database, mailbox)
         started = Started(settings, key, mailbox is not None)
         server = Server(app, settings, lambda: on_ready(started))
         worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
-        stop = anyio.Event()
-        with _signals(server.stop):
-            async with anyio.create_task_group() as group:
-                group.start_soon(worker.run, stop)
-                await server.serve(sockets=[listener])
-                stop.set()
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run, stop.asked, stop.cut_off)
+            await server.serve_until(stop, listener)
+            stop.asked.set()
 
 
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
     with listen(settings) as listener:
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
-        asyncio.run(_require_schema(settings))
+        asyncio.run(_try_out(settings))
         if settings.processes == 1:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_api(settings, listener))
@@ -105,9 +95,32 @@ def api(settings: Settings) -> None:
             "reach.processes:app_of_environment",
             factory=True,
             workers=settings.processes,
-            **_options(settings),
+            **options(settings),
         )
-        Multiprocess(config, sockets=[listener]).run()
+        Processes(config, sockets=[listener]).run()
+
+
+class Processes(Multiprocess):
+    """uvicorn's supervisor, with our way of stopping."""
+
+    def terminate_all(self) -> None:
+        """Let go of the port and tell them to stop.
+
+        While it is held, the system goes on taking callers in whom no process serves any more.
+        """
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait until they have ended; a second signal ends them at once."""
+        self.signal_queue.clear()
+        while any(process.exitcode is None for process in self.processes):
+            if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
+                for process in self.processes:
+                    process.kill()
+            time.sleep(JOIN_SECONDS)
+        super().join_all()
 
 
 def app_of_environment() -> Any:
@@ -118,10 +131,11 @@ def app_of_environment() -> Any:
 
 
 async def _api(settings: Settings, listener: socket.socket) -> None:
-    app = create_app(settings, open_database(settings), close_database=True)
-    server = Server(app, settings, lambda: log.info("api started", port=settings.port))
-    with _signals(server.stop):
-        await server.serve(sockets=[listener])
+    stop = Stop()
+    with stop.on_signals():
+        app = create_app(settings, open_database(settings), close_database=True)
+        server = Server(app, settings, lambda: log.info("api started", port=settings.port))
+        await server.serve_until(stop, listener)
     log.info("api stopped")
 
 
@@ -129,70 +143,12 @@ async def work(settings: Settings) -> None:
     """Run one worker. Raises BadSettings if there is no mail server or the schema is too old."""
     if settings.smtp is None:
         raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
-    stop = anyio.Event()
-    with _signals(stop.set):
+    stop = Stop()
+    with stop.on_signals():
         async with _open(settings) as database:
             worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
-            if await _wait_for_schema(database, stop):
-                await worker.run(stop)
-
-
-class Server(uvicorn.Server):
-    """uvicorn, without its own way with signals: what else runs here must stop too."""
-
-    def __init__(self, app: Any, settings: Settings, on_ready: Callable[[], None]) -> None:
-        super().__init__(uvicorn.Config(app, **_options(settings)))
-        self._on_ready = on_ready
-
-    def capture_signals(self) -> nullcontext[None]:  # type: ignore[override]
-        """Leave them to ``_signals``."""
-        return nullcontext()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say when the first request can come."""
-        await super().startup(sockets)
-        if self.started:
-            self._on_ready()
-
-    def stop(self) -> None:
-        """Finish the requests under way; asked again, drop them."""
-        self.force_exit = self.should_exit
-        self.should_exit = True
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    return {
-        "loop": "auto",
-        "http": "auto",
-        "log_config": None,
-        "access_log": False,
-        "proxy_headers": False,  # it trusts loopback; what to trust is ours to say
-        "server_header": False,
-        "backlog": BACKLOG,
-        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-        "timeout_graceful_shutdown": max(1, int(settings.grace_seconds)),
-    }
-
-
-def listen(settings: Settings) -> socket.socket:
-    """Take the port before anything else is done. Raises AddressTaken."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        remedy = "Choose another host: --host … (make run HOST=…)"
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            other = settings.port + 1 if FIRST_FREE_PORT < settings.port < LAST_PORT else 8001
-            remedy = f"Choose another port: --port {other} (make run PORT={other})"
-        raise AddressTaken(
-            f"Cannot listen on {settings.host}, port {settings.port}: {error.strerror}. {remedy}"
-        ) from None
-    listener.set_inheritable(True)
-    return listener
+            if await _wait_for_schema(database, stop.asked):
+                await worker.run(stop.asked, stop.cut_off)
 
 
 @contextmanager
@@ -201,7 +157,13 @@ def _alone(settings: Settings) -> Iterator[None]:
 
     Two at once would deliver each other's mail, each into a mailbox that only it shows.
     """
-    lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot write to the data directory {settings.data_dir}: {error.strerror}. "
+            "Choose another: --data-dir … (make run DATA_DIR=…)"
+        ) from None
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -215,12 +177,17 @@ def _alone(settings: Settings) -> Iterator[None]:
         os.close(lock)
 
 
-async def _require_schema(settings: Settings) -> None:
-    """Refuse a schema that is too old; a database that is away may come later."""
+async def _try_out(settings: Settings) -> None:
+    """Refuse here what every process would: they are started again for ever. Raises BadSettings.
+
+    A database that is away may come later; a schema that is too old will not do.
+    """
     async with _open(settings) as database:
+        if settings.processes > 1:
+            create_app(settings, database)
         try:
             if not await database.read(is_current):
-                raise BadSettings("The database's schema is too old: run `reach migrate` first")
+                raise BadSettings(OLD_SCHEMA)
         except DatabaseAway as away:
             log.warning("starting without the database", reason=away.detail)
 
@@ -234,7 +201,7 @@ async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
         except DatabaseAway as away:
             log.warning("waiting for the database", reason=away.detail)
         else:
-            raise BadSettings("The database's schema is too old: run `reach migrate` first")
+            raise BadSettings(OLD_SCHEMA)
         with anyio.move_on_after(CHECK_AGAIN_SECONDS):
             await stop.wait()
     return False
@@ -247,23 +214,6 @@ async def _open(settings: Settings) -> AsyncIterator[Database]:
         yield database
     finally:
         await database.close()
-
-
-class _signals:  # noqa: N801 - used as a function
-    """Call ``stop`` on SIGINT and SIGTERM, for as long as the block lasts."""
-
-    def __init__(self, stop: Callable[[], None]) -> None:
-        self._stop = stop
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._stop)
-
-    def __exit__(self, *_: object) -> None:
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 def run(coroutine_function: Callable[..., object], *arguments: object) -> None:

@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         return DatabaseUrl.parse(text or f"sqlite:///{self.data_dir / 'reach.sqlite3'}")
 
     @property
+    def has_database_in_data_dir(self) -> bool:
+        """Whether the database is a file in the data directory, by default or by its URL."""
+        file = Path(self.database.url.database or "")
+        return self.database.is_sqlite and file.absolute().parent == self.data_dir.absolute()
+
+    @property
     def smtp(self) -> SmtpUrl | None:
         """Where mail goes; None means the embedded mailbox."""
         text = self.smtp_url.get_secret_value()
@@ -192,8 +198,12 @@ class Settings(BaseSettings):
         public_host = urlsplit(self.origin).hostname or ""
         return not (is_loopback(self.host) and is_loopback(public_host))
 
-    def require_safe_exposure(self) -> None:
-        """Refuse what is fine on a laptop and dangerous in the open. Raises BadSettings."""
+    def require_safe_exposure(self, *, has_mailbox: bool = True) -> None:
+        """Refuse what is fine on a laptop and dangerous in the open. Raises BadSettings.
+
+        ``has_mailbox`` says whether mail goes to the embedded mailbox unless there is a server:
+        that of ``reach up`` alone does.
+        """
         wrong = []
         smtp = self.smtp
         if self.is_exposed:
@@ -202,7 +212,7 @@ class Settings(BaseSettings):
                     "REACH_SECRET_KEY must be set, with 32 characters or more: "
                     "try `openssl rand -hex 32`"
                 )
-            if smtp is None:
+            if smtp is None and has_mailbox:
                 wrong.append(
                     "REACH_SMTP_URL must be set: the embedded mailbox is only for loopback"
                 )

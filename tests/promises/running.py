@@ -3,8 +3,10 @@
 The test's mail server lives in that loop: a test that waits without it stalls the mail server.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import httpx
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.servers.processes import ReachProcess
+from tests.servers.reach import ADA
 
 START_SECONDS = 20
 
@@ -61,3 +64,38 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         base_url=settings.origin, trust_env=False, timeout=20, limits=limits
     ) as http:
         yield http
+
+
+async def is_closed(settings: Settings) -> bool:
+    """Whether nobody listens at the door's port any more."""
+    try:
+        _, writer = await asyncio.open_connection(settings.host, settings.port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
+
+
+@asynccontextmanager
+async def half_a_request(
+    settings: Settings,
+) -> AsyncIterator[Callable[[], Awaitable[bytes]]]:
+    """Begin a sign-up, and give what ends it: it returns the answer, empty if there is none."""
+    reader, writer = await asyncio.open_connection(settings.host, settings.port)
+    body = json.dumps(ADA).encode()
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    # It asks for a 100 Continue: that comes once the request is under way.
+    writer.write(b"POST /v1/signups HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n")
+    writer.write(head.encode())
+    await reader.readuntil(b"\r\n\r\n")
+
+    async def finish() -> bytes:
+        with suppress(ConnectionError):
+            writer.write(body)
+            return await reader.read()
+        return b""
+
+    try:
+        yield finish
+    finally:
+        writer.close()

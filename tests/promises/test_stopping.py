@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+import time
 from collections import Counter
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -10,18 +12,21 @@ import pytest
 from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.locks import TABLE_OF_MESSAGES, held, is_awaited
-from tests.promises.running import client, door, ended, worker
+from tests.promises.locks import ROWS_OF_MESSAGES, TABLE_OF_MESSAGES, held, is_awaited
+from tests.promises.running import client, door, ended, half_a_request, is_closed, worker
 from tests.promises.stored import (
     addresses,
     all_sent,
     attempts_in,
     messages_in,
+    opened,
     people_in,
     released_in,
     sign_up,
 )
-from tests.servers.mail import MailServer
+from tests.servers.mail import SILENCE, MailServer
+from tests.servers.postgres import Postgres
+from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
 
 SLOTS = 4
@@ -102,11 +107,144 @@ async def test_a_stopped_door_answers_the_sign_up_under_way(
     assert message.template == "welcome"
 
 
-async def is_closed(settings: Settings) -> bool:
-    """Whether nobody listens at the door's port any more."""
-    try:
-        _, writer = await asyncio.open_connection(settings.host, settings.port)
-    except ConnectionRefusedError:
-        return True
-    writer.close()
-    return False
+async def test_all_of_up_is_told_to_stop_at_once(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """While a caller is still inside, the worker leases no more and gives back what waits."""
+    settings = mailing.model_copy(update={"lease_seconds": 60, "worker_slots": SLOTS})
+    await sign_up(database, settings, *addresses(20))
+    gate = mail_server.gate("dot")
+    async with door(settings, "up") as stopped, half_a_request(settings) as finish:
+        await gate.wait_reached(SLOTS)
+        leased = [message for message in await messages_in(database) if message.lease]
+
+        async def the_rest_is_free() -> bool:
+            return await released_in(database) == len(leased) - SLOTS
+
+        stopped.running.terminate()
+        await eventually(the_rest_is_free, settings.grace_seconds)
+        assert stopped.exit_code is None
+        gate.open()
+        assert (await finish()).startswith(b"HTTP/1.1 202 ")
+        assert await ended(stopped, settings.grace_seconds) == 0
+    assert len(mail_server.messages) == SLOTS
+    assert ADA["email"] in await people_in(database)
+
+
+async def test_all_of_up_has_one_grace_time(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """A caller who never ends and a mail server that never answers: not one wait after another."""
+    settings = mailing.model_copy(update={"grace_seconds": 4})
+    await sign_up(database, settings, "bob@example.com")
+    gate = mail_server.gate("accepted")
+    async with door(settings, "up") as stopped, half_a_request(settings):
+        await gate.wait_reached()
+        began = time.monotonic()
+        stopped.running.terminate()
+        assert await ended(stopped, 20) == 0
+        assert 4 <= time.monotonic() - began < 4 + 3
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+    assert await people_in(database) == ["bob@example.com"]
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+async def test_a_second_signal_cuts_off_at_once(
+    mailing: Settings, mail_server: MailServer, database: Database, command: str
+) -> None:
+    """A message whose content was not begun is free, one that may have arrived is unsure."""
+    settings = mailing.model_copy(update={"grace_seconds": 60, "smtp_rcpt_seconds": 60})
+    await sign_up(database, settings, "ada@example.com", "bob@example.com")
+    mail_server.script["rcpt"] = lambda _, argument: SILENCE if "bob" in argument else None
+    gate = mail_server.gate("accepted")
+    with ReachProcess(command, settings=settings) as stopped:
+        await gate.wait_reached()
+        await eventually(lambda: mail_server.commands.count("RCPT") == 2)
+        stopped.running.send_signal(signal.SIGTERM)
+        stopped.running.send_signal(signal.SIGINT)
+        assert await ended(stopped, 10) == 0
+    stored = {message.recipient: message for message in await messages_in(database)}
+    ada, bob = stored["ada@example.com"], stored["bob@example.com"]
+    assert (ada.attempts, ada.settled_lease) == (1, 1)
+    assert (bob.attempts, bob.lease, bob.settled_lease) == (0, 1, 1)
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+
+
+@pytest.mark.parametrize("command", ["up", "api"])
+async def test_a_second_signal_drops_who_is_inside(mailing: Settings, command: str) -> None:
+    """Not told anything, and not kept waiting; the exit code is 0 even so."""
+    settings = mailing.model_copy(update={"grace_seconds": 60})
+    async with door(settings, command) as stopped, half_a_request(settings) as finish:
+        stopped.running.terminate()
+        await eventually(lambda: is_closed(settings))
+        assert stopped.exit_code is None
+        stopped.running.terminate()
+        assert await ended(stopped, 10) == 0
+        assert b" 202 " not in await finish()
+
+
+async def test_the_grace_time_begins_with_the_signal(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """However long it takes to give back what waits."""
+    settings = mailing.model_copy(
+        update={"grace_seconds": 1, "database_seconds": 10, "lease_seconds": 60, "worker_slots": 1}
+    )
+    await sign_up(database, settings, *addresses(10))
+    gate = mail_server.gate("accepted")
+    async with worker(settings) as stopped:
+        await gate.wait_reached()
+        async with held(settings, ROWS_OF_MESSAGES):
+            stopped.running.terminate()
+            await eventually(lambda: "not sent" in stopped.output, 4)
+        assert await ended(stopped, 10) == 0
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+
+
+@pytest.mark.parametrize("goes_away", [Postgres.stop, Postgres.pause], ids=["stopped", "silent"])
+@pytest.mark.parametrize("command", ["up", "worker"])
+async def test_stopping_without_the_database_takes_a_bounded_time(
+    private_postgres: Postgres,
+    make_settings: Callable[..., Settings],
+    mail_server: MailServer,
+    goes_away: Callable[[Postgres], None],
+    command: str,
+) -> None:
+    """What was attempted cannot be noted; it falls due again when its lease is over."""
+    settings = make_settings(
+        database_url=private_postgres.url,
+        smtp_url=mail_server.url,
+        port=0,
+        grace_seconds=1,
+        database_seconds=1,
+    )
+    async with opened(settings.model_copy(update={"database_seconds": 10})) as database:
+        await sign_up(database, settings, *addresses(3))
+    gate = mail_server.gate("accepted")
+    with ReachProcess(command, settings=settings) as stopped:
+        await gate.wait_reached(3)
+        goes_away(private_postgres)
+        began = time.monotonic()
+        stopped.running.terminate()
+        assert await ended(stopped, 30) == 0
+        assert time.monotonic() - began < 1 + 3 * 1 + 2
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+async def test_stopping_beside_a_lock_takes_a_bounded_time(
+    sqlite: str, make_settings: Callable[..., Settings], mail_server: MailServer, command: str
+) -> None:
+    """SQLite's way of being away: another program holds its lock."""
+    settings = make_settings(
+        database_url=sqlite, smtp_url=mail_server.url, port=0, grace_seconds=1, database_seconds=1
+    )
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(3))
+    gate = mail_server.gate("accepted")
+    with ReachProcess(command, settings=settings) as stopped:
+        await gate.wait_reached(3)
+        async with held(settings, ROWS_OF_MESSAGES):
+            began = time.monotonic()
+            stopped.running.terminate()
+            assert await ended(stopped, 30) == 0
+            assert time.monotonic() - began < 1 + 3 * 1 + 2

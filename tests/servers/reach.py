@@ -18,7 +18,7 @@ from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
-from reach.processes import Server, listen
+from reach.serving import Server, listen
 from reach.settings import Settings
 
 ADA = {"email": "ada@example.com", "name": "Ada"}

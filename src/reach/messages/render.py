@@ -10,6 +10,7 @@ from typing import NamedTuple
 from jinja2 import BaseLoader, Environment, StrictUndefined, Template
 from jinja2.exceptions import (
     SecurityError,
+    TemplateError,
     TemplateNotFound,
     TemplateSyntaxError,
     UndefinedError,
@@ -90,6 +91,17 @@ class Templates:
             for name in {file.partition(".")[0] for file in files}
             if all(f"{name}.{kind}" in files for kind in KINDS)
         )
+
+    def faults(self) -> list[str]:
+        """Compile every file: what is wrong, and in which line of which file."""
+        found = []
+        for file in self._loader.list_templates():
+            try:
+                self._environments[file.rpartition(".")[2]].get_template(file)
+            except (TemplateError, OSError, UnicodeDecodeError) as error:
+                where = "" if isinstance(error, TemplateSyntaxError) else f"{file}: "
+                found.append(where + explain(error))
+        return found
 
     def render(self, name: str, variables: Mapping[str, object]) -> Rendered:
         """Render the three files of ``name``. Raises whatever is wrong with them: see explain."""

@@ -70,11 +70,11 @@ class Worker:
         self._unsettled = 0
         self._is_away = False
 
-    async def run(self, stop: anyio.Event) -> None:
+    async def run(self, stop: anyio.Event, cut_off: anyio.Event | None = None) -> None:
         """Work until ``stop``; then finish what is in hand, for up to the grace time.
 
         What is not begun by then is released at once; an attempt still under way after the
-        grace time is cut off.
+        grace time, or at ``cut_off``, is cut off.
         """
         log.info("worker started", worker=self.name)
         async with anyio.create_task_group() as around:
@@ -83,17 +83,29 @@ class Worker:
             around.start_soon(self._keep_lane)
             around.start_soon(self._sweep)
             async with anyio.create_task_group() as deliveries:
-                work = partial(self._lease_until, stop, deliveries)
-                deliveries.start_soon(work)
+                deliveries.start_soon(partial(self._lease_until, stop, deliveries))
                 await stop.wait()
+                self._end_within(self._settings.grace_seconds, deliveries)
+                if cut_off is not None:
+                    around.start_soon(self._end_at, cut_off, deliveries)
                 self._due.set()
-                await self._leases.give_back(self._leases.take_waiting())
-                grace = anyio.current_time() + self._settings.grace_seconds
-                deliveries.cancel_scope.deadline = grace
-                self._insist_until = grace + self._settings.database_seconds
+                # A release takes no longer than the database may; cut short, it would leave
+                # what waits to the end of its lease.
+                with anyio.CancelScope(shield=True):
+                    await self._leases.give_back(self._leases.take_waiting())
             around.cancel_scope.cancel()
         await self._sender.close()
         log.info("worker stopped", worker=self.name)
+
+    def _end_within(self, seconds: float, deliveries: anyio.abc.TaskGroup) -> None:
+        """Cut attempts off after so many seconds from now; soon give up noting them too."""
+        deadline = anyio.current_time() + seconds
+        deliveries.cancel_scope.deadline = deadline
+        self._insist_until = deadline + self._settings.database_seconds
+
+    async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
+        await cut_off.wait()
+        self._end_within(0, deliveries)
 
     # Leasing
 

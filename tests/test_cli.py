@@ -1,0 +1,189 @@
+"""The `reach` command: exit codes, what is on which stream, and its parts as processes."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from reach.access.keys import SCOPES
+from reach.settings import Settings
+from tests.promises.running import (
+    client,
+    door,
+    ended,
+    everything,
+)
+from tests.servers.ports import free_port
+from tests.servers.processes import ROOT, ReachProcess
+from tests.servers.reach import ADA
+
+MakeSettings = Callable[..., Settings]
+KEY = re.compile(r"rk_[0-9A-Za-z]{46}\n")
+RUNNING = ("up", "api", "worker")
+
+
+def run(*arguments: str, settings: Settings | None = None, **environment: str) -> tuple[int, str]:
+    """Run a command to its end: its exit code and its stdout. It says no more than lines."""
+    with ReachProcess(*arguments, settings=settings, environment=environment) as process:
+        code = process.wait()
+        assert "Traceback" not in process.errors
+        assert "crashed" not in process.errors
+        assert process.errors or code == 0
+        return code, process.output
+
+
+def complaint(*arguments: str, **environment: str) -> str:
+    """Run a command that is refused as misused (2), and return its stderr."""
+    with ReachProcess(*arguments, environment=environment) as process:
+        assert process.wait() == 2, everything(process)
+        assert process.output == ""
+        assert "Traceback" not in process.errors
+        return process.errors
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "nonsense",
+        "up --nonsense",
+        "up --port x",
+        "up --port 65536",
+        "up extra",
+        "api --processes 0",
+        "worker --slots 0",
+        "keys",
+        "keys nonsense",
+        "keys create",
+        "keys create name",
+        "keys create name --scope nonsense",
+        "keys create name --scope people:read --scope nonsense",
+        "keys revoke",
+    ],
+)
+def test_misuse_ends_with_2(arguments: str, tmp_path: Path) -> None:
+    """Unknown commands, options and values, before anything is made."""
+    folder = tmp_path / "data"
+    with ReachProcess(*arguments.split(), environment={"REACH_DATA_DIR": str(folder)}) as process:
+        assert process.wait() == 2, everything(process)
+        assert "Traceback" not in process.errors
+    assert not folder.exists()
+
+
+def test_the_help_names_every_command() -> None:
+    """Asked for, it is a success."""
+    code, output = run("--help")
+    assert code == 0
+    for command in (*RUNNING, "migrate", "keys", "check"):
+        assert f" {command} " in output
+
+
+@pytest.mark.parametrize("command", [*RUNNING, "migrate", "check"])
+def test_bad_settings_end_with_2(command: str, tmp_path: Path) -> None:
+    """A line for each variable; a secret given twice is refused too. No value is repeated."""
+    data_dir = str(tmp_path / "data")
+    lines = complaint(
+        command, REACH_DATA_DIR=data_dir, REACH_PORT="canary", REACH_LOG_LEVEL="canary"
+    ).splitlines()
+    assert {line.partition(":")[0] for line in lines} == {"REACH_PORT", "REACH_LOG_LEVEL"}
+    assert "canary" not in "".join(lines)
+    twice = {"REACH_SECRET_KEY": "x" * 32, "REACH_SECRET_KEY_FILE": "/dev/null"}
+    line = complaint(command, REACH_DATA_DIR=data_dir, **twice)
+    assert line == "REACH_SECRET_KEY and REACH_SECRET_KEY_FILE are both set: keep one\n"
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_variable_is_a_warning(sqlite: str) -> None:
+    """It does not stop anything: an older version may be told of a newer one's settings."""
+    with ReachProcess("keys", "list", environment={"REACH_PROT": "1"}, database_url=sqlite) as it:
+        assert it.wait() == 0
+        assert it.output == ""
+        assert "REACH_PROT" in it.errors
+
+
+def test_a_worker_without_a_mail_server(make_settings: MakeSettings, sqlite: str) -> None:
+    """It has no mailbox: 2, and the variable is named once."""
+    settings = make_settings(database_url=sqlite, host="0.0.0.0", secret_key="x" * 32)  # noqa: S104
+    with ReachProcess("worker", settings=settings) as process:
+        assert process.wait() == 2
+        (line,) = process.errors.splitlines()
+        assert line.startswith("REACH_SMTP_URL must be set")
+
+
+async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> None:
+    """It never mails; what it does need is refused."""
+    exposed = settings.model_copy(update={"host": "0.0.0.0", "port": free_port()})  # noqa: S104
+    with ReachProcess("api", settings=exposed) as process:
+        assert await ended(process, 15) == 2
+        assert process.errors.startswith("REACH_SECRET_KEY must be set")
+    safe = exposed.model_copy(update={"secret_key": SecretStr("x" * 32)})
+    here = safe.model_copy(update={"host": "127.0.0.1"})
+    async with door(safe), client(here) as http:
+        assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
+
+
+def test_keys_are_made_listed_and_revoked(settings: Settings) -> None:
+    """The key alone is on stdout, once; the list has no secret; what is revoked says so."""
+    scopes = ("--scope", "people:read", "--scope", "messages:read")
+    code, key = run("keys", "create", "shop", *scopes, settings=settings)
+    assert code == 0
+    assert KEY.fullmatch(key)
+    code, listed = run("keys", "list", settings=settings)
+    assert code == 0
+    (line,) = (line for line in listed.splitlines() if key[:11] in line)
+    assert line.split() == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
+    assert key[11:].strip() not in listed
+    code, said = run("keys", "revoke", "shop", settings=settings)
+    assert (code, said) == (0, f"Revoked {key[:11]}… (shop).\n")
+    assert run("keys", "list", settings=settings)[1].split()[1] == "revoked"
+    assert run("keys", "revoke", "shop", settings=settings) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "days"),
+    [("", "1"), (" ", "1"), ("a\nb", "1"), ("\udcff", "1"), ("x" * 101, "1")]
+    + [("x", days) for days in ("-1", "nan", "inf", "1e12", "soon")],
+)
+def test_a_key_that_makes_no_sense(name: str, days: str, sqlite: str) -> None:
+    """A name that a list could not show, a time that no calendar has: 2, and no key."""
+    flags = ("--scope", "people:read", "--expires-days", days)
+    complaint("keys", "create", name, *flags, REACH_DATABASE_URL=sqlite)
+
+
+def test_an_unknown_scope_names_the_known(sqlite: str) -> None:
+    """There are few enough to say them all."""
+    words = complaint("keys", "create", "x", "--scope", "all", REACH_DATABASE_URL=sqlite)
+    assert all(scope in words for scope in SCOPES)
+
+
+def test_keys_without_a_database(tmp_path: Path) -> None:
+    """1, and one line that says what would help; no key on stdout, for none was stored."""
+    environment = {"REACH_DATA_DIR": str(tmp_path / "none")}
+    arguments = ("keys", "create", "x", "--scope", "people:read")
+    with ReachProcess(*arguments, environment=environment) as process:
+        assert process.wait() == 1
+        assert process.output == ""
+        (line,) = process.errors.splitlines()
+        assert "reach migrate" in line
+
+
+def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
+    """It migrates first, so it cannot start without: 1 and one line, no address in it."""
+    url = f"postgresql://u:canary@127.0.0.1:{free_port()}/canary"
+    with ReachProcess("up", settings=make_settings(database_url=url, port=0)) as process:
+        assert process.wait() == 1
+        assert process.output == ""
+        (line,) = process.errors.splitlines()
+        assert line.startswith("The database is away for a moment.")
+        assert "canary" not in line
+
+
+def test_make_alone_lists_the_targets() -> None:
+    """Each with what it does."""
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("run", "test", "check", "bench"):
+        assert re.search(rf"^ +{target}\s+\w+", done.stdout, re.MULTILINE)
+    assert done.stderr == ""
