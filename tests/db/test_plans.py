@@ -11,6 +11,7 @@ from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.outbox import Held, Settlement
 from reach.messages.outcome import Sent
+from reach.messages.sweep import sweep
 from reach.people import queries, record
 from reach.settings import Settings
 from tests.promises.stored import addresses, opened, sign_up
@@ -51,7 +52,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             outbox.renew(tx, held, lease_seconds=60)
             outbox.settle_all(tx, settlements, settings)
             outbox.release(tx, held[1:2])
-            outbox.sweep(tx, days=90)
+            sweep(tx, days=90)
             queries.greet_known(tx, ["ada7@example.com"], hours=24)
             queries.find(tx, messages[0].person_id)
             queries.page(tx, limit=50)

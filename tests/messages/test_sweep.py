@@ -8,8 +8,9 @@ from sqlalchemy import select
 from reach.db.columns import now
 from reach.db.engine import Transaction
 from reach.messages.model import Message
-from reach.messages.outbox import Promise, promise, sweep
+from reach.messages.outbox import Promise, promise
 from reach.messages.outcome import Refused, Sent
+from reach.messages.sweep import sweep
 from reach.people.model import people
 from reach.settings import Settings
 from tests.messages.outboxes import DAY, MINUTE, Outbox

@@ -127,13 +127,18 @@ class SqliteDatabase(Database):
         """Finish the commits under way, then close the file."""
         await super().close()
         await self._scrubber.close()
-        for station in (self._writer, *self._readers):
-            closing_it = asyncio.ensure_future(station.thread.call(station.close))
-            # One that hangs at a lock or a disk is left behind: it ends with the process.
-            done, _ = await asyncio.wait({closing_it}, timeout=self.seconds)
-            closing_it.cancel()
-            station.thread.stop()
-            await asyncio.to_thread(station.thread.join, self.seconds if done else 0)
+        await asyncio.gather(*map(self._end, (self._writer, *self._readers)))
+
+    async def _end(self, station: "_Station") -> None:
+        """Close a connection and end its thread.
+
+        One that hangs at a lock or a disk is left behind: it ends with the process.
+        """
+        closing_it = asyncio.ensure_future(station.thread.call(station.close))
+        done, _ = await asyncio.wait({closing_it}, timeout=self.seconds)
+        closing_it.cancel()
+        station.thread.stop()
+        await asyncio.to_thread(station.thread.join, self.seconds if done else 0)
 
 
 class _Attempt:

@@ -1,10 +1,15 @@
 """The lane to the mail server: open, or paused after it turned us rather than a message away."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
+import structlog
 
 from reach.messages.model import Message
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent
 from reach.settings import Settings
+
+log = structlog.get_logger("reach.worker")
 
 #: So many recipients refused in a row, and nobody served, means that it is us they refuse.
 REFUSALS_TO_PAUSE = 20
@@ -112,10 +117,6 @@ class Lane:
         self.reason = reason
         self._closed.set()
 
-    def wait_longer(self) -> None:
-        """Note that a probe has failed."""
-        self._pauses_in_a_row += 1
-
     def open(self) -> None:
         """Let one message through."""
         self.reason = None
@@ -126,6 +127,18 @@ class Lane:
         """Wait for ``open``."""
         await self._opened.wait()
 
-    async def wait_until_paused(self) -> None:
-        """Wait for ``pause``."""
-        await self._closed.wait()
+    async def keep(
+        self, probe: Callable[[], Awaitable[Paused | None]], on_open: Callable[[], None]
+    ) -> None:
+        """While it is paused, probe until the mail server lets us in; runs until cancelled."""
+        while True:
+            await self._closed.wait()
+            log.warning("lane paused", smtp_code=self.reason.code if self.reason else None)
+            while self.is_paused:
+                await anyio.sleep(self.pause_seconds)
+                if await probe() is None:
+                    self.open()
+                else:
+                    self._pauses_in_a_row += 1
+            log.info("lane open")
+            on_open()

@@ -19,7 +19,6 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    delete,
     func,
     insert,
     literal,
@@ -32,7 +31,7 @@ from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
 from reach.messages.compose import mail_domain
-from reach.messages.model import IS_QUEUED, IS_SWEPT, Message, attempts, messages
+from reach.messages.model import IS_QUEUED, Message, attempts, messages
 from reach.messages.outcome import Outcome
 from reach.settings import Settings
 
@@ -40,7 +39,6 @@ from reach.settings import Settings
 CHANNEL = "reach_messages"
 #: A message that so many workers in a row have vanished with counts as failed once.
 MOST_VANISHED = 5
-SWEEP_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,16 +325,3 @@ def _attempt(settlement: Settlement) -> dict[str, object]:
         "enhanced_code": outcome.enhanced,
         "text": outcome.text,
     }
-
-
-def sweep(tx: Transaction, *, days: float) -> int:
-    """Delete up to 1,000 messages settled more than ``days`` ago; returns how many.
-
-    Welcomes stay: a person's record shows what became of theirs.
-    """
-    old = (
-        select(messages.c.id)
-        .where(IS_SWEPT, messages.c.settled_at < now(-days * 86_400))
-        .limit(SWEEP_ROWS)
-    )
-    return tx.execute(delete(messages).where(messages.c.id.in_(old))).rowcount

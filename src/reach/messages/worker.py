@@ -23,13 +23,13 @@ from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED, Settlement
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from reach.messages.smtp import Sender
+from reach.messages.sweep import sweep_for_ever
 from reach.settings import Settings
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.worker")
 
 POLL_SECONDS = 1.0
-SWEEP_SECONDS = 3600.0
 #: A worker holds what it can send in about this long, so that another one finds work too …
 AHEAD_SECONDS = 0.25
 #: … and at most so many messages for each slot.
@@ -80,8 +80,8 @@ class Worker:
         async with anyio.create_task_group() as around:
             around.start_soon(self._database.relay, CHANNEL)
             around.start_soon(self._leases.keep)
-            around.start_soon(self._keep_lane)
-            around.start_soon(self._sweep)
+            around.start_soon(self._lane.keep, self._sender.probe, self._due.set)
+            around.start_soon(sweep_for_ever, self._database, self._settings.keep_messages_days)
             async with anyio.create_task_group() as deliveries:
                 deliveries.start_soon(partial(self._lease_until, stop, deliveries))
                 await stop.wait()
@@ -122,7 +122,8 @@ class Worker:
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
             if stop.is_set() or self._lane.is_paused:  # since it began to lease
-                await self._leases.give_back(self._leases.take_waiting(), self._lane.reason)
+                with anyio.CancelScope(shield=True):
+                    await self._leases.give_back(self._leases.take_waiting(), self._lane.reason)
             self._start_slots(deliveries)
             if taken < room or room <= 0:
                 # A slot that runs dry sets the event too.
@@ -148,11 +149,13 @@ class Worker:
 
     async def _lease(self, limit: int) -> int:
         try:
-            return await self._leases.take(limit)
+            with anyio.CancelScope(shield=True):  # lest it be committed, and nobody know
+                taken = await self._leases.take(limit)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
             self._is_away = True
             return 0
+        return taken
 
     async def _let_others_settle(self) -> None:
         """Lease nothing until the database is back, and what became of attempts is noted.
@@ -284,36 +287,6 @@ class Worker:
                     await anyio.sleep(SETTLE_AGAIN_SECONDS)
         finally:
             self._unsettled -= 1
-
-    # What goes on beside
-
-    async def _keep_lane(self) -> None:
-        """While the lane is paused, probe until the mail server lets us in."""
-        while True:
-            if not self._lane.is_paused:
-                await self._lane.wait_until_paused()
-                log.warning("lane paused", smtp_code=self._reason_code())
-            await anyio.sleep(self._lane.pause_seconds)
-            if await self._sender.probe() is None:
-                log.info("lane open")
-                self._lane.open()
-                self._due.set()
-            else:
-                self._lane.wait_longer()
-
-    def _reason_code(self) -> int | None:
-        return self._lane.reason.code if self._lane.reason else None
-
-    async def _sweep(self) -> None:
-        """Delete what was settled long ago, a little at a time."""
-        days = self._settings.keep_messages_days
-        while True:
-            try:
-                while await self._database.write(outbox.sweep, days=days):
-                    await anyio.lowlevel.checkpoint()
-            except FAILURES as error:
-                log.warning("cannot sweep", reason=reason_of(error))
-            await anyio.sleep(SWEEP_SECONDS)
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

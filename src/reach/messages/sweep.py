@@ -1,0 +1,42 @@
+"""The sweep: what was settled long ago is deleted, a little at a time."""
+
+from typing import NoReturn
+
+import anyio
+import anyio.lowlevel
+import structlog
+from sqlalchemy import delete, select
+
+from reach.db.columns import now
+from reach.db.engine import Database, Transaction
+from reach.messages.leases import FAILURES, reason_of
+from reach.messages.model import IS_SWEPT, messages
+
+log = structlog.get_logger("reach.worker")
+
+SWEEP_SECONDS = 3600.0
+SWEEP_ROWS = 1000
+
+
+async def sweep_for_ever(database: Database, days: float) -> NoReturn:
+    """Sweep every hour, in transactions short enough that nobody waits long for one."""
+    while True:
+        try:
+            while await database.write(sweep, days=days):
+                await anyio.lowlevel.checkpoint()
+        except FAILURES as error:
+            log.warning("cannot sweep", reason=reason_of(error))
+        await anyio.sleep(SWEEP_SECONDS)
+
+
+def sweep(tx: Transaction, *, days: float) -> int:
+    """Delete up to 1,000 messages settled more than ``days`` ago; returns how many.
+
+    Welcomes stay: a person's record shows what became of theirs.
+    """
+    old = (
+        select(messages.c.id)
+        .where(IS_SWEPT, messages.c.settled_at < now(-days * 86_400))
+        .limit(SWEEP_ROWS)
+    )
+    return tx.execute(delete(messages).where(messages.c.id.in_(old))).rowcount
