@@ -28,12 +28,13 @@ from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
-from tests.servers.processes import api_process, worker_process
+from tests.servers.processes import ReachProcess, api_process, worker_process
 
 SIGN_UPS, CONNECTIONS = 4000, 64
 MAILS, SLOTS = 4000, 8
 PACED, PER_SECOND = 400, 100.0
 WAIT_SECONDS = 40
+STARTS = 5
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Postgres.private() as postgres:
         bare = asyncio.run(measure_bare())
         print(f"bare server (FastAPI, no database)     {bare:7.0f} requests/s")
+        seconds = statistics.median(measure_start() for _ in range(STARTS))
+        print(f"`reach up`, new folder, to first 202   {seconds:7.2f} s")
         for name, url in (
             ("SQLite FULL", f"sqlite:///{folder}/reach.sqlite3"),
             ("Postgres", postgres.url),
@@ -70,6 +73,22 @@ def python_server(module: str, port: int, output: int | None = None) -> Iterator
     finally:
         process.kill()
         process.wait()
+
+
+def measure_start() -> float:
+    """Seconds from the command to the first sign-up's 202, in a folder that is not there yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(data_dir=Path(folder) / "new", port=free_port())
+        began = time.monotonic()
+        with ReachProcess("up", settings=settings):
+            asyncio.run(first_sign_up(settings.port))
+            return time.monotonic() - began
+
+
+async def first_sign_up(port: int) -> None:
+    """Sign up as soon as somebody listens."""
+    await listening(port)
+    await flood(port, count=1, connections=1, name="first")
 
 
 async def listening(port: int) -> None:

@@ -1,5 +1,6 @@
 """The application: routers, middleware, problem handlers, probes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from reach.access.guard import is_operator
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
-from reach.db.away import NotMigrated
+from reach.db.away import UNKNOWN, NotMigrated
 from reach.db.engine import Database
 from reach.db.identifiers import new_id
 from reach.db.migrate import is_current
@@ -31,7 +32,7 @@ from reach.pages import render
 from reach.pages import routes as pages
 from reach.people import routes as people_routes
 from reach.people.signup import sign_up_all
-from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
+from reach.problems import MethodNotAllowed, NotFound, Problem, Unavailable, Unprocessable
 from reach.settings import Settings
 from reach.telemetry.logs import frames
 
@@ -191,16 +192,29 @@ def as_get(scope: Scope) -> Scope:
     return {**scope, "method": "GET"} if is_head else scope
 
 
-async def refuse_headers(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request whose headers nobody is to look at."""
-    answer = await answer_problem(Request(scope, receive), HeadersTooLarge())
-    await answer(scope, receive, send)
+def answering(problem: Problem) -> ASGIApp:
+    """Make what answers any request with ``problem``, without a look at it."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await answer_problem(Request(scope, receive), problem)
+        await response(scope, receive, send)
+
+    return answer
 
 
 class HeadersTooLarge(Problem):
     """The request's headers are larger than 32 KiB."""
 
     status, type, title = 431, "headers-too-large", "The headers are too large"
+
+
+class CutOff(Unavailable):
+    """This process was stopped before your request was done. Another one will take the next.
+
+    Whether a change that met this was made is unknown: ask, or repeat it.
+    """
+
+    type, title = "cut-off", "The service stopped meanwhile"
 
 
 class Envelope:
@@ -232,18 +246,25 @@ class Envelope:
             await send(message)
 
         try:
-            app = self.app if header_bytes(scope) <= MOST_HEADER_BYTES else refuse_headers
+            app = (
+                self.app
+                if header_bytes(scope) <= MOST_HEADER_BYTES
+                else answering(HeadersTooLarge())
+            )
             await app(scope, receive, send_on)
         except ClientDisconnect:
             status = CALLER_LEFT
+        except asyncio.CancelledError:
+            if status:
+                raise
+            await answering(CutOff(UNKNOWN))(scope, receive, send_on)
         except Exception as error:  # noqa: BLE001 - the last resort
             log.error(  # noqa: TRY400 - its message may hold what was typed
                 "request crashed", request_id=request_id, **frames(error)
             )
             if status:
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
-            answer = await answer_problem(Request(scope, receive), Problem())
-            await answer(scope, receive, send_on)
+            await answering(Problem())(scope, receive, send_on)
         reason = scope.get(render.REASON)
         log.info(
             "request",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from reach.db.away import UNKNOWN
 from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
@@ -181,6 +182,24 @@ async def test_a_second_signal_drops_who_is_inside(mailing: Settings, command: s
         stopped.running.terminate()
         assert await ended(stopped, 10) == 0
         assert b" 202 " not in await finish()
+
+
+@pytest.mark.parametrize("command", ["up", "api"])
+async def test_who_is_inside_when_the_grace_time_ends_is_told(
+    mailing: Settings, command: str
+) -> None:
+    """A problem like any other, which does not claim that nothing was done."""
+    settings = mailing.model_copy(update={"database_seconds": 20, "grace_seconds": 1})
+    async with door(settings, command) as stopped, client(settings) as http:
+        async with held(settings, TABLE_OF_MESSAGES):
+            request = asyncio.create_task(http.post("/v1/signups", json=ADA))
+            await eventually(lambda: is_awaited(settings, "INSERT INTO messages"))
+            stopped.running.terminate()
+            answer = await request
+        assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert (answer.json()["detail"], answer.headers["retry-after"]) == (UNKNOWN, "2")
+        assert await ended(stopped, 60) == 0
 
 
 async def test_the_grace_time_begins_with_the_signal(
