@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -231,49 +232,60 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 0
-        request_id, method = new_id().hex, scope["method"]
-        scope = as_get(scope)
-        is_bodiless = scope["method"] != method
+        began, served = time.perf_counter(), Served(new_id().hex, scope["method"])
+        asked = as_get(scope)
+        send_on = served.sending(send, with_body=asked["method"] == scope["method"])
+        try:
+            fits = header_bytes(asked) <= MOST_HEADER_BYTES
+            await (self.app if fits else answering(HeadersTooLarge()))(asked, receive, send_on)
+        except ClientDisconnect:
+            served.status = CALLER_LEFT
+        except asyncio.CancelledError:
+            if served.status:
+                raise
+            await answering(CutOff(UNKNOWN))(asked, receive, send_on)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            log.error(  # noqa: TRY400 - its message may hold what was typed
+                "request crashed", request_id=served.request_id, **frames(error)
+            )
+            if served.status:
+                raise ConnectionAbortedError from None  # half an answer is out: cut it off
+            await answering(Problem())(asked, receive, send_on)
+        served.write_log(asked, (time.perf_counter() - began) * 1000)
+
+
+@dataclass
+class Served:
+    """A request, and how it is answered."""
+
+    request_id: str
+    method: str
+    status: int = 0
+
+    def sending(self, send: Send, *, with_body: bool) -> Send:
+        """Send the answer on, with what every one has; HEAD's without its body."""
 
         async def send_on(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = with_ours(message["headers"], request_id)
-            elif is_bodiless:
+                self.status = message["status"]
+                message["headers"] = with_ours(message["headers"], self.request_id)
+            elif not with_body:
                 message = {**message, "body": b""}
             await send(message)
 
-        try:
-            app = (
-                self.app
-                if header_bytes(scope) <= MOST_HEADER_BYTES
-                else answering(HeadersTooLarge())
-            )
-            await app(scope, receive, send_on)
-        except ClientDisconnect:
-            status = CALLER_LEFT
-        except asyncio.CancelledError:
-            if status:
-                raise
-            await answering(CutOff(UNKNOWN))(scope, receive, send_on)
-        except Exception as error:  # noqa: BLE001 - the last resort
-            log.error(  # noqa: TRY400 - its message may hold what was typed
-                "request crashed", request_id=request_id, **frames(error)
-            )
-            if status:
-                raise ConnectionAbortedError from None  # half an answer is out: cut it off
-            await answering(Problem())(scope, receive, send_on)
+        return send_on
+
+    def write_log(self, scope: Scope, milliseconds: float) -> None:
+        """Write the request's line."""
         reason = scope.get(render.REASON)
         log.info(
             "request",
-            request_id=request_id,
-            method=method,
+            request_id=self.request_id,
+            method=self.method,
             route=getattr(scope.get("route"), "path", None),
-            status=status,
-            milliseconds=round((time.perf_counter() - began) * 1000, 2),
-            **({"reason": reason} if reason and status >= Problem.status else {}),
+            status=self.status,
+            milliseconds=round(milliseconds, 2),
+            **({"reason": reason} if reason and self.status >= Problem.status else {}),
         )
 
 

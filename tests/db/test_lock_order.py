@@ -18,8 +18,9 @@ from reach.db.columns import now
 from reach.db.engine import Database, Transaction, open_database
 from reach.messages import outbox
 from reach.messages.model import Message, messages
-from reach.messages.outbox import Held, Settlement
+from reach.messages.outbox import Held
 from reach.messages.outcome import Later
+from reach.messages.settle import Settlement, settle_all
 from reach.people.address import parse_address
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
@@ -147,7 +148,7 @@ async def test_doors_and_workers_at_once(
 ) -> None:
     """Sign-ups and settling share commits in both processes, round after round: no error."""
     doors = [db.group(partial(sign_up_all, settings=settings)) for db in two]
-    settles = [db.group(partial(outbox.settle_all, settings=settings)) for db in two]
+    settles = [db.group(partial(settle_all, settings=settings)) for db in two]
 
     def make_due(tx: Transaction) -> None:
         tx.execute(update(messages).values(due_at=now()))
@@ -200,7 +201,7 @@ async def test_what_is_held_from_both_ends(
     def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
         holds = [Held(message.id, message.lease) for message in shares]
         work: dict[str, Coroutine[object, object, object]] = {
-            "settle": database.write(outbox.settle_all, settlements(shares), settings),
+            "settle": database.write(settle_all, settlements(shares), settings),
             "renew": database.write(outbox.renew, holds, lease_seconds=1000),
             "release": database.write(outbox.release, holds),
         }

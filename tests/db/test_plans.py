@@ -9,8 +9,9 @@ from sqlalchemy import Engine, event, text
 
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
-from reach.messages.outbox import Held, Settlement
+from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
+from reach.messages.settle import Settlement, settle_all
 from reach.messages.sweep import sweep
 from reach.people import queries, record
 from reach.settings import Settings
@@ -50,7 +51,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
                 tx.execute(text("SET LOCAL enable_seqscan = off"))
             outbox.lease_due(tx, limit=4, lease_seconds=60)
             outbox.renew(tx, held, lease_seconds=60)
-            outbox.settle_all(tx, settlements, settings)
+            settle_all(tx, settlements, settings)
             outbox.release(tx, held[1:2])
             sweep(tx, days=90)
             queries.greet_known(tx, ["ada7@example.com"], hours=24)

@@ -10,8 +10,9 @@ from sqlalchemy import delete, update
 from reach.db.engine import Database, Transaction
 from reach.messages import outbox
 from reach.messages.model import Attempt, Message, messages
-from reach.messages.outbox import Held, Settlement
+from reach.messages.outbox import Held
 from reach.messages.outcome import Outcome
+from reach.messages.settle import Settlement, settle_all
 from reach.people.model import people
 from reach.settings import Settings
 from tests.promises.stored import addresses, attempts_in, messages_in, sign_up
@@ -76,7 +77,7 @@ class Outbox:
             Settlement(held_by(message), "tester:1", time, time, outcome, delay_seconds)
             for message, outcome in outcomes
         ]
-        return await self.database.write(outbox.settle_all, settlements, self.settings)
+        return await self.database.write(settle_all, settlements, self.settings)
 
     async def renew(self, *held: Message, seconds: float = LEASE_SECONDS) -> set[UUID]:
         """Hold on to messages; the ids of those that are still held."""

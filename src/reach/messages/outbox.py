@@ -1,28 +1,24 @@
-"""The outbox: messages promised, leased, settled; their lives, from ``queued`` to an end.
+"""The outbox: messages promised, leased, given back.
 
-What an operator asks of it (list, retry, cancel) is in ``operations``.
+What became of an attempt is recorded by ``settle``; what an operator asks (list, retry, cancel) is
+in ``operations``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     Executable,
     Float,
     Integer,
     Text,
-    and_,
     bindparam,
-    case,
     func,
     insert,
     literal,
-    or_,
     select,
     update,
 )
@@ -31,8 +27,7 @@ from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
 from reach.messages.compose import mail_domain
-from reach.messages.model import IS_QUEUED, Message, attempts, messages
-from reach.messages.outcome import Outcome
+from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
 
 #: Whoever sends messages waits for this to be announced.
@@ -57,21 +52,6 @@ class Held:
 
     id: UUID
     lease: int
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What became of one attempt at the message that ``held`` names.
-
-    ``delay_seconds`` is when to try again, if it is to be tried again.
-    """
-
-    held: Held
-    worker: str
-    started_at: datetime
-    finished_at: datetime
-    outcome: Outcome
-    delay_seconds: float
 
 
 _PROMISED = [messages.c[n] for n in ("id", "person_id", "template", "data", "recipient")]
@@ -158,12 +138,12 @@ def lease_due(tx: Transaction, *, limit: int, lease_seconds: float) -> Sequence[
     return [Message(**row) for row in found.mappings()]
 
 
-_HELD = (messages.c.id, messages.c.lease)
+HELD = (messages.c.id, messages.c.lease)
 
 
 @cache
 def _renew(dialect: str) -> Executable:
-    given = rows(dialect, *_HELD)
+    given = rows(dialect, *HELD)
     return (
         update(messages)
         .where(
@@ -196,7 +176,7 @@ def _given(tx: Transaction, held: Iterable[Held]) -> str:
 
 @cache
 def _release(dialect: str) -> Executable:
-    given = rows(dialect, *_HELD)
+    given = rows(dialect, *HELD)
     return (
         update(messages)
         .where(
@@ -223,105 +203,3 @@ def release(
     values = {"rows": given, "reason": reason, "delay_seconds": delay_seconds}
     tx.execute(_release(tx.dialect.name), values)
     notify(tx, CHANNEL)
-
-
-_SETTLED = (
-    *_HELD,
-    Column("outcome", Text),
-    Column("delay_seconds", Float),
-    Column("error", Text),
-)
-
-
-@cache
-def _settle(dialect: str) -> Executable:
-    given = rows(dialect, *_SETTLED)
-    outcome = given.c.outcome
-    again = or_(outcome == "later", outcome == "unsure")  # an IN is expanded at every execution
-    gives_up = and_(
-        again, messages.c.first_failed_at <= now(-bindparam("give_up_seconds", type_=Float))
-    )
-    stays = and_(again, or_(messages.c.first_failed_at.is_(None), ~gives_up))
-    was_cancelled = messages.c.state == "cancelled"
-    return (
-        update(messages)
-        .where(
-            messages.c.id == given.c.id,
-            messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.settled_lease,  # so it is queued, or was cancelled
-        )
-        .values(
-            # Sent is the truth, even of a message that was cancelled a moment ago.
-            state=case(
-                (outcome == "sent", "sent"),
-                (was_cancelled, "cancelled"),
-                (stays, "queued"),
-                else_="failed",
-            ),
-            settled_at=case(
-                (and_(stays, ~was_cancelled), None),
-                (and_(was_cancelled, outcome != "sent"), messages.c.settled_at),
-                else_=now(),
-            ),
-            due_at=case((stays, now(given.c.delay_seconds)), else_=messages.c.due_at),
-            settled_lease=messages.c.lease,
-            attempts=messages.c.attempts + 1,
-            failures=case((outcome == "sent", messages.c.failures), else_=messages.c.failures + 1),
-            first_failed_at=case(
-                (outcome == "sent", messages.c.first_failed_at),
-                else_=func.coalesce(messages.c.first_failed_at, now()),
-            ),
-            last_error=case((outcome == "sent", None), else_=given.c.error),
-        )
-        .returning(messages.c.id)
-    )
-
-
-@cache
-def _record(dialect: str) -> Executable:
-    given = rows(dialect, *attempts.c)
-    return insert(attempts).from_select([c.name for c in attempts.c], select(*given.c))
-
-
-def settle_all(
-    tx: Transaction, settlements: Sequence[Settlement], settings: Settings
-) -> Sequence[bool]:
-    """Record what became of attempts; False for each whose worker's lease was over.
-
-    A stale worker's word changes nothing: its message is another's by now, or is settled.
-    """
-    dialect = tx.dialect.name
-    given = encode(
-        dialect,
-        (
-            {
-                "id": s.held.id,
-                "lease": s.held.lease,
-                "outcome": s.outcome.name,
-                "delay_seconds": s.delay_seconds,
-                "error": s.outcome.text,
-            }
-            for s in sorted(settlements, key=lambda one: one.held.id)
-        ),
-    )
-    give_up = {"give_up_seconds": settings.give_up_seconds}
-    valid = set(tx.execute(_settle(dialect), {"rows": given, **give_up}).scalars())
-    records = [_attempt(s) for s in settlements if s.held.id in valid]
-    if records:
-        tx.execute(_record(dialect), {"rows": encode(dialect, records)})
-    return [s.held.id in valid for s in settlements]
-
-
-def _attempt(settlement: Settlement) -> dict[str, object]:
-    outcome = settlement.outcome
-    return {
-        "id": new_id(),
-        "message_id": settlement.held.id,
-        "worker": settlement.worker,
-        "started_at": settlement.started_at,
-        "finished_at": settlement.finished_at,
-        "outcome": outcome.name,
-        "smtp_code": outcome.code,
-        "enhanced_code": outcome.enhanced,
-        "text": outcome.text,
-    }

@@ -20,8 +20,9 @@ from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
-from reach.messages.outbox import CHANNEL, MOST_VANISHED, Settlement
+from reach.messages.outbox import CHANNEL, MOST_VANISHED
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
+from reach.messages.settle import Settlement, settle_all
 from reach.messages.smtp import Sender
 from reach.messages.sweep import sweep_for_ever
 from reach.settings import Settings
@@ -55,7 +56,7 @@ class Worker:
         self._composer = composer
         self._sender = sender
         self._settle_grouped: Callable[[Settlement], Awaitable[bool]] = database.group(
-            partial(outbox.settle_all, settings=settings)
+            partial(settle_all, settings=settings)
         )
         self._due = database.subscribe(CHANNEL)
         self._lane = Lane(settings)
