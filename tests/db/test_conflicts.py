@@ -82,7 +82,9 @@ async def test_a_lost_deadlock_is_tried_again_whole(settings: Settings, way: str
         await other.execute("UPDATE numbers SET count = 10 WHERE name = 'a'; COMMIT")
         assert list(await ours) == ["a", "b"]
         await other.close()
-        assert count_up.runs == [["a", "b"]] * 2
+        # More than twice if it took "a" again before the other did: each time, it was whole.
+        assert len(count_up.runs) >= 2
+        assert count_up.runs == [["a", "b"]] * len(count_up.runs)
         assert await fetch(settings, "SELECT min(count) + max(count) FROM numbers") == 22
 
 
