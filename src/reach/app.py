@@ -39,6 +39,14 @@ from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.app")
 
+ROUTERS = (
+    people_routes.door,
+    people_routes.people,
+    people_routes.promises,
+    message_routes.router,
+    pages.router,
+    mailbox_pages.router,
+)
 OK = JSONResponse({"status": "ok"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 #: For the log alone, where nobody was left to be answered.
@@ -84,14 +92,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     furnish(app, settings, database, mailbox)
-    for router in (
-        people_routes.door,
-        people_routes.people,
-        people_routes.promises,
-        message_routes.router,
-        pages.router,
-        mailbox_pages.router,
-    ):
+    for router in ROUTERS:
         app.include_router(router)
     app.add_api_route("/livez", livez, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)

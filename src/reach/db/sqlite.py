@@ -251,24 +251,11 @@ def create(
             cached_statements=256,
         )
         try:
-            prepare(connection)
+            _prepare(connection, writes=writes, make=make)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def prepare(connection: sqlite3.Connection) -> None:
-        if writes and not make:
-            switch_on(connection)
-        for pragma in (
-            "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-            "journal_size_limit=67108864",
-            f"query_only={'OFF' if writes else 'ON'}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
 
@@ -279,6 +266,21 @@ def create(
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> None:
+    """Set what a connection keeps for its life."""
+    if writes and not make:
+        switch_on(connection)
+    for pragma in (
+        "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "journal_size_limit=67108864",
+        f"query_only={'OFF' if writes else 'ON'}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def identity(file: Path) -> tuple[int, int]:

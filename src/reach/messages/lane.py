@@ -94,8 +94,10 @@ class Lane:
     def _judge_pause(self, paused: Paused, message: Message) -> Outcome:
         if paused.was_heard and self._suspects.get(message.id):
             return Later(paused.text, paused.code, paused.enhanced)
-        if paused.was_heard and len(self._suspects) < MOST_SUSPECTS:
+        if paused.was_heard:
             self._suspects.setdefault(message.id, False)
+            if len(self._suspects) > MOST_SUSPECTS:  # the oldest is another worker's by now
+                del self._suspects[next(iter(self._suspects))]
         self.pause(paused)
         return paused
 
