@@ -143,6 +143,7 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
 
 #: Each has the same relation to the others as the real ones have.
 SHORT_TIMES = {
+    "secret_key": "a-key-that-is-long-enough-for-tests",
     "lease_seconds": 5,
     "grace_seconds": 5,
     "retry_first_seconds": 0.2,

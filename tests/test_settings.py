@@ -48,6 +48,7 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     """X_FILE names a file that holds X, with or without a line's end; both at once are refused."""
     values = {
         "database_url": "postgresql://db/name",
+        "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
         "secret_key": LONG,
     }

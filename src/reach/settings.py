@@ -5,32 +5,75 @@ Each field is the variable ``REACH_<FIELD>``; secrets may also come from a file 
 """
 
 import os
-from collections.abc import Mapping
-from email.headerregistry import Address
-from email.utils import parseaddr
-from functools import lru_cache
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reach.urls import DatabaseUrl, SmtpUrl, is_loopback
+from reach.limits.policy import Policy
+from reach.urls import (
+    DatabaseUrl,
+    Network,
+    RedisUrl,
+    SmtpUrl,
+    is_loopback,
+    parse_mailbox,
+    parse_networks,
+    parse_origin,
+)
 
 PREFIX = "REACH_"
-SECRETS = ("database_url", "smtp_url", "secret_key")
+SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key")
 SECRET_KEY_MIN_CHARACTERS = 32
 
 Seconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+def reads(parse: Callable[[str], object]) -> AfterValidator:
+    """Make the check that a text, unless it is empty, is one that ``parse`` can read."""
+
+    def check(value: Any) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text:
+            parse(text)
+        return value
+
+    return AfterValidator(check)
+
+
+def parts_of(text: str) -> list[str]:
+    """Take apart what stands between commas or blanks."""
+    return [part for part in re.split(r"[\s,]+", text) if part]
+
+
+def parse_origins(text: str) -> list[str]:
+    """Read several web sites. Raises ValueError."""
+    return [parse_origin(part) for part in parts_of(text)]
+
+
+def parse_policy(text: str) -> Policy:
+    """Read what a ``REACH_LIMIT_*`` may be. Raises ValueError."""
+    return Policy.parse("", text)
+
+
+def without_slash(url: str) -> str:
+    """Leave the slash at an address's end out."""
+    return url.rstrip("/")
+
+
+Mailbox = Annotated[str, reads(parse_mailbox)]
+Limit = Annotated[str, reads(parse_policy)]
 
 
 class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is
@@ -49,31 +92,62 @@ class Settings(BaseSettings):
     #: Where the SQLite file, the mailbox and the generated keys live. Made if missing, 0700.
     data_dir: Path = Path("reach-data")
     #: Empty means a SQLite file in the data directory.
-    database_url: SecretStr = SecretStr("")
+    database_url: Annotated[SecretStr, reads(DatabaseUrl.parse)] = SecretStr("")
     #: Empty means the embedded mailbox, which only ``reach up`` has.
-    smtp_url: SecretStr = SecretStr("")
+    smtp_url: Annotated[SecretStr, reads(SmtpUrl.parse)] = SecretStr("")
+    #: Where API processes count together. Empty means that each counts for itself, in memory.
+    redis_url: Annotated[SecretStr, reads(RedisUrl.parse)] = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
     #: What links and pages call this service. Empty means http://<host>:<port>.
-    public_url: str = ""
-    #: Signs what Reach hands out. Required when Reach can be reached from outside.
+    public_url: Annotated[str, reads(parse_origin), AfterValidator(without_slash)] = ""
+    #: Signs what Reach hands out. Required when Reach can be reached from outside; otherwise one
+    #: is made in the data directory. Several, with commas or blanks between them: the first
+    #: signs, all are accepted.
     secret_key: SecretStr = SecretStr("")
     host: str = "127.0.0.1"
     port: Port = 8000
     #: API processes. Each has its own event loop.
     processes: Annotated[int, Field(ge=1, le=256)] = 1
+    #: Addresses and networks (``10.0.0.0/8, ::1``) of the proxies before Reach: from them, and
+    #: from nobody else, ``X-Forwarded-For`` is believed.
+    trusted_proxies: Annotated[str, reads(parse_networks)] = ""
+    #: Web sites (``https://example.org, https://www.example.org``) whose scripts may call /v1.
+    cors_origins: Annotated[str, reads(parse_origins)] = ""
 
     # What people see
     brand_name: Annotated[str, Field(min_length=1, max_length=60)] = "Reach"
     #: ``hello@example.org`` or ``Name <hello@example.org>``.
-    mail_from: str = "Reach <reach@localhost>"
-    reply_to: str = ""
+    mail_from: Annotated[Mailbox, Field(min_length=1)] = "Reach <reach@localhost>"
+    reply_to: Mailbox = ""
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
     #: ``on`` admits addresses with non-ASCII local parts; the mail server must offer SMTPUTF8.
     smtputf8: bool = False
     #: A known address that signs up again is told so at most once in this long.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+
+    # Who may do what, and how often
+    #: How long a link in an email works.
+    link_days: Annotated[float, Field(gt=0, le=366)] = 7
+    #: ``required``: who has not confirmed gets only welcome, already-signed-up and manage-link.
+    confirm: Literal["optional", "required"] = "optional"
+    #: How often one client may knock at the door: sign up, or ask for a link. ``off`` lifts it.
+    limit_signups: Limit = "10/minute;100/hour"
+    #: How often one operator key, or the holder of one person's links, may call.
+    limit_api: Limit = "600/minute"
+    #: How many wrong keys and links one client may show.
+    limit_failed_keys: Limit = "30/minute"
+    #: How many emails strangers can have sent to one address.
+    limit_mail_per_address: Limit = "5/hour;20/day"
+    #: Who fills in the form faster than this is a robot.
+    form_min_seconds: Annotated[float, Field(ge=0, le=60)] = 1
+    #: ``required``: who sends no ``started``, the form's signed time, is a robot.
+    form_timestamp: Literal["optional", "required"] = "optional"
+    #: ``on``: who sends no proof of work is a robot.
+    altcha: bool = False
+    #: A file of domains, one a line, whose addresses cannot sign up.
+    disposable_domains_file: Path | None = None
 
     # Delivery
     #: Messages that one worker process sends at the same time.
@@ -122,43 +196,6 @@ class Settings(BaseSettings):
         """Flags beat environment; ``*_FILE`` never meets its variable (see SecretFiles)."""
         return init_settings, env_settings, SecretFiles(settings_cls)
 
-    @field_validator("database_url")
-    @classmethod
-    def _database_url_parses(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value():
-            DatabaseUrl.parse(value.get_secret_value())
-        return value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _smtp_url_parses(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value():
-            SmtpUrl.parse(value.get_secret_value())
-        return value
-
-    @field_validator("mail_from", "reply_to")
-    @classmethod
-    def _is_mailbox(cls, value: str, info: ValidationInfo) -> str:
-        if value or info.field_name == "mail_from":
-            parse_mailbox(value)
-        return value
-
-    @field_validator("public_url")
-    @classmethod
-    def _is_http_url(cls, value: str) -> str:
-        if not value:
-            return value
-        try:
-            parts = urlsplit(value)
-            is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            raise ValueError("must be like https://signup.example.org") from None
-        if not is_whole or not value.isprintable() or " " in value:
-            raise ValueError("must be like https://signup.example.org")
-        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
-            raise ValueError("must hold a scheme, a host and a port at most")
-        return value.rstrip("/")
-
     @model_validator(mode="after")
     def _grace_fits(self) -> "Settings":
         for name in ("retry", "pause"):
@@ -185,6 +222,37 @@ class Settings(BaseSettings):
         return SmtpUrl.parse(text) if text else None
 
     @property
+    def redis(self) -> RedisUrl | None:
+        """Where API processes count together; None means each for itself."""
+        text = self.redis_url.get_secret_value()
+        return RedisUrl.parse(text) if text else None
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The keys that sign (the first) and that are accepted (all)."""
+        return parts_of(self.secret_key.get_secret_value())
+
+    @property
+    def has_long_secret_keys(self) -> bool:
+        """Whether there is a key, and none that could be guessed."""
+        lengths = [len(key) for key in self.secret_keys]
+        return min(lengths, default=0) >= SECRET_KEY_MIN_CHARACTERS
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of trusted proxies."""
+        return parse_networks(self.trusted_proxies)
+
+    @property
+    def origins(self) -> list[str]:
+        """The web sites whose scripts may call."""
+        return parse_origins(self.cors_origins)
+
+    def policy(self, name: str) -> Policy:
+        """The policy that ``REACH_LIMIT_<name>`` is."""
+        return Policy.parse(name.replace("_", "-"), getattr(self, f"limit_{name}"))
+
+    @property
     def origin(self) -> str:
         """Scheme, host and port that the outside world uses: ``https://signup.example.org``."""
         if self.public_url:
@@ -207,7 +275,7 @@ class Settings(BaseSettings):
         wrong = []
         smtp = self.smtp
         if self.is_exposed:
-            if len(self.secret_key.get_secret_value()) < SECRET_KEY_MIN_CHARACTERS:
+            if not self.has_long_secret_keys:
                 wrong.append(
                     "REACH_SECRET_KEY must be set, with 32 characters or more: "
                     "try `openssl rand -hex 32`"
@@ -247,15 +315,6 @@ class SecretFiles(PydanticBaseSettingsSource):
         """All fields that have a file."""
         found = {name: self.get_field_value(None, name)[0] for name in SECRETS}
         return {name: value for name, value in found.items() if value is not None}
-
-
-@lru_cache(maxsize=8)
-def parse_mailbox(text: str) -> Address:
-    """Read ``hello@example.org`` or ``Name <hello@example.org>``. Raises ValueError."""
-    name, address = parseaddr(text)
-    if not text.isprintable() or "@" not in address.strip("@") or not address.isascii():
-        raise ValueError("must be like hello@example.org or Name <hello@example.org>")
-    return Address(display_name=name, addr_spec=address)
 
 
 def load(flags: Mapping[str, object] | None = None) -> Settings:

@@ -1,8 +1,12 @@
-"""The URLs that settings carry: where the database is, where mail goes."""
+"""The URLs and addresses that settings carry: the database, mail, Redis, proxies, web sites."""
 
+import re
 import ssl
 from dataclasses import dataclass
-from ipaddress import ip_address
+from email.headerregistry import Address
+from email.utils import parseaddr
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -10,6 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 Security = Literal["plain", "tls", "starttls"]
+Network = IPv4Network | IPv6Network
 
 SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
     "smtp": ("plain", 25),
@@ -70,6 +75,43 @@ class SmtpUrl:
     def is_local(self) -> bool:
         """Whether mail for this server stays on this machine."""
         return is_loopback(self.host)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A Redis server, as redis-py takes it."""
+
+    url: str
+
+    @classmethod
+    def parse(cls, text: str) -> "RedisUrl":
+        """Read ``redis://`` or ``rediss://[user:password@]host[:port][/number]``.
+
+        Raises ValueError, with words that do not repeat the URL (it may hold a password).
+        """
+        parts = _split(text)
+        if parts.scheme not in ("redis", "rediss"):
+            raise ValueError("must start with redis:// or rediss://")
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if port == 0:
+            raise ValueError("its port is not a number from 1 to 65535")
+        if not parts.hostname:
+            raise ValueError("names no host")
+        if not re.fullmatch(r"(/\d{0,4})?", parts.path) or parts.query or parts.fragment:
+            raise ValueError("may end in the number of a database, and in nothing else")
+        return cls(text)
+
+    def __str__(self) -> str:
+        """The URL with its credentials masked."""
+        parts = urlsplit(self.url)
+        has_credentials = "@" in parts.netloc
+        place = _shown(
+            parts.scheme, parts.hostname or "", parts.port, has_credentials=has_credentials
+        )
+        return place + parts.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,3 +208,41 @@ def is_loopback(host: str) -> bool:
         return ip_address(name.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+@lru_cache(maxsize=8)
+def parse_networks(text: str) -> tuple[Network, ...]:
+    """Read ``10.0.0.0/8, ::1``: addresses and networks. Raises ValueError.
+
+    Those that hold everybody are refused: whoever is believed must be named.
+    """
+    try:
+        found = tuple(ip_network(part) for part in re.split(r"[\s,]+", text) if part)
+    except ValueError:
+        raise ValueError("must be addresses and networks, like 10.0.0.0/8, ::1") from None
+    if any(network.prefixlen == 0 for network in found):
+        raise ValueError("must not hold every address")
+    return found
+
+
+def parse_origin(text: str) -> str:
+    """Read ``https://example.org``, less a slash at its end. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        raise ValueError("must be like https://signup.example.org") from None
+    if not is_whole or not text.isprintable() or " " in text:
+        raise ValueError("must be like https://signup.example.org")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("must hold a scheme, a host and a port at most")
+    return text.rstrip("/")
+
+
+@lru_cache(maxsize=8)
+def parse_mailbox(text: str) -> Address:
+    """Read ``hello@example.org`` or ``Name <hello@example.org>``. Raises ValueError."""
+    name, address = parseaddr(text)
+    if not text.isprintable() or "@" not in address.strip("@") or not address.isascii():
+        raise ValueError("must be like hello@example.org or Name <hello@example.org>")
+    return Address(display_name=name, addr_spec=address)

@@ -23,7 +23,8 @@ from reach.messages.headers import (
 )
 from reach.messages.model import Message
 from reach.messages.render import Templates, explain
-from reach.settings import BadSettings, Settings, parse_mailbox
+from reach.settings import BadSettings, Settings
+from reach.urls import parse_mailbox
 
 ADDRESS_CHARACTERS = 254
 #: Lines of printable ASCII and tabs, short enough to be sent as they are.

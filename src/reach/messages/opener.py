@@ -11,8 +11,8 @@ import anyio
 from reach.messages.connection import Connection
 from reach.messages.outcome import Paused
 from reach.messages.reply import NoReply, Reply, outcome
-from reach.settings import BadSettings, Settings, parse_mailbox
-from reach.urls import SmtpUrl
+from reach.settings import BadSettings, Settings
+from reach.urls import SmtpUrl, parse_mailbox
 
 if TYPE_CHECKING:
     import asyncio
