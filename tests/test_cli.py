@@ -115,7 +115,8 @@ def test_a_worker_without_a_mail_server(make_settings: MakeSettings, sqlite: str
 
 async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> None:
     """It never mails; what it does need is refused."""
-    exposed = settings.model_copy(update={"host": "0.0.0.0", "port": free_port()})  # noqa: S104
+    changes = {"host": "0.0.0.0", "port": free_port(), "secret_key": SecretStr("")}  # noqa: S104
+    exposed = settings.model_copy(update=changes)
     with ReachProcess("api", settings=exposed) as process:
         assert await ended(process, 15) == 2
         assert process.errors.startswith("REACH_SECRET_KEY must be set")

@@ -60,7 +60,7 @@ def test_a_file_in_its_place_is_refused(make_settings: MakeSettings, tmp_path: P
 
 def test_a_key_is_made_once(make_settings: MakeSettings, tmp_path: Path) -> None:
     """0600, whatever the umask; nothing else is left beside it; the second start reads it."""
-    settings = make_settings()
+    settings = make_settings(secret_key="")
     before = os.umask(0)
     try:
         first = secret_key(settings).get_secret_value()
@@ -80,12 +80,12 @@ def test_a_key_that_others_could_read_is_closed(
     file.write_text("k" * 32 + "\n")
     file.chmod(0o644)
     with capture_logs() as said:
-        assert secret_key(make_settings()).get_secret_value() == "k" * 32
+        assert secret_key(make_settings(secret_key="")).get_secret_value() == "k" * 32
     assert mode(file) == 0o600
     (warning,) = said
     assert (warning["log_level"], warning["path"]) == ("warning", str(file))
     with capture_logs() as said:
-        secret_key(make_settings())
+        secret_key(make_settings(secret_key=""))
     assert said == []
 
 
@@ -93,7 +93,7 @@ def test_a_disk_that_is_full_leaves_no_empty_key(
     make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first start fails in a line; the next one, with room, makes the key."""
-    settings = make_settings()
+    settings = make_settings(secret_key="")
 
     def no_room(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -118,7 +118,7 @@ def test_the_first_of_two_that_make_a_key_wins(
         return make(count)
 
     monkeypatch.setattr("secrets.token_hex", interrupted)
-    assert secret_key(make_settings()).get_secret_value() == other
+    assert secret_key(make_settings(secret_key="")).get_secret_value() == other
     assert names(tmp_path) == ["secret-key"]
 
 
@@ -127,7 +127,7 @@ async def test_a_file_without_a_key_is_named(
     make_settings: MakeSettings, tmp_path: Path, sqlite: str, text: str
 ) -> None:
     """Both are refused with the file's path, not taken for a key, and not overwritten."""
-    settings = make_settings(database_url=sqlite)
+    settings = make_settings(database_url=sqlite, secret_key="")
     for name in ("secret-key", "operator-key"):
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(BadSettings, match="/secret-key "):

@@ -1,58 +1,45 @@
 """The application: routers, middleware, problem handlers, probes."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.routing import Match
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reach.access.guard import is_operator
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
-from reach.db.away import UNKNOWN, NotMigrated
+from reach.db.away import NotMigrated
 from reach.db.engine import Database
-from reach.db.identifiers import new_id
 from reach.db.migrate import is_current
+from reach.envelope import Envelope, as_get
 from reach.messages import routes as message_routes
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import render
 from reach.pages import routes as pages
-from reach.people import routes as people_routes
+from reach.people.routes import door, operators
 from reach.people.signup import sign_up_all
-from reach.problems import MethodNotAllowed, NotFound, Problem, Unavailable, Unprocessable
+from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
-from reach.telemetry.logs import frames
-
-log = structlog.get_logger("reach.app")
 
 ROUTERS = (
-    people_routes.door,
-    people_routes.people,
-    people_routes.promises,
+    door.router,
+    operators.people,
+    operators.promises,
     message_routes.router,
     pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-#: For the log alone, where nobody was left to be answered.
-CALLER_LEFT = 499
-MOST_HEADER_BYTES = 32 * 1024
-NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 
 class Application(FastAPI):
@@ -99,7 +86,7 @@ def create_app(
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
-    app.add_middleware(Envelope)
+    app.add_middleware(Envelope, answer_problem=answer_problem)
     return app
 
 
@@ -186,118 +173,3 @@ async def answer_invalid_parameters(request: Request, error: Exception) -> Respo
         for fault in error.errors()
     ]
     return await answer_problem(request, Unprocessable(errors=errors))
-
-
-def as_get(scope: Scope) -> Scope:
-    """Take HEAD for GET below ``/v1``: a route there answers both, and says GET only."""
-    is_head = scope["method"] == "HEAD" and scope["path"].startswith("/v1/")
-    return {**scope, "method": "GET"} if is_head else scope
-
-
-def answering(problem: Problem) -> ASGIApp:
-    """Make what answers any request with ``problem``, without a look at it."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        response = await answer_problem(Request(scope, receive), problem)
-        await response(scope, receive, send)
-
-    return answer
-
-
-class HeadersTooLarge(Problem):
-    """The request's headers are larger than 32 KiB."""
-
-    status, type, title = 431, "headers-too-large", "The headers are too large"
-
-
-class CutOff(Unavailable):
-    """This process was stopped before your request was done. Another one will take the next.
-
-    Whether a change that met this was made is unknown: ask, or repeat it.
-    """
-
-    type, title = "cut-off", "The service stopped meanwhile"
-
-
-class Envelope:
-    """Around every request: its id, its log line, and a 500 that tells nothing.
-
-    An exception's message may quote what was typed, so neither the answer nor the log has it.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began, served = time.perf_counter(), Served(new_id().hex, scope["method"])
-        asked = as_get(scope)
-        send_on = served.sending(send, with_body=asked["method"] == scope["method"])
-        try:
-            fits = header_bytes(asked) <= MOST_HEADER_BYTES
-            await (self.app if fits else answering(HeadersTooLarge()))(asked, receive, send_on)
-        except ClientDisconnect:
-            served.status = CALLER_LEFT
-        except asyncio.CancelledError:
-            if served.status:
-                raise
-            await answering(CutOff(UNKNOWN))(asked, receive, send_on)
-        except Exception as error:  # noqa: BLE001 - the last resort
-            log.error(  # noqa: TRY400 - its message may hold what was typed
-                "request crashed", request_id=served.request_id, **frames(error)
-            )
-            if served.status:
-                raise ConnectionAbortedError from None  # half an answer is out: cut it off
-            await answering(Problem())(asked, receive, send_on)
-        served.write_log(asked, (time.perf_counter() - began) * 1000)
-
-
-@dataclass
-class Served:
-    """A request, and how it is answered."""
-
-    request_id: str
-    method: str
-    status: int = 0
-
-    def sending(self, send: Send, *, with_body: bool) -> Send:
-        """Send the answer on, with what every one has; HEAD's without its body."""
-
-        async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self.status = message["status"]
-                message["headers"] = with_ours(message["headers"], self.request_id)
-            elif not with_body:
-                message = {**message, "body": b""}
-            await send(message)
-
-        return send_on
-
-    def write_log(self, scope: Scope, milliseconds: float) -> None:
-        """Write the request's line."""
-        reason = scope.get(render.REASON)
-        log.info(
-            "request",
-            request_id=self.request_id,
-            method=self.method,
-            route=getattr(scope.get("route"), "path", None),
-            status=self.status,
-            milliseconds=round(milliseconds, 2),
-            **({"reason": reason} if reason and self.status >= Problem.status else {}),
-        )
-
-
-def with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[Any]:
-    """Add what every answer has; a page has the one of its own already."""
-    found = [*headers, (b"x-request-id", request_id.encode())]
-    if not any(name.lower() == NOSNIFF[0] for name, _ in found):
-        found.append(NOSNIFF)
-    return found
-
-
-def header_bytes(scope: Scope) -> int:
-    """How long a request's headers are, as they are written."""
-    return sum(len(name) + len(value) + 4 for name, value in scope["headers"])

@@ -36,12 +36,23 @@ def make_data_dir(settings: Settings) -> None:
 
 def secret_key(settings: Settings) -> SecretStr:
     """The secret key that is set, or the one in the data directory, made at the first start."""
-    if settings.secret_key.get_secret_value():
+    if settings.secret_keys:
         return settings.secret_key
     text = _kept(settings.data_dir / "secret-key", lambda: secrets.token_hex(32))
     if len(text) < SECRET_KEY_MIN_CHARACTERS:
         raise BadSettings(f"{settings.data_dir / 'secret-key'} is too short: delete it")
     return SecretStr(text)
+
+
+def with_secret_key(settings: Settings) -> Settings:
+    """Give settings that have a secret key, made in the data directory if need be.
+
+    So that `api` and `worker` on one machine sign with the same one. Raises BadSettings.
+    """
+    if settings.secret_keys:
+        return settings
+    make_data_dir(settings)
+    return settings.model_copy(update={"secret_key": secret_key(settings)})
 
 
 async def operator_key(settings: Settings, database: Database) -> str:

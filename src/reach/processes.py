@@ -23,7 +23,7 @@ from reach.app import create_app
 from reach.db.away import DatabaseAway
 from reach.db.engine import Database, open_database
 from reach.db.migrate import is_current, migrate
-from reach.keyfiles import operator_key, secret_key
+from reach.keyfiles import operator_key, with_secret_key
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
@@ -57,9 +57,8 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
-        settings = settings.model_copy(
-            update={"secret_key": secret_key(settings), "port": listener.getsockname()[1]}
-        )
+        port = listener.getsockname()[1]
+        settings = with_secret_key(settings).model_copy(update={"port": port})
         server_url, mailbox = settings.smtp, None
         if server_url is None:
             mailbox = Mailbox(settings.data_dir / "mailbox")
@@ -83,7 +82,8 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
     with listen(settings) as listener:
-        settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+        port = listener.getsockname()[1]
+        settings = with_secret_key(settings).model_copy(update={"port": port})
         asyncio.run(_try_out(settings))
         if settings.processes == 1:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -125,7 +125,7 @@ class Processes(Multiprocess):
 
 def app_of_environment() -> Any:
     """Make the application of one API process out of several, which all read the environment."""
-    settings = load()
+    settings = with_secret_key(load())
     logs.configure(settings.log_level, sys.stdout)
     return create_app(settings, open_database(settings), close_database=True)
 
@@ -141,12 +141,14 @@ async def _api(settings: Settings, listener: socket.socket) -> None:
 
 async def work(settings: Settings) -> None:
     """Run one worker. Raises BadSettings if there is no mail server or the schema is too old."""
-    if settings.smtp is None:
+    server_url = settings.smtp
+    if server_url is None:
         raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
+    settings = with_secret_key(settings)
     stop = Stop()
     with stop.on_signals():
         async with _open(settings) as database:
-            worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
+            worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
             if await _wait_for_schema(database, stop.asked):
                 await worker.run(stop.asked, stop.cut_off)
 

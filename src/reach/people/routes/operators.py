@@ -1,6 +1,5 @@
-"""People over HTTP: the door, and what operators do with records."""
+"""What operators do with people's records."""
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -32,14 +31,12 @@ from reach.messages.routes import (
 )
 from reach.people import queries, record, signup
 from reach.people.address import key_prefix
-from reach.people.bodies import Accepted, Add, Changes, NewMessage, PersonBody, PersonPage, wanted
+from reach.people.bodies import Add, Changes, NewMessage, PersonBody, PersonPage, wanted
 from reach.people.conditions import is_known, read_if_match
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
-from reach.people.signup import SignUp
 from reach.settings import Settings
 
-door = APIRouter(tags=["door"])
 people = APIRouter(
     prefix="/v1/people",
     tags=["people"],
@@ -61,10 +58,6 @@ def not_blank(text: str) -> str:
 
 Prefix = Annotated[Sought, AfterValidator(not_blank)]
 
-CHECK_YOUR_INBOX = Accepted(message="Check your inbox.")
-
-SignUpFunction = Callable[[SignUp], Awaitable[None]]
-
 
 async def settings_of(request: Request) -> Settings:
     """The settings of this process."""
@@ -80,24 +73,8 @@ async def person_id(id: str) -> UUID:  # noqa: A002 - the path's word
         raise NoSuchPerson from None
 
 
-read_sign_up = json_body(SignUp)
 Config = Annotated[Settings, Depends(settings_of)]
 PersonId = Annotated[UUID, Depends(person_id)]
-
-
-@door.post(
-    "/v1/signups",
-    status_code=202,
-    response_model=Accepted,
-    responses=OF_BODIES | problems(503),
-    openapi_extra=in_json(SignUp),
-)
-async def post_signup(request: Request) -> Any:
-    """Sign up. A 202 means the person and their email are on disk; it says no more."""
-    # Nothing is injected here: to solve dependencies takes longer than all that is done below.
-    sign_up: SignUpFunction = request.app.state.sign_up
-    await sign_up(await read_sign_up(request))
-    return as_json(CHECK_YOUR_INBOX, 202)
 
 
 @people.post(

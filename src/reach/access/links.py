@@ -1,0 +1,102 @@
+"""Signed links: they let their holder act on one person's record, and nothing else.
+
+A link's token names a person, a scope and the person's ``links_version``; it is minted when an
+email is composed, and stored nowhere. It ends by its date, when the person has their links
+voided (the version counts up), and with the person.
+"""
+
+import base64
+import time
+from dataclasses import dataclass
+from typing import Literal, get_args
+from urllib.parse import urlencode
+from uuid import UUID
+
+import jwt
+
+from reach.access.signing import Signer
+from reach.settings import Settings
+
+Scope = Literal["confirm", "manage"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+DAY_SECONDS = 86_400
+#: Ours have about 200: more is not worth a look.
+MOST_CHARACTERS = 512
+ALGORITHM = "HS256"
+CLAIMS = ["sub", "scope", "version", "exp"]
+
+
+class BadLink(ValueError):  # noqa: N818 - an expected failure, as Problem is
+    """This is no link of ours, or one whose time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a token says: whose record, what may be done, and which of their links it is."""
+
+    person_id: UUID
+    scope: Scope
+    version: int
+
+
+class Links:
+    """Mints and reads links."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the keys and the addresses from the settings. Raises BadSettings without a key."""
+        self._keys = Signer(settings, "links").keys
+        self._origin = settings.origin
+        self.seconds = settings.link_days * DAY_SECONDS
+
+    def mint(self, link: Link) -> str:
+        """Make a link's token, which works from now on for ``REACH_LINK_DAYS``."""
+        claims = {
+            "sub": link.person_id.hex,
+            "scope": link.scope,
+            "version": link.version,
+            "exp": int(time.time() + self.seconds),
+        }
+        return jwt.encode(claims, self._keys[0], ALGORITHM)
+
+    def url(self, link: Link) -> str:
+        """Make a link: the page named like its scope, with a token."""
+        return f"{self._origin}/{link.scope}?{urlencode({'token': self.mint(link)})}"
+
+    def read(self, token: str) -> Link:
+        """Read a token. Raises BadLink: junk, another's signature, or too old.
+
+        Whether its version still counts, only the database knows.
+        """
+        if len(token) > MOST_CHARACTERS or not _is_canonical(token.rpartition(".")[2]):
+            raise BadLink
+        for key in self._keys:
+            try:
+                claims = jwt.decode(token, key, [ALGORITHM], options={"require": CLAIMS})
+                return _link(claims["sub"], claims["scope"], claims["version"])
+            except jwt.InvalidSignatureError:
+                continue
+            except (jwt.InvalidTokenError, ValueError):
+                break
+        raise BadLink
+
+
+def _link(subject: object, scope: object, version: object) -> Link:
+    """Check claims that only we can have signed: another version of ours may have."""
+    known = next((known for known in SCOPES if known == scope), None)
+    if not isinstance(subject, str) or known is None or not isinstance(version, int):
+        raise BadLink
+    return Link(UUID(subject), known, version)
+
+
+def _is_canonical(signature: str) -> bool:
+    """Whether a signature is written as we write it.
+
+    In its last character are bits that mean nothing, and readers of base64 skip what they do not
+    know: so one signature could be written in several ways.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4))
+    except ValueError:
+        return False
+    return base64.urlsafe_b64encode(raw).rstrip(b"=") == signature.encode()
