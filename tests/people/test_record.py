@@ -196,6 +196,7 @@ async def test_after_delete_nothing_is_left(
         "people": 2,
         "messages": 3,
         "attempts": 4,
+        "idempotency_keys": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204
