@@ -136,11 +136,13 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     from reach.settings import Settings
 
     def make(**changes: Any) -> Settings:
-        return Settings(**{**SHORT_TIMES, "data_dir": tmp_path, **changes})
+        return Settings(**{**SHORT_TIMES, **UNLIMITED, "data_dir": tmp_path, **changes})
 
     return make
 
 
+#: Tests come from one address and come often; those of limits set their own.
+UNLIMITED = dict.fromkeys(("limit_signups", "limit_api", "limit_failed_keys"), "off")
 #: Each has the same relation to the others as the real ones have.
 SHORT_TIMES = {
     "secret_key": "a-key-that-is-long-enough-for-tests",
