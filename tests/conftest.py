@@ -19,6 +19,7 @@ from tests.servers.databases import create_database, drop_database, empty
 from tests.servers.mail import Authority, MailServer
 from tests.servers.postgres import Postgres, started
 from tests.servers.programs import NoPostgres
+from tests.servers.redis import NoRedis, Redis, some_redis
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 
 if TYPE_CHECKING:
@@ -124,6 +125,26 @@ def private_postgres() -> Iterator[Postgres]:
             migrate(server.url)
             yield server
     except NoPostgres as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """Offer an empty Redis, to use and not to break."""
+    try:
+        with some_redis() as url:
+            yield url
+    except NoRedis as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """Offer a Redis server to pause, flush, stop and kill."""
+    try:
+        with Redis.private() as server:
+            yield server
+    except NoRedis as reason:
         pytest.skip(str(reason))
 
 

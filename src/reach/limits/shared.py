@@ -133,9 +133,7 @@ class Shared:
         """Do once what is done for a request, with a key that nobody has and that soon goes."""
         # Connections from before the outage lead nowhere.
         await client_of(self._storage).connection_pool.disconnect(inuse_connections=False)
-        await self._limiter.hit(
-            RateLimitItemPerSecond(1), f"probe-{id(self)}-{next(self._numbers)}"
-        )
+        await self._limiter.hit(RateLimitItemPerSecond(1), f"probe-{secrets.token_hex(8)}")
 
 
 def open_storage(redis: RedisUrl) -> RedisStorage:
