@@ -92,6 +92,8 @@ class Redis:
         log = self.folder / "log"
         command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), *self._options]
+        # Ours, whatever becomes of everybody else's.
+        command += ["--user", "administrator", "on", "nopass", "~*", "&*", "+@all"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 command,
@@ -134,7 +136,8 @@ class Redis:
 
     def do(self, *words: str) -> Any:
         """Do one command, as its administrator."""
-        with Client.from_url(self.url, socket_timeout=5, protocol=2) as client:
+        url = self.url.replace("redis://", "redis://administrator:any@")
+        with Client.from_url(url, socket_timeout=5, protocol=2) as client:
             return client.execute_command(*words)
 
     def close(self) -> None:
@@ -145,8 +148,8 @@ class Redis:
     def _answers(self) -> bool:
         try:
             self.do("PING")
-        except RedisError as error:
-            return "NOAUTH" in str(error)
+        except RedisError:
+            return False
         return True
 
     def _send(self, number: signal.Signals) -> None:

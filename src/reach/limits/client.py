@@ -57,8 +57,8 @@ def parse(text: str) -> Address | None:
     if len(text) > LONGEST_HOP:
         return None
     if text.startswith("["):
-        text, _, rest = text[1:].partition("]")
-        is_whole = not rest or (rest.startswith(":") and _is_port(rest[1:]))
+        text, end, rest = text[1:].partition("]")
+        is_whole = end and (not rest or (rest.startswith(":") and _is_port(rest[1:])))
         # Brackets are IPv6's own.
         if not is_whole or ":" not in text:
             return None
