@@ -19,6 +19,7 @@ from tests.servers.databases import create_database, drop_database, empty
 from tests.servers.mail import Authority, MailServer
 from tests.servers.postgres import Postgres, started
 from tests.servers.programs import NoPostgres
+from tests.servers.redis import NoRedis, Redis, some_redis
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
 
 if TYPE_CHECKING:
@@ -128,6 +129,26 @@ def private_postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture
+def redis_url() -> Iterator[str]:
+    """Offer an empty Redis, to use and not to break."""
+    try:
+        with some_redis() as url:
+            yield url
+    except NoRedis as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """Offer a Redis server to pause, flush, stop and kill."""
+    try:
+        with Redis.private() as server:
+            yield server
+    except NoRedis as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
 def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     """Make settings for a data directory of the test's own, with times short enough to wait for.
 
@@ -136,11 +157,13 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     from reach.settings import Settings
 
     def make(**changes: Any) -> Settings:
-        return Settings(**{**SHORT_TIMES, "data_dir": tmp_path, **changes})
+        return Settings(**{**SHORT_TIMES, **UNLIMITED, "data_dir": tmp_path, **changes})
 
     return make
 
 
+#: Tests come from one address and come often; those of limits set their own.
+UNLIMITED = dict.fromkeys(("limit_signups", "limit_api", "limit_failed_keys"), "off")
 #: Each has the same relation to the others as the real ones have.
 SHORT_TIMES = {
     "secret_key": "a-key-that-is-long-enough-for-tests",

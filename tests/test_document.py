@@ -12,9 +12,9 @@ from tests.servers.reach import Reach
 Operations = dict[tuple[str, str], dict[str, Any]]
 
 #: What every operation with a body, or with a key, may answer.
-OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
+OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "429", "503"}
 ANSWERS = {
-    ("post", "/v1/signups"): OF_BODIES | {"202", "503"},
+    ("post", "/v1/signups"): OF_BODIES | {"202", "429", "503"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
     ("get", "/v1/people"): OF_KEYS | {"200", "422"},
     ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404"},
@@ -27,6 +27,7 @@ ANSWERS = {
     ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
 }
+OF_LIMITS = {"Retry-After", "RateLimit", "RateLimit-Policy"}
 HEADERS = {
     ("post", "/v1/people", "201"): {"ETag", "Location"},
     ("get", "/v1/people/{id}", "200"): {"ETag"},
@@ -103,7 +104,7 @@ async def test_it_lists_every_answer(document: dict[str, Any]) -> None:
             assert answer["description"]
             if status >= "400":  # "default" too
                 assert list(answer["content"]) == ["application/problem+json"]
-            wanted = HEADERS.get((method, path, status), set())
+            wanted = OF_LIMITS if status == "429" else HEADERS.get((method, path, status), set())
             assert set(answer.get("headers", ())) == wanted, (method, path, status)
 
 

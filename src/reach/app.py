@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from reach.access.guard import is_operator
+from reach.access.signing import Signer
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
@@ -19,6 +20,8 @@ from reach.db.away import NotMigrated
 from reach.db.engine import Database
 from reach.db.migrate import is_current
 from reach.envelope import Envelope, as_get
+from reach.limits.guard import Door
+from reach.limits.limiter import Limiter
 from reach.messages import routes as message_routes
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
@@ -65,6 +68,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await app.state.key_uses.close()
+        await app.state.limiter.close()
         if close_database:
             await database.close()
 
@@ -86,6 +90,7 @@ def create_app(
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
+    app.add_middleware(Door, answer_problem=answer_problem)
     app.add_middleware(Envelope, answer_problem=answer_problem)
     return app
 
@@ -97,6 +102,7 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.mailbox = mailbox
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
+    app.state.limiter = Limiter(settings, Signer(settings, "limits").sign)
     app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
@@ -124,7 +130,7 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
     if not in_json and render.prefers_html(request):
         return render.problem_page(problem, brand_name=settings.brand_name)
     body: dict[str, Any] = {
-        "type": f"{settings.origin}/problems/{problem.type}",
+        "type": problem.address(settings.origin),
         "title": problem.title,
         "status": problem.status,
     }

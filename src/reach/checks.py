@@ -1,13 +1,17 @@
 """`reach check`: the effective configuration, and whether what it names answers."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 
 from reach.db.away import DatabaseAway
 from reach.db.engine import open_database
 from reach.db.migrate import newest, revision
+from reach.limits.limiter import require_one_count
+from reach.limits.shared import Shared, reason_of
 from reach.messages.compose import Composer
 from reach.messages.render import Templates
 from reach.messages.smtp import Sender
@@ -15,9 +19,12 @@ from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
 from reach.urls import MASK
 
 PROBE_SECONDS = 10
+#: Beyond it a window of a minute is no minute.
+MOST_SKEW_SECONDS = 1.0
 #: What counts where the setting itself is empty, or shows too much.
 EFFECTIVE: dict[str, Callable[[Settings], str]] = {
     "database_url": lambda settings: str(settings.database),
+    "redis_url": lambda settings: str(settings.redis or ""),
     "smtp_url": lambda settings: str(settings.smtp or ""),
     "public_url": lambda settings: settings.origin,
 }
@@ -42,6 +49,7 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
         check_exposure,
         check_templates,
         check_database,
+        check_redis,
         check_smtp,
     )
     for check in checks:
@@ -122,6 +130,30 @@ async def check_database(settings: Settings) -> Finding:
     if (found or "") < newest():
         return Finding("database", f"schema {found or 'missing'}", "Run `reach migrate`.")
     return Finding("database", f"answers, schema {found}")
+
+
+async def check_redis(settings: Settings) -> Finding:
+    """Whether processes can count together: Redis answers, runs scripts, and has our time."""
+    try:
+        require_one_count(settings)
+    except BadSettings as error:
+        return Finding("redis", "not set", str(error))
+    if settings.redis is None:
+        return Finding("redis", "not set: an API process counts for itself")
+    shared = Shared(settings.redis)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await shared.write()
+            ahead = await shared.seconds_ahead()
+    except (RedisError, OSError) as error:
+        remedy = f"Check REACH_REDIS_URL, and that {settings.redis} takes scripts that write."
+        return Finding("redis", f"cannot be used: {reason_of(error)}", remedy)
+    finally:
+        await shared.close()
+    words = f"answers, takes scripts, its clock differs by {ahead * 1000:+.0f} ms"
+    if abs(ahead) > MOST_SKEW_SECONDS:
+        return Finding("redis", words, "Let NTP set the clocks: windows are reckoned by them.")
+    return Finding("redis", words)
 
 
 async def check_smtp(settings: Settings) -> Finding:

@@ -10,7 +10,7 @@ Problem
 ├── NotFound … 404          └── UnsupportedMediaType … 415
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -33,6 +33,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         self.detail = detail
         self.headers = dict(headers or {})
         self.members = members
+
+    @classmethod
+    def address(cls, origin: str) -> str:
+        """Write the ``type`` of the answer; ``origin`` is where our pages are."""
+        return f"{origin}/problems/{cls.type}"
 
 
 class BadRequest(Problem):
@@ -103,6 +108,26 @@ class Unprocessable(Problem):
     """
 
     status, type, title = 422, "invalid", "Something in the request is not valid"
+
+
+class QuotaExceeded(Problem):
+    """You have asked more often than this service allows. Nothing was done; nothing is lost.
+
+    Try again after `Retry-After` seconds. `violated-policies` names the windows that are full;
+    `RateLimit-Policy` says how much each one holds (`q`) in how many seconds (`w`).
+    """
+
+    status, type, title = 429, "quota-exceeded", "Too often"
+
+    def __init__(self, violated: Sequence[str], headers: Mapping[str, str]) -> None:
+        """Take the names of the full windows, and the headers that say when to come back."""
+        super().__init__(headers=headers)
+        self.members = {"violated-policies": list(violated)}
+
+    @classmethod
+    def address(cls, origin: str) -> str:  # noqa: ARG003 - it has a name that all the web knows
+        """Write the type that is registered for this."""
+        return f"https://iana.org/assignments/http-problem-types#{cls.type}"
 
 
 class Unavailable(Problem):

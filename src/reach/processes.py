@@ -24,6 +24,7 @@ from reach.db.away import DatabaseAway
 from reach.db.engine import Database, open_database
 from reach.db.migrate import is_current, migrate
 from reach.keyfiles import operator_key, with_secret_key
+from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
@@ -81,6 +82,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
+    require_one_count(settings)
     with listen(settings) as listener:
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})

@@ -10,6 +10,7 @@ from reach.access import keys
 from reach.access.keys import ApiKey
 from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
+from reach.limits import guard as limits
 from reach.problems import Forbidden, Unauthorised
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
@@ -19,14 +20,21 @@ operator_key = HTTPBearer(
 
 
 async def operator(request: Request) -> ApiKey:
-    """Find the operator who calls. Raises Unauthorised, the same for every reason."""
+    """Find the operator who calls.
+
+    Raises Unauthorised, the same for every reason; QuotaExceeded, before the database is asked.
+    """
+    await limits.may_try(request)
     scheme, _, text = request.headers.get("authorization", "").partition(" ")
     text = text.strip()
     if scheme.lower() != "bearer" or not keys.is_well_formed(text):
+        await limits.failed(request)
         raise Unauthorised
+    await limits.hit_api(request, text)
     database: Database = request.app.state.database
     key = await database.read(keys.find, text)
     if key is None:
+        await limits.failed(request)
         raise Unauthorised
     uses: KeyUses = request.app.state.key_uses
     uses.note(key)

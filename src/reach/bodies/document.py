@@ -10,6 +10,7 @@ from reach.problems import (
     NotFound,
     PreconditionFailed,
     Problem,
+    QuotaExceeded,
     TooLarge,
     Unauthorised,
     Unavailable,
@@ -29,6 +30,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
+        "violated-policies": {
+            "type": "array",
+            "description": "Which windows of a limit are full",
+            "items": {"type": "string"},
+        },
         "errors": {
             "type": "array",
             "items": {
@@ -55,6 +61,7 @@ _KINDS: tuple[type[Problem], ...] = (
     TooLarge,
     UnsupportedMediaType,
     Unprocessable,
+    QuotaExceeded,
     Unavailable,
 )
 _TITLES = {kind.status: kind.title for kind in _KINDS}
@@ -62,7 +69,12 @@ _TITLES = {kind.status: kind.title for kind in _KINDS}
 
 def problems(*statuses: int) -> Responses:
     """Say which refusals a route may answer with."""
-    return {status: {"description": _TITLES[status], "content": _PROBLEM} for status in statuses}
+    return {status: _refusal(status) for status in statuses}
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    said: dict[str, Any] = {"description": _TITLES[status], "content": _PROBLEM}
+    return {**said, "headers": _OF_LIMITS} if status == QuotaExceeded.status else said
 
 
 def header(name: str, description: str) -> dict[str, Any]:
@@ -78,10 +90,15 @@ def takes(name: str, description: str) -> dict[str, Any]:
     }
 
 
+_OF_LIMITS = (
+    header("Retry-After", "In how many seconds a retry can succeed")
+    | header("RateLimit-Policy", 'The windows: `"minute";q=10;w=60`, quota and seconds')
+    | header("RateLimit", 'Those that are full: `"minute";r=0;t=30`, and for how many seconds')
+)
 #: What any route may say, and routes with a body or a key besides.
 ANY: Responses = {"default": {"description": "A problem (RFC 9457)", "content": _PROBLEM}}
 OF_BODIES = problems(400, 408, 413, 415, 422)
-OF_KEYS = problems(401, 403, 503)
+OF_KEYS = problems(401, 403, 429, 503)
 
 ETAG = header("ETag", "The version of the record and the state of the welcome")
 LOCATION = header("Location", "Where to find what was made")

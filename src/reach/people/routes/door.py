@@ -24,7 +24,7 @@ read_sign_up = json_body(SignUp)
     "/v1/signups",
     status_code=202,
     response_model=Accepted,
-    responses=OF_BODIES | problems(503),
+    responses=OF_BODIES | problems(429, 503),
     openapi_extra=in_json(SignUp),
 )
 async def post_signup(request: Request) -> Any:

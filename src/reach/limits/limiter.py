@@ -1,0 +1,96 @@
+"""May somebody do something again: asked of Redis if there is one, and always of ourselves."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from reach.limits.client import Clients
+from reach.limits.refusal import Full, Refusal
+from reach.limits.shared import RedisAway, Shared
+from reach.limits.windows import Windows
+from reach.settings import BadSettings, Settings
+
+PolicyName = Literal["signups", "api", "failed_keys"]
+POLICIES: tuple[PolicyName, ...] = ("signups", "api", "failed_keys")
+ALONE = (
+    "More than one API process must count together: set REACH_REDIS_URL, "
+    "or lift the limits: REACH_LIMIT_SIGNUPS=off, REACH_LIMIT_API=off, REACH_LIMIT_FAILED_KEYS=off"
+)
+
+
+class Limiter:
+    """The limits of one process.
+
+    Its own windows hold whatever Redis says: what Redis admits is taken there too, so this
+    process admits no more than the limit even by a Redis that lost its memory. What Redis
+    refused is remembered until it can change, so a flood costs no further question.
+    """
+
+    def __init__(self, settings: Settings, sign: Callable[[str], str]) -> None:
+        """Count by ``settings``; keys are what ``sign`` makes of whom they stand for."""
+        self.clients = Clients(settings.proxies)
+        self._sign = sign
+        self._windows = {name: Windows(settings.policy(name)) for name in POLICIES}
+        limits_nothing = all(w.policy.is_off for w in self._windows.values())
+        redis = None if limits_nothing else settings.redis
+        self._shared = None if redis is None else Shared(redis)
+        self.decisions = self.refusals = self.fallbacks = 0
+
+    async def close(self) -> None:
+        """Hang up on Redis."""
+        if self._shared is not None:
+            await self._shared.close()
+
+    def is_known_full(self, name: PolicyName, who: str) -> Refusal | None:
+        """Look, without taking and without asking anybody, whether ``who`` would be refused."""
+        windows = self._windows[name]
+        if windows.policy.is_off:
+            return None
+        full = windows.full(self._key(name, who), time.monotonic())
+        return self._refusal(windows, full)
+
+    async def hit(self, name: PolicyName, who: str) -> Refusal | None:
+        """Take one of each of the policy's windows for ``who``; None if there was room."""
+        windows = self._windows[name]
+        if windows.policy.is_off:
+            return None
+        self.decisions += 1
+        key, now = self._key(name, who), time.monotonic()
+        full = windows.full(key, now)
+        if not full:
+            full = await self._take(windows, key, now)
+        return self._refusal(windows, full)
+
+    async def _take(self, windows: Windows, key: str, now: float) -> Sequence[Full]:
+        """Take one in Redis and here; here alone while Redis is away."""
+        shared = self._shared
+        if shared is None:
+            return windows.take(key, now)
+        try:
+            async with shared.turn():
+                # Somebody may have been refused while we waited.
+                full = windows.full(key, now) or await shared.take(windows.policy, key)
+        except RedisAway:
+            self.fallbacks += 1
+            shared.local_decisions += 1
+            return windows.take(key, now)
+        if full:
+            windows.close(key, full, time.monotonic())
+            return full
+        return windows.take(key, now)
+
+    def _refusal(self, windows: Windows, full: Sequence[Full]) -> Refusal | None:
+        if not full:
+            return None
+        self.refusals += 1
+        return Refusal(windows.policy, full)
+
+    def _key(self, name: str, who: str) -> str:
+        return self._sign(f"{name}\n{who}")
+
+
+def require_one_count(settings: Settings) -> None:
+    """Refuse several processes of which each would admit the limit. Raises BadSettings."""
+    counts = any(not settings.policy(name).is_off for name in POLICIES)
+    if settings.processes > 1 and settings.redis is None and counts:
+        raise BadSettings(ALONE)

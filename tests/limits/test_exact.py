@@ -1,0 +1,77 @@
+"""Limits are exact: for one process in memory, and for several that share a Redis."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from reach.settings import Settings
+from tests.limits.traffic import crowd, ports_of, replicas
+
+MakeSettings = Callable[..., Settings]
+
+CALLERS, LIMIT = 1000, 37
+
+
+@pytest.fixture
+def alone(make_settings: MakeSettings, sqlite: str) -> Settings:
+    """One process's settings, which count in memory."""
+    return make_settings(database_url=sqlite, limit_signups=f"{LIMIT}/hour")
+
+
+async def test_one_process_admits_the_limit(alone: Settings) -> None:
+    """Of 1,000 at once: exactly as many."""
+    async with replicas(alone, 1) as processes:
+        statuses = await crowd(ports_of(processes), CALLERS)
+    assert statuses == Counter({202: LIMIT, 429: CALLERS - LIMIT})
+
+
+async def test_two_processes_admit_the_limit_together(alone: Settings, redis_url: str) -> None:
+    """Of 1,000 at once, 500 at each: exactly as many; and no more of those who come after."""
+    shared = alone.model_copy(update={"redis_url": SecretStr(redis_url)})
+    async with replicas(shared, 2) as processes:
+        statuses = await crowd(ports_of(processes), CALLERS)
+        assert "redis is away" not in processes[0].output + processes[1].output
+        assert statuses == Counter({202: LIMIT, 429: CALLERS - LIMIT})
+        assert await crowd(ports_of(processes), 50) == Counter({429: 50})
+
+
+@pytest.mark.parametrize("policy", ["9/hour;50/day", "50/hour;9/day", "50/minute;20/hour;9/day"])
+async def test_no_window_is_exceeded(
+    alone: Settings, redis_url: str, policy: str, subtests: pytest.Subtests
+) -> None:
+    """Of several windows in one policy the narrowest holds, in memory and in Redis."""
+    for url, count in (("", 1), (redis_url, 2)):
+        with subtests.test(redis=bool(url)):
+            changes = {"redis_url": SecretStr(url), "limit_signups": policy}
+            async with replicas(alone.model_copy(update=changes), count) as processes:
+                statuses = await crowd(ports_of(processes), 100)
+            assert statuses == Counter({202: 9, 429: 91})
+
+
+async def test_a_replica_knows_what_another_admitted(alone: Settings, redis_url: str) -> None:
+    """One after the other, too; and clients do not meet."""
+    shared = alone.model_copy(
+        update={"redis_url": SecretStr(redis_url), "trusted_proxies": "127.0.0.1"}
+    )
+    async with replicas(shared, 2) as processes:
+        first, second = ports_of(processes)
+        assert await crowd([first], LIMIT - 1, "192.0.2.1") == Counter({202: LIMIT - 1})
+        assert await crowd([second], 3, "192.0.2.1") == Counter({202: 1, 429: 2})
+        assert await crowd([second], 3, "192.0.2.2") == Counter({202: 3})
+
+
+async def test_redis_is_told_no_address(alone: Settings, redis_url: str, tmp_path: Path) -> None:
+    """Keys are digests, and go by themselves."""
+    from redis import Redis as Client  # noqa: PLC0415 - the fixture's own
+
+    shared = alone.model_copy(update={"redis_url": SecretStr(redis_url), "data_dir": tmp_path})
+    async with replicas(shared, 1) as processes:
+        await crowd(ports_of(processes), 1)
+    with Client.from_url(redis_url) as client:
+        keys = client.keys("reach*")
+        assert len(keys) == 1
+        assert b"127.0.0.1" not in keys[0]
+        assert 0 < client.ttl(keys[0]) <= 3600

@@ -1,0 +1,137 @@
+"""Redis may go away at any moment: no caller notices, and limits go on holding."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.limits.traffic import Traffic, crowd, ports_of, replicas
+from tests.servers.processes import ReachProcess
+from tests.servers.redis import Redis
+
+LIMIT, TIMES = 40, 5
+AWAY, BACK = "redis is away: each process counts for itself", "redis is back"
+
+BREAK: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
+    "killed": (Redis.kill, Redis.start),
+    "paused": (Redis.pause, Redis.cont),
+    "flushed": (Redis.flush, lambda _: None),
+    "restarted": (Redis.restart, lambda _: None),
+}
+#: It answers, but does not count.
+REFUSE: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "out of memory": (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    "read only": (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    "no scripts": (
+        ("ACL", "SETUSER", "default", "-evalsha", "-eval"),
+        ("ACL", "SETUSER", "default", "+evalsha", "+eval"),
+    ),
+    "a password": (
+        ("CONFIG", "SET", "requirepass", "another"),
+        ("CONFIG", "SET", "requirepass", ""),
+    ),
+}
+
+
+@pytest.fixture
+async def two(
+    make_settings: Callable[..., Settings], sqlite: str, redis: Redis
+) -> AsyncIterator[list[ReachProcess]]:
+    """Two replicas, which believe the tests when they say for whom they ask."""
+    settings = make_settings(
+        database_url=sqlite,
+        redis_url=SecretStr(redis.url),
+        limit_signups=f"{LIMIT}/hour",
+        trusted_proxies="127.0.0.1",
+    )
+    async with replicas(settings, 2) as processes:
+        yield processes
+
+
+def said(process: ReachProcess) -> list[dict[str, object]]:
+    """What a process's log says of Redis, in order."""
+    lines = [json.loads(line) for line in process.output.splitlines()]
+    return [line for line in lines if line["message"] in (AWAY, BACK)]
+
+
+async def healed(processes: Sequence[ReachProcess]) -> None:
+    """Wait until each that lost Redis has found it again."""
+    for process in processes:
+        await eventually(lambda p=process: len(said(p)) % 2 == 0)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("how", BREAK)
+async def test_an_outage_is_no_callers_affair(
+    how: str, two: list[ReachProcess], redis: Redis
+) -> None:
+    """In the middle of traffic, five times each: nobody gets a 5xx.
+
+    Each outage lets in no more than the limit once more for each replica; it is told once
+    when it begins and once when it is over, with the number of what was decided without Redis.
+    """
+    breaks, mends = BREAK[how]
+    for time in range(TIMES):
+        async with Traffic.flowing(ports_of(two), f"192.0.2.{time}") as traffic:
+            await eventually(lambda: traffic.statuses[202] >= LIMIT // 4, every=0.001)
+            breaks(redis)
+            seen = traffic.statuses.total()
+            await eventually(lambda: traffic.statuses.total() >= seen + 100)
+            mends(redis)
+            await healed(two)
+            await eventually(lambda: traffic.statuses[429] > LIMIT)
+        assert set(traffic.statuses) == {202, 429}
+        assert LIMIT <= traffic.statuses[202] <= LIMIT + len(two) * LIMIT
+        # Better than promised: what Redis forgets, each replica remembers of its own.
+        assert traffic.statuses[202] <= len(two) * LIMIT
+    for process in two:
+        assert [line["message"] for line in said(process)] == [AWAY, BACK] * (
+            len(said(process)) // 2
+        )
+        assert len(said(process)) <= 2 * TIMES
+        assert "192.0.2." not in process.output
+
+
+@pytest.mark.parametrize("how", REFUSE)
+async def test_a_redis_that_refuses_is_away(
+    how: str, two: list[ReachProcess], redis: Redis
+) -> None:
+    """Each replica then holds the limit alone, and asks Redis again once it takes scripts."""
+    breaks, mends = REFUSE[how]
+    assert await crowd(ports_of(two), 10, "192.0.2.1") == Counter({202: 10})
+    redis.do(*breaks)
+    if how == "a password":
+        redis.do("CLIENT", "KILL", "TYPE", "normal")
+    statuses = await crowd(ports_of(two), 200, "192.0.2.1")
+    assert set(statuses) == {202, 429}
+    assert statuses[202] == 2 * LIMIT - 10
+    for process in two:
+        assert [line["message"] for line in said(process)] == [AWAY]
+    redis.do(*mends)
+    await healed(two)
+    for process in two:
+        away, back = said(process)
+        assert away["reason"]
+        assert back["local_decisions"]
+    assert await crowd(ports_of(two), 200, "192.0.2.2") == Counter({202: LIMIT, 429: 160})
+
+
+async def test_a_redis_that_is_not_there_yet(
+    make_settings: Callable[..., Settings], sqlite: str, redis: Redis
+) -> None:
+    """It may come later than those who share it."""
+    redis.kill()
+    settings = make_settings(
+        database_url=sqlite, redis_url=SecretStr(redis.url), limit_signups=f"{LIMIT}/hour"
+    )
+    async with replicas(settings, 1) as processes:
+        (port,) = ports_of(processes)
+        assert await crowd([port], 10) == Counter({202: 10})
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+        redis.start()
+        await healed(processes)
+        assert await crowd([port], 100) == Counter({202: LIMIT - 10, 429: 110 - LIMIT})
