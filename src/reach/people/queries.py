@@ -236,7 +236,7 @@ def void_links(tx: Transaction, person_id: UUID) -> bool:
 def stored(tx: Transaction, person_id: UUID) -> Mapping[str, Any] | None:
     """All that a person's row holds; None if there is nobody."""
     row = tx.execute(select(people).where(people.c.id == person_id)).one_or_none()
-    return None if row is None else row._mapping
+    return None if row is None else row._asdict()
 
 
 def confirm(tx: Transaction, person_id: UUID) -> None:
