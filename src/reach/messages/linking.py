@@ -1,7 +1,5 @@
 """Links in emails: minted while a message is composed, and kept nowhere else."""
 
-from uuid import UUID
-
 from reach.access.links import SCOPES, Link, Links
 from reach.messages.model import Message
 
@@ -24,7 +22,7 @@ class MessageLinks:
     def __init__(self, links: Links | None, message: Message) -> None:
         """Take what mints, if there is a key to sign with, and whose message it is."""
         self._links = links
-        self._person_id: UUID = message.person_id
+        self._person_id = message.person_id
         self._version = message.links_version
         self._minted: dict[str, str] = {}
 

@@ -107,7 +107,7 @@ class Message:
     created_at: datetime
     settled_at: datetime | None
     last_error: str | None = field(repr=False)
-    links_version: int | None = None
+    links_version: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
