@@ -11,7 +11,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from reach.access.answers import Answer, Once
 from reach.access.guard import is_operator
+from reach.access.idempotency import Onces
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
@@ -26,7 +28,7 @@ from reach.pages import mailbox as mailbox_pages
 from reach.pages import render
 from reach.pages import routes as pages
 from reach.people.routes import door, operators
-from reach.people.signup import sign_up_all
+from reach.people.signup import Knock, SignUp, knock_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 
@@ -97,9 +99,23 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.mailbox = mailbox
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
-    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    app.state.onces = Onces(settings)
+    app.state.sign_up = signing_up(settings, database)
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
+
+
+def signing_up(settings: Settings, database: Database) -> door.SignUpFunction:
+    """Make what the door and the page sign up by: callers share commits."""
+    knock = database.group(partial(knock_all, settings=settings, answer=door.CHECK_YOUR_INBOX))
+
+    async def sign_up(request: SignUp, once: Once | None = None) -> Answer:
+        answer = await knock(Knock(request, once))
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+
+    return sign_up
 
 
 async def livez() -> Response:

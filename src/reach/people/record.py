@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
+from reach.access import answers
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.model import Message
@@ -55,10 +56,11 @@ def change(
 
 
 def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | None = None) -> None:
-    """Delete a person with every message and attempt.
+    """Delete a person with every message, attempt and stored answer.
 
     Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
     """
+    answers.forget(tx, person_id)
     if if_versions is not None:
         _lock(tx, person_id, if_versions)
     if not queries.erase(tx, person_id):

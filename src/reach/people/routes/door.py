@@ -1,23 +1,28 @@
 """The door: where people sign up."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
 
-from reach.bodies.document import OF_BODIES, problems
-from reach.bodies.guard import in_json, json_body
-from reach.messages.routes import as_json
+from reach.access.answers import Answer, Once
+from reach.access.idempotency import HEADER, Onces
+from reach.bodies.document import IDEMPOTENCY_KEY, OF_BODIES, problems
+from reach.bodies.guard import in_json, read_json, validate
+from reach.messages.routes import answer_of, respond
 from reach.people.bodies import Accepted
 from reach.people.signup import SignUp
 
 router = APIRouter(tags=["door"])
 
-CHECK_YOUR_INBOX = Accepted(message="Check your inbox.")
+#: What everybody is told, whether their address is known or not.
+CHECK_YOUR_INBOX = answer_of(Accepted(message="Check your inbox."), 202)
 
-SignUpFunction = Callable[[SignUp], Awaitable[None]]
 
-read_sign_up = json_body(SignUp)
+class SignUpFunction(Protocol):
+    """Sign up; when it returns, the person and their email are on disk."""
+
+    async def __call__(self, request: SignUp, once: Once | None = None) -> Answer:
+        """Raise KeyReused if ``once`` is another request's."""
 
 
 @router.post(
@@ -25,11 +30,15 @@ read_sign_up = json_body(SignUp)
     status_code=202,
     response_model=Accepted,
     responses=OF_BODIES | problems(503),
-    openapi_extra=in_json(SignUp),
+    openapi_extra=in_json(SignUp) | IDEMPOTENCY_KEY,
 )
 async def post_signup(request: Request) -> Any:
     """Sign up. A 202 means the person and their email are on disk; it says no more."""
     # Nothing is injected here: to solve dependencies takes longer than all that is done below.
     sign_up: SignUpFunction = request.app.state.sign_up
-    await sign_up(await read_sign_up(request))
-    return as_json(CHECK_YOUR_INBOX, 202)
+    onces: Onces = request.app.state.onces
+    data = await read_json(request)
+    body = validate(SignUp, data, request)
+    headers = request.headers.getlist(HEADER)
+    once = onces.at_door(headers, body.email.key, "/v1/signups", data)
+    return respond(await sign_up(body, once))
