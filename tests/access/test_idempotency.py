@@ -187,8 +187,8 @@ async def test_the_header_is_one_string(reach: Reach) -> None:
     for url in POSTS:
         for number, (given, key) in enumerate(KEYS.items()):
             body = {**ADA, "email": f"p{number}@{url[4:]}.example.com"}
-            another = (await reach.key())["Authorization"]
-            headers = [("Idempotency-Key", given.encode("latin-1")), ("Authorization", another)]
+            another = (await reach.key())["Authorization"].encode()
+            headers = {b"Idempotency-Key": given.encode("latin-1"), b"Authorization": another}
             answer = await http.post(url, json=body, headers=headers)
             assert answer.status_code == 400 if key is None else answer.is_success, given
     keys = sorted(key for key in KEYS.values() if key)
