@@ -29,8 +29,10 @@ from reach.people.model import people
 from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
 from reach.settings import Settings
 from tests.eventually import eventually
+from tests.people.operator import everybody, operator
 from tests.promises.locks import fetch, held
 from tests.promises.stored import addresses, messages_in, people_in, sign_up
+from tests.servers.reach import running_reach
 
 COUNT = 200
 #: One that lies in the middle for whoever comes from either end.
@@ -194,6 +196,23 @@ async def test_keys_and_erasures_at_once(
         await asyncio.gather(*map(knock, knocks()))
         erasures = [two[1].write(record.erase, one) for one in await two[0].write(grow_old)]
         await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
+    assert errors == []
+
+
+async def test_cancelled_and_erased_at_once(settings: Settings, errors: list[str]) -> None:
+    """Messages are cancelled by keys while their people are erased: nobody in a circle."""
+    async with running_reach(settings) as reach:
+        http = await operator(reach)
+        for number in range(5):
+            await sign_up(reach.database, settings, *addresses(20))
+            cancel = [
+                http.post(f"/v1/messages/{one.id}/cancel", headers={"Idempotency-Key": "k"})
+                for one in await messages_in(reach.database)
+            ]
+            erase = [http.delete(f"/v1/people/{one['id']}") for one in await everybody(http)]
+            both = [call for pair in zip(cancel, reversed(erase), strict=True) for call in pair]
+            statuses = [answer.status_code for answer in await asyncio.gather(*both)]
+            assert set(statuses) <= {200, 204, 404}, number
     assert errors == []
 
 
