@@ -110,7 +110,8 @@ def signing_up(settings: Settings, database: Database) -> door.SignUpFunction:
     knock = database.group(partial(knock_all, settings=settings, answer=door.CHECK_YOUR_INBOX))
 
     async def sign_up(request: SignUp, once: Once | None = None) -> Answer:
-        answer = await knock(Knock(request, once))
+        async with door.in_one_time():
+            answer = await knock(Knock(request, once))
         if isinstance(answer, Problem):
             raise answer
         return answer
