@@ -98,7 +98,9 @@ def knock_all(
     return each_once(tx, knocks, sign_up)
 
 
-def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[UUID]:
+def sign_up_all(
+    tx: Transaction, requests: Sequence[SignUp], settings: Settings
+) -> Sequence[UUID | None]:
     """Sign up each of ``requests``, or tell the address's owner that it was signed up before.
 
     Returns whose address it is, for each. Callers are told the same for both, so that nobody
@@ -129,7 +131,7 @@ def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings)
         owners |= {one.email_key: one.id for one in known}
         waiting = {key: waiting[key] for key in set(others) - {one.email_key for one in known}}
         if not waiting:
-            return [owners[request.email.key] for request in requests]
+            return [owners.get(request.email.key) for request in requests]
     raise Unavailable("This address is being removed. Try again in a moment.")
 
 
