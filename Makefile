@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean
+.PHONY: help run test check bench timing lock clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -54,6 +54,10 @@ check: ## lint, formatting, types, and which module may import which
 bench: ## measure, beside this machine's limits (under two minutes)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+timing: ## measure whether the time of an answer tells who is known (a minute)
+	$(call set_up,dev)
+	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
 
 lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)

@@ -197,7 +197,7 @@ def migrate(url: str) -> None:
 
 def tables() -> list[str]:
     """Name every table, in an order in which they can be emptied."""
-    import reach.access.idempotency
+    import reach.access.answers
     import reach.messages.model
     import reach.people.model  # noqa: F401 - these tell the metadata of their tables
     from reach.db.columns import metadata

@@ -31,8 +31,8 @@ ANSWERS = {
     ("post", "/v1/messages"): OF_BODIES | OF_KEYS | {"201", "404", "409"},
     ("get", "/v1/messages"): OF_KEYS | {"200", "422"},
     ("get", "/v1/messages/{id}"): OF_KEYS | {"200", "404"},
-    ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
-    ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
+    ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "400", "404", "409", "422"},
+    ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "400", "404", "409", "422"},
 }
 OF_LIMITS = {"Retry-After", "RateLimit", "RateLimit-Policy"}
 HEADERS = {
@@ -134,7 +134,8 @@ async def test_it_lists_every_parameter(document: dict[str, Any]) -> None:
         assert in_path == re.findall(r"{(\w+)}", path)
         if in_header := [p["name"] for p in parameters if p["in"] == "header"]:
             conditions[method, path] = in_header
-    assert conditions == CONDITIONS
+    posts = {key: ["Idempotency-Key"] for key in operations(document) if key[0] == "post"}
+    assert conditions == CONDITIONS | posts
 
 
 async def test_bodies_are_described_to_those_who_send_them(document: dict[str, Any]) -> None:

@@ -11,9 +11,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from reach.access.answers import Answer, Once
 from reach.access.guard import is_operator
 from reach.access.signing import Signer
 from reach.access.links import Links
+from reach.access.idempotency import Onces
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
@@ -31,7 +33,7 @@ from reach.pages import render
 from reach.pages import routes as pages
 from reach.people.links import request_links_all
 from reach.people.routes import door, operators, own
-from reach.people.signup import sign_up_all
+from reach.people.signup import Knock, SignUp, knock_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 
@@ -106,11 +108,26 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
     app.state.limiter = Limiter(settings, Signer(settings, "limits").sign)
-    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    app.state.onces = Onces(settings)
+    app.state.sign_up = signing_up(settings, database)
     app.state.request_link = database.group(partial(request_links_all, settings=settings))
     app.state.links = Links(settings)
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
+
+
+def signing_up(settings: Settings, database: Database) -> door.SignUpFunction:
+    """Make what the door and the page sign up by: callers share commits."""
+    knock = database.group(partial(knock_all, settings=settings, answer=door.CHECK_YOUR_INBOX))
+
+    async def sign_up(request: SignUp, once: Once | None = None) -> Answer:
+        async with door.in_one_time():
+            answer = await knock(Knock(request, once))
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+
+    return sign_up
 
 
 async def livez() -> Response:

@@ -9,11 +9,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import Engine, ExceptionContext, event, update
+from sqlalchemy import Engine, ExceptionContext, event, select, update
 
+from reach.access.answers import Answer, Once, idempotency_keys
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction, open_database
 from reach.messages import outbox
@@ -21,12 +23,16 @@ from reach.messages.model import Message, messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Later
 from reach.messages.settle import Settlement, settle_all
+from reach.people import record
 from reach.people.address import parse_address
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.model import people
+from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
 from reach.settings import Settings
 from tests.eventually import eventually
+from tests.people.operator import everybody, operator
 from tests.promises.locks import fetch, held
 from tests.promises.stored import addresses, messages_in, people_in, sign_up
+from tests.servers.reach import running_reach
 
 COUNT = 200
 #: One that lies in the middle for whoever comes from either end.
@@ -41,6 +47,12 @@ ADD_PERSON = (
     "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
 )
 LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
+#: … or of the key.
+ADD_KEY = (
+    "INSERT INTO idempotency_keys (caller, route, key, fingerprint, created_at) "
+    "VALUES ('door:x', '/v1/signups', $1, 'f', now())"
+)
+LOCK_KEY = "SELECT key FROM idempotency_keys WHERE key = $1 FOR UPDATE"
 LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
 #: By name, what Postgres is kept from, so that it finds rows as in tables that are large; or in
 #: a way that it hardly ever chooses, but may.
@@ -116,6 +128,14 @@ def requests() -> list[SignUp]:
     ]
 
 
+def knocks() -> list[Knock]:
+    """Everybody's sign-up, each with a key of its own."""
+    return [
+        Knock(request, Once(("door:x",), "/v1/signups", request.email.typed, ("f",)))
+        for request in requests()
+    ]
+
+
 def settlements(shares: Sequence[Message]) -> list[Settlement]:
     """Say of each message that it was not taken."""
     time = datetime.now(UTC)
@@ -141,6 +161,59 @@ async def test_sign_ups_from_both_ends(
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
     assert len(await messages_in(two[0])) == COUNT
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["new", "stored"])
+async def test_keys_from_both_ends(
+    two: tuple[Database, Database],
+    settings: Settings,
+    errors: list[str],
+    stored: bool,
+) -> None:
+    """Two doors are given the same keys in opposite order, new or stored: nobody in a circle."""
+    everybody = knocks()
+    if stored:
+        await two[0].write(knock_all, everybody, settings, Answer(202))
+    up, down = (db.group(partial(knock_all, settings=settings, answer=Answer(202))) for db in two)
+    async with both_meet(settings, LOCK_KEY if stored else ADD_KEY):
+        ours = asyncio.gather(*map(up, everybody), *map(down, reversed(knocks())))
+    assert set(await ours) == {Answer(202)}
+    assert errors == []
+    assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+
+
+async def test_keys_and_erasures_at_once(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """Keys too old to count are claimed anew while their people are erased: nobody in a circle."""
+    knock = two[0].group(partial(knock_all, settings=settings, answer=Answer(202)))
+
+    def grow_old(tx: Transaction) -> Sequence[UUID]:
+        tx.execute(update(idempotency_keys).values(created_at=now(-100_000)))
+        return tx.execute(select(people.c.id)).scalars().all()
+
+    for _ in range(3):
+        await asyncio.gather(*map(knock, knocks()))
+        erasures = [two[1].write(record.erase, one) for one in await two[0].write(grow_old)]
+        await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
+    assert errors == []
+
+
+async def test_cancelled_and_erased_at_once(settings: Settings, errors: list[str]) -> None:
+    """Messages are cancelled by keys while their people are erased: nobody in a circle."""
+    async with running_reach(settings) as reach:
+        http = await operator(reach)
+        for number in range(5):
+            await sign_up(reach.database, settings, *addresses(20))
+            cancel = [
+                http.post(f"/v1/messages/{one.id}/cancel", headers={"Idempotency-Key": "k"})
+                for one in await messages_in(reach.database)
+            ]
+            erase = [http.delete(f"/v1/people/{one['id']}") for one in await everybody(http)]
+            both = [call for pair in zip(cancel, reversed(erase), strict=True) for call in pair]
+            statuses = [answer.status_code for answer in await asyncio.gather(*both)]
+            assert set(statuses) <= {200, 204, 404}, number
+    assert errors == []
 
 
 async def test_doors_and_workers_at_once(

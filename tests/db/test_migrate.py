@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.access.idempotency
+import reach.access.answers
 import reach.access.keys
 import reach.people.model  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata

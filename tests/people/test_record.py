@@ -167,9 +167,16 @@ async def test_after_delete_nothing_is_left(
     http = await operator(reach)
     await add(http, email="bob@example.com")
     before = await reach.database.read(everything)
+    erase_me = {"email": "erase-me@example.com", "name": "Erase-Me", "description": "erase-me"}
     person = (
-        await add(http, email="erase-me@example.com", name="Erase-Me", description="erase-me")
+        await http.post("/v1/people", json=erase_me, headers={"Idempotency-Key": "erase-me"})
     ).json()
+    for number in range(3):
+        await http.post("/v1/signups", json=erase_me, headers={"Idempotency-Key": f"e-{number}"})
+    body = {"person_id": person["id"], "template": "welcome"}
+    owed = await http.post("/v1/messages", json=body, headers={"Idempotency-Key": "erase-me"})
+    cancel = f"/v1/messages/{owed.json()['id']}/cancel"
+    await http.post(cancel, headers={"Idempotency-Key": "erase-me"})
     busy = once("450 4.2.0 <erase-me@example.com> is busy")
     mail_server.script["rcpt"] = lambda session, address: (
         busy(session, address) if "erase-me" in address else None
@@ -180,9 +187,9 @@ async def test_after_delete_nothing_is_left(
     there = await reach.database.read(everything)
     assert {name: len(rows) for name, rows in there.items()} == {
         "people": 2,
-        "messages": 3,
+        "messages": 4,
         "attempts": 4,
-        "idempotency_keys": 0,
+        "idempotency_keys": 6,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204
@@ -191,6 +198,7 @@ async def test_after_delete_nothing_is_left(
     assert (await http.get(f"{url}/messages")).status_code == 404
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
+    assert after["idempotency_keys"] == []
     assert len(after["messages"]) == len(after["attempts"]) == 1
     assert "erase-me" not in repr(after).lower()
     assert person["id"] not in repr(after)

@@ -7,8 +7,9 @@ import signal
 import socket
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -147,14 +148,21 @@ def add_ballast(settings: Settings) -> None:
         connection.commit()
 
 
-def killed_unanswered(settings: Settings, api: ReachProcess, email: str) -> bool:
+def killed_unanswered(
+    settings: Settings,
+    api: ReachProcess,
+    email: str,
+    path: str = "/v1/signups",
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> bool:
     """Sign up and kill the API as soon as its COMMIT is seen; whether it had not answered yet.
 
     It blocks on purpose: nothing else may come between seeing and killing.
     """
     body = json.dumps({"email": email, "name": "Ada"}).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST /v1/signups HTTP/1.1\r\nHost: {settings.host}\r\nConnection: close\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {settings.host}\r\nConnection: close\r\n{more}"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     file = settings.database.url.database or ""

@@ -1,22 +1,145 @@
-"""Answers that repeated requests get again: the ``Idempotency-Key`` header."""
+"""``Idempotency-Key``: the same request again gets the answer that it got the first time.
 
-from sqlalchemy import Column, ForeignKey, Index, PrimaryKeyConstraint, SmallInteger, Table, Text
+A route reads the header, and says what it does as a function that ends in ``Done``::
 
-from reach.db.columns import Document, Instant, Key, metadata
+    once = onces.of_operator(request.headers.getlist(HEADER), key.id, "/v1/people", data)
 
-idempotency_keys = Table(
-    "idempotency_keys",
-    metadata,
-    Column("caller", Text, nullable=False),
-    Column("route", Text, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("fingerprint", Text, nullable=False),
-    Column("person_id", Key, ForeignKey("people.id", ondelete="CASCADE")),
-    Column("status", SmallInteger),
-    Column("headers", Document),
-    Column("body", Text),
-    Column("created_at", Instant, nullable=False),
-    PrimaryKeyConstraint("caller", "route", "key", name="pk_idempotency_keys"),
-)
-Index("ix_idempotency_keys_person_id", idempotency_keys.c.person_id)
-Index("ix_idempotency_keys_created_at", idempotency_keys.c.created_at)
+    def work(tx):
+        person = add_person(tx, …)
+        return Done(Answer(201, …), person.id)
+
+    answer = await database.write(do_once, once, work)
+
+``once`` is None where there is no such header; nothing is looked up or stored then. In a group
+``each_once`` does the same for many items. What fails is not stored: an exception takes the claim
+back with everything else. See docs/decisions/0012-idempotency.md.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from reach.access import answers
+from reach.access.answers import Answer, Done, KeyReused, Name, Once, Stored
+from reach.access.signing import Signer
+from reach.db.engine import Transaction
+from reach.problems import BadRequest, Problem
+from reach.settings import Settings
+
+HEADER = "idempotency-key"
+#: One key in quotes (a string of RFC 9651) or bare. A comma is what proxies join headers by.
+QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
+BARE = re.compile(r"[ !#-+\--~]*")
+LENGTHS = range(1, 256)
+
+I = TypeVar("I", bound="Asked")  # noqa: E741 - an item
+
+
+class Asked(Protocol):
+    """An item of a group that may carry a key."""
+
+    @property
+    def once(self) -> Once | None:
+        """The key, if there is one."""
+
+
+class Onces:
+    """Reads what is to be done once. ``route`` is the path as it was called, ids and all."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Derive the keys. Raises BadSettings if there is no secret to derive from."""
+        self._callers = Signer(settings, "idempotency-caller")
+        self._bodies = Signer(settings, "idempotency-body")
+
+    def of_operator(
+        self, headers: Sequence[str], key_id: UUID, route: str, data: Any = None
+    ) -> Once | None:
+        """Read an operator's; ``data`` is the JSON body as it came. Raises BadRequest."""
+        return self._of(headers, (f"operator:{key_id}",), route, data) if headers else None
+
+    def of_person(
+        self, headers: Sequence[str], person_id: UUID, route: str, data: Any = None
+    ) -> Once | None:
+        """Read a link holder's. Raises BadRequest."""
+        return self._of(headers, (f"person:{person_id}",), route, data) if headers else None
+
+    def at_door(
+        self, headers: Sequence[str], email_key: str, route: str, data: Any = None
+    ) -> Once | None:
+        """Read a stranger's: two strangers never meet, unless they have one address.
+
+        The address is signed, for the row may outlive the person's by a moment. Raises BadRequest.
+        """
+        if not headers:
+            return None
+        callers = tuple(f"door:{signed}" for signed in self._callers.sign_by_each(email_key))
+        return self._of(headers, callers, route, data)
+
+    def _of(self, headers: Sequence[str], callers: tuple[str, ...], route: str, data: Any) -> Once:
+        written = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return Once(callers, route, read_key(headers), self._bodies.sign_by_each(written))
+
+
+def read_key(headers: Sequence[str]) -> str:
+    """Read the header: one key of 1 to 255 characters. Raises BadRequest."""
+    given = headers[0].strip(" \t")
+    if found := QUOTED.fullmatch(given):
+        key = re.sub(r"\\(.)", r"\1", found[1])
+    else:
+        key = given if BARE.fullmatch(given) else ""
+    if len(headers) > 1 or len(key) not in LENGTHS:
+        raise BadRequest(
+            "Idempotency-Key must be one string of 1 to 255 printable ASCII characters."
+        )
+    return key
+
+
+def do_once(tx: Transaction, once: Once | None, work: Callable[[Transaction], Done]) -> Answer:
+    """Do ``work``, or give the answer that is stored. Raises KeyReused, and what ``work`` raises.
+
+    A second caller meanwhile waits until the first one's transaction ends.
+    """
+    if once is None:
+        return work(tx).answer
+    stored = answers.claim(tx, [once])
+    if once.name in stored:
+        answer = stored[once.name].answer_to(once)
+        if isinstance(answer, Problem):
+            raise answer
+        return answer
+    done = work(tx)
+    answers.keep(tx, {once.name: done})
+    return done.answer
+
+
+def each_once(
+    tx: Transaction,
+    items: Sequence[I],
+    work: Callable[[Sequence[I]], Sequence[Done]],
+) -> Sequence[Answer | KeyReused]:
+    """Do ``work`` for those ``items`` that were not done yet; an answer for each, in order.
+
+    Of several items with one key the first is done. Another body under the same key is that
+    item's own failure.
+    """
+    firsts: dict[Name, I] = {}
+    for item in items:
+        if item.once is not None:
+            firsts.setdefault(item.once.name, item)
+    if not firsts:
+        return [done.answer for done in work(items)]
+    stored = answers.claim(tx, [item.once for item in firsts.values() if item.once is not None])
+    new = {name: item for name, item in firsts.items() if name not in stored}
+    to_do = [i for i in items if i.once is None or new.get(i.once.name) is i]
+    # By identity: two items may be equal.
+    all_done = dict(zip(map(id, to_do), work(to_do) if to_do else (), strict=True))
+    kept = {name: all_done[id(item)] for name, item in new.items()}
+    answers.keep(tx, kept)
+    for name, item in new.items():
+        assert item.once is not None  # noqa: S101 - it has a name
+        stored[name] = Stored(item.once.fingerprints[0], kept[name].answer)
+    return [
+        stored[i.once.name].answer_to(i.once) if i.once else all_done[id(i)].answer for i in items
+    ]

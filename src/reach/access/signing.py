@@ -24,6 +24,10 @@ class Signer:
         """Give the signature of ``text``: 43 characters that fit into an address or a form."""
         return _signature(self.keys[0], text)
 
+    def sign_by_each(self, text: str) -> tuple[str, ...]:
+        """Give the signatures of ``text`` by every key, to look for what an older one signed."""
+        return tuple(_signature(key, text) for key in self.keys)
+
     def is_ours(self, text: str, signature: str) -> bool:
         """Whether ``signature`` is that of ``text``, by any key; takes the same time for all."""
         given = signature.encode("utf-8", "surrogatepass")

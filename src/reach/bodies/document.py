@@ -102,5 +102,9 @@ OF_KEYS = OF_LINKS = problems(401, 403, 429, 503)
 
 ETAG = header("ETag", "The version of the record and the state of the welcome")
 LOCATION = header("Location", "Where to find what was made")
+IDEMPOTENCY_KEY = takes(
+    "Idempotency-Key",
+    "The same key and body within 24 hours: the same answer, and nothing is done again",
+)
 IF_MATCH = takes("If-Match", "The ETag of the record as you read it; its version counts")
 IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already")

@@ -50,9 +50,14 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """Make the dependency that reads a JSON body as a ``model``."""
 
     async def read(request: Request) -> M:
-        return validate(model, parse_json(await read_body(request, JSON_TYPES)), request)
+        return validate(model, await read_json(request), request)
 
     return read
+
+
+async def read_json(request: Request) -> Any:
+    """Read a JSON body as it came, to be validated."""
+    return parse_json(await read_body(request, JSON_TYPES))
 
 
 def in_json(model: type[BaseModel]) -> dict[str, Any]:

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, select, update
+from sqlalchemy import case, column, select, table, update
 
-from reach.db.columns import now
+from reach.db.columns import Key, now
 from reach.db.engine import Transaction, notify
 from reach.messages.model import Attempt, Message, State, attempts, messages
 from reach.messages.outbox import CHANNEL
 from reach.problems import Conflict, NotFound
+
+#: All that is known of them here.
+_people = table("people", column("id", Key))
 
 
 class NoSuchMessage(NotFound):
@@ -83,6 +86,19 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
         {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
         for row in found
     ]
+def hold_person(tx: Transaction, message_id: UUID) -> None:
+    """Keep a message's person from being erased until the transaction ends.
+
+    For who will refer to the person after the message is locked: an erasure locks them in the
+    other order.
+    """
+    statement = (
+        select(_people.c.id)
+        .join_from(messages, _people, _people.c.id == messages.c.person_id)
+        .where(messages.c.id == message_id)
+        .with_for_update(read=True, key_share=True, of=_people)
+    )
+    tx.execute(statement)
 
 
 def retry(tx: Transaction, message_id: UUID) -> Message:

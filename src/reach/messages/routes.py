@@ -1,6 +1,6 @@
 """Operators look after messages: list, show, retry, cancel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -8,10 +8,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from reach.access.guard import needs, operator_key
+from reach.access.answers import Answer, Done, Once
+from reach.access.guard import needs, operator, operator_key
+from reach.access.idempotency import HEADER, Onces, do_once
+from reach.access.keys import ApiKey
 from reach.bodies import cursor
-from reach.bodies.document import OF_KEYS, problems
-from reach.db.engine import Database
+from reach.bodies.document import IDEMPOTENCY_KEY, OF_KEYS, problems
+from reach.db.engine import Database, Transaction
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
@@ -101,8 +104,19 @@ def message_page(found: Sequence[Message], limit: int) -> MessagePage:
 
 def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
     """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(body.model_dump_json(), status, named, "application/json")
+    return respond(answer_of(body, status, **headers))
+
+
+def answer_of(body: BaseModel, status: int = 200, **headers: str) -> Answer:
+    """Write an answer down, to be sent now and perhaps again."""
+    named = ((name.replace("_", "-"), value) for name, value in headers.items())
+    return Answer(status, body.model_dump_json(), tuple(named))
+
+
+def respond(answer: Answer) -> Response:
+    """Send an answer, the first time or again: it looks the same."""
+    media_type = "application/json" if answer.body else None
+    return Response(answer.body, answer.status, dict(answer.headers), media_type)
 
 
 async def database(request: Request) -> Database:
@@ -111,7 +125,16 @@ async def database(request: Request) -> Database:
     return found
 
 
+async def once_of_operator(
+    request: Request, key: Annotated[ApiKey, Depends(operator)]
+) -> Once | None:
+    """Read the key of a request that has no body."""
+    onces: Onces = request.app.state.onces
+    return onces.of_operator(request.headers.getlist(HEADER), key.id, request.url.path)
+
+
 Db = Annotated[Database, Depends(database)]
+BodilessOnce = Annotated[Once | None, Depends(once_of_operator)]
 
 
 async def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
@@ -154,22 +177,36 @@ async def get_message(db: Db, id_: MessageId) -> Any:
     "/{id}/retry",
     response_model=MessageBody,
     dependencies=[MayWrite],
-    responses=problems(404, 409),
+    responses=problems(400, 404, 409, 422),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
-async def post_retry(db: Db, id_: MessageId) -> Any:
+async def post_retry(db: Db, id_: MessageId, once: BodilessOnce) -> Any:
     """Queue a message again, due now. 409 if it was sent."""
-    return as_json(message_body(await db.write(operations.retry, id_)))
+    return respond(await db.write(do_once, once, _changing(operations.retry, id_, once)))
 
 
 @router.post(
     "/{id}/cancel",
     response_model=MessageBody,
     dependencies=[MayWrite],
-    responses=problems(404, 409),
+    responses=problems(400, 404, 409, 422),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
-async def post_cancel(db: Db, id_: MessageId) -> Any:
+async def post_cancel(db: Db, id_: MessageId, once: BodilessOnce) -> Any:
     """Keep a queued message from being sent. 409 unless it is queued."""
-    return as_json(message_body(await db.write(operations.cancel, id_)))
+    return respond(await db.write(do_once, once, _changing(operations.cancel, id_, once)))
+
+
+def _changing(
+    change: Callable[[Transaction, UUID], Message], id_: UUID, once: Once | None
+) -> Callable[[Transaction], Done]:
+    def work(tx: Transaction) -> Done:
+        if once is not None:
+            operations.hold_person(tx, id_)
+        message = change(tx, id_)
+        return Done(answer_of(message_body(message)), message.person_id)
+
+    return work
 
 
 def _with_history(message: Message, attempts: Sequence[Attempt]) -> MessageWithHistory:

@@ -1,5 +1,7 @@
-"""The sweep: what was settled long ago is deleted, a little at a time."""
+"""The sweep: what is old is deleted, a little at a time."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NoReturn
 
 import anyio
@@ -7,6 +9,7 @@ import anyio.lowlevel
 import structlog
 from sqlalchemy import delete, select
 
+from reach.access import answers
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.messages.leases import FAILURES, reason_of
@@ -19,14 +22,20 @@ SWEEP_ROWS = 1000
 
 
 async def sweep_for_ever(database: Database, days: float) -> NoReturn:
-    """Sweep every hour, in transactions short enough that nobody waits long for one."""
+    """Sweep every hour: messages after ``days``, stored answers after a day."""
     while True:
         try:
-            while await database.write(sweep, days=days):
-                await anyio.lowlevel.checkpoint()
+            await _sweep_all(database, partial(sweep, days=days))
+            await _sweep_all(database, answers.sweep)
         except FAILURES as error:
             log.warning("cannot sweep", reason=reason_of(error))
         await anyio.sleep(SWEEP_SECONDS)
+
+
+async def _sweep_all(database: Database, sweep_some: Callable[[Transaction], int]) -> None:
+    """Sweep in transactions short enough that nobody waits long for one."""
+    while await database.write(sweep_some):
+        await anyio.lowlevel.checkpoint()
 
 
 def sweep(tx: Transaction, *, days: float) -> int:

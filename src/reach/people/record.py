@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
+from reach.access import answers
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.model import Message
@@ -95,10 +96,11 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
 
 
 def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | None = None) -> None:
-    """Delete a person with every message and attempt.
+    """Delete a person with every message, attempt and stored answer.
 
     Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
     """
+    answers.forget(tx, person_id)
     if if_versions is not None:
         _lock(tx, person_id, if_versions)
     if not queries.erase(tx, person_id):

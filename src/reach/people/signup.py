@@ -1,6 +1,7 @@
 """Signing up: the person and the email owed to them, in one transaction."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,6 +15,8 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from reach.access.answers import Answer, Done, KeyReused, Once
+from reach.access.idempotency import each_once
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages import outbox
@@ -75,12 +78,35 @@ class AlreadySignedUp(Problem):
     status, type, title = 409, "already-signed-up", "This address is already signed up"
 
 
-def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[None]:
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """A sign-up at the door, and the key that it may carry."""
+
+    request: SignUp
+    once: Once | None = None
+
+
+def knock_all(
+    tx: Transaction, knocks: Sequence[Knock], settings: Settings, answer: Answer
+) -> Sequence[Answer | KeyReused]:
+    """Sign everybody up who was not signed up by the same key before: ``answer`` for each."""
+
+    def sign_up(new: Sequence[Knock]) -> Sequence[Done]:
+        ids = sign_up_all(tx, [knock.request for knock in new], settings)
+        return [Done(answer, person_id) for person_id in ids]
+
+    return each_once(tx, knocks, sign_up)
+
+
+def sign_up_all(
+    tx: Transaction, requests: Sequence[SignUp], settings: Settings
+) -> Sequence[UUID | None]:
     """Sign up each of ``requests``, or tell the address's owner that it was signed up before.
 
-    The answer is the same for both, so that it tells nobody whether an address is known. Of
-    several requests for one address the first counts.
+    Returns whose address it is, for each. Callers are told the same for both, so that nobody
+    learns whether an address is known. Of several requests for one address the first counts.
     """
+    owners: dict[str, UUID] = {}
     waiting = {request.email.key: request for request in reversed(requests)}
     for _ in range(MOST_LOOKS):
         new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
@@ -101,9 +127,11 @@ def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings)
             if person.greet
         ]
         outbox.promise(tx, promises, settings)
+        owners |= {key: person.id for key, person in new.items() if person.id in added}
+        owners |= {one.email_key: one.id for one in known}
         waiting = {key: waiting[key] for key in set(others) - {one.email_key for one in known}}
         if not waiting:
-            return [None] * len(requests)
+            return [owners.get(request.email.key) for request in requests]
     raise Unavailable("This address is being removed. Try again in a moment.")
 
 

@@ -6,10 +6,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator
 
-from reach.access.guard import needs, operator_key
+from reach.access.answers import Answer, Done
+from reach.access.guard import needs, operator, operator_key
+from reach.access.idempotency import HEADER, Onces, do_once
+from reach.access.keys import ApiKey
 from reach.bodies import cursor
 from reach.bodies.document import (
     ETAG,
+    IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
     LOCATION,
@@ -17,7 +21,8 @@ from reach.bodies.document import (
     OF_KEYS,
     problems,
 )
-from reach.bodies.guard import in_json, json_body
+from reach.bodies.guard import in_json, json_body, read_json, validate
+from reach.db.engine import Transaction
 from reach.messages import operations
 from reach.messages.routes import (
     Db,
@@ -25,9 +30,11 @@ from reach.messages.routes import (
     MessageBody,
     MessagePage,
     Sought,
+    answer_of,
     as_json,
     message_body,
     message_page,
+    respond,
 )
 from reach.people import queries, record, signup
 from reach.people.address import key_prefix
@@ -73,7 +80,15 @@ async def person_id(id: str) -> UUID:  # noqa: A002 - the path's word
         raise NoSuchPerson from None
 
 
+async def onces_of(request: Request) -> Onces:
+    """What reads idempotency keys in this process."""
+    found: Onces = request.app.state.onces
+    return found
+
+
 Config = Annotated[Settings, Depends(settings_of)]
+Keys = Annotated[Onces, Depends(onces_of)]
+Operator = Annotated[ApiKey, Depends(operator)]
 PersonId = Annotated[UUID, Depends(person_id)]
 
 
@@ -83,14 +98,21 @@ PersonId = Annotated[UUID, Depends(person_id)]
     response_model=PersonBody,
     dependencies=[MayWrite],
     responses=OF_BODIES | problems(409) | {201: {"headers": ETAG | LOCATION}},
-    openapi_extra=in_json(Add),
+    openapi_extra=in_json(Add) | IDEMPOTENCY_KEY,
 )
 async def post_person(
-    db: Db, settings: Config, body: Annotated[Add, Depends(json_body(Add))]
+    request: Request, db: Db, settings: Config, key: Operator, onces: Keys
 ) -> Any:
     """Add a person, and promise their welcome. 409 if the address is known."""
-    person = await db.write(signup.add_person, body, settings, welcome=body.welcome)
-    return _as_json(person, 201, location=f"/v1/people/{person.id}")
+    data = await read_json(request)
+    body = validate(Add, data, request)
+    once = onces.of_operator(request.headers.getlist(HEADER), key.id, "/v1/people", data)
+
+    def add(tx: Transaction) -> Done:
+        person = signup.add_person(tx, body, settings, welcome=body.welcome)
+        return Done(_answer(person, 201, location=f"/v1/people/{person.id}"), person.id)
+
+    return respond(await db.write(do_once, once, add))
 
 
 @people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
@@ -193,22 +215,31 @@ async def get_persons_messages(
     response_model=MessageBody,
     dependencies=[Depends(needs("messages:write"))],
     responses=OF_BODIES | problems(404, 409) | {201: {"headers": LOCATION}},
-    openapi_extra=in_json(NewMessage),
+    openapi_extra=in_json(NewMessage) | IDEMPOTENCY_KEY,
 )
 async def post_message(
-    request: Request,
-    db: Db,
-    settings: Config,
-    body: Annotated[NewMessage, Depends(json_body(NewMessage))],
+    request: Request, db: Db, settings: Config, key: Operator, onces: Keys
 ) -> Any:
     """Promise a message to a person. 422 if there is no such template.
 
     409 if they have to confirm their address first (`REACH_CONFIRM=required`).
     """
+    data = await read_json(request)
+    body = validate(NewMessage, data, request)
+    once = onces.of_operator(request.headers.getlist(HEADER), key.id, "/v1/messages", data)
     record.require_template(body.template, request.app.state.templates())
-    message = await db.write(record.promise, body.person_id, body.template, body.data, settings)
-    return as_json(message_body(message), 201, location=f"/v1/messages/{message.id}")
+
+    def promise(tx: Transaction) -> Done:
+        message = record.promise(tx, body.person_id, body.template, body.data, settings)
+        location = f"/v1/messages/{message.id}"
+        return Done(answer_of(message_body(message), 201, location=location), message.person_id)
+
+    return respond(await db.write(do_once, once, promise))
 
 
-def _as_json(person: Person, status: int = 200, **headers: str) -> Response:
-    return as_json(PersonBody.model_validate(person), status, etag=person.etag, **headers)
+def _answer(person: Person, status: int = 200, **headers: str) -> Answer:
+    return answer_of(PersonBody.model_validate(person), status, etag=person.etag, **headers)
+
+
+def _as_json(person: Person) -> Response:
+    return respond(_answer(person))

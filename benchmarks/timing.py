@@ -1,0 +1,208 @@
+"""`make timing`: whether the time an answer takes tells a known address from an unknown one.
+
+2,000 pairs (or as many as the first argument says), the two of a pair one after the other in
+random order, over one socket to an API process of its own, at each door, on each database. Of the
+known every other one was greeted just now; the rest so long ago that they are told of it.
+
+Printed is Welch's t, of all times and of those below the 90th percentile: what is slow is
+somebody else's doing, and hides the rest. Below 4.5 nothing is told (the bound of dudect).
+"""
+
+import asyncio
+import json
+import random
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlencode
+
+from pydantic import SecretStr
+from sqlalchemy import func, select, update
+
+from reach.db.columns import now
+from reach.db.engine import Transaction, open_database
+from reach.db.migrate import migrate
+from reach.messages.model import messages
+from reach.people.address import parse_address
+from reach.people.model import people
+from reach.people.signup import SignUp, sign_up_all
+from reach.settings import Settings
+from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres
+from tests.servers.processes import api_process
+
+PAIRS = 2000
+WARM_UPS = 200
+BOUND = 4.5
+DAY_SECONDS = 86_400.0
+
+
+def as_json(email: str) -> tuple[str, str, str]:
+    """Say what to send: path, content type, body."""
+    return "/v1/signups", "application/json", json.dumps({"email": email, "name": "Ada"})
+
+
+def as_form(email: str) -> tuple[str, str, str]:
+    """Say it as the page's form does."""
+    fields = {"email": email, "name": "Ada", "description": ""}
+    return "/", "application/x-www-form-urlencoded", urlencode(fields)
+
+
+#: By its name: how to knock, and what is answered.
+DOORS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
+    "POST /v1/signups": (as_json, 202),
+    "POST /": (as_form, 303),
+}
+#: The known, by turns; all names are equally long.
+QUIET, TOLD, NEW = "quiet", "told-", "fresh"
+Times = dict[str, list[float]]
+
+
+def main(pairs: int) -> None:
+    """Measure every door on every database, and print its lines; exit 1 over the bound."""
+    with tempfile.TemporaryDirectory() as folder, Postgres.private() as postgres:
+        urls = {"SQLite": f"sqlite:///{folder}/reach.sqlite3", "Postgres": postgres.url}
+        every = [
+            Settings(data_dir=Path(folder, name), database_url=SecretStr(url), port=free_port())
+            for name, url in urls.items()
+        ]
+        for settings in every:
+            migrate(settings.database)
+        with ThreadPoolExecutor() as both:  # they wait more than they compute
+            found = both.map(partial(measure_doors, pairs), urls, every)
+        worst = max(max(values) for values in found)
+    print(f"the largest |t| of all times is {worst:.1f}; the bound is {BOUND}")
+    sys.exit(worst >= BOUND)
+
+
+def measure_doors(pairs: int, database: str, settings: Settings) -> list[float]:
+    """Measure the doors of an API process that nobody else uses; |t| of each."""
+    found = []
+    with api_process(settings):
+        for door in DOORS:
+            asyncio.run(prepare(settings, pairs))
+            times = measure(settings.port, door, pairs)
+            asyncio.run(check(settings, pairs))
+            found.append(report(f"{database}, {door}", times))
+    return found
+
+
+def report(name: str, times: Times) -> float:
+    """Print a line for the known, and for each kind of them; |t| of all times of all."""
+    times = {"known": times[QUIET] + times[TOLD], **times}
+    cut = statistics.quantiles(times["known"] + times[NEW], n=10)[-1]
+    for who in ("known", QUIET, TOLD):
+        t = welch(times[who], times[NEW])
+        cropped = welch(*([one for one in times[w] if one < cut] for w in (who, NEW)))
+        medians = " ms, new ".join(f"{statistics.median(times[w]) * 1000:.3f}" for w in (who, NEW))
+        print(
+            f"{name:27} {who} {medians} ms  t {t:+.1f}, cropped {cropped:+.1f}",
+            flush=True,
+        )
+    return abs(welch(times["known"], times[NEW]))
+
+
+def welch(one: Sequence[float], other: Sequence[float]) -> float:
+    """Welch's t: how many standard errors two means lie apart."""
+    spread = statistics.variance(one) / len(one) + statistics.variance(other) / len(other)
+    return float((statistics.fmean(one) - statistics.fmean(other)) / spread**0.5)
+
+
+def known(number: int) -> str:
+    """Whose turn it is."""
+    return TOLD if number % 2 else QUIET
+
+
+def address(name: str, number: int) -> str:
+    """Make an address."""
+    return f"{name}{number:05}@example.com"
+
+
+async def prepare(settings: Settings, pairs: int) -> None:
+    """Have the known there and nobody else, and no message of theirs."""
+    requests = [
+        SignUp.model_construct(email=parse_address(address(known(n), n)), name="Ada")
+        for n in range(WARM_UPS + pairs)
+    ]
+
+    def fill(tx: Transaction) -> None:
+        tx.execute(people.delete())
+        sign_up_all(tx, requests, settings)
+        tx.execute(messages.delete())
+        long_ago = update(people).values(greeted_at=now(-2 * DAY_SECONDS))
+        tx.execute(long_ago.where(people.c.email.startswith(TOLD)))
+
+    database = open_database(settings)
+    await database.write(fill)
+    await database.close()
+
+
+async def check(settings: Settings, pairs: int) -> None:
+    """Refuse to report what was not done: everybody is there, and was written to as is due."""
+
+    def count(tx: Transaction) -> tuple[int, dict[str, int]]:
+        found = tx.execute(select(messages.c.template, func.count()).group_by("template"))
+        everybody = tx.execute(select(func.count()).select_from(people)).scalar_one()
+        return everybody, {row.template: row[1] for row in found}
+
+    database = open_database(settings)
+    number, sent = await database.read(count)
+    await database.close()
+    each = WARM_UPS + pairs
+    assert number == 2 * each, number
+    assert sent == {"welcome": each, "already-signed-up": each // 2}, sent
+
+
+def measure(port: int, door: str, pairs: int) -> Times:
+    """Seconds from the request's last byte to the answer's, by who asked."""
+    times: Times = {QUIET: [], TOLD: [], NEW: []}
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(WARM_UPS + pairs):
+            pair = [known(number), NEW]
+            random.shuffle(pair)
+            for who in pair:
+                took = knock(connection, door, address(who, number))
+                if number >= WARM_UPS:
+                    times[who].append(took)
+    return times
+
+
+def knock(connection: socket.socket, door: str, email: str) -> float:
+    """Sign up once; seconds. Raises AssertionError for any other answer than the door's."""
+    write, status = DOORS[door]
+    path, kind, body = write(email)
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    began = time.perf_counter()
+    connection.sendall(request)
+    answer = read_answer(connection)
+    took = time.perf_counter() - began
+    assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+    return took
+
+
+def read_answer(connection: socket.socket) -> bytes:
+    """Read one whole answer."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        received = connection.recv(65536)
+        assert received, "the connection was closed"
+        answer += received
+    head, _, body = answer.partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+    while len(body) < length:
+        body += connection.recv(65536)
+    return answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS)
