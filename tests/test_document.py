@@ -15,6 +15,7 @@ Operations = dict[tuple[str, str], dict[str, Any]]
 OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
 ANSWERS = {
     ("post", "/v1/signups"): OF_BODIES | {"202", "503"},
+    ("get", "/v1/challenge"): {"200", "404"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
     ("get", "/v1/people"): OF_KEYS | {"200", "422"},
     ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404"},

@@ -25,6 +25,9 @@ from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import render
 from reach.pages import routes as pages
+from reach.people.disposable import DisposableDomains
+from reach.people.door import at_door
+from reach.people.robots import Robots
 from reach.people.routes import door, operators
 from reach.people.signup import sign_up_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
@@ -97,7 +100,12 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.mailbox = mailbox
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
-    app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    app.state.robots = Robots(settings)
+    app.state.sign_up = at_door(
+        database.group(partial(sign_up_all, settings=settings)),
+        app.state.robots,
+        DisposableDomains.read(settings.disposable_domains_file),
+    )
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
 

@@ -54,7 +54,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             settle_all(tx, settlements, settings)
             outbox.release(tx, held[1:2])
             sweep(tx, days=90)
-            queries.greet_known(tx, ["ada7@example.com"], hours=24)
+            queries.greet_known(tx, ["ada7@example.com"], settings)
             queries.find(tx, messages[0].person_id)
             queries.page(tx, limit=50)
             queries.page(tx, limit=50, prefix="ada77")

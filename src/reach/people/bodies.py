@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from reach.people.robots import Hidden
 from reach.people.signup import Description, Name, SignUp
 
 
@@ -14,6 +15,17 @@ class Accepted(BaseModel):
     """What everybody who signs up is told."""
 
     message: str
+
+
+class Challenge(BaseModel):
+    """A proof of work to do: the library altcha (version 2) or its widget solve it."""
+
+    parameters: dict[str, Any]
+    signature: str
+
+
+class DoorSignUp(SignUp, Hidden):
+    """What someone types to sign up, and what their form carries besides."""
 
 
 class Add(SignUp):

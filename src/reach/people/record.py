@@ -6,6 +6,7 @@ from uuid import UUID
 
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
+from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import Message
 from reach.messages.outbox import Promise
 from reach.people import queries
@@ -81,7 +82,7 @@ def promise(
     """
     person = _lock(tx, person_id)
     recipient = parse_address(person.email, smtputf8=True).recipient
-    words = {"name": person.name, **data}
+    words = {"name": person.name, **data, **BY_OPERATOR}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
     return operations.view(tx, message_id)
 

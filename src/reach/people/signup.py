@@ -1,6 +1,7 @@
 """Signing up: the person and the email owed to them, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from pydantic import (
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages import outbox
+from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
-from reach.people import queries
+from reach.people import proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address
 from reach.people.model import Person
 from reach.people.queries import NewPerson
@@ -81,12 +83,13 @@ def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings)
     The answer is the same for both, so that it tells nobody whether an address is known. Of
     several requests for one address the first counts.
     """
-    waiting = {request.email.key: request for request in reversed(requests)}
+    admitted = proofs.use(tx, requests) if settings.altcha else requests
+    waiting = {request.email.key: request for request in reversed(admitted)}
     for _ in range(MOST_LOOKS):
         new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
         added = queries.add_if_new(tx, new.values())
         others = [key for key, person in new.items() if person.id not in added]
-        known = queries.greet_known(tx, others, hours=settings.already_hours) if others else []
+        known = queries.greet_known(tx, others, settings) if others else []
         promises = [
             _welcome(person.id, waiting[key]) for key, person in new.items() if person.id in added
         ]
@@ -118,7 +121,7 @@ def add_person(
     if person.id not in queries.add_if_new(tx, [person]):
         raise AlreadySignedUp
     if welcome:
-        outbox.promise(tx, [_welcome(person.id, request)], settings)
+        outbox.promise(tx, [_welcome(person.id, request, BY_OPERATOR)], settings)
     found = queries.find(tx, person.id)
     assert found is not None  # noqa: S101 - it was added a line ago
     return found
@@ -135,5 +138,8 @@ def _new_person(request: SignUp, *, greeted: bool) -> NewPerson:
     )
 
 
-def _welcome(person_id: UUID, request: SignUp) -> Promise:
-    return Promise(person_id, request.email.recipient, "welcome", {"name": request.name})
+def _welcome(
+    person_id: UUID, request: SignUp, more: Mapping[str, Any] = MappingProxyType({})
+) -> Promise:
+    data = {"name": request.name, **more}
+    return Promise(person_id, request.email.recipient, "welcome", data)
