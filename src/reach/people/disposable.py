@@ -45,6 +45,10 @@ class DisposableDomains:
         if email in self:
             raise Unprocessable(errors=[{"pointer": "/email", "detail": DETAIL}])
 
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._domains)
+
     def __contains__(self, email: EmailAddress) -> bool:
         """Whether an address is at one of these domains, or below it."""
         if not self._domains:

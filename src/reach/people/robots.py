@@ -24,20 +24,18 @@ CHALLENGE_SECONDS = 600
 ALGORITHM = "PBKDF2/SHA-256"
 #: Rounds of one try, and how many tries it takes: a browser does all of them in about a second.
 COST, FEWEST_TRIES, MOST_TRIES = 2000, 1000, 4000
-#: Ours have fewer: what is longer is not worth a look.
-MOST_CHARACTERS = {"website": 500, "started": 100, "altcha": 4000}
 
-
-def _hidden(name: str, description: str) -> Any:
-    return Field(default=None, max_length=MOST_CHARACTERS[name], description=description)
+TRAP = "A trap for robots: leave it out"
+TIME = "The signed time at which the form was shown, as its page has it"
+PROOF = "The solution of a challenge, in base64"
 
 
 class Hidden(BaseModel):
     """What a form at the door carries beside what people type. Mix it into a door's model."""
 
-    website: Annotated[str | None, _hidden("website", "A trap for robots: leave it out")]
-    started: Annotated[str | None, _hidden("started", "The page's signed time")]
-    altcha: Annotated[str | None, _hidden("altcha", "The solution of a challenge, in base64")]
+    website: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
+    started: Annotated[str | None, Field(max_length=100, description=TIME)] = None
+    altcha: Annotated[str | None, Field(max_length=4000, description=PROOF)] = None
 
 
 class Robots:
