@@ -24,7 +24,7 @@ class Challenge(BaseModel):
     signature: str
 
 
-class DoorSignUp(SignUp, Hidden):
+class DoorSignUp(Hidden, SignUp):
     """What someone types to sign up, and what their form carries besides."""
 
 

@@ -75,7 +75,9 @@
     form.requestSubmit(button);
   }
 
+  // Until here the page said what to do if this script does not run.
   if (globalThis.crypto?.subtle) {
+    status.textContent = "";
     button.disabled = false;
     form.addEventListener("input", () => { if (!isFresh()) begin().catch(() => {}); });
     form.addEventListener("submit", (event) => {
