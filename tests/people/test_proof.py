@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from altcha import Payload
+from altcha import Challenge, Payload, Solution
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
@@ -16,6 +16,7 @@ from reach.db.columns import now
 from reach.db.engine import Transaction
 from reach.people import proofs
 from reach.people.robots import CHALLENGE_SECONDS, FEWEST_TRIES, MOST_TRIES, Hidden, Robots
+from reach.problems import Unavailable
 from reach.settings import Settings
 from tests.people.operator import everybody, operator
 from tests.people.solved import solution, solved
@@ -177,3 +178,19 @@ async def test_nobody_is_unlucky(make_settings: Callable[..., Settings]) -> None
     challenge = Robots(make_settings(altcha=True)).challenge(4e9)
     tries = Payload.from_base64(await solution(challenge)).solution.counter
     assert FEWEST_TRIES <= tries < MOST_TRIES
+
+
+async def test_who_gets_a_503_keeps_their_proof(guarded: Reach) -> None:
+    """A transaction that comes to nothing has used nothing; of two forms in one, one has it."""
+    challenge = Challenge.from_dict(Robots(guarded.settings).challenge(time.time()))
+    form = Hidden(altcha=Payload(challenge, Solution(0, "")).to_base64())
+    without = Hidden()
+
+    def use_in_vain(tx: Transaction) -> None:
+        assert proofs.use(tx, [form]) == [form]
+        raise Unavailable
+
+    with pytest.raises(Unavailable):
+        await guarded.database.write(use_in_vain)
+    assert await guarded.database.write(proofs.use, [form, form, without]) == [form]
+    assert await guarded.database.write(proofs.use, [form]) == []

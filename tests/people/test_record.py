@@ -197,6 +197,7 @@ async def test_after_delete_nothing_is_left(
         "messages": 3,
         "attempts": 4,
         "idempotency_keys": 0,
+        "proofs": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204
