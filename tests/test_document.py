@@ -16,10 +16,11 @@ OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "429", 
 ANSWERS = {
     ("post", "/v1/signups"): OF_BODIES | {"202", "429", "503"},
     ("post", "/v1/links"): OF_BODIES | {"202", "429", "503"},
+    ("get", "/v1/challenge"): {"200", "404"},
     ("get", "/v1/me"): OF_KEYS | {"200", "304"},
     ("patch", "/v1/me"): OF_BODIES | OF_KEYS | {"200", "412"},
     ("delete", "/v1/me"): OF_KEYS | {"204", "412"},
-    ("post", "/v1/me/confirmation"): OF_KEYS | {"200"},
+    ("post", "/v1/me/confirmation"): OF_KEYS | {"200", "400", "422"},
     ("delete", "/v1/me/links"): OF_KEYS | {"204"},
     ("get", "/v1/me/export"): OF_KEYS | {"200"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
@@ -106,6 +107,8 @@ async def test_all_but_the_door_needs_a_key_or_a_link(document: dict[str, Any]) 
     secured = {key for key, operation in operations(document).items() if "security" in operation}
     open_to_all = {("post", "/v1/signups"), ("post", "/v1/links")}
     assert set(operations(document)) - secured == open_to_all
+    door = {("post", "/v1/signups"), ("get", "/v1/challenge")}
+    assert set(operations(document)) - secured == door
     for key in secured:
         scheme = "linkToken" if key[1] == "/v1/me" or "/me/" in key[1] else "operatorKey"
         assert operations(document)[key]["security"] == [{scheme: []}]

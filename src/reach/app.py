@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -11,11 +10,10 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from reach.access.answers import Answer, Once
 from reach.access.guard import is_operator
-from reach.access.signing import Signer
-from reach.access.links import Links
 from reach.access.idempotency import Onces
+from reach.access.links import Links
+from reach.access.signing import Signer
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
@@ -31,9 +29,9 @@ from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import render
 from reach.pages import routes as pages
-from reach.people.links import request_links_all
+from reach.people.knocks import Knocks
+from reach.people.robots import Robots
 from reach.people.routes import door, operators, own
-from reach.people.signup import Knock, SignUp, knock_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 
@@ -109,25 +107,12 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.key_uses = KeyUses(database)
     app.state.limiter = Limiter(settings, Signer(settings, "limits").sign)
     app.state.onces = Onces(settings)
-    app.state.sign_up = signing_up(settings, database)
-    app.state.request_link = database.group(partial(request_links_all, settings=settings))
     app.state.links = Links(settings)
+    app.state.robots = Robots(settings)
+    knocks = Knocks(settings, database, app.state.robots, door.CHECK_YOUR_INBOX)
+    app.state.sign_up, app.state.request_link = knocks.sign_up, knocks.request_link
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
-
-
-def signing_up(settings: Settings, database: Database) -> door.SignUpFunction:
-    """Make what the door and the page sign up by: callers share commits."""
-    knock = database.group(partial(knock_all, settings=settings, answer=door.CHECK_YOUR_INBOX))
-
-    async def sign_up(request: SignUp, once: Once | None = None) -> Answer:
-        async with door.in_one_time():
-            answer = await knock(Knock(request, once))
-        if isinstance(answer, Problem):
-            raise answer
-        return answer
-
-    return sign_up
 
 
 async def livez() -> Response:

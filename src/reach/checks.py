@@ -15,6 +15,7 @@ from reach.limits.shared import Shared, reason_of
 from reach.messages.compose import Composer
 from reach.messages.render import Templates
 from reach.messages.smtp import Sender
+from reach.people.disposable import DisposableDomains
 from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
 from reach.urls import MASK
 
@@ -48,6 +49,7 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
         check_variables,
         check_exposure,
         check_templates,
+        check_domains,
         check_database,
         check_redis,
         check_smtp,
@@ -115,6 +117,15 @@ async def check_templates(settings: Settings) -> Finding:
         remedy = f"Correct it in {settings.templates_dir}: until then its emails fail."
         return Finding("templates", "; ".join(faults), remedy)
     return Finding("templates", ", ".join(sorted(names)))
+
+
+async def check_domains(settings: Settings) -> Finding:
+    """Whether the file of disposable domains can be used."""
+    try:
+        found = DisposableDomains.read(settings.disposable_domains_file)
+    except BadSettings as error:
+        return Finding("domains", "cannot be used", str(error))
+    return Finding("domains", f"{len(found)} whose addresses cannot sign up")
 
 
 async def check_database(settings: Settings) -> Finding:

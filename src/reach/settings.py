@@ -203,6 +203,16 @@ class Settings(BaseSettings):
                 raise ValueError(f"REACH_{name.upper()}_FIRST_SECONDS is above its cap")
         return self
 
+    @model_validator(mode="after")
+    def _budget_can_be_counted(self) -> "Settings":
+        windows = self.policy("mail_per_address").windows
+        if windows and windows[-1].seconds > self.keep_messages_days * 86_400:
+            raise ValueError(
+                "REACH_LIMIT_MAIL_PER_ADDRESS has a window longer than REACH_KEEP_MESSAGES_DAYS: "
+                "what was swept cannot be counted"
+            )
+        return self
+
     @property
     def database(self) -> DatabaseUrl:
         """Where the database is."""

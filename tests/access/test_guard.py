@@ -21,7 +21,7 @@ from tests.promises.locks import held
 from tests.servers.reach import ADA, Reach, running_reach
 
 #: What anybody may do. All else below /v1 needs a key, or a link.
-OPEN = {("POST", "/v1/signups"), ("POST", "/v1/links")}
+OPEN = {("POST", "/v1/signups"), ("POST", "/v1/links"), ("GET", "/v1/challenge")}
 #: The scopes that an operation needs, all of them.
 SCOPES = {
     ("POST", "/v1/people"): {"people:write"},

@@ -105,7 +105,8 @@ async def test_a_422_says_where_and_what(reach: Reach) -> None:
             {"pointer": "/name", "detail": "A name must not hold an address or a link."},
             {
                 "pointer": "",
-                "detail": "There is an unknown field. Known are: email, name, description.",
+                "detail": "There is an unknown field. Known are: "
+                "email, name, description, website, started, altcha.",
             },
         ],
     }

@@ -128,7 +128,7 @@ def requests() -> list[SignUp]:
     ]
 
 
-def knocks() -> list[Knock]:
+def knocks() -> list[Knock[SignUp]]:
     """Everybody's sign-up, each with a key of its own."""
     return [
         Knock(request, Once(("door:x",), "/v1/signups", request.email.typed, ("f",)))

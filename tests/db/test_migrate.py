@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 import reach.access.answers
 import reach.access.keys
-import reach.people.model  # noqa: F401 - these tell the metadata of their tables
+import reach.people.model
+import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate, newest

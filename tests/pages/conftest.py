@@ -13,6 +13,7 @@ from reach.bodies.guard import BODY_SECONDS
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox, routes
 from reach.pages.render import prefers_html, problem_page
+from reach.people.robots import Robots
 from reach.people.signup import SignUp
 from reach.problems import Problem
 from reach.settings import Settings
@@ -62,7 +63,9 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         app.include_router(routes.router)
         app.include_router(mailbox.router)
         app.add_exception_handler(Problem, answer_problem)
-        app.state.settings = Settings(**{"data_dir": tmp_path, **changes})  # type: ignore[arg-type]
+        given = {"data_dir": tmp_path, "secret_key": "a-key-that-is-long-enough", **changes}
+        app.state.settings = Settings(**given)  # type: ignore[arg-type]
+        app.state.robots = Robots(app.state.settings)
         app.state.mailbox = site.mailbox
         app.state.sign_up = site.sign_up
         app.state.body_seconds = BODY_SECONDS

@@ -190,6 +190,7 @@ async def test_after_delete_nothing_is_left(
         "messages": 4,
         "attempts": 4,
         "idempotency_keys": 6,
+        "proofs": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204

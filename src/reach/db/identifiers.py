@@ -33,6 +33,11 @@ def new_id() -> UUID:
     return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | rest)
 
 
+def earliest_id(seconds: float) -> UUID:
+    """Make the bound below which no id lies that was made at ``seconds`` since 1970 or later."""
+    return UUID(int=max(int(seconds * 1000), 0) << 80)
+
+
 def _draw() -> tuple[memoryview, memoryview]:
     drawn = memoryview(os.urandom(DRAWN_IDS * RANDOM_BYTES))
     return drawn[:RANDOM_BYTES], drawn[RANDOM_BYTES:]

@@ -86,6 +86,8 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
         {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
         for row in found
     ]
+
+
 def hold_person(tx: Transaction, message_id: UUID) -> None:
     """Keep a message's person from being erased until the transaction ends.
 

@@ -18,7 +18,7 @@ REASON = "reach.reason"
 
 HERE = Path(__file__).parent
 YEAR_SECONDS = 365 * 24 * 3600
-MEDIA_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 JSON_TYPES = ("application/json", "application/problem+json")
 
 #: A page may load our stylesheet and icon, send a form here, and frame a mail: nothing else.

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reach.bodies.guard import read_form, validate
+from reach.pages import hidden
 from reach.pages.mailbox import may_read
 from reach.pages.render import HEADERS, REASON, explain, public_detail, render, static_file
-from reach.people.signup import SignUp
+from reach.people.bodies import DoorSignUp
 from reach.problems import NotFound, Problem, Unavailable, Unprocessable, all_problems
 
 READ = ["GET", "HEAD"]
@@ -18,6 +19,7 @@ LABELS = {
     "email": "Your email address",
     "description": "Anything we should know?",
 }
+NEEDED = ("name", "email")
 
 router = APIRouter(include_in_schema=False)
 
@@ -36,11 +38,9 @@ async def post_sign_up(request: Request) -> Response:
     """
     typed = await read_form(request)
     try:
-        # A form cannot leave a field out: an empty note is none.
-        given = {
-            name: text for name, text in typed.items() if name != "description" or text.strip()
-        }
-        await request.app.state.sign_up(validate(SignUp, given, request))
+        # A form cannot leave a field out: an empty note is none, and so is what is hidden.
+        given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
+        await request.app.state.sign_up(validate(DoorSignUp, given, request))
     except Unprocessable as problem:
         return _form(request, 422, typed=typed, problem=problem)
     except Unavailable as problem:
@@ -99,7 +99,8 @@ def _form(
     return render(
         "sign-up.html",
         status,
-        headers=problem.headers if problem else {},
+        headers={**hidden.headers(request), **(problem.headers if problem else {})},
+        **hidden.fields(request, typed),
         brand_name=settings.brand_name,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from reach.people.links import LinkRequest
+from reach.people.robots import Hidden
 from reach.people.signup import Description, Name, SignUp
 
 
@@ -14,6 +16,21 @@ class Accepted(BaseModel):
     """What everybody who signs up is told."""
 
     message: str
+
+
+class Challenge(BaseModel):
+    """A proof of work to do: the library altcha (version 2) or its widget solve it."""
+
+    parameters: dict[str, Any]
+    signature: str
+
+
+class DoorSignUp(Hidden, SignUp):
+    """What someone types to sign up, and what their form carries besides."""
+
+
+class DoorLinkRequest(Hidden, LinkRequest):
+    """Whose link is asked for, and what the form carries besides."""
 
 
 class Add(SignUp):

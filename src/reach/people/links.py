@@ -6,16 +6,18 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from reach.access import answers
+from reach.access.answers import Answer, KeyReused
 from reach.access.links import Link
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
-from reach.messages import outbox
+from reach.messages import budget, outbox
 from reach.messages.outbox import Promise
-from reach.people import queries, record
+from reach.people import proofs, queries, record
 from reach.people.address import parse_address
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
-from reach.people.signup import Address
+from reach.people.signup import Address, Knock, answer_each
 from reach.problems import Forbidden, Unauthorised
 from reach.settings import Settings
 
@@ -80,9 +82,16 @@ def export(tx: Transaction, link: Link) -> dict[str, Any]:
     return record.export(tx, find_holder(tx, link).id)
 
 
+def ask_all(
+    tx: Transaction, knocks: Sequence[Knock[LinkRequest]], settings: Settings, answer: Answer
+) -> Sequence[Answer | KeyReused]:
+    """Do what everybody asks for who did not ask by the same key before."""
+    return answer_each(tx, knocks, lambda new: request_links_all(tx, new, settings), answer)
+
+
 def request_links_all(
     tx: Transaction, requests: Sequence[LinkRequest], settings: Settings
-) -> Sequence[None]:
+) -> Sequence[UUID | None]:
     """Promise a ``manage-link`` message to each whose address is known.
 
     The same is done for all, so that neither the answer nor the time tells a stranger whether an
@@ -90,15 +99,26 @@ def request_links_all(
     again in the same transaction, with the message if it is nobody else's. So each makes a durable
     write, and each wakes a worker.
     """
-    wanted = sorted({request.email.key for request in requests})
-    known = {one.email_key: one for one in queries.lock_known(tx, wanted)}
-    # Whoever is over the budget of mail is to be taken out of ``known`` here.
+    admitted = proofs.use(tx, requests) if settings.altcha else requests
+    wanted = sorted({request.email.key for request in admitted})
+    owners = {one.email_key: one for one in queries.lock_known(tx, wanted)}
+    within = budget.within(tx, [one.id for one in owners.values()], settings)
+    known = {key: one for key, one in owners.items() if one.id in within}
     stand_ins = {key: _stand_in() for key in wanted}
     queries.add_if_new(tx, stand_ins.values())
     promises = [_manage_link(known.get(key), stand_ins[key]) for key in wanted]
     outbox.promise(tx, promises, settings)
     queries.remove(tx, [stand_in.id for stand_in in stand_ins.values()])
-    return [None] * len(requests)
+    return [owners[r.email.key].id if r.email.key in owners else None for r in requests]
+
+
+def erase(tx: Transaction, link: Link, *, if_versions: frozenset[int] | None = None) -> None:
+    """Erase the holder of a link. Raises LinkVoid; PreconditionFailed.
+
+    Stored answers first, before the person is locked: whoever claims a key locks in that order.
+    """
+    answers.forget(tx, link.person_id)
+    act(tx, link, record.erase, if_versions=if_versions)
 
 
 def _stand_in() -> NewPerson:

@@ -1,7 +1,7 @@
 """Every statement about people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -26,8 +26,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction
+from reach.messages import budget
 from reach.messages.model import messages
 from reach.people.model import Person, Welcome, people
+from reach.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +172,18 @@ def _note_greetings(dialect: str) -> Executable:
     )
 
 
-def greet_known(tx: Transaction, keys: Iterable[str], *, hours: float) -> Sequence[Known]:
+def greet_known(tx: Transaction, keys: Iterable[str], settings: Settings) -> Sequence[Known]:
     """Find the people with these keys, and note now as the time of greeting those who are due.
 
-    Due is who was not greeted in the last ``hours``. Every row is written, due or not: else a
+    Due is who was not greeted in the last ``REACH_ALREADY_HOURS``, unless strangers have used
+    their mail budget up. Every row is written, due or not: else a
     missing fsync would tell a stranger that the address is known.
     """
     dialect = tx.dialect.name
-    known = lock_known(tx, keys, hours=hours)
-    greetings = encode(dialect, ({"id": one.id, "greet": bool(one.greet)} for one in known))
+    known = lock_known(tx, keys, hours=settings.already_hours)
+    within = budget.within(tx, [one.id for one in known if one.greet], settings)
+    known = [replace(one, greet=one.id in within) for one in known]
+    greetings = encode(dialect, ({"id": one.id, "greet": one.greet} for one in known))
     tx.execute(_note_greetings(dialect), {"rows": greetings})
     return known
 

@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 from reach.access import answers
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
+from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import Message
 from reach.messages.outbox import Promise
 from reach.people import queries
@@ -131,7 +132,7 @@ def promise(
     if not may_get(person, template, settings):
         raise Unconfirmed
     recipient = parse_address(person.email, smtputf8=True).recipient
-    words = {"name": person.name, **data}
+    words = {"name": person.name, **data, **BY_OPERATOR}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
     return operations.view(tx, message_id)
 

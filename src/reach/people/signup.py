@@ -1,8 +1,9 @@
 """Signing up: the person and the email owed to them, in one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from types import MappingProxyType
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -20,8 +21,9 @@ from reach.access.idempotency import each_once
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages import outbox
+from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
-from reach.people import queries
+from reach.people import proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address
 from reach.people.model import Person
 from reach.people.queries import NewPerson
@@ -33,6 +35,8 @@ from reach.people.text import (
 )
 from reach.problems import Problem, Unavailable
 from reach.settings import Settings
+
+R = TypeVar("R")
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
@@ -79,23 +83,35 @@ class AlreadySignedUp(Problem):
 
 
 @dataclass(frozen=True, slots=True)
-class Knock:
-    """A sign-up at the door, and the key that it may carry."""
+class Knock(Generic[R]):
+    """What somebody asks for at the door, and the key that it may carry."""
 
-    request: SignUp
+    request: R
     once: Once | None = None
 
 
-def knock_all(
-    tx: Transaction, knocks: Sequence[Knock], settings: Settings, answer: Answer
+def answer_each(
+    tx: Transaction,
+    knocks: Sequence[Knock[R]],
+    work: Callable[[Sequence[R]], Sequence[UUID | None]],
+    answer: Answer,
 ) -> Sequence[Answer | KeyReused]:
-    """Sign everybody up who was not signed up by the same key before: ``answer`` for each."""
+    """Do ``work`` for those that were not done by the same key before: ``answer`` for each.
 
-    def sign_up(new: Sequence[Knock]) -> Sequence[Done]:
-        ids = sign_up_all(tx, [knock.request for knock in new], settings)
-        return [Done(answer, person_id) for person_id in ids]
+    ``work`` says whose each one was, as far as they are known.
+    """
 
-    return each_once(tx, knocks, sign_up)
+    def do(new: Sequence[Knock[R]]) -> Sequence[Done]:
+        return [Done(answer, owner) for owner in work([knock.request for knock in new])]
+
+    return each_once(tx, knocks, do)
+
+
+def knock_all(
+    tx: Transaction, knocks: Sequence[Knock[SignUp]], settings: Settings, answer: Answer
+) -> Sequence[Answer | KeyReused]:
+    """Sign everybody up who was not signed up by the same key before."""
+    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), answer)
 
 
 def sign_up_all(
@@ -107,12 +123,13 @@ def sign_up_all(
     learns whether an address is known. Of several requests for one address the first counts.
     """
     owners: dict[str, UUID] = {}
-    waiting = {request.email.key: request for request in reversed(requests)}
+    admitted = proofs.use(tx, requests) if settings.altcha else requests
+    waiting = {request.email.key: request for request in reversed(admitted)}
     for _ in range(MOST_LOOKS):
         new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
         added = queries.add_if_new(tx, new.values())
         others = [key for key, person in new.items() if person.id not in added]
-        known = queries.greet_known(tx, others, hours=settings.already_hours) if others else []
+        known = queries.greet_known(tx, others, settings) if others else []
         promises = [
             _welcome(person.id, waiting[key]) for key, person in new.items() if person.id in added
         ]
@@ -146,7 +163,7 @@ def add_person(
     if person.id not in queries.add_if_new(tx, [person]):
         raise AlreadySignedUp
     if welcome:
-        outbox.promise(tx, [_welcome(person.id, request)], settings)
+        outbox.promise(tx, [_welcome(person.id, request, BY_OPERATOR)], settings)
     found = queries.find(tx, person.id)
     assert found is not None  # noqa: S101 - it was added a line ago
     return found
@@ -163,5 +180,8 @@ def _new_person(request: SignUp, *, greeted: bool) -> NewPerson:
     )
 
 
-def _welcome(person_id: UUID, request: SignUp) -> Promise:
-    return Promise(person_id, request.email.recipient, "welcome", {"name": request.name})
+def _welcome(
+    person_id: UUID, request: SignUp, more: Mapping[str, Any] = MappingProxyType({})
+) -> Promise:
+    data = {"name": request.name, **more}
+    return Promise(person_id, request.email.recipient, "welcome", data)

@@ -4,9 +4,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from reach.access.answers import Answer, Done
+from reach.access.idempotency import HEADER, Onces, do_once
 from reach.access.links import Link
 from reach.bodies.document import (
     ETAG,
+    IDEMPOTENCY_KEY,
     IF_MATCH,
     IF_NONE_MATCH,
     OF_BODIES,
@@ -15,7 +18,8 @@ from reach.bodies.document import (
     problems,
 )
 from reach.bodies.guard import in_json, json_body
-from reach.messages.routes import Db, as_json
+from reach.db.engine import Transaction
+from reach.messages.routes import Db, answer_of, as_json, respond
 from reach.people import links, record
 from reach.people.bodies import Changes, Export, PersonBody, wanted
 from reach.people.conditions import is_known, read_if_match
@@ -78,15 +82,32 @@ async def patch_me(
 async def delete_me(request: Request, link: MayManage, db: Db) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
     if_versions = read_if_match(request.headers.getlist("if-match"))
-    await db.write(links.act, link, record.erase, if_versions=if_versions)
+    await db.write(links.erase, link, if_versions=if_versions)
     await db.scrub()
     return _no_content()
 
 
-@router.post("/confirmation", response_model=PersonBody, responses={200: {"headers": ETAG}})
-async def post_confirmation(link: MayConfirm, db: Db) -> Any:
+@router.post(
+    "/confirmation",
+    response_model=PersonBody,
+    responses=problems(400, 422) | {200: {"headers": ETAG}},
+    openapi_extra=IDEMPOTENCY_KEY,
+)
+async def post_confirmation(request: Request, link: MayConfirm, db: Db) -> Any:
     """Confirm that one's address is one's own. Once is enough; again is no harm."""
-    return _as_json(await db.write(links.act, link, record.confirm))
+    onces: Onces = request.app.state.onces
+    headers = request.headers.getlist(HEADER)
+    once = onces.of_person(headers, link.person_id, "/v1/me/confirmation")
+
+    def confirm(tx: Transaction) -> Done:
+        return Done(_answer(links.act(tx, link, record.confirm)), link.person_id)
+
+    def confirm_once(tx: Transaction) -> Answer:
+        answer = do_once(tx, once, confirm)
+        links.find_holder(tx, link)  # a stored answer too is only for whose link still works
+        return answer
+
+    return respond(await db.write(confirm_once))
 
 
 @router.delete("/links", status_code=204)
@@ -107,9 +128,13 @@ async def get_export(link: MayManage, db: Db) -> Any:
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 
-def _as_json(person: Person) -> Response:
+def _answer(person: Person) -> Answer:
     body = PersonBody.model_validate(person)
-    return as_json(body, etag=person.etag, cache_control=NO_STORE)
+    return answer_of(body, etag=person.etag, cache_control=NO_STORE)
+
+
+def _as_json(person: Person) -> Response:
+    return respond(_answer(person))
 
 
 def _no_content() -> Response:

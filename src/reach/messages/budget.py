@@ -1,0 +1,67 @@
+"""The mail budget: how many emails strangers can have sent to one person.
+
+It is counted in the outbox itself, in the transaction that would add to it: so it is the same over
+all processes, and what was not sent does not count.
+"""
+
+import time
+from collections.abc import Collection, Mapping
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
+
+from reach.db.columns import Key, encode, now, rows
+from reach.db.engine import Transaction
+from reach.db.identifiers import earliest_id
+from reach.messages.model import messages
+from reach.settings import Settings
+
+#: What anybody can have sent who knows an address.
+STRANGERS = ("welcome", "already-signed-up", "manage-link")
+#: In a message's data: an operator promised it, so it is no stranger's.
+BY_OPERATOR: Mapping[str, Any] = {"by_operator": True}
+#: The clocks that ids are made by may differ so much; the window's edge itself is by one clock.
+CLOCKS_SECONDS = 600
+
+
+@cache
+def _over(dialect: str, windows: int) -> Executable:
+    """Find those who have used a window up: it looks for the last message of its quota."""
+    given = rows(dialect, messages.c.person_id)
+    last = [
+        select(messages.c.id)
+        .where(
+            messages.c.person_id == given.c.person_id,
+            messages.c.id >= bindparam(f"since_{n}", type_=Key),
+            messages.c.created_at > now(-bindparam(f"seconds_{n}", type_=Float)),
+            messages.c.template.in_(STRANGERS),
+            messages.c.data["by_operator"].as_string().is_(None),
+        )
+        .correlate(given)
+        .limit(1)
+        .offset(bindparam(f"others_{n}", type_=Integer))
+        .scalar_subquery()
+        for n in range(windows)
+    ]
+    return select(given.c.person_id).where(or_(*(one.is_not(None) for one in last)))
+
+
+def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set[UUID]:
+    """Choose those whom one more email may be sent that a stranger asked for.
+
+    Their rows must be locked, or two transactions could both send the last one.
+    """
+    windows = settings.policy("mail_per_address").windows
+    if not people or not windows:
+        return set(people)
+    values: dict[str, Any] = {
+        "rows": encode(tx.dialect.name, ({"person_id": person} for person in people))
+    }
+    for n, window in enumerate(windows):
+        values[f"since_{n}"] = earliest_id(time.time() - window.seconds - CLOCKS_SECONDS)
+        values[f"seconds_{n}"] = window.seconds
+        values[f"others_{n}"] = window.quota - 1
+    over = tx.execute(_over(tx.dialect.name, len(windows)), values).scalars()
+    return set(people) - set(over)

@@ -1,0 +1,78 @@
+"""What is done for everybody who knocks at the door, by page or API."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Protocol
+
+from reach.access.answers import Answer, KeyReused, Once
+from reach.db.engine import Database
+from reach.people.bodies import DoorLinkRequest, DoorSignUp
+from reach.people.disposable import DisposableDomains
+from reach.people.links import ask_all
+from reach.people.robots import Hidden, Robots
+from reach.people.signup import Knock, knock_all
+from reach.settings import Settings
+
+#: Longer than a sign-up takes on an idle machine, whoever signs up; a busy one hides it anyhow.
+ANSWER_SECONDS = 0.005
+
+Group = Callable[[Knock[Any]], Awaitable[Answer | KeyReused]]
+
+
+class Knocking(Protocol):
+    """Do what a form asks for; when it returns, that is on disk."""
+
+    async def __call__(self, form: Any, once: Once | None = None) -> Answer:
+        """Raise Unprocessable: KeyReused if ``once`` is another request's, or an old form."""
+
+
+class Knocks:
+    """Takes forms in: robots are turned away, and everybody else's share commits.
+
+    The answer is the same for all of them, and comes after the same time.
+    """
+
+    def __init__(
+        self, settings: Settings, database: Database, robots: Robots, answer: Answer
+    ) -> None:
+        """Answer everybody with ``answer``. Raises BadSettings if the list of domains is bad."""
+        self._robots, self._answer = robots, answer
+        self._disposable = DisposableDomains.read(settings.disposable_domains_file)
+        self._signs_up = database.group(partial(knock_all, settings=settings, answer=answer))
+        self._asks = database.group(partial(ask_all, settings=settings, answer=answer))
+
+    async def sign_up(self, form: DoorSignUp, once: Once | None = None) -> Answer:
+        """Sign somebody up. Raises as Knocking, and for a disposable address."""
+        self._disposable.refuse(form.email)
+        return await self._knock(self._signs_up, form, once)
+
+    async def request_link(self, form: DoorLinkRequest, once: Once | None = None) -> Answer:
+        """Have a link sent, if the address is somebody's. Raises as Knocking."""
+        return await self._knock(self._asks, form, once)
+
+    async def _knock(self, group: Group, form: Hidden, once: Once | None) -> Answer:
+        async with in_one_time():
+            if self._robots.turn_away(form):
+                return self._answer
+            answer = await group(Knock(form, once))
+        if isinstance(answer, KeyReused):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def in_one_time() -> AsyncIterator[None]:
+    """Answer no sooner than 5 ms after the work has begun: each address's is another work.
+
+    The time is set beforehand. What was left of it, once the work is done, the event loop would
+    round to milliseconds, and so tell how long the work took.
+    """
+    is_time = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, is_time.set)
+    try:
+        yield
+        await is_time.wait()
+    finally:
+        timer.cancel()

@@ -1,0 +1,196 @@
+"""The proof of work: each works once, wherever it is shown; without one, nobody signs up."""
+
+import asyncio
+import base64
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from altcha import Challenge, Payload, Solution
+from sqlalchemy import func, select, update
+from structlog.testing import capture_logs
+
+from reach.db.columns import now
+from reach.db.engine import Transaction
+from reach.people import proofs
+from reach.people.robots import CHALLENGE_SECONDS, FEWEST_TRIES, MOST_TRIES, Hidden, Robots
+from reach.problems import Unavailable
+from reach.settings import Settings
+from tests.people.operator import everybody, operator
+from tests.people.solved import solution, solved
+from tests.people.test_door import shape
+from tests.people.test_robots import DOORS, NOW, hidden_in
+from tests.servers.reach import ADA, Reach, running_reach
+
+
+@pytest.fixture
+async def guarded(settings: Settings) -> AsyncIterator[Reach]:
+    """Reach with the proof of work switched on."""
+    async with running_reach(settings.model_copy(update={"altcha": True})) as reach:
+        yield reach
+
+
+def forged(proof: str, **parameters: object) -> str:
+    """Change a proof's challenge."""
+    payload = json.loads(base64.b64decode(proof))
+    payload["challenge"]["parameters"].update(parameters)
+    return base64.b64encode(json.dumps(payload).encode()).decode()
+
+
+def with_key(proof: str, key: str) -> str:
+    """Change what a proof says it found."""
+    payload = Payload.from_base64(proof)
+    payload.solution.derived_key = key
+    return payload.to_base64()
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
+    """Who brings none, a wrong one, or a used one gets the answer of everybody, and no email."""
+    http = await operator(guarded)
+    proof = await solved(guarded)
+    wrong = {
+        "proof missing": [""],
+        "proof wrong": [
+            "junk",
+            "é",
+            base64.b64encode(b"[]").decode(),
+            forged(proof, cost=1, keyPrefix=""),
+            forged(proof, nonce="00" * 16),
+            forged(proof, expiresAt=None),
+            with_key(proof, "00" * 32),
+        ],
+    }
+    robots = []
+    for rule, texts in wrong.items():
+        for text in texts:
+            with capture_logs() as said:
+                robots.append(await DOORS[door](http, {**ADA, "altcha": text}))
+            assert [line["rule"] for line in said if "rule" in line] == [rule], text
+    assert await everybody(http) == []
+    person = await DOORS[door](http, {**ADA, "altcha": proof})
+    with capture_logs() as said:
+        again = await DOORS[door](http, {**ADA, "email": "bot@example.com", "altcha": proof})
+    assert {"event": "turned away", "rule": "proof used before", "log_level": "info"} in said
+    assert all(shape(robot) == shape(person) for robot in (*robots, again))
+    assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]
+
+
+async def test_a_proof_works_once_over_all_replicas(guarded: Reach) -> None:
+    """Forty sign-ups at once at two replicas, with one proof: one person."""
+    http = await operator(guarded)
+    proof = await solved(guarded)
+    async with running_reach(guarded.settings) as other:
+        doors = [guarded.http, other.http] * 20
+        answers = await asyncio.gather(
+            *(
+                door.post(
+                    "/v1/signups", json={**ADA, "email": f"p{n}@example.com", "altcha": proof}
+                )
+                for n, door in enumerate(doors)
+            )
+        )
+    assert all(shape(answer) == shape(answers[0]) for answer in answers)
+    assert len(await everybody(http)) == 1
+
+
+async def test_what_was_refused_used_no_proof(guarded: Reach) -> None:
+    """Who mistyped their address sends the same proof with the right one."""
+    http = await operator(guarded)
+    proof = await solved(guarded)
+    bad = await http.post("/v1/signups", json={**ADA, "email": "ada", "altcha": proof})
+    assert bad.status_code == 422
+    assert (await http.post("/v1/signups", json={**ADA, "altcha": proof})).status_code == 202
+    assert len(await everybody(http)) == 1
+
+
+async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
+    """422 and why; the page comes again as it was typed."""
+    http = await operator(guarded)
+    old = await solution(Robots(guarded.settings).challenge(time.time() - CHALLENGE_SECONDS - 60))
+    told = await DOORS["API"](http, {**ADA, "altcha": old})
+    assert told.status_code == 422
+    assert [error["pointer"] for error in told.json()["errors"]] == ["/altcha"]
+    page = await DOORS["page"](http, {**ADA, "altcha": old})
+    assert page.status_code == 422
+    assert "The check for robots is out of date. Please send it again." in page.text
+    assert 'value="ada@example.com"' in page.text
+    assert hidden_in(page.text)["altcha"] == ""
+    assert await everybody(http) == []
+
+
+async def test_challenges_are_there_where_they_are_asked_for(guarded: Reach, reach: Reach) -> None:
+    """Each is another one, and no cache keeps it; where none is needed, there is none."""
+    answers = [await guarded.http.get("/v1/challenge") for _ in range(2)]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+        assert set(answer.json()) == {"parameters", "signature"}
+    assert answers[0].json()["parameters"]["nonce"] != answers[1].json()["parameters"]["nonce"]
+    assert (await reach.http.get("/v1/challenge")).status_code == 404
+    assert 'name="altcha"' not in (await reach.http.get("/")).text
+
+
+async def test_the_page_says_what_to_do_without_scripts(guarded: Reach) -> None:
+    """The form cannot be sent, so nobody is taken for a robot; its script is ours and no other."""
+    answer = await guarded.http.get("/")
+    assert re.search('role="status">[^<]*needs JavaScript', answer.text)
+    assert '<button type="submit" disabled>' in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "script-src 'self'" in policy
+    assert "connect-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+async def test_used_proofs_are_not_kept_for_ever(guarded: Reach) -> None:
+    """They are forgotten once no challenge could be answered with them any more."""
+    http = await operator(guarded)
+
+    def count(tx: Transaction) -> int:
+        return tx.execute(select(func.count()).select_from(proofs.proofs)).scalar_one()
+
+    def make_old(tx: Transaction) -> None:
+        tx.execute(update(proofs.proofs).values(used_at=now(-proofs.KEPT_SECONDS - 1.0)))
+
+    for email in ("ada@example.com", "bob@example.com"):
+        body = {**ADA, "email": email, "altcha": await solved(guarded)}
+        assert (await http.post("/v1/signups", json=body)).status_code == 202
+        assert await guarded.database.read(count) == 1
+        await guarded.database.write(make_old)
+    assert len(await everybody(http)) == 2
+    assert proofs.KEPT_SECONDS >= 2 * CHALLENGE_SECONDS
+
+
+async def test_keys_rotate(make_settings: Callable[..., Settings]) -> None:
+    """A challenge given out before the keys were changed may be answered after."""
+    old, new = "o" * 32, "n" * 32
+    challenge = Robots(make_settings(altcha=True, secret_key=old)).challenge(4e9)
+    form = Hidden(altcha=await solution(challenge))
+    both = Robots(make_settings(altcha=True, secret_key=f"{new} {old}"))
+    assert both.rule_broken(form, NOW) is None
+    alone = Robots(make_settings(altcha=True, secret_key=new))
+    assert alone.rule_broken(form, NOW) == "proof wrong"
+
+
+async def test_nobody_is_unlucky(make_settings: Callable[..., Settings]) -> None:
+    """The number of tries is ours to choose: never few, never many."""
+    challenge = Robots(make_settings(altcha=True)).challenge(4e9)
+    tries = Payload.from_base64(await solution(challenge)).solution.counter
+    assert FEWEST_TRIES <= tries < MOST_TRIES
+
+
+async def test_who_gets_a_503_keeps_their_proof(guarded: Reach) -> None:
+    """A transaction that comes to nothing has used nothing; of two forms in one, one has it."""
+    challenge = Challenge.from_dict(Robots(guarded.settings).challenge(time.time()))
+    form = Hidden(altcha=Payload(challenge, Solution(0, "")).to_base64())
+    without = Hidden()
+
+    def use_in_vain(tx: Transaction) -> None:
+        assert proofs.use(tx, [form]) == [form]
+        raise Unavailable
+
+    with pytest.raises(Unavailable):
+        await guarded.database.write(use_in_vain)
+    assert await guarded.database.write(proofs.use, [form, form, without]) == [form]
+    assert await guarded.database.write(proofs.use, [form]) == []

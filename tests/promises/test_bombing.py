@@ -1,0 +1,104 @@
+"""Sign-up bombing: a thousand strangers cannot have one person's inbox filled."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import httpx
+from sqlalchemy import update
+
+from reach.db.columns import now
+from reach.db.engine import Transaction
+from reach.people.model import people
+from tests.eventually import eventually
+from tests.people.operator import everybody, operator
+from tests.promises.stored import all_sent, messages_in
+from tests.promises.test_one_address import seen
+from tests.servers.mail import MailServer
+from tests.servers.reach import Reach, running_reach, running_worker
+
+CLIENTS = 1000
+VICTIM = {"email": "victim@example.com", "name": "Vic"}
+#: Each answers a stranger who names the victim.
+Knock = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
+KNOCKS: tuple[Knock, ...] = (
+    lambda http, headers: http.post("/v1/signups", json=VICTIM, headers=headers),
+    lambda http, headers: http.post("/", data=VICTIM, headers=headers),
+)
+#: The victim is told of every sign-up; each stranger comes from an address of their own.
+CHANGES = {"already_hours": 1e-9, "trusted_proxies": "127.0.0.1"}
+
+
+async def knock(
+    turn: asyncio.Semaphore, doors: list[httpx.AsyncClient], number: int
+) -> httpx.Response:
+    """Be one of the strangers: each at a replica and a door of those there are."""
+    client = f"203.0.{number // 250}.{number % 250 + 1}"
+    http, call = doors[number % len(doors)], KNOCKS[number // len(doors) % len(KNOCKS)]
+    async with turn:
+        answer: httpx.Response = await call(http, {"X-Forwarded-For": client})
+    return answer
+
+
+async def test_a_bombed_inbox_gets_the_budget_and_no_more(
+    reach: Reach, mail_server: MailServer
+) -> None:
+    """A thousand clients at two replicas: five emails an hour, and to each client the same answer.
+
+    The victim's own email, of a change to their record, still goes out.
+    """
+    settings = reach.settings.model_copy(update=CHANGES)
+    async with running_reach(settings) as one, running_reach(settings) as other:
+        turn = asyncio.Semaphore(64)
+        call = partial(knock, turn, [one.http, other.http])
+        async with running_worker(settings):
+            answers = await asyncio.gather(*map(call, range(CLIENTS)))
+            found = Counter(map(seen, answers))
+            assert sorted(status for status, *_ in found) == [202, 303]
+            sent = await all_sent(one.database)
+            assert [message.template for message in sent] == ["welcome", *["already-signed-up"] * 4]
+            assert mail_server.recipients == ["victim@example.com"] * 5
+            http = await operator(one)
+            (victim,) = await everybody(http)
+            changed = await http.patch(f"/v1/people/{victim['id']}", json={"name": "Victoria"})
+            assert changed.status_code == 200
+            await eventually(lambda: len(mail_server.recipients) == 6)
+    templates = [message.template for message in await messages_in(reach.database)]
+    assert Counter(templates) == {"welcome": 1, "already-signed-up": 4, "changed": 1}
+
+
+async def test_an_operator_is_not_limited(reach: Reach) -> None:
+    """What operators promise goes out over the budget, and takes nothing from it."""
+    settings = reach.settings.model_copy(
+        update={"already_hours": 1e-9, "limit_mail_per_address": "1/hour"}
+    )
+    async with running_reach(settings) as limited:
+        http = await operator(limited)
+        person = (await http.post("/v1/people", json=VICTIM)).json()
+        assert person["welcome"]["state"] == "queued"
+        for _ in range(3):
+            body = {"person_id": person["id"], "template": "welcome"}
+            assert (await http.post("/v1/messages", json=body)).status_code == 201
+        for _ in range(3):
+            assert (await limited.sign_up("VICTIM@example.com")).status_code == 202
+        templates = [message.template for message in await messages_in(limited.database)]
+        assert Counter(templates) == {"welcome": 4, "already-signed-up": 1}
+
+
+async def test_who_was_not_told_is_told_when_there_is_budget(reach: Reach) -> None:
+    """An email that the budget held back does not count as the day's one notice."""
+
+    def greeted_long_ago(tx: Transaction) -> None:
+        tx.execute(update(people).values(greeted_at=now(-30 * 3600.0)))
+
+    await reach.sign_up()
+    await reach.database.write(greeted_long_ago)
+    poor = reach.settings.model_copy(update={"limit_mail_per_address": "1/hour"})
+    async with running_reach(poor) as limited:
+        await limited.sign_up()
+        assert [m.template for m in await messages_in(limited.database)] == ["welcome"]
+    await reach.sign_up()
+    templates = [message.template for message in await messages_in(reach.database)]
+    assert templates == ["welcome", "already-signed-up"]
