@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from limits import RateLimitItemPerSecond
@@ -83,7 +83,7 @@ class Line:
         return found
 
 
-async def in_time(command: Coroutine[Any, Any, T]) -> T:
+async def in_time(command: Awaitable[T]) -> T:
     """Wait for Redis, and not for ourselves. Raises TimeoutError, and what ``command`` does."""
     task = asyncio.ensure_future(command)
     try:
