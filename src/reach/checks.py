@@ -11,7 +11,8 @@ from reach.db.away import DatabaseAway
 from reach.db.engine import open_database
 from reach.db.migrate import newest, revision
 from reach.limits.limiter import require_one_count
-from reach.limits.shared import Shared, reason_of
+from reach.limits.line import Line
+from reach.limits.shared import reason_of
 from reach.messages.compose import Composer
 from reach.messages.render import Templates
 from reach.messages.smtp import Sender
@@ -151,16 +152,16 @@ async def check_redis(settings: Settings) -> Finding:
         return Finding("redis", "not set", str(error))
     if settings.redis is None:
         return Finding("redis", "not set: an API process counts for itself")
-    shared = Shared(settings.redis)
+    line = Line(settings.redis)
     try:
         async with asyncio.timeout(PROBE_SECONDS):
-            await shared.write()
-            ahead = await shared.seconds_ahead()
+            await line.probe()
+            ahead = await line.seconds_ahead()
     except (RedisError, OSError) as error:
         remedy = f"Check REACH_REDIS_URL, and that {settings.redis} takes scripts that write."
         return Finding("redis", f"cannot be used: {reason_of(error)}", remedy)
     finally:
-        await shared.close()
+        await line.close()
     words = f"answers, takes scripts, its clock differs by {ahead * 1000:+.0f} ms"
     if abs(ahead) > MOST_SKEW_SECONDS:
         return Finding("redis", words, "Let NTP set the clocks: windows are reckoned by them.")

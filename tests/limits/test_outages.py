@@ -4,11 +4,11 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
+from tests.bodies.raw import exchange, request
 from tests.eventually import eventually
 from tests.limits.traffic import Traffic, crowd, ports_of, replicas
 from tests.servers.processes import ReachProcess
@@ -61,8 +61,7 @@ def said(process: ReachProcess) -> list[dict[str, object]]:
 
 async def healed(processes: Sequence[ReachProcess]) -> None:
     """Wait until each that lost Redis has found it again."""
-    for process in processes:
-        await eventually(lambda p=process: len(said(p)) % 2 == 0)  # type: ignore[misc]
+    await eventually(lambda: all(len(said(process)) % 2 == 0 for process in processes))
 
 
 @pytest.mark.parametrize("how", BREAK)
@@ -79,8 +78,7 @@ async def test_an_outage_is_no_callers_affair(
         async with Traffic.flowing(ports_of(two), f"192.0.2.{time}") as traffic:
             await eventually(lambda: traffic.statuses[202] >= LIMIT // 4, every=0.001)
             breaks(redis)
-            seen = traffic.statuses.total()
-            await eventually(lambda: traffic.statuses.total() >= seen + 100)
+            await traffic.goes_on()
             mends(redis)
             await healed(two)
             await eventually(lambda: traffic.statuses[429] > LIMIT)
@@ -131,7 +129,7 @@ async def test_a_redis_that_is_not_there_yet(
     async with replicas(settings, 1) as processes:
         (port,) = ports_of(processes)
         assert await crowd([port], 10) == Counter({202: 10})
-        assert httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).status_code == 200
+        assert (await exchange(port, request("/readyz", method="GET"))).status == 200
         redis.start()
         await healed(processes)
         assert await crowd([port], 100) == Counter({202: LIMIT - 10, 429: 110 - LIMIT})

@@ -10,6 +10,7 @@ import anyio
 
 from reach.settings import Settings
 from tests.bodies.raw import connection, read_answer, request
+from tests.eventually import eventually
 from tests.promises.running import door
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
@@ -68,6 +69,11 @@ class Traffic:
                 yield traffic
             finally:
                 stop.set()
+
+    async def goes_on(self) -> None:
+        """Wait until a hundred more are answered."""
+        seen = self.statuses.total()
+        await eventually(lambda: self.statuses.total() >= seen + 100)
 
     async def call(self, port: int, forwarded: str, stop: anyio.Event) -> None:
         """Sign up again and again."""

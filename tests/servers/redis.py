@@ -82,6 +82,12 @@ class Redis:
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         """Whether its process is there (it may be paused)."""
         return self._process is not None and self._process.poll() is None

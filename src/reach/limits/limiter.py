@@ -67,9 +67,7 @@ class Limiter:
         if shared is None:
             return windows.take(key, now)
         try:
-            async with shared.turn():
-                # Somebody may have been refused while we waited.
-                full = windows.full(key, now) or await shared.take(windows.policy, key)
+            full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
         except RedisAway:
             self.fallbacks += 1
             shared.local_decisions += 1
