@@ -38,7 +38,7 @@ def token_of(
 
 def by_link(token: str) -> dict[str, str]:
     """The header in which a token goes."""
-    return {"Authorization": f"Bearer {token}"}
+    return {"Authorization": f"Bearer {token}".strip()}
 
 
 async def at_work(reach: Reach, **fields: str) -> tuple[httpx.AsyncClient, Person]:
