@@ -17,7 +17,7 @@ ANSWERS = {
     ("post", "/v1/signups"): OF_BODIES | {"202", "429", "503"},
     ("post", "/v1/links"): OF_BODIES | {"202", "429", "503"},
     ("get", "/v1/challenge"): {"200", "404"},
-    ("get", "/v1/me"): OF_KEYS | {"200", "304"},
+    ("get", "/v1/me"): OF_KEYS | {"200", "304", "412"},
     ("patch", "/v1/me"): OF_BODIES | OF_KEYS | {"200", "412"},
     ("delete", "/v1/me"): OF_KEYS | {"204", "412"},
     ("post", "/v1/me/confirmation"): OF_KEYS | {"200", "400", "422"},
@@ -25,7 +25,7 @@ ANSWERS = {
     ("get", "/v1/me/export"): OF_KEYS | {"200"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
     ("get", "/v1/people"): OF_KEYS | {"200", "422"},
-    ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404"},
+    ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404", "412"},
     ("patch", "/v1/people/{id}"): OF_BODIES | OF_KEYS | {"200", "404", "412"},
     ("delete", "/v1/people/{id}"): OF_KEYS | {"204", "404", "412"},
     ("get", "/v1/people/{id}/messages"): OF_KEYS | {"200", "404", "422"},
@@ -49,12 +49,12 @@ HEADERS = {
     ("post", "/v1/messages", "201"): {"Location"},
 }
 CONDITIONS = {
-    ("get", "/v1/me"): ["If-None-Match"],
-    ("patch", "/v1/me"): ["If-Match"],
-    ("delete", "/v1/me"): ["If-Match"],
-    ("get", "/v1/people/{id}"): ["If-None-Match"],
-    ("patch", "/v1/people/{id}"): ["If-Match"],
-    ("delete", "/v1/people/{id}"): ["If-Match"],
+    ("get", "/v1/me"): ["If-Match", "If-None-Match"],
+    ("patch", "/v1/me"): ["If-Match", "If-None-Match"],
+    ("delete", "/v1/me"): ["If-Match", "If-None-Match"],
+    ("get", "/v1/people/{id}"): ["If-Match", "If-None-Match"],
+    ("patch", "/v1/people/{id}"): ["If-Match", "If-None-Match"],
+    ("delete", "/v1/people/{id}"): ["If-Match", "If-None-Match"],
 }
 
 

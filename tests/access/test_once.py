@@ -16,7 +16,9 @@ from tests.promises.stored import messages_in, opened, people_in
 YES = Answer(202, "yes", (("location", "/1"), ("etag", '"1"')))
 
 
-def knock(name: str, key: str | None = None, fingerprint: str = "f", caller: str = "c") -> Knock[SignUp]:
+def knock(
+    name: str, key: str | None = None, fingerprint: str = "f", caller: str = "c"
+) -> Knock[SignUp]:
     """Make a sign-up of somebody so named."""
     email = parse_address(f"{name}@example.com")
     request = SignUp.model_construct(email=email, name=name, description=None)
@@ -38,7 +40,9 @@ def statements() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", note)
 
 
-async def knocked(database: Database, settings: Settings, *knocks: Knock[SignUp]) -> Sequence[object]:
+async def knocked(
+    database: Database, settings: Settings, *knocks: Knock[SignUp]
+) -> Sequence[object]:
     """Give all of them to one transaction."""
     return await database.write(knock_all, knocks, settings, YES)
 

@@ -140,6 +140,27 @@ async def test_a_change_of_what_was_not_seen_is_refused(reach: Reach) -> None:
     assert (await templates(http)).count("changed") == list(IF_MATCH.values()).count(200)
 
 
+async def test_conditions_hold_for_every_method(reach: Reach) -> None:
+    """`If-Match` for GET, and `If-None-Match` for PATCH and DELETE: 412 (RFC 9110 §13.2.2)."""
+    http = await operator(reach)
+    answer = await add(http)
+    url, etag = answer.headers["location"], answer.headers["etag"]
+    for tags, status in IF_MATCH.items():
+        read = await http.get(url, headers={"If-Match": tags})
+        assert read.status_code == status, tags
+    stale_and_known = await http.get(url, headers={"If-Match": '"7.sent"', "If-None-Match": etag})
+    assert stale_and_known.status_code == 412
+    for tags in (etag, f"W/{etag}", "*", f'"7.sent", {etag}'):
+        unless = {"If-None-Match": tags}
+        patched = await http.patch(url, json={"name": "Eve"}, headers=unless)
+        deleted = await http.delete(url, headers=unless)
+        assert (patched.status_code, deleted.status_code) == (412, 412), tags
+    assert (await http.get(url)).json() == answer.json()
+    unless = {"If-None-Match": '"7.sent"'}
+    assert (await http.patch(url, json={"name": "Eve"}, headers=unless)).status_code == 200
+    assert (await http.delete(url, headers=unless)).status_code == 204
+
+
 async def test_of_two_changes_from_one_version_one_is_made(reach: Reach) -> None:
     """At the same moment, again and again: one 200, one 412, one email."""
     http = await operator(reach)

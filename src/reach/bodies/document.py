@@ -108,3 +108,4 @@ IDEMPOTENCY_KEY = takes(
 )
 IF_MATCH = takes("If-Match", "The ETag of the record as you read it; its version counts")
 IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already")
+CONDITIONS = {"parameters": [*IF_MATCH["parameters"], *IF_NONE_MATCH["parameters"]]}

@@ -112,13 +112,19 @@ def request_links_all(
     return [owners[r.email.key].id if r.email.key in owners else None for r in requests]
 
 
-def erase(tx: Transaction, link: Link, *, if_versions: frozenset[int] | None = None) -> None:
+def erase(
+    tx: Transaction,
+    link: Link,
+    *,
+    if_versions: frozenset[int] | None = None,
+    unless: Sequence[str] = (),
+) -> None:
     """Erase the holder of a link. Raises LinkVoid; PreconditionFailed.
 
     Stored answers first, before the person is locked: whoever claims a key locks in that order.
     """
     answers.forget(tx, link.person_id)
-    act(tx, link, record.erase, if_versions=if_versions)
+    act(tx, link, record.erase, if_versions=if_versions, unless=unless)
 
 
 def _stand_in() -> NewPerson:

@@ -1,6 +1,6 @@
 """A person's record: view, change, confirm, export, erase; and what an operator promises them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from reach.messages.model import Message
 from reach.messages.outbox import Promise
 from reach.people import queries
 from reach.people.address import parse_address
+from reach.people.conditions import is_known
 from reach.people.model import Person
 from reach.problems import Conflict, NotFound, PreconditionFailed, Unprocessable
 from reach.settings import Settings
@@ -46,21 +47,23 @@ def view(tx: Transaction, person_id: UUID) -> Person:
     return person
 
 
-def change(
+def change(  # noqa: PLR0913 - two are conditions
     tx: Transaction,
     person_id: UUID,
     wanted: Mapping[str, str | None],
     settings: Settings,
     *,
     if_versions: frozenset[int] | None = None,
+    unless: Sequence[str] = (),
 ) -> Person:
     """Change a person's record and promise the email that says so, both or neither.
 
     No email is promised to whom none may go: see ``may_get``.
     ``wanted`` maps fields (name, description) to values; what is the same already is no
-    change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
+    change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``,
+    and if the ETag is in ``unless`` (what ``If-None-Match`` says).
     """
-    person = _lock(tx, person_id, if_versions)
+    person = _lock(tx, person_id, if_versions, unless)
     fields = {name: new for name, new in wanted.items() if new != getattr(person, name)}
     if not fields:
         return person
@@ -96,14 +99,20 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
     return plain
 
 
-def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | None = None) -> None:
+def erase(
+    tx: Transaction,
+    person_id: UUID,
+    *,
+    if_versions: frozenset[int] | None = None,
+    unless: Sequence[str] = (),
+) -> None:
     """Delete a person with every message, attempt and stored answer.
 
-    Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
+    Raises NoSuchPerson; PreconditionFailed as ``change`` does.
     """
     answers.forget(tx, person_id)
-    if if_versions is not None:
-        _lock(tx, person_id, if_versions)
+    if if_versions is not None or unless:
+        _lock(tx, person_id, if_versions, unless)
     if not queries.erase(tx, person_id):
         raise NoSuchPerson
 
@@ -137,11 +146,22 @@ def promise(
     return operations.view(tx, message_id)
 
 
-def _lock(tx: Transaction, person_id: UUID, if_versions: frozenset[int] | None = None) -> Person:
+def require(person: Person, if_versions: frozenset[int] | None, unless: Sequence[str] = ()) -> None:
+    """Raise PreconditionFailed unless a person is as it was wished (RFC 9110 §13.2.2)."""
+    is_other = if_versions is not None and person.version not in if_versions
+    if is_other or is_known(person.etag, unless):
+        raise PreconditionFailed
+
+
+def _lock(
+    tx: Transaction,
+    person_id: UUID,
+    if_versions: frozenset[int] | None = None,
+    unless: Sequence[str] = (),
+) -> Person:
     """Find a person whom nobody else changes until the transaction ends, at such a version."""
     person = queries.lock(tx, person_id)
     if person is None:
         raise NoSuchPerson
-    if if_versions is not None and person.version not in if_versions:
-        raise PreconditionFailed
+    require(person, if_versions, unless)
     return person

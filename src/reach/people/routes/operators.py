@@ -12,10 +12,9 @@ from reach.access.idempotency import HEADER, Onces, do_once
 from reach.access.keys import ApiKey
 from reach.bodies import cursor
 from reach.bodies.document import (
+    CONDITIONS,
     ETAG,
     IDEMPOTENCY_KEY,
-    IF_MATCH,
-    IF_NONE_MATCH,
     LOCATION,
     OF_BODIES,
     OF_KEYS,
@@ -143,13 +142,14 @@ async def get_people(
     "/{id}",
     response_model=PersonBody,
     dependencies=[MayRead],
-    responses=problems(404)
+    responses=problems(404, 412)
     | {200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
-    openapi_extra=IF_NONE_MATCH,
+    openapi_extra=CONDITIONS,
 )
 async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
-    """Show a person. 304 if `If-None-Match` names what would be shown."""
+    """Show a person. 304 if `If-None-Match` names what would be shown; 412 as for a change."""
     person = await db.read(record.view, id_)
+    record.require(person, read_if_match(request.headers.getlist("if-match")))
     if is_known(person.etag, request.headers.getlist("if-none-match")):
         return Response(status_code=304, headers={"ETag": person.etag})
     return _as_json(person)
@@ -160,7 +160,7 @@ async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
     response_model=PersonBody,
     dependencies=[MayWrite],
     responses=OF_BODIES | problems(404, 412) | {200: {"headers": ETAG}},
-    openapi_extra=in_json(Changes) | IF_MATCH,
+    openapi_extra=in_json(Changes) | CONDITIONS,
 )
 async def patch_person(
     request: Request,
@@ -170,8 +170,10 @@ async def patch_person(
     body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
     """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
-    if_versions = read_if_match(request.headers.getlist("if-match"))
-    person = await db.write(record.change, id_, wanted(body), settings, if_versions=if_versions)
+    if_versions, unless = conditions(request)
+    person = await db.write(
+        record.change, id_, wanted(body), settings, if_versions=if_versions, unless=unless
+    )
     return _as_json(person)
 
 
@@ -180,12 +182,12 @@ async def patch_person(
     status_code=204,
     dependencies=[MayWrite],
     responses=problems(404, 412),
-    openapi_extra=IF_MATCH,
+    openapi_extra=CONDITIONS,
 )
 async def delete_person(request: Request, db: Db, id_: PersonId) -> Response:
     """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
-    if_versions = read_if_match(request.headers.getlist("if-match"))
-    await db.write(record.erase, id_, if_versions=if_versions)
+    if_versions, unless = conditions(request)
+    await db.write(record.erase, id_, if_versions=if_versions, unless=unless)
     await db.scrub()
     return Response(status_code=204)
 
@@ -235,6 +237,11 @@ async def post_message(
         return Done(answer_of(message_body(message), 201, location=location), message.person_id)
 
     return respond(await db.write(do_once, once, promise))
+
+
+def _conditions(request: Request) -> tuple[frozenset[int] | None, list[str]]:
+    headers = request.headers
+    return read_if_match(headers.getlist("if-match")), headers.getlist("if-none-match")
 
 
 def _answer(person: Person, status: int = 200, **headers: str) -> Answer:

@@ -8,10 +8,9 @@ from reach.access.answers import Answer, Done
 from reach.access.idempotency import HEADER, Onces, do_once
 from reach.access.links import Link
 from reach.bodies.document import (
+    CONDITIONS,
     ETAG,
     IDEMPOTENCY_KEY,
-    IF_MATCH,
-    IF_NONE_MATCH,
     OF_BODIES,
     OF_LINKS,
     header,
@@ -22,10 +21,10 @@ from reach.db.engine import Transaction
 from reach.messages.routes import Db, answer_of, as_json, respond
 from reach.people import links, record
 from reach.people.bodies import Changes, Export, PersonBody, wanted
-from reach.people.conditions import is_known, read_if_match
+from reach.people.conditions import is_known
 from reach.people.guard import link_token, own
 from reach.people.model import Person
-from reach.people.routes.operators import Config
+from reach.people.routes.operators import Config, conditions
 
 router = APIRouter(
     prefix="/v1/me",
@@ -45,13 +44,16 @@ DISPOSITION = 'attachment; filename="my-record.json"'
 @router.get(
     "",
     response_model=PersonBody,
-    responses={200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
-    openapi_extra=IF_NONE_MATCH,
+    responses=problems(412)
+    | {200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
+    openapi_extra=CONDITIONS,
 )
 async def get_me(request: Request, link: MayManage, db: Db) -> Any:
     """Show one's record. 304 if `If-None-Match` names what would be shown."""
+    if_versions, known = conditions(request)
     person = await db.read(links.find_holder, link)
-    if is_known(person.etag, request.headers.getlist("if-none-match")):
+    record.require(person, if_versions)
+    if is_known(person.etag, known):
         headers = {"ETag": person.etag, "Cache-Control": NO_STORE}
         return Response(status_code=304, headers=headers)
     return _as_json(person)
@@ -61,7 +63,7 @@ async def get_me(request: Request, link: MayManage, db: Db) -> Any:
     "",
     response_model=PersonBody,
     responses=OF_BODIES | problems(412) | {200: {"headers": ETAG}},
-    openapi_extra=in_json(Changes) | IF_MATCH,
+    openapi_extra=in_json(Changes) | CONDITIONS,
 )
 async def patch_me(
     request: Request,
@@ -71,18 +73,24 @@ async def patch_me(
     body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
     """Change one's record; an email says so. 412 if `If-Match` is stale."""
-    if_versions = read_if_match(request.headers.getlist("if-match"))
+    if_versions, unless = conditions(request)
     person = await db.write(
-        links.act, link, record.change, wanted(body), settings, if_versions=if_versions
+        links.act,
+        link,
+        record.change,
+        wanted(body),
+        settings,
+        if_versions=if_versions,
+        unless=unless,
     )
     return _as_json(person)
 
 
-@router.delete("", status_code=204, responses=problems(412), openapi_extra=IF_MATCH)
+@router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
 async def delete_me(request: Request, link: MayManage, db: Db) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
-    if_versions = read_if_match(request.headers.getlist("if-match"))
-    await db.write(links.erase, link, if_versions=if_versions)
+    if_versions, unless = conditions(request)
+    await db.write(links.erase, link, if_versions=if_versions, unless=unless)
     await db.scrub()
     return _no_content()
 
