@@ -22,8 +22,8 @@ from reach.envelope import Envelope, as_get
 from reach.messages import routes as message_routes
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
+from reach.pages import docs, render
 from reach.pages import mailbox as mailbox_pages
-from reach.pages import render
 from reach.pages import routes as pages
 from reach.people.routes import door, operators
 from reach.people.signup import sign_up_all
@@ -36,6 +36,7 @@ ROUTERS = (
     operators.promises,
     message_routes.router,
     pages.router,
+    docs.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
@@ -72,7 +73,7 @@ def create_app(
         title=settings.brand_name,
         version="1",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's page loads its scripts from elsewhere
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.docs
         redoc_url=None,
         redirect_slashes=False,
         responses=ANY,
@@ -86,7 +87,7 @@ def create_app(
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
-    app.add_middleware(Envelope, answer_problem=answer_problem)
+    app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
     return app
 
 

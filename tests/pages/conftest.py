@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.bodies.guard import BODY_SECONDS
+from reach.envelope import Envelope
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox, routes
 from reach.pages.render import prefers_html, problem_page
@@ -57,12 +58,14 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
     """Make the pages; takes settings by name."""
 
     def make(**changes: object) -> Site:
+        settings = Settings(**{"data_dir": tmp_path, **changes})  # type: ignore[arg-type]
         app = FastAPI()
         site = Site(app, Mailbox(tmp_path / "mailbox"))
         app.include_router(routes.router)
         app.include_router(mailbox.router)
         app.add_exception_handler(Problem, answer_problem)
-        app.state.settings = Settings(**{"data_dir": tmp_path, **changes})  # type: ignore[arg-type]
+        app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
+        app.state.settings = settings
         app.state.mailbox = site.mailbox
         app.state.sign_up = site.sign_up
         app.state.body_seconds = BODY_SECONDS

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reach.bodies.guard import read_form, validate
+from reach.pages.assets import static_file
 from reach.pages.mailbox import may_read
-from reach.pages.render import HEADERS, REASON, explain, public_detail, render, static_file
+from reach.pages.render import HEADERS, REASON, explain, public_detail, render
 from reach.people.signup import SignUp
 from reach.problems import NotFound, Problem, Unavailable, Unprocessable, all_problems
 
