@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from reach.access.guard import is_operator
+from reach.access.links import Links
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
@@ -25,6 +26,7 @@ from reach.messages.mailbox import Mailbox
 from reach.pages import docs, render
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import routes as pages
+from reach.people.links import request_links_all
 from reach.people.routes import door, operators
 from reach.people.signup import sign_up_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
@@ -99,6 +101,8 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
     app.state.sign_up = database.group(partial(sign_up_all, settings=settings))
+    app.state.request_link = database.group(partial(request_links_all, settings=settings))
+    app.state.links = Links(settings)
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates
 

@@ -1,6 +1,7 @@
 """What operators ask of the outbox: look, retry, cancel."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import case, select, update
@@ -63,6 +64,25 @@ def page(  # noqa: PLR0913 - one for each filter
         if value is not None:
             statement = statement.where(messages.c[name] == value)
     return [Message(**row) for row in tx.execute(statement).mappings()]
+
+
+def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
+    """All that is stored of a person's messages, each with its attempts; the oldest first.
+
+    But for the worker, which is ours, and the lease, which says nothing of them.
+    """
+    theirs = select(messages).where(messages.c.person_id == person_id).order_by(messages.c.id)
+    found = [dict(row) for row in tx.execute(theirs).mappings()]
+    tries: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in found}
+    made = select(attempts).join(messages).where(messages.c.person_id == person_id)
+    for attempt in tx.execute(made.order_by(attempts.c.id)).mappings():
+        shown = {name: attempt[name] for name in attempt if name not in ("worker", "message_id")}
+        tries[attempt["message_id"]].append(shown)
+    hidden = {"lease", "settled_lease"}
+    return [
+        {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
+        for row in found
+    ]
 
 
 def retry(tx: Transaction, message_id: UUID) -> Message:

@@ -44,7 +44,7 @@ class NewPerson:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Somebody who signed up again. ``greet``: they are due to be told so."""
+    """Somebody whose address came in again. ``greet``: they are due to be told so."""
 
     id: UUID
     email_key: str
@@ -74,6 +74,7 @@ _PERSON = select(
     messages.c.state,
     case((messages.c.state == "sent", messages.c.settled_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == _welcome_id))
+_LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
 _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
 
 
@@ -140,6 +141,16 @@ def _lock_known(dialect: str) -> Executable:
     )
 
 
+def lock_known(tx: Transaction, keys: Iterable[str], *, hours: float = 0) -> Sequence[Known]:
+    """Find the people with these keys; they stay as they are until the transaction ends.
+
+    Due to be greeted is who was not in the last ``hours``.
+    """
+    given = encode(tx.dialect.name, ({"email_key": key} for key in keys))
+    wanted = {"rows": given, "greeted_seconds": hours * 3600}
+    return [Known(**row) for row in tx.execute(_lock_known(tx.dialect.name), wanted).mappings()]
+
+
 @cache
 def _note_greetings(dialect: str) -> Executable:
     given = rows(dialect, people.c.id, Column("greet", Boolean))
@@ -161,9 +172,7 @@ def greet_known(tx: Transaction, keys: Iterable[str], *, hours: float) -> Sequen
     missing fsync would tell a stranger that the address is known.
     """
     dialect = tx.dialect.name
-    given = encode(dialect, ({"email_key": key} for key in keys))
-    found = tx.execute(_lock_known(dialect), {"rows": given, "greeted_seconds": hours * 3600})
-    known = [Known(**row) for row in found.mappings()]
+    known = lock_known(tx, keys, hours=hours)
     greetings = encode(dialect, ({"id": one.id, "greet": bool(one.greet)} for one in known))
     tx.execute(_note_greetings(dialect), {"rows": greetings})
     return known
@@ -207,6 +216,35 @@ def lock(tx: Transaction, person_id: UUID) -> Person | None:
     return find(tx, person_id) if tx.execute(statement).one_or_none() else None
 
 
+def links_version(tx: Transaction, person_id: UUID) -> int | None:
+    """The version that a person's links must have; None if there is nobody."""
+    return tx.execute(_LINKS_VERSION, {"person_id": person_id}).scalar_one_or_none()
+
+
+def lock_links_version(tx: Transaction, person_id: UUID) -> int | None:
+    """As ``links_version``; it stays so, and the record too, until the transaction ends."""
+    statement = _LINKS_VERSION.with_for_update()
+    return tx.execute(statement, {"person_id": person_id}).scalar_one_or_none()
+
+
+def void_links(tx: Transaction, person_id: UUID) -> bool:
+    """Count the version of a person's links up; False if there is nobody."""
+    statement = update(people).where(people.c.id == person_id)
+    return tx.execute(statement.values(links_version=people.c.links_version + 1)).rowcount > 0
+
+
+def stored(tx: Transaction, person_id: UUID) -> Mapping[str, Any] | None:
+    """All that a person's row holds; None if there is nobody."""
+    row = tx.execute(select(people).where(people.c.id == person_id)).one_or_none()
+    return None if row is None else row._mapping
+
+
+def confirm(tx: Transaction, person_id: UUID) -> None:
+    """Note that a person's address is theirs, unless that was noted before."""
+    statement = update(people).where(people.c.id == person_id, people.c.confirmed_at.is_(None))
+    tx.execute(statement.values(confirmed_at=now(), updated_at=now(), version=people.c.version + 1))
+
+
 def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -> None:
     """Set ``fields`` of a person's record and count its version up."""
     statement = (
@@ -220,6 +258,17 @@ def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -
 def erase(tx: Transaction, person_id: UUID) -> bool:
     """Delete a person and by cascade all that is theirs; False if there is nobody."""
     return tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
+
+
+@cache
+def _remove(dialect: str) -> Executable:
+    return delete(people).where(people.c.id.in_(select(rows(dialect, people.c.id).c.id)))
+
+
+def remove(tx: Transaction, ids: Iterable[UUID]) -> None:
+    """Delete people, and by cascade all that is theirs."""
+    given = encode(tx.dialect.name, ({"id": id_} for id_ in ids))
+    tx.execute(_remove(tx.dialect.name), {"rows": given})
 
 
 def _person(row: Any) -> Person:

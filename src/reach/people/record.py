@@ -1,8 +1,10 @@
-"""A person's record: view, change, erase; and what an operator promises them."""
+"""A person's record: view, change, confirm, export, erase; and what an operator promises them."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
+
+from pydantic_core import to_jsonable_python
 
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
@@ -11,7 +13,7 @@ from reach.messages.outbox import Promise
 from reach.people import queries
 from reach.people.address import parse_address
 from reach.people.model import Person
-from reach.problems import NotFound, PreconditionFailed, Unprocessable
+from reach.problems import Conflict, NotFound, PreconditionFailed, Unprocessable
 from reach.settings import Settings
 
 
@@ -19,6 +21,19 @@ class NoSuchPerson(NotFound):
     """Nobody has this id, or they have been removed."""
 
     type, title = "no-such-person", "There is no such person"
+
+
+#: What somebody gets who has not confirmed, if ``REACH_CONFIRM`` is ``required``.
+WITHOUT_CONFIRMATION = frozenset({"welcome", "already-signed-up", "manage-link"})
+
+
+class Unconfirmed(Conflict):
+    """This person has not confirmed their address, and `REACH_CONFIRM` says that they must.
+
+    Until then they get `welcome`, `already-signed-up` and `manage-link` messages only.
+    """
+
+    type, title = "unconfirmed", "This address is not confirmed"
 
 
 def view(tx: Transaction, person_id: UUID) -> Person:
@@ -39,6 +54,7 @@ def change(
 ) -> Person:
     """Change a person's record and promise the email that says so, both or neither.
 
+    No email is promised to whom none may go: see ``may_get``.
     ``wanted`` maps fields (name, description) to values; what is the same already is no
     change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``.
     """
@@ -47,11 +63,35 @@ def change(
     if not fields:
         return person
     queries.change(tx, person_id, fields)
+    if not may_get(person, "changed", settings):
+        return view(tx, person_id)
     recipient = parse_address(person.email, smtputf8=True).recipient
     name = fields.get("name") or person.name
     data = {"name": name, "fields": sorted(fields)}
     outbox.promise(tx, [Promise(person_id, recipient, "changed", data)], settings)
     return view(tx, person_id)
+
+
+def confirm(tx: Transaction, person_id: UUID) -> Person:
+    """Note that a person's address is theirs; once is enough. Raises NoSuchPerson."""
+    queries.confirm(tx, person_id)
+    return view(tx, person_id)
+
+
+def void_links(tx: Transaction, person_id: UUID) -> None:
+    """Make every link so far of a person's void. Raises NoSuchPerson."""
+    if not queries.void_links(tx, person_id):
+        raise NoSuchPerson
+
+
+def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
+    """Everything that is stored of a person, fit for JSON. Raises NoSuchPerson."""
+    row = queries.stored(tx, person_id)
+    if row is None:
+        raise NoSuchPerson
+    found = {"person": dict(row), "messages": operations.export(tx, person_id)}
+    plain: dict[str, Any] = to_jsonable_python(found)
+    return plain
 
 
 def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | None = None) -> None:
@@ -65,6 +105,12 @@ def erase(tx: Transaction, person_id: UUID, *, if_versions: frozenset[int] | Non
         raise NoSuchPerson
 
 
+def may_get(person: Person, template: str, settings: Settings) -> bool:
+    """Whether such a message may go to a person: one may have to confirm first."""
+    is_free = settings.confirm == "optional" or template in WITHOUT_CONFIRMATION
+    return is_free or person.confirmed_at is not None
+
+
 def require_template(name: str, known: Collection[str]) -> None:
     """Raise Unprocessable unless there is a template of this name."""
     if name not in known:
@@ -75,11 +121,13 @@ def require_template(name: str, known: Collection[str]) -> None:
 def promise(
     tx: Transaction, person_id: UUID, template: str, data: Mapping[str, Any], settings: Settings
 ) -> Message:
-    """Promise a person a message, for an operator. Raises NoSuchPerson.
+    """Promise a person a message, for an operator. Raises NoSuchPerson; Unconfirmed.
 
     ``data`` is what the template needs; their name is there already.
     """
     person = _lock(tx, person_id)
+    if not may_get(person, template, settings):
+        raise Unconfirmed
     recipient = parse_address(person.email, smtputf8=True).recipient
     words = {"name": person.name, **data}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)

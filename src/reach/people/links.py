@@ -1,0 +1,108 @@
+"""What people do by their links: ask for one, and act on their own record."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from reach.access.links import Link
+from reach.db.engine import Transaction
+from reach.db.identifiers import new_id
+from reach.messages import outbox
+from reach.messages.outbox import Promise
+from reach.people import queries, record
+from reach.people.address import parse_address
+from reach.people.model import Person
+from reach.people.queries import Known, NewPerson
+from reach.people.signup import Address
+from reach.problems import Unauthorised
+from reach.settings import Settings
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+class LinkVoid(Unauthorised):
+    """The request carries no link that works: it is too old, was voided, or never was one.
+
+    Ask for a new one: `POST /v1/links`. Send what follows `token=` in it as
+    `Authorization: Bearer …`.
+    """
+
+    type, title = "link-void", "This link does not work, or no longer"
+
+
+class LinkRequest(BaseModel):
+    """Whose link is asked for."""
+
+    # As for SignUp: make one with ``bodies.guard.validate``.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    email: Address
+
+
+def find_holder(tx: Transaction, link: Link) -> Person:
+    """Find whose link it is. Raises LinkVoid: voided meanwhile, or the person is gone."""
+    if queries.links_version(tx, link.person_id) != link.version:
+        raise LinkVoid
+    found = queries.find(tx, link.person_id)
+    if found is None:
+        raise LinkVoid
+    return found
+
+
+def act(
+    tx: Transaction,
+    link: Link,
+    use: Callable[Concatenate[Transaction, UUID, P], R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Do ``use(tx, person_id, …)`` for the holder of a link. Raises LinkVoid, and what it raises.
+
+    The person is locked first: a link that is voided at the same moment has changed the record
+    before that, or changes nothing.
+    """
+    if queries.lock_links_version(tx, link.person_id) != link.version:
+        raise LinkVoid
+    return use(tx, link.person_id, *args, **kwargs)
+
+
+def export(tx: Transaction, link: Link) -> dict[str, Any]:
+    """Give the holder of a link everything that is stored of them. Raises LinkVoid."""
+    return record.export(tx, find_holder(tx, link).id)
+
+
+def request_links_all(
+    tx: Transaction, requests: Sequence[LinkRequest], settings: Settings
+) -> Sequence[None]:
+    """Promise a ``manage-link`` message to each whose address is known.
+
+    The same is done for all, so that neither the answer nor the time tells a stranger whether an
+    address is known: each request adds a stand-in and a message, and the stand-in is removed
+    again in the same transaction, with the message if it is nobody else's. So each makes a durable
+    write, and each wakes a worker.
+    """
+    wanted = sorted({request.email.key for request in requests})
+    known = {one.email_key: one for one in queries.lock_known(tx, wanted)}
+    # Whoever is over the budget of mail is to be taken out of ``known`` here.
+    stand_ins = {key: _stand_in() for key in wanted}
+    queries.add_if_new(tx, stand_ins.values())
+    promises = [_manage_link(known.get(key), stand_ins[key]) for key in wanted]
+    outbox.promise(tx, promises, settings)
+    queries.remove(tx, [stand_in.id for stand_in in stand_ins.values()])
+    return [None] * len(requests)
+
+
+def _stand_in() -> NewPerson:
+    """Make up somebody of no address, and so of nobody's."""
+    id_ = new_id()
+    return NewPerson(id_, email="", email_key=id_.hex, name="", description=None, greeted=False)
+
+
+def _manage_link(person: Known | None, stand_in: NewPerson) -> Promise:
+    if person is None:
+        return Promise(stand_in.id, "", "manage-link", {"name": ""})
+    recipient = parse_address(person.email, smtputf8=True).recipient
+    return Promise(person.id, recipient, "manage-link", {"name": person.name})
