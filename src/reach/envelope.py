@@ -76,9 +76,7 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, served = time.perf_counter(), Served(
-            new_id().hex, scope["method"], self._safety
-        )
+        began, served = time.perf_counter(), Served(new_id().hex, scope["method"], self._safety)
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
         try:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from inspect import cleandoc
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
