@@ -17,7 +17,6 @@ from reach.bodies.guard import read_form
 from reach.pages.render import HEADERS
 from reach.people.links import LinkVoid
 from reach.problems import Problem
-from reach.settings import Settings
 from reach.urls import as_browsers_write
 
 #: The browser may be a shared one; the email with the link stays where it is.
@@ -82,8 +81,8 @@ async def _find(request: Request, scope: Scope) -> Held:
 
 def _check_origin(request: Request) -> None:
     """Raise ForeignForm unless the browser says that the form is on a page of ours."""
-    settings: Settings = request.app.state.settings
-    if request.headers.getlist("origin") != [as_browsers_write(settings.origin)]:
+    ours = as_browsers_write(request.app.state.settings.origin)
+    if request.headers.getlist("origin") != [ours]:
         raise ForeignForm
 
 
@@ -102,14 +101,14 @@ def read(request: Request, token: str, scope: Scope) -> Link:
 def keep(request: Request, token: str, scope: Scope) -> Response:
     """Have the browser hold a token, and lead to the page without it."""
     links: Links = request.app.state.links
-    settings: Settings = request.app.state.settings
+    origin: str = request.app.state.settings.origin
     answer = see(f"/{scope}")
     answer.set_cookie(
         _name(scope),
         token,
         max_age=int(min(links.seconds, MOST_SECONDS)),
         path=f"/{scope}",
-        secure=urlsplit(settings.origin).scheme == "https",
+        secure=urlsplit(origin).scheme == "https",
         httponly=True,
         # Not "strict": then it would be missing when a link is followed from a web mail.
         samesite="lax",

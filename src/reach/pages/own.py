@@ -18,7 +18,6 @@ from reach.pages.render import HEADERS, render
 from reach.people import links, record
 from reach.people.bodies import Changes, wanted
 from reach.people.links import LinkVoid
-from reach.people.model import Person
 from reach.problems import Problem, Unprocessable
 
 READ = ["GET", "HEAD"]
@@ -65,7 +64,7 @@ async def _show_record(request: Request, held: Held) -> Response:
 
 @holding("confirm", no_link)
 async def _show_confirm(request: Request, held: Held) -> Response:
-    person: Person = await _database(request).read(links.find_holder, held.link)
+    person = await _database(request).read(links.find_holder, held.link)
     return _page(request, "confirm.html", person=person, proof=held.proof)
 
 
@@ -160,7 +159,7 @@ async def _record_page(
     typed: Mapping[str, str] | None = None,
     problem: Problem | None = None,
 ) -> Response:
-    person: Person = await _database(request).read(links.find_holder, held.link)
+    person = await _database(request).read(links.find_holder, held.link)
     stored = {"name": person.name, "description": person.description or ""}
     return _page(
         request,
