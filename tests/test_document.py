@@ -15,19 +15,31 @@ Operations = dict[tuple[str, str], dict[str, Any]]
 OF_BODIES, OF_KEYS = {"400", "408", "413", "415", "422"}, {"401", "403", "503"}
 ANSWERS = {
     ("post", "/v1/signups"): OF_BODIES | {"202", "503"},
+    ("post", "/v1/links"): OF_BODIES | {"202", "503"},
+    ("get", "/v1/me"): OF_KEYS | {"200", "304"},
+    ("patch", "/v1/me"): OF_BODIES | OF_KEYS | {"200", "412"},
+    ("delete", "/v1/me"): OF_KEYS | {"204", "412"},
+    ("post", "/v1/me/confirmation"): OF_KEYS | {"200"},
+    ("delete", "/v1/me/links"): OF_KEYS | {"204"},
+    ("get", "/v1/me/export"): OF_KEYS | {"200"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
     ("get", "/v1/people"): OF_KEYS | {"200", "422"},
     ("get", "/v1/people/{id}"): OF_KEYS | {"200", "304", "404"},
     ("patch", "/v1/people/{id}"): OF_BODIES | OF_KEYS | {"200", "404", "412"},
     ("delete", "/v1/people/{id}"): OF_KEYS | {"204", "404", "412"},
     ("get", "/v1/people/{id}/messages"): OF_KEYS | {"200", "404", "422"},
-    ("post", "/v1/messages"): OF_BODIES | OF_KEYS | {"201", "404"},
+    ("post", "/v1/messages"): OF_BODIES | OF_KEYS | {"201", "404", "409"},
     ("get", "/v1/messages"): OF_KEYS | {"200", "422"},
     ("get", "/v1/messages/{id}"): OF_KEYS | {"200", "404"},
     ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
 }
 HEADERS = {
+    ("get", "/v1/me", "200"): {"ETag"},
+    ("get", "/v1/me", "304"): {"ETag"},
+    ("patch", "/v1/me", "200"): {"ETag"},
+    ("post", "/v1/me/confirmation", "200"): {"ETag"},
+    ("get", "/v1/me/export", "200"): {"Content-Disposition"},
     ("post", "/v1/people", "201"): {"ETag", "Location"},
     ("get", "/v1/people/{id}", "200"): {"ETag"},
     ("get", "/v1/people/{id}", "304"): {"ETag"},
@@ -35,6 +47,9 @@ HEADERS = {
     ("post", "/v1/messages", "201"): {"Location"},
 }
 CONDITIONS = {
+    ("get", "/v1/me"): ["If-None-Match"],
+    ("patch", "/v1/me"): ["If-Match"],
+    ("delete", "/v1/me"): ["If-Match"],
     ("get", "/v1/people/{id}"): ["If-None-Match"],
     ("patch", "/v1/people/{id}"): ["If-Match"],
     ("delete", "/v1/people/{id}"): ["If-Match"],
@@ -85,13 +100,15 @@ async def test_its_parts_have_names_and_are_there(document: dict[str, Any]) -> N
     assert len(set(ids)) == len(ids)
 
 
-async def test_all_but_the_door_needs_a_key(document: dict[str, Any]) -> None:
-    """And the document says so."""
+async def test_all_but_the_door_needs_a_key_or_a_link(document: dict[str, Any]) -> None:
+    """And the document says which."""
     secured = {key for key, operation in operations(document).items() if "security" in operation}
-    assert set(operations(document)) - secured == {("post", "/v1/signups")}
+    open_to_all = {("post", "/v1/signups"), ("post", "/v1/links")}
+    assert set(operations(document)) - secured == open_to_all
     for key in secured:
-        assert operations(document)[key]["security"] == [{"operatorKey": []}]
-    assert set(document["components"]["securitySchemes"]) == {"operatorKey"}
+        scheme = "linkToken" if key[1] == "/v1/me" or "/me/" in key[1] else "operatorKey"
+        assert operations(document)[key]["security"] == [{scheme: []}]
+    assert set(document["components"]["securitySchemes"]) == {"operatorKey", "linkToken"}
 
 
 async def test_it_lists_every_answer(document: dict[str, Any]) -> None:
@@ -126,7 +143,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 4
+    assert len(bodies) == 6
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

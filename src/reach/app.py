@@ -28,13 +28,14 @@ from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import routes as pages
 from reach.people.links import request_links_all
-from reach.people.routes import door, operators
+from reach.people.routes import door, operators, own
 from reach.people.signup import sign_up_all
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 
 ROUTERS = (
     door.router,
+    own.router,
     operators.people,
     operators.promises,
     message_routes.router,

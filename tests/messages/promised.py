@@ -15,7 +15,11 @@ ORIGIN = "https://signup.example.org"
 
 def a_composer(**settings: Any) -> Composer:
     """Make a composer with usual settings, but for those given."""
-    usual = {"mail_from": "Reach <hello@example.org>", "public_url": ORIGIN}
+    usual = {
+        "mail_from": "Reach <hello@example.org>",
+        "public_url": ORIGIN,
+        "secret_key": "a-key-that-is-long-enough-for-tests",
+    }
     return Composer(Settings(**(usual | settings)))
 
 
@@ -45,6 +49,7 @@ def a_message(
         created_at=created_at,
         settled_at=None,
         last_error=None,
+        links_version=0,
     )
 
 

@@ -1,9 +1,13 @@
 """Mails as those who get them read them."""
 
+import re
 from email import message_from_bytes, policy
 from email.message import EmailMessage, Message
 
 from reach.messages.compose import Mail
+
+LINK_LINE = re.compile(rb'(?:href=")?https?://[\w.:-]+/\w+\?token=[\w.-]+"?')
+LINK = re.compile(r"https?://[\w.:-]+/(\w+)\?token=([\w.-]+)")
 
 
 def parse(mail: Mail) -> EmailMessage:
@@ -27,6 +31,17 @@ def lines(mail: Mail) -> list[bytes]:
     found = mail.content.split(b"\r\n")
     assert not any(b"\r" in line or b"\n" in line for line in found)
     assert found.pop() == b""
+    return found
+
+
+def foldable(mail: Mail) -> list[bytes]:
+    """Give the lines of a mail but for links, which nobody could fold."""
+    return [line for line in lines(mail) if not LINK_LINE.fullmatch(line)]
+
+
+def links_in(part: str) -> list[tuple[str, str]]:
+    """Give the scope and the token of each link in a part, in order."""
+    found: list[tuple[str, str]] = LINK.findall(part)
     return found
 
 

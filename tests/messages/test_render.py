@@ -13,7 +13,7 @@ from reach.settings import BadSettings
 from tests.messages.promised import ORIGIN, a_composer, a_message, a_welcome
 from tests.messages.received import contents, parse
 
-BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed"}
+BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link"}
 PAGE = Path(__file__).parents[2] / "docs" / "templates.md"
 DATA = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
 
@@ -129,6 +129,13 @@ def test_a_folder_can_bring_templates_of_its_own(folder: Path, composer: Compose
         ("{{ name.__init__.__globals__ }}", "welcome.txt, line 2: access to attribute '__init__'"),
         ("{{ fields.append(1) }}", "welcome.txt, line 2: .* unsafe|welcome.txt, line 2: access"),
         ("{{ name | int + fields }}", "welcome.txt, line 2: TypeError"),
+        ("{{ link }}", r"welcome.txt, line 2: say which link: link\(\"manage\"\)"),
+        (
+            "{{ link('x') }}",
+            "welcome.txt, line 2: there is no such link; there are: confirm, manage",
+        ),
+        ("{{ link(fields) }}", "welcome.txt, line 2: "),
+        ("{{ link._links }}", "welcome.txt, line 2: access to attribute '_links'"),
         ("{% include 'missing.txt' %}", "there is no template file missing.txt"),
         ("{% include '../welcome.txt' %}", r"there is no template file \.\./welcome\.txt"),
         ("{% include 'welcome.txt' %}", "RecursionError"),
@@ -226,5 +233,6 @@ def test_the_page_about_templates_names_them_all() -> None:
     """Every built-in file and every variable is in the documentation."""
     page = PAGE.read_text(encoding="utf-8")
     variables = {"brand_name", "public_url", "recipient", "name", "fields"}
+    variables |= {"confirmed", "link_lasts", 'link("confirm")', 'link("manage")'}
     assert {word for word in variables if f"`{word}`" not in page} == set()
     assert {path.name for path in BUILT_IN.iterdir() if f"`{path.name}`" not in page} == set()

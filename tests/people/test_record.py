@@ -9,12 +9,12 @@ import anyio
 import httpx
 from sqlalchemy import select
 
-from reach.db.columns import metadata
 from reach.db.engine import Transaction
 from reach.messages.model import messages
 from tests.bodies.refused import JSON
 from tests.eventually import eventually
 from tests.people.operator import add, everybody, operator, templates
+from tests.people.traces import contents, everything
 from tests.servers.mail import MailServer, once
 from tests.servers.reach import Reach, running_worker
 
@@ -64,20 +64,6 @@ async def patch(
     content = json.dumps(body).encode()
     url = f"/v1/people/{person['id']}"
     return await http.patch(url, content=content, headers={**JSON, **named})
-
-
-def everything(tx: Transaction) -> dict[str, list[Any]]:
-    """Every row of every table but the operators' keys."""
-    return {
-        table.name: [tuple(row) for row in tx.execute(table.select())]
-        for table in metadata.sorted_tables
-        if table.name != "api_keys"
-    }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file in a folder."""
-    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 async def test_a_change_is_made_and_told(reach: Reach) -> None:

@@ -1,4 +1,4 @@
-"""What a sign-up does before it is answered: one commit, and nothing else."""
+"""What a sign-up does before it is answered: one commit, and nothing else; so for a link."""
 
 import struct
 from collections.abc import Awaitable, Callable
@@ -62,19 +62,25 @@ async def test_a_sign_up_is_one_commit_and_no_mail_on_postgres(
 async def assert_one_commit_each(
     settings: Settings, mail_server: MailServer, commits: Counted
 ) -> None:
-    """Assert that each sign-up is 202, one commit more, and no connection to the mail server."""
+    """Assert that each request is 202, one commit more, and no connection to the mail server."""
     async with door(settings), opened(settings) as database, client(settings) as http:
         assert await people_in(database) == []
         for number, break_server in enumerate((stall, refuse, go_down)):
             await break_server(mail_server)
-            for _ in ("unknown", "known"):
+            ada, nobody = f"ada{number}@example.com", f"nobody{number}@example.com"
+            for url, body in (
+                ("/v1/links", {"email": ada}),  # not signed up yet
+                ("/v1/signups", {"email": ada, "name": "Ada"}),
+                ("/v1/signups", {"email": ada, "name": "Ada"}),
+                ("/v1/links", {"email": ada}),
+                ("/v1/links", {"email": nobody}),
+            ):
                 before = await commits()
-                body = {"email": f"ada{number}@example.com", "name": "Ada"}
-                answer = await http.post("/v1/signups", json=body)
+                answer = await http.post(url, json=body)
                 assert answer.status_code == httpx.codes.ACCEPTED
                 assert await commits() == before + 1
             assert len(await people_in(database)) == number + 1
-            assert len(await messages_in(database)) == number + 1
+            assert len(await messages_in(database)) == 2 * (number + 1)
     assert mail_server.sessions == 0
 
 

@@ -78,10 +78,10 @@ def takes(name: str, description: str) -> dict[str, Any]:
     }
 
 
-#: What any route may say, and routes with a body or a key besides.
+#: What any route may say, and routes with a body, a key or a link besides.
 ANY: Responses = {"default": {"description": "A problem (RFC 9457)", "content": _PROBLEM}}
 OF_BODIES = problems(400, 408, 413, 415, 422)
-OF_KEYS = problems(401, 403, 503)
+OF_KEYS = OF_LINKS = problems(401, 403, 503)
 
 ETAG = header("ETag", "The version of the record and the state of the welcome")
 LOCATION = header("Location", "Where to find what was made")

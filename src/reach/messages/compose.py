@@ -13,6 +13,7 @@ from datetime import UTC
 from email.utils import format_datetime
 from itertools import count
 
+from reach.access.links import DAY_SECONDS, Links
 from reach.messages.headers import (
     BadHeader,
     mailbox_header,
@@ -21,14 +22,16 @@ from reach.messages.headers import (
     refuse_forbidden,
     text_header,
 )
+from reach.messages.linking import MessageLinks, lasts
 from reach.messages.model import Message
 from reach.messages.render import Templates, explain
 from reach.settings import BadSettings, Settings
 from reach.urls import parse_mailbox
 
 ADDRESS_CHARACTERS = 254
-#: Lines of printable ASCII and tabs, short enough to be sent as they are.
-PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}\r\n)*+")
+#: Lines of printable ASCII and tabs, short enough to be sent as they are (RFC 5322 §2.1.1); one
+#: that is a single word, which nobody could fold, may be as long as every mail server takes.
+PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n)*+")
 
 
 class CannotCompose(Exception):  # noqa: N818 - an expected failure, as Problem is
@@ -49,7 +52,9 @@ class Mail:
 
 
 class Composer:
-    """Makes mails of messages; the same bytes of the same message, always.
+    """Makes mails of messages; the same bytes of the same message, always, but for its links.
+
+    Those are minted anew each time: they are stored nowhere, and a retry's work as long as others.
 
     Raises BadSettings if there is no folder at ``templates_dir``, or what the settings put
     into headers cannot stand there.
@@ -60,7 +65,12 @@ class Composer:
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
         self._templates = Templates(folder)
-        self._variables = {"brand_name": settings.brand_name, "public_url": settings.origin}
+        self._links = Links(settings) if settings.secret_keys else None
+        self._variables = {
+            "brand_name": settings.brand_name,
+            "public_url": settings.origin,
+            "link_lasts": lasts(settings.link_days * DAY_SECONDS),
+        }
         mail_from = parse_mailbox(settings.mail_from)
         self._sender = mail_from.addr_spec
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
@@ -91,8 +101,9 @@ class Composer:
     def _content(self, message: Message) -> bytes:
         if not isinstance(message.data, Mapping):
             raise CannotCompose("the message's data are not names with values")
+        ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
         subject, text, html = self._templates.render(
-            message.template, {**message.data, **self._variables, "recipient": message.recipient}
+            message.template, {**message.data, **self._variables, **ours}
         )
         parts = _part(b"plain", text), _part(b"html", html)
         boundary = _boundary(message, parts)
@@ -138,7 +149,7 @@ def _encoded(raw: bytes) -> tuple[bytes, bytes]:
         return b"7bit", raw
     # Every byte that is not ASCII takes three in quoted-printable, four thirds in base64. And
     # b2a_qp breaks a line that ends in a blank one character too late (RFC 2045 §6.7, rule 5).
-    others = len(raw) - len(raw.decode().encode("ascii", "ignore"))
+    others = 0 if raw.isascii() else len(raw) - len(raw.decode().encode("ascii", "ignore"))
     if others * 6 > len(raw) or b" \r\n" in raw or b"\t\r\n" in raw:
         return b"base64", encodebytes(raw).replace(b"\n", b"\r\n")
     return b"quoted-printable", b2a_qp(raw, istext=True)

@@ -86,6 +86,9 @@ class Message:
 
     ``message_id`` (the header's, in angle brackets) and ``created_at`` (the ``Date``) never
     change, so that a duplicate can be known as one.
+
+    ``links_version`` is the person's (see ``access.links``) at the time of the lease; None of a
+    message that was not leased.
     """
 
     id: UUID
@@ -104,6 +107,7 @@ class Message:
     created_at: datetime
     settled_at: datetime | None
     last_error: str | None = field(repr=False)
+    links_version: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

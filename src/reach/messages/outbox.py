@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from reach.access.links import version_of
 from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
@@ -124,7 +125,7 @@ _LEASE_DUE = (
         # Time that it lay due and untried is not the message's fault.
         first_failed_at=messages.c.first_failed_at + (now() - messages.c.due_at),
     )
-    .returning(*messages.c)
+    .returning(*messages.c, version_of(messages.c.person_id).label("links_version"))
 )
 
 

@@ -18,6 +18,7 @@ from jinja2.exceptions import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reach.messages.headers import BadHeader, refuse_forbidden
+from reach.messages.linking import CannotLink
 
 BUILT_IN = Path(__file__).parent / "templates"
 #: A template is three files: NAME.subject, NAME.txt and NAME.html.
@@ -124,7 +125,7 @@ def explain(error: Exception) -> str:
         file = Path(error.filename or "template").name
         return _printable(f"{file}, line {error.lineno}: {error.message}")
     kind = type(error).__name__
-    if isinstance(error, (UndefinedError, SecurityError, BadHeader)):
+    if isinstance(error, (UndefinedError, SecurityError, BadHeader, CannotLink)):
         kind = str(error)
     place = ""
     for frame, line in traceback.walk_tb(error.__traceback__):

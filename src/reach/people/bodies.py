@@ -78,6 +78,13 @@ class PersonPage(BaseModel):
     next_cursor: str | None
 
 
+class Export(BaseModel):
+    """Everything that is stored of a person, column by column; each message has its attempts."""
+
+    person: dict[str, Any]
+    messages: list[dict[str, Any]]
+
+
 def wanted(changes: Changes) -> Mapping[str, str | None]:
     """What a change asks for: only what was sent; an empty description is none."""
     sent = changes.model_dump(exclude_unset=True)

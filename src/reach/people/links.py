@@ -16,7 +16,7 @@ from reach.people.address import parse_address
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
 from reach.people.signup import Address
-from reach.problems import Unauthorised
+from reach.problems import Forbidden, Unauthorised
 from reach.settings import Settings
 
 R = TypeVar("R")
@@ -31,6 +31,12 @@ class LinkVoid(Unauthorised):
     """
 
     type, title = "link-void", "This link does not work, or no longer"
+
+
+class WrongLink(Forbidden):
+    """The link works, but not for this: the one in a request to confirm can only confirm."""
+
+    type, title = "wrong-link", "This link may not do that"
 
 
 class LinkRequest(BaseModel):

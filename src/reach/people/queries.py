@@ -50,6 +50,7 @@ class Known:
     email_key: str
     name: str
     email: str
+    confirmed: bool
     greet: bool
 
 
@@ -134,7 +135,11 @@ def _lock_known(dialect: str) -> Executable:
         people.c.greeted_at <= now(-bindparam("greeted_seconds", type_=Float)),
     )
     return (
-        select(people.c.id, people.c.email_key, people.c.name, people.c.email, due.label("greet"))
+        select(
+            *(people.c[name] for name in ("id", "email_key", "name", "email")),
+            people.c.confirmed_at.is_not(None).label("confirmed"),
+            due.label("greet"),
+        )
         .join_from(people, given, people.c.email_key == given.c.email_key)
         .order_by(people.c.email_key)
         .with_for_update(of=people)
@@ -236,7 +241,7 @@ def void_links(tx: Transaction, person_id: UUID) -> bool:
 def stored(tx: Transaction, person_id: UUID) -> Mapping[str, Any] | None:
     """All that a person's row holds; None if there is nobody."""
     row = tx.execute(select(people).where(people.c.id == person_id)).one_or_none()
-    return None if row is None else row._mapping
+    return None if row is None else row._asdict()
 
 
 def confirm(tx: Transaction, person_id: UUID) -> None:

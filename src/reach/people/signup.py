@@ -95,7 +95,7 @@ def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings)
                 person.id,
                 parse_address(person.email, smtputf8=True).recipient,
                 "already-signed-up",
-                {"name": person.name},
+                {"name": person.name, "confirmed": bool(person.confirmed)},
             )
             for person in known
             if person.greet

@@ -192,7 +192,7 @@ async def get_persons_messages(
     status_code=201,
     response_model=MessageBody,
     dependencies=[Depends(needs("messages:write"))],
-    responses=OF_BODIES | problems(404) | {201: {"headers": LOCATION}},
+    responses=OF_BODIES | problems(404, 409) | {201: {"headers": LOCATION}},
     openapi_extra=in_json(NewMessage),
 )
 async def post_message(
@@ -201,7 +201,10 @@ async def post_message(
     settings: Config,
     body: Annotated[NewMessage, Depends(json_body(NewMessage))],
 ) -> Any:
-    """Promise a message to a person. 422 if there is no such template."""
+    """Promise a message to a person. 422 if there is no such template.
+
+    409 if they have to confirm their address first (`REACH_CONFIRM=required`).
+    """
     record.require_template(body.template, request.app.state.templates())
     message = await db.write(record.promise, body.person_id, body.template, body.data, settings)
     return as_json(message_body(message), 201, location=f"/v1/messages/{message.id}")

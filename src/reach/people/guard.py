@@ -1,0 +1,44 @@
+"""The 401 and the 403 of one's own record: is this a link of ours, and may it do that."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request
+from fastapi.security import HTTPBearer
+
+from reach.access.links import BadLink, Link, Links, Scope
+from reach.people.links import LinkVoid, WrongLink
+
+#: As ``access.guard.operator_key``.
+link_token = HTTPBearer(
+    scheme_name="linkToken",
+    description="What follows `token=` in a link that was sent by email",
+    auto_error=False,
+)
+
+
+def own(scope: Scope) -> Callable[[Request], Awaitable[Link]]:
+    """Make the dependency that reads a link which may do what ``scope`` stands for.
+
+    ``manage`` may do all. No database is asked: whether the link still counts is for the
+    transaction that acts by it (see ``people.links``). Raises LinkVoid; WrongLink.
+    """
+
+    async def holder(request: Request) -> Link:
+        # MERGER: limits.guard goes here. may_try(request) first; failed(request) where BadLink is
+        # caught; hit_api(request, link.person_id.hex) before the link is returned.
+        links: Links = request.app.state.links
+        try:
+            link = links.read(bearer(request))
+        except BadLink:
+            raise LinkVoid from None
+        if link.scope not in ("manage", scope):
+            raise WrongLink
+        return link
+
+    return holder
+
+
+def bearer(request: Request) -> str:
+    """The token of the ``Authorization`` header, empty if there is none."""
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""

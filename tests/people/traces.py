@@ -1,0 +1,21 @@
+"""What is left of somebody: in the tables, and in the files."""
+
+from pathlib import Path
+from typing import Any
+
+from reach.db.columns import metadata
+from reach.db.engine import Transaction
+
+
+def everything(tx: Transaction) -> dict[str, list[Any]]:
+    """Every row of every table but the operators' keys."""
+    return {
+        table.name: [tuple(row) for row in tx.execute(table.select())]
+        for table in metadata.sorted_tables
+        if table.name != "api_keys"
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file in a folder."""
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
