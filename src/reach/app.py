@@ -23,9 +23,10 @@ from reach.envelope import Envelope, as_get
 from reach.messages import routes as message_routes
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
-from reach.pages import docs, own, render
+from reach.pages import docs, render
 from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
+from reach.pages import own as own_pages
 from reach.pages import routes as pages
 from reach.people.links import request_links_all
 from reach.people.routes import door, operators, own
@@ -42,7 +43,7 @@ ROUTERS = (
     pages.router,
     docs.router,
     links_pages.router,
-    own.router,
+    own_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})

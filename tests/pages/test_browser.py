@@ -6,12 +6,14 @@ from typing import Any
 import anyio
 import pytest
 from playwright.async_api import Browser, Page, expect
+from pydantic import SecretStr
 
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
+from tests.eventually import eventually
 from tests.pages.holder import holder
 from tests.servers.browser import NoBrowser, Visit, started, visiting
-from tests.servers.reach import Reach, running_reach
+from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
 PAGES += ["/manage/removed", "/manage/voided", "/confirm/done", "/mailbox", "/docs"]
@@ -68,6 +70,31 @@ async def test_signing_up(here: Reach, visit: Visit) -> None:
     await page.get_by_role("link", name="Hello").click()
     frame = page.frame_locator("iframe")
     await expect(frame.get_by_text("Hi Ada")).to_be_visible()
+
+
+async def test_the_links_of_an_email(here: Reach, visit: Visit) -> None:
+    """Signed up by form, the email is read in the mailbox; its links confirm, and manage."""
+    page, mailbox = visit.page, here.app.state.mailbox
+    await page.goto(here.settings.origin)
+    await page.get_by_label("Your name").fill("Ada")
+    await page.get_by_label("Your email address").fill("ada@example.com")
+    await page.get_by_role("button", name="Sign up").click()
+    async with mailbox.serve() as smtp_url:
+        settings = here.settings.model_copy(update={"smtp_url": SecretStr(smtp_url)})
+        async with running_worker(settings):
+            await eventually(mailbox.list)
+    await page.get_by_role("link", name="Open the mailbox").click()
+    await page.get_by_role("link", name="Welcome").click()
+    mail = page.frame_locator("iframe")
+    async with page.expect_popup() as confirm:
+        await mail.locator("a[href*=confirm]").click()
+    await (await confirm.value).get_by_role("button", name="Yes, confirm my address").click()
+    await heading(await confirm.value, "Your address is confirmed")
+    async with page.expect_popup() as manage:
+        await mail.locator("a[href*=manage]").click()
+    await heading(await manage.value, "What Reach has of you")
+    assert (await manage.value).url == f"{here.settings.origin}/manage"
+    await expect((await manage.value).get_by_text("Not yet")).to_have_count(0)
 
 
 async def test_managing_ones_record(here: Reach, visit: Visit) -> None:

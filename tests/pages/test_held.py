@@ -3,6 +3,7 @@
 import httpx
 import pytest
 
+from reach.access.links import Scope
 from reach.access.signing import Signer
 from tests.pages.holder import Holder, holder
 from tests.servers.reach import Reach
@@ -30,6 +31,11 @@ FOREIGN = [
 ]
 
 
+def scope_of(path: str) -> Scope:
+    """What kind of link a button needs."""
+    return "confirm" if path == "/confirm" else "manage"
+
+
 async def send(person: Holder, path: str, origin: str | None, proof: str | None) -> httpx.Response:
     """Send a form as a browser that holds the link would."""
     form = {**BUTTONS[path], **({"other": ""} if proof is None else {"form": proof})}
@@ -46,7 +52,7 @@ async def is_unchanged(person: Holder, before: object) -> bool:
 @pytest.mark.parametrize("path", BUTTONS)
 async def test_no_other_site_can_press_a_button(reach: Reach, path: str) -> None:
     """Not even one that knows what the form holds: the browser says where it comes from."""
-    person = await holder(reach, "confirm" if path == "/confirm" else "manage")
+    person = await holder(reach, scope_of(path))
     before, proof = await person.stored(), await person.proof()
     for origin in FOREIGN:
         given = origin and origin.format(port=reach.settings.port)
@@ -64,7 +70,7 @@ async def test_no_other_site_can_press_a_button(reach: Reach, path: str) -> None
 @pytest.mark.parametrize("path", BUTTONS)
 async def test_each_link_has_its_own_forms(reach: Reach, path: str) -> None:
     """What another person's page holds, or nothing, or junk, or another purpose's: refused."""
-    scope = "confirm" if path == "/confirm" else "manage"
+    scope = scope_of(path)
     person = await holder(reach, scope)
     other = await holder(reach, scope, email="eve@example.com")
     before, proof = await person.stored(), await person.proof()

@@ -3,7 +3,6 @@
 Nothing is changed by a GET: mail scanners follow links, and browsers look ahead.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from reach.pages.held import REFERRER, Held, forget, holding, keep, read, see
 from reach.pages.links import no_link
 from reach.pages.render import HEADERS, render
 from reach.people import links, record
-from reach.people.bodies import Changes, wanted
+from reach.people.bodies import Changes, Export, wanted
 from reach.people.links import LinkVoid
 from reach.problems import Problem, Unprocessable
 
@@ -102,7 +101,7 @@ async def post_confirmation(request: Request, held: Held) -> Response:
 async def post_export(request: Request, held: Held) -> Response:
     """Hand out everything that is stored of the person, as a file."""
     found = await _database(request).read(links.export, held.link)
-    text = json.dumps(found, indent=2, ensure_ascii=False)
+    text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")
 
