@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.urls import DatabaseUrl, SmtpUrl, is_loopback
+from reach.urls import DatabaseUrl, SmtpUrl, as_browsers_write, is_loopback
 from tests.servers.mail import Authority
 
 CANARY = "s3cret-canary"
@@ -189,3 +189,19 @@ def test_a_shown_mail_server_has_no_credentials() -> None:
 def test_loopback(host: str, expected: bool) -> None:
     """Only what can be nothing but this machine."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("https://example.org", "https://example.org"),
+        ("HTTPS://Example.ORG:443/", "https://example.org"),
+        ("http://example.org:80", "http://example.org"),
+        ("http://example.org:443", "http://example.org:443"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("https://bücher.example", "https://xn--bcher-kva.example"),
+    ],
+)
+def test_a_web_site_as_browsers_write_it(given: str, written: str) -> None:
+    """So that a setting can be compared with an ``Origin``."""
+    assert as_browsers_write(given) == written

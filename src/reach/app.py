@@ -26,8 +26,10 @@ from reach.limits.limiter import Limiter
 from reach.messages import routes as message_routes
 from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
+from reach.pages import docs, render
+from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
-from reach.pages import render
+from reach.pages import own as own_pages
 from reach.pages import routes as pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
@@ -42,6 +44,9 @@ ROUTERS = (
     operators.promises,
     message_routes.router,
     pages.router,
+    docs.router,
+    links_pages.router,
+    own_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
@@ -79,7 +84,7 @@ def create_app(
         title=settings.brand_name,
         version="1",
         lifespan=lifespan,
-        docs_url=None,  # FastAPI's page loads its scripts from elsewhere
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.docs
         redoc_url=None,
         redirect_slashes=False,
         responses=ANY,
@@ -94,7 +99,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
     app.add_middleware(Door, answer_problem=answer_problem)
-    app.add_middleware(Envelope, answer_problem=answer_problem)
+    app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
     return app
 
 

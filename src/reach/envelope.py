@@ -2,19 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reach.browsers import Header, safety_headers, sharing, with_safety
 from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
 from reach.pages import render
 from reach.problems import Problem, Unavailable
+from reach.settings import Settings
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.app")
@@ -22,7 +23,6 @@ log = structlog.get_logger("reach.app")
 #: For the log alone, where nobody was left to be answered.
 CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
-NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -54,10 +54,12 @@ class Envelope:
     An exception's message may quote what was typed, so neither the answer nor the log has it.
     """
 
-    def __init__(self, app: ASGIApp, answer_problem: Answer) -> None:
+    def __init__(self, app: ASGIApp, answer_problem: Answer, settings: Settings) -> None:
         """Wrap ``app``; ``answer_problem`` makes the answer to a problem."""
-        self.app = app
+        self._share = sharing(settings)
+        self.app = self._share(app)
         self._answer_problem = answer_problem
+        self._safety = safety_headers(settings)
 
     def _answering(self, problem: Problem) -> ASGIApp:
         """Make what answers any request with ``problem``, without a look at it."""
@@ -66,14 +68,15 @@ class Envelope:
             response = await self._answer_problem(Request(scope, receive), problem)
             await response(scope, receive, send)
 
-        return answer
+        # A script from elsewhere could not read a refusal that CORS has not seen.
+        return self._share(answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, served = time.perf_counter(), Served(new_id().hex, scope["method"])
+        began, served = time.perf_counter(), Served(new_id().hex, scope["method"], self._safety)
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
         try:
@@ -103,6 +106,7 @@ class Served:
 
     request_id: str
     method: str
+    safety: tuple[Header, ...]
     status: int = 0
 
     def sending(self, send: Send, *, with_body: bool) -> Send:
@@ -111,7 +115,8 @@ class Served:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.status = message["status"]
-                message["headers"] = with_ours(message["headers"], self.request_id)
+                message["headers"] = with_safety(message["headers"], self.safety)
+                message["headers"].append((b"x-request-id", self.request_id.encode()))
             elif not with_body:
                 message = {**message, "body": b""}
             await send(message)
@@ -130,14 +135,6 @@ class Served:
             milliseconds=round(milliseconds, 2),
             **({"reason": reason} if reason and self.status >= Problem.status else {}),
         )
-
-
-def with_ours(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[Any]:
-    """Add what every answer has; a page has the one of its own already."""
-    found = [*headers, (b"x-request-id", request_id.encode())]
-    if not any(name.lower() == NOSNIFF[0] for name, _ in found):
-        found.append(NOSNIFF)
-    return found
 
 
 def header_bytes(scope: Scope) -> int:

@@ -25,6 +25,7 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
 CREDENTIALS = ("user", "password")
 MASK = "********"
 LAST_PORT = 65535
+DEFAULT_PORTS = {"http": 80, "https": 443}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -237,6 +238,18 @@ def parse_origin(text: str) -> str:
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
         raise ValueError("must hold a scheme, a host and a port at most")
     return text.rstrip("/")
+
+
+def as_browsers_write(origin: str) -> str:
+    """Write a web site as a browser's ``Origin`` does: lower case, ASCII, no default port.
+
+    Raises ValueError for what ``parse_origin`` would refuse.
+    """
+    parts = urlsplit(parse_origin(origin))
+    host = (parts.hostname or "").encode("idna").decode()
+    name = f"[{host}]" if ":" in host else host
+    is_default = parts.port in (None, DEFAULT_PORTS[parts.scheme])
+    return f"{parts.scheme}://{name}{'' if is_default else f':{parts.port}'}"
 
 
 @lru_cache(maxsize=8)

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.bodies.guard import BODY_SECONDS
+from reach.envelope import Envelope
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox, routes
 from reach.pages.render import prefers_html, problem_page
@@ -58,14 +59,16 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
     """Make the pages; takes settings by name."""
 
     def make(**changes: object) -> Site:
+        given = {"data_dir": tmp_path, "secret_key": "a-key-that-is-long-enough", **changes}
+        settings = Settings(**given)  # type: ignore[arg-type]
         app = FastAPI()
         site = Site(app, Mailbox(tmp_path / "mailbox"))
         app.include_router(routes.router)
         app.include_router(mailbox.router)
         app.add_exception_handler(Problem, answer_problem)
-        given = {"data_dir": tmp_path, "secret_key": "a-key-that-is-long-enough", **changes}
-        app.state.settings = Settings(**given)  # type: ignore[arg-type]
-        app.state.robots = Robots(app.state.settings)
+        app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
+        app.state.settings = settings
+        app.state.robots = Robots(settings)
         app.state.mailbox = site.mailbox
         app.state.sign_up = site.sign_up
         app.state.body_seconds = BODY_SECONDS

@@ -1,14 +1,9 @@
-"""What the sign-up form carries beside what people type: see ``people.robots``."""
+"""What a form at the door carries beside what people type: see ``people.robots``."""
 
 import time
 from collections.abc import Mapping
 
 from fastapi import Request
-
-from reach.pages.render import PAGE_POLICY
-
-#: Where a proof of work is asked for, our script may fetch a challenge.
-PROOF_POLICY = f"{PAGE_POLICY}; script-src 'self'; connect-src 'self'"
 
 
 def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
@@ -18,7 +13,7 @@ def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
     return {"started": started, "needs_proof": robots.needs_proof}
 
 
-def headers(request: Request) -> dict[str, str]:
-    """Make the headers that the form's page has besides."""
-    robots = request.app.state.robots
-    return {"Content-Security-Policy": PROOF_POLICY} if robots.needs_proof else {}
+def runs(request: Request) -> Mapping[str, str] | None:
+    """What the form's script may do beyond ``render.PAGE_POLICY``; None if it has no script."""
+    needs_proof: bool = request.app.state.robots.needs_proof
+    return {"connect-src": "'self'"} if needs_proof else None

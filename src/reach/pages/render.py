@@ -1,38 +1,37 @@
-"""Pages as answers: the templates, the headers, and who prefers a page to JSON."""
+"""Pages as answers: the templates, their policy, and who prefers a page to JSON."""
 
-import hashlib
+import secrets
 from collections.abc import Mapping
 from inspect import cleandoc
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reach.db.away import UNKNOWN
+from reach.pages.assets import asset
 from reach.problems import Problem, Unavailable
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"
 
 HERE = Path(__file__).parent
-YEAR_SECONDS = 365 * 24 * 3600
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 JSON_TYPES = ("application/json", "application/problem+json")
 
 #: A page may load our stylesheet and icon, send a form here, and frame a mail: nothing else.
-PAGE_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; frame-src 'self'; "
-    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-#: For everything that pages answer, of whatever type.
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
+PAGE_POLICY = {
+    "default-src": "'none'",
+    "style-src": "'self'",
+    "img-src": "'self'",
+    "frame-src": "'self'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+    "base-uri": "'none'",
 }
+#: For everything that pages answer, of whatever type; the envelope adds what all answers have.
+HEADERS = {"Cache-Control": "no-store"}
 
 
 def render(
@@ -40,15 +39,25 @@ def render(
     status: int = 200,
     *,
     headers: Mapping[str, str] | None = None,
+    runs: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """Answer with a template. It escapes every value, and fails if one that it uses is missing."""
+    """Answer with a template. It escapes every value, and fails if one that it uses is missing.
+
+    A page with scripts says in ``runs`` what they need beyond ``PAGE_POLICY``, if only ``{}``:
+    its template gets a ``nonce``, and each ``<script nonce="{{ nonce }}">`` of it may run.
+    """
+    policy = PAGE_POLICY
+    if runs is not None:
+        values["nonce"] = nonce = secrets.token_urlsafe(16)
+        policy = {**PAGE_POLICY, "script-src": f"'nonce-{nonce}'", **runs}
     text = _templates.get_template(name).render(values)
+    written = "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
     return HTMLResponse(
         # Half of a surrogate pair has no UTF-8; it becomes "?" and not a 500.
         text.encode("utf-8", "replace"),
         status_code=status,
-        headers={**HEADERS, "Content-Security-Policy": PAGE_POLICY, **(headers or {})},
+        headers={**HEADERS, "Content-Security-Policy": written, **(headers or {})},
     )
 
 
@@ -90,22 +99,6 @@ def prefers_html(request: Request) -> bool:
     return html[0] > 0 and html > max(_weigh(accept, kind) for kind in JSON_TYPES)
 
 
-def static_file(name: str) -> Response | None:
-    """Answer with ``name-<hash>.css``, to be kept for ever; None if there is no such file.
-
-    With another version's hash (two versions may run at once) it is ours, and not to be kept.
-    """
-    asked = Path(name)
-    stem, _, digest = asked.stem.rpartition("-")
-    content = _static.get(f"{stem}{asked.suffix}")
-    if content is None:
-        return None
-    headers = dict(HEADERS)
-    if digest == _digest(content):
-        headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
-    return Response(content, headers=headers, media_type=MEDIA_TYPES[asked.suffix])
-
-
 def _weigh(accept: str, kind: str) -> tuple[float, int]:
     """Find the weight of a type, and how closely it was named: by the closest range."""
     ranges = {"*/*": 1, f"{kind.partition('/')[0]}/*": 2, kind: 3}
@@ -138,17 +131,6 @@ def _with_code(text: str) -> Markup:
     return Markup("").join(marked)
 
 
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
-
-
-def _asset(name: str) -> str:
-    """Write the address of a static file of this version."""
-    path = Path(name)
-    return f"/static/{path.stem}-{_digest(_static[name])}{path.suffix}"
-
-
-_static = {path.name: path.read_bytes() for path in sorted((HERE / "static").iterdir())}
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates"),
     autoescape=True,
@@ -157,4 +139,4 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.globals["asset"] = _asset
+_templates.globals["asset"] = asset

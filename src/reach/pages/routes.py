@@ -1,15 +1,16 @@
 """The pages that everybody may see: sign up, check your inbox, what a problem means."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reach.bodies.guard import read_form, validate
 from reach.pages import hidden
+from reach.pages.assets import static_file
+from reach.pages.forms import faults_of
 from reach.pages.mailbox import may_read
-from reach.pages.render import HEADERS, REASON, explain, public_detail, render, static_file
+from reach.pages.render import HEADERS, explain, render
 from reach.people.bodies import DoorSignUp
 from reach.problems import NotFound, Problem, Unavailable, Unprocessable, all_problems
 
@@ -85,29 +86,17 @@ async def get_static(name: str) -> Response:
 def _form(
     request: Request, status: int, *, typed: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
-    """Show the form, as it was filled in, with what is wrong.
-
-    A fault of no field (or of one that the form lacks) stands above the form only.
-    """
+    """Show the form, as it was filled in, with what is wrong."""
     settings = request.app.state.settings
-    members: dict[str, Any] = dict(problem.members) if problem else {}
-    faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
-    order = ["", *LABELS]
-    faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
-    if problem is not None:
-        request.scope[REASON] = problem.detail
     return render(
         "sign-up.html",
         status,
-        headers={**hidden.headers(request), **(problem.headers if problem else {})},
+        headers=problem.headers if problem else {},
+        runs=hidden.runs(request),
         **hidden.fields(request, typed),
         brand_name=settings.brand_name,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
         typed={name: typed.get(name, "") for name in LABELS},
-        labels=LABELS,
-        faults=faults,
-        errors={name: detail for name, detail in reversed(faults) if name in LABELS},
-        title=None if problem is None else public_detail(problem) or problem.title,
-        may_repeat=isinstance(problem, Unavailable),
+        **faults_of(problem, LABELS, request),
     )

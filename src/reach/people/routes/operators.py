@@ -239,7 +239,8 @@ async def post_message(
     return respond(await db.write(do_once, once, promise))
 
 
-def _conditions(request: Request) -> tuple[frozenset[int] | None, list[str]]:
+def conditions(request: Request) -> tuple[frozenset[int] | None, list[str]]:
+    """Read `If-Match`, as versions, and `If-None-Match`, as it came."""
     headers = request.headers
     return read_if_match(headers.getlist("if-match")), headers.getlist("if-none-match")
 

@@ -1,0 +1,78 @@
+"""What browsers are told with every answer, and whose scripts may call ``/v1``."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reach.settings import Settings
+from reach.urls import as_browsers_write
+
+Header = tuple[bytes, bytes]
+
+YEAR_SECONDS = 365 * 24 * 3600
+#: For what is no page: should a browser take it for one, it runs, loads and frames nothing.
+POLICY = "default-src 'none'; frame-ancestors 'none'"
+#: A page, or whoever else knows better, says its own in place of any of these.
+SAFETY = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
+#: What /v1 reads of a request, beyond what any script may send.
+READS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
+#: What a script may read of an answer, beyond its body.
+TELLS = ("ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID")
+
+
+def safety_headers(settings: Settings) -> tuple[Header, ...]:
+    """Make what every answer carries, once: the door has no time to.
+
+    Strict-Transport-Security only where people come by https, and for this host alone: it is
+    not ours to speak for its neighbours.
+    """
+    wanted = dict(SAFETY)
+    if urlsplit(settings.origin).scheme == "https":
+        wanted["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
+    return tuple((name.encode(), value.encode()) for name, value in wanted.items())
+
+
+def with_safety(headers: Iterable[Header], safety: Iterable[Header]) -> list[Any]:
+    """Add those that the answer does not have yet."""
+    found = list(headers)
+    names = {name.lower() for name, _ in found}
+    found += [header for header in safety if header[0] not in names]
+    return found
+
+
+def sharing(settings: Settings) -> Callable[[ASGIApp], ASGIApp]:
+    """Make what lets the scripts of ``REACH_CORS_ORIGINS`` call ``/v1``: nobody's, by default.
+
+    Never with cookies: those belong to pages, which no script may fetch from elsewhere.
+    """
+    origins = {as_browsers_write(origin) for origin in settings.origins}
+    if not origins:
+        return lambda app: app
+
+    def shared(app: ASGIApp) -> ASGIApp:
+        with_cors = CORSMiddleware(
+            app,
+            allow_origins=origins,
+            allow_methods=METHODS,
+            allow_headers=READS,
+            expose_headers=TELLS,
+        )
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            is_api = scope["type"] == "http" and scope["path"].startswith("/v1/")
+            await (with_cors if is_api else app)(scope, receive, send)
+
+        return serve
+
+    return shared

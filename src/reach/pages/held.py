@@ -1,0 +1,131 @@
+"""A link that a browser holds: in a cookie, so that its token is in no address and no history.
+
+Forms that lean on the cookie prove that they are ours: by ``Origin``, and by a field that only
+the page that holds the same link can have.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from reach.access.links import BadLink, Link, Links, Scope
+from reach.access.signing import Signer
+from reach.bodies.guard import read_form
+from reach.pages.render import HEADERS
+from reach.people.links import LinkVoid
+from reach.problems import Problem
+from reach.urls import as_browsers_write
+
+#: The browser may be a shared one; the email with the link stays where it is.
+MOST_SECONDS = 3600
+#: A page's own address says nothing here; and without a referrer browsers hide a form's Origin.
+REFERRER = {"Referrer-Policy": "same-origin"}
+FIELD = "form"
+
+
+class ForeignForm(Problem):
+    """The form does not come from the page of the link that this browser holds.
+
+    Nothing was done. Open the link in your email again, and use the page that it leads to.
+    """
+
+    status, type, title = 403, "foreign-form", "This form is not from here"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A link that works by its signature and date, and what was typed into its form."""
+
+    link: Link
+    proof: str
+    typed: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+Answer = Callable[[Request, Held], Awaitable[Response]]
+Route = Callable[[Request], Awaitable[Response]]
+
+
+def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
+    """Make the answer to those who hold a link of this scope; others get that of ``without``.
+
+    A form is read and checked before the answer is made. Raises ForeignForm.
+    """
+
+    def wrap(answer: Answer) -> Route:
+        async def route(request: Request) -> Response:
+            try:
+                return await answer(request, await _find(request, scope))
+            except LinkVoid:
+                return forget(await without(request), scope)
+
+        return route
+
+    return wrap
+
+
+async def _find(request: Request, scope: Scope) -> Held:
+    is_form = request.method == "POST"
+    if is_form:
+        _check_origin(request)
+    token = request.cookies.get(_name(scope), "")
+    link = read(request, token, scope)
+    signer = Signer(request.app.state.settings, "forms")
+    typed = await read_form(request) if is_form else {}
+    if is_form and not signer.is_ours(token, typed.pop(FIELD, "")):
+        raise ForeignForm
+    return Held(link, signer.sign(token), typed)
+
+
+def _check_origin(request: Request) -> None:
+    """Raise ForeignForm unless the browser says that the form is on a page of ours."""
+    ours = as_browsers_write(request.app.state.settings.origin)
+    if request.headers.getlist("origin") != [ours]:
+        raise ForeignForm
+
+
+def read(request: Request, token: str, scope: Scope) -> Link:
+    """Read a token. Raises LinkVoid; the database may know more against it."""
+    links: Links = request.app.state.links
+    try:
+        link = links.read(token)
+    except BadLink:
+        raise LinkVoid from None
+    if link.scope != scope:
+        raise LinkVoid
+    return link
+
+
+def keep(request: Request, token: str, scope: Scope) -> Response:
+    """Have the browser hold a token, and lead to the page without it."""
+    links: Links = request.app.state.links
+    origin: str = request.app.state.settings.origin
+    answer = see(f"/{scope}")
+    answer.set_cookie(
+        _name(scope),
+        token,
+        max_age=int(min(links.seconds, MOST_SECONDS)),
+        path=f"/{scope}",
+        secure=urlsplit(origin).scheme == "https",
+        httponly=True,
+        # Not "strict": then it would be missing when a link is followed from a web mail.
+        samesite="lax",
+    )
+    return answer
+
+
+def forget(answer: Response, scope: Scope) -> Response:
+    """Have the browser forget what it holds."""
+    answer.delete_cookie(_name(scope), path=f"/{scope}", httponly=True, samesite="lax")
+    return answer
+
+
+def see(path: str) -> Response:
+    """Lead on, after something was done: what follows can be reloaded without harm."""
+    return RedirectResponse(path, status_code=303, headers=HEADERS)
+
+
+def _name(scope: Scope) -> str:
+    return f"reach-{scope}"

@@ -1,0 +1,70 @@
+"""The page where a new link is asked for."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from fastapi import APIRouter, Request, Response
+
+from reach.bodies.guard import read_form, validate
+from reach.pages import hidden
+from reach.pages.forms import faults_of
+from reach.pages.held import see
+from reach.pages.render import render
+from reach.people.bodies import DoorLinkRequest
+from reach.problems import Problem, Unavailable, Unprocessable
+
+READ = ["GET", "HEAD"]
+LABELS = {"email": "Your email address"}
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.api_route("/links", methods=READ)
+async def get_links(request: Request) -> Response:
+    """Show the form."""
+    return link_form(request)
+
+
+@router.post("/links")
+async def post_links(request: Request) -> Response:
+    """Have a link sent. The 303 is the same whether the address is known or not."""
+    typed = await read_form(request)
+    try:
+        # What is hidden may be left empty: it is not there then.
+        given = {name: text for name, text in typed.items() if name in LABELS or text.strip()}
+        await request.app.state.request_link(validate(DoorLinkRequest, given, request))
+    except (Unprocessable, Unavailable) as problem:
+        return link_form(request, problem.status, typed=typed, problem=problem)
+    return see("/check-your-inbox")
+
+
+async def no_link(request: Request) -> Response:
+    """Say that a link does not work, or no longer, and offer a new one."""
+    answer = link_form(request, 401, is_void=True)
+    answer.headers["WWW-Authenticate"] = 'Bearer realm="reach"'
+    return answer
+
+
+def link_form(
+    request: Request,
+    status: int = 200,
+    *,
+    typed: Mapping[str, str] = NOTHING,
+    problem: Problem | None = None,
+    is_void: bool = False,
+) -> Response:
+    """Show the form, as it was filled in, with what is wrong: with it, or with a link."""
+    settings = request.app.state.settings
+    return render(
+        "links.html",
+        status,
+        headers=problem.headers if problem else {},
+        brand_name=settings.brand_name,
+        email_type="text" if settings.smtputf8 else "email",
+        runs=hidden.runs(request),
+        **hidden.fields(request, typed),
+        typed=typed.get("email", ""),
+        is_void=is_void,
+        **faults_of(problem, LABELS, request),
+    )

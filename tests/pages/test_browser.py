@@ -1,0 +1,225 @@
+"""The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import pytest
+from playwright.async_api import Browser, Page, expect
+from pydantic import SecretStr
+
+from reach.messages.mailbox import Mailbox
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.pages.holder import holder
+from tests.servers.browser import NoBrowser, Visit, started, visiting
+from tests.servers.reach import Reach, running_reach, running_worker
+
+PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
+PAGES += ["/manage/removed", "/manage/voided", "/confirm/done", "/mailbox", "/docs"]
+WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Run a browser for the tests of this file."""
+    try:
+        async with started() as running:
+            yield running
+    except NoBrowser as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(params=[True, False], ids=["scripts", "no-scripts"])
+async def visit(request: pytest.FixtureRequest, browser: Browser) -> AsyncIterator[Visit]:
+    """Visit twice: with a browser that runs scripts, and with one that does not."""
+    async with visiting(browser, java_script_enabled=request.param) as visit:
+        yield visit
+
+
+@pytest.fixture
+async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIterator[Reach]:
+    """Reach with its mailbox."""
+    settings = make_settings(database_url=sqlite, form_min_seconds=0)
+    async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
+        yield reach
+
+
+async def heading(page: Page, text: str) -> None:
+    """Wait for a page that is headed so."""
+    await expect(page.locator("h1")).to_have_text(text)
+
+
+async def test_signing_up(here: Reach, visit: Visit) -> None:
+    """By form: what is wrong is said, what is right leads to the inbox, and that to the mailbox."""
+    page, origin = visit.page, here.settings.origin
+    await page.goto(origin)
+    await page.get_by_label("Your name").fill("www.spam")
+    await page.get_by_label("Your email address").fill("ada@example.com")
+    await page.get_by_role("button", name="Sign up").click()
+    await expect(page.get_by_role("alert")).to_contain_text("A name must not hold")
+    await page.get_by_label("Your name").fill("Ada")
+    await page.get_by_role("button", name="Sign up").click()
+    await heading(page, "Check your inbox")
+    assert page.url == f"{origin}/check-your-inbox"
+    people = await here.http.get("/v1/people", headers=await here.key())
+    assert [person["name"] for person in people.json()["items"]] == ["Ada"]
+    mailbox: Mailbox = here.app.state.mailbox
+    mailbox.put(b"Subject: Hello\r\nContent-Type: text/html\r\n\r\n<p style='color:red'>Hi Ada")
+    await page.get_by_role("link", name="Open the mailbox").click()
+    await page.get_by_role("link", name="Hello").click()
+    frame = page.frame_locator("iframe")
+    await expect(frame.get_by_text("Hi Ada")).to_be_visible()
+
+
+async def test_the_links_of_an_email(here: Reach, visit: Visit) -> None:
+    """Signed up by form, the email is read in the mailbox; its links confirm, and manage."""
+    page, mailbox = visit.page, here.app.state.mailbox
+    await page.goto(here.settings.origin)
+    await page.get_by_label("Your name").fill("Ada")
+    await page.get_by_label("Your email address").fill("ada@example.com")
+    await page.get_by_role("button", name="Sign up").click()
+    async with mailbox.serve() as smtp_url:
+        settings = here.settings.model_copy(update={"smtp_url": SecretStr(smtp_url)})
+        async with running_worker(settings):
+            await eventually(mailbox.list)
+    await page.get_by_role("link", name="Open the mailbox").click()
+    await page.get_by_role("link", name="Welcome").click()
+    mail = page.frame_locator("iframe")
+    async with page.expect_popup() as confirm:
+        await mail.locator("a[href*=confirm]").click()
+    await (await confirm.value).get_by_role("button", name="Yes, confirm my address").click()
+    await heading(await confirm.value, "Your address is confirmed")
+    async with page.expect_popup() as manage:
+        await mail.locator("a[href*=manage]").click()
+    await heading(await manage.value, "What Reach has of you")
+    assert (await manage.value).url == f"{here.settings.origin}/manage"
+    await expect((await manage.value).get_by_text("Not yet")).to_have_count(0)
+
+
+async def test_managing_ones_record(here: Reach, visit: Visit) -> None:
+    """From the link to the goodbye: see, change, confirm, download, remove."""
+    page, origin = visit.page, here.settings.origin
+    person = await holder(here)
+    await page.goto(f"{origin}/manage?token={person.token}")
+    assert page.url == f"{origin}/manage"
+    await page.get_by_label("Your name").fill("www.spam")
+    await page.get_by_role("button", name="Save changes").click()
+    await expect(page.get_by_label("Your name")).to_have_value("www.spam")
+    await page.get_by_label("Your name").fill("Ada L.")
+    await page.get_by_role("button", name="Save changes").click()
+    await expect(page.get_by_role("status")).to_have_text("Your changes are stored.")
+    await page.get_by_role("button", name="Confirm that this address").click()
+    await expect(page.get_by_role("status")).to_have_text("Your address is confirmed.")
+    stored = await person.stored() or {}
+    assert (stored["name"], bool(stored["confirmed_at"])) == ("Ada L.", True)
+    async with page.expect_download() as download:
+        await page.get_by_role("button", name="Download").click()
+    file = anyio.Path(await (await download.value).path())
+    assert "ada@example.com" in await file.read_text()
+    await page.get_by_role("link", name="Remove me").click()
+    await page.get_by_role("link", name="No, keep it").click()
+    await page.get_by_role("link", name="Remove me").click()
+    await page.get_by_role("button", name="Yes, remove everything").click()
+    await heading(page, "You have been removed")
+    assert await page.context.cookies() == []
+    assert await person.stored() is None
+    await page.goto(f"{origin}/manage")
+    await heading(page, "This link does not work, or no longer")
+
+
+async def test_voiding_ones_links(here: Reach, visit: Visit) -> None:
+    """Then the link leads to the form for a new one."""
+    page, origin = visit.page, here.settings.origin
+    person = await holder(here)
+    await page.goto(f"{origin}/manage?token={person.token}")
+    await page.get_by_role("button", name="Void every link").click()
+    await heading(page, "Every link so far is void")
+    assert await page.context.cookies() == []
+    await page.goto(f"{origin}/manage?token={person.token}")
+    await heading(page, "This link does not work, or no longer")
+    await page.get_by_label("Your email address").fill("ada@example.com")
+    await page.get_by_role("button", name="Email me a link").click()
+    await heading(page, "Check your inbox")
+
+
+async def test_confirming_ones_address(here: Reach, visit: Visit) -> None:
+    """The link shows a button, and only that confirms."""
+    page, origin = visit.page, here.settings.origin
+    person = await holder(here, "confirm")
+    await page.goto(f"{origin}/confirm?token={person.token}")
+    assert page.url == f"{origin}/confirm"
+    assert (await person.stored() or {})["confirmed_at"] is None
+    await page.get_by_role("button", name="Yes, confirm my address").click()
+    await heading(page, "Your address is confirmed")
+    assert (await person.stored() or {})["confirmed_at"]
+
+
+async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> None:
+    """As from a web mail: the cookie is kept, and the page is shown."""
+    page, person = visit.page, await holder(here)
+    link = f"{here.settings.origin}/manage?token={person.token}"
+    await page.set_content(f'<a href="{link}">Manage</a>')
+    await page.get_by_role("link", name="Manage").click()
+    await heading(page, "What Reach has of you")
+
+
+async def test_another_sites_form(here: Reach, visit: Visit) -> None:
+    """It is refused, though it knows all that it would have to hold."""
+    page, person = visit.page, await holder(here)
+    action = f"{here.settings.origin}/manage/removal"
+    await page.goto(f"{here.settings.origin}/manage?token={person.token}")
+    await page.goto("about:blank")
+    proof = await person.proof()
+    await page.set_content(
+        f'<form method="post" action="{action}"><input name="form" value="{proof}"><button>Go'
+    )
+    await page.get_by_role("button", name="Go").click()
+    await heading(page, "This form is not from here")
+    assert await person.stored()
+
+
+async def test_the_page_of_the_api(here: Reach, browser: Browser) -> None:
+    """It shows every call, takes a key, and tries calls, all from this server."""
+    key = (await here.key())["Authorization"].removeprefix("Bearer ")
+    document = (await here.http.get("/openapi.json")).json()
+    calls = sum(len(methods) for methods in document["paths"].values())
+    async with visiting(browser) as visit:
+        page = visit.page
+        await page.goto(f"{here.settings.origin}/docs")
+        await expect(page.locator(".opblock")).to_have_count(calls)
+        await page.get_by_role("button", name="Authorize").first.click()
+        await page.locator(".auth-container input").first.fill(key)
+        await page.locator(".auth-container button[type=submit]").first.click()
+        await page.locator(".modal-ux .btn-done").click()
+        await page.locator("#operations-people-get_people_v1_people_get").click()
+        await page.get_by_role("button", name="Try it out").click()
+        await page.get_by_role("button", name="Execute").click()
+        answer = page.locator(".live-responses-table td.response-col_status:not(.col_header)")
+        await expect(answer.first).to_contain_text("200")
+
+
+async def test_the_page_of_the_api_without_scripts(here: Reach, browser: Browser) -> None:
+    """It says what it lacks, and where all of it can be read."""
+    async with visiting(browser, java_script_enabled=False) as visit:
+        await visit.page.goto(f"{here.settings.origin}/docs")
+        await expect(visit.page.get_by_text("needs JavaScript")).to_be_visible()
+        await expect(visit.page.get_by_role("link", name="openapi.json")).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(320, "dark"), (1280, "light")])
+async def test_no_page_is_wider_than_the_screen(
+    here: Reach, browser: Browser, width: int, scheme: Any
+) -> None:
+    """On a telephone nobody scrolls sideways; every field has its label, every page its heading."""
+    person, viewport = await holder(here), {"width": width, "height": 700}
+    async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
+        for path in [*PAGES, f"/manage?token={person.token}", "/manage/removal"]:
+            await visit.page.goto(here.settings.origin + path)
+            if path == "/docs":
+                await visit.page.locator(".opblock").first.wait_for()
+            assert await visit.page.evaluate(WIDEST), path
+            assert await visit.page.locator("h1:visible").count() == 1, path
+            fields = visit.page.locator("main input:not([type=hidden]):visible")
+            for n in range(await fields.count()):
+                assert await fields.nth(n).evaluate("field => field.labels.length"), path
