@@ -1,5 +1,6 @@
 """The mail budget: counted in the outbox, per person, for what strangers can trigger alone."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -88,7 +89,8 @@ async def test_the_edge_is_the_databases(settings: Settings) -> None:
         (ada,) = (await ids(database)).values()
 
         def move(tx: Transaction, seconds: float) -> None:
-            tx.execute(update(messages).values(created_at=now(-seconds)))
+            five_minutes_slow = earliest_id(time.time() - seconds - 300)
+            tx.execute(update(messages).values(id=five_minutes_slow, created_at=now(-seconds)))
 
         await database.write(move, 3590)
         assert await may_get(database, limited, ada) == set()
