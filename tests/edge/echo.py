@@ -1,10 +1,10 @@
 """A server that shows what the edge makes of a request: it answers with what it got."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 import httpx
 import uvicorn
 from fastapi import FastAPI, Request
@@ -22,10 +22,12 @@ async def echo() -> AsyncIterator[int]:
     config = uvicorn.Config(app, port=0, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     socket = config.bind_socket()
-    async with anyio.create_task_group() as group:
-        group.start_soon(server.serve, [socket])
+    serving = asyncio.create_task(server.serve([socket]))
+    try:
         yield int(socket.getsockname()[1])
+    finally:  # cancelled, it would leave its connections open
         server.should_exit = True
+        await serving
 
 
 def seen(answer: httpx.Response) -> dict[str, list[str]]:

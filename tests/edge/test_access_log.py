@@ -25,10 +25,9 @@ CANARY = "canary-5f3a"
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_log_holds_no_address_and_no_query(behind: Settings, tmp_path: Path) -> None:
     """Nothing that a request carries is in the log: served, refused, limited, lost or misdirected."""
-    headers = {
-        name: CANARY
-        for name in ("User-Agent", "Referer", "Cookie", "Authorization", "X-Forwarded-For", "X_Y")
-    }
+    headers = dict.fromkeys(
+        ("User-Agent", "Referer", "Cookie", "Authorization", "X-Forwarded-For", "X_Y"), CANARY
+    )
     query = {"token": CANARY}
     body = {"email": f"{CANARY}@example.com", "name": CANARY}
     servers = (behind.port, free_port())

@@ -32,7 +32,10 @@ async def test_a_sign_up_passes_through_and_the_email_arrives(
     async with door(behind), door(other), worker(behind):
         with running_edge(tmp_path, (behind.port, other.port)) as edge:
             async with edge.client(1) as http:
-                answers = [await http.post("/v1/signups", json=ADA), await http.post("/", data=form)]
+                answers = [
+                    await http.post("/v1/signups", json=ADA),
+                    await http.post("/", data=form),
+                ]
                 await eventually(lambda: len(mail_server.messages) == len(answers))
     assert [(layer(answer), answer.status_code) for answer in answers] == [
         ("reach", 202),

@@ -31,9 +31,7 @@ def url(port: int) -> str:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-async def test_a_dead_server_is_taken_out_and_comes_back(
-    behind: Settings, tmp_path: Path
-) -> None:
+async def test_a_dead_server_is_taken_out_and_comes_back(behind: Settings, tmp_path: Path) -> None:
     """The edge asks /readyz: who does not answer is DOWN, and UP again once it does."""
     other = behind.model_copy(update={"port": free_port()})
     async with door(behind) as first, door(other):
