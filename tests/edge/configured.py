@@ -47,9 +47,8 @@ def places(port: int, inside: int, servers: tuple[int, int], folder: Path) -> li
 def door_limit(burst: int) -> list[Change]:
     """Let the edge admit ``burst`` at the door, and no more while a test runs."""
     return [
-        Change(
-            DYNAMIC, "average: 60 # ADAPT\n        period: 1m", "average: 1\n        period: 1h"
-        ),
+        Change(DYNAMIC, "average: 60 # ADAPT", "average: 1"),
+        Change(DYNAMIC, "period: 1m", "period: 1h"),
         Change(DYNAMIC, "burst: 20 # ADAPT", f"burst: {burst}"),
     ]
 

@@ -1,7 +1,8 @@
 """A real Traefik of the shipped files, and how to call on it."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,7 @@ class Edge:
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Host": name or self.name},
             transport=transport,
+            trust_env=False,
             timeout=20,
         ) as http:
             yield http
@@ -41,15 +43,20 @@ def address_of(number: int) -> str:
     return f"127.0.1.{number}"
 
 
-@contextmanager
-def running_edge(
+@asynccontextmanager
+async def running_edge(
     folder: Path, servers: tuple[int, int], changes: Iterable[Change] = ()
-) -> Iterator[Edge]:
+) -> AsyncIterator[Edge]:
     """Run the shipped configuration with these changes, in front of servers on these ports."""
     port, inside = free_port(), free_port()
     static = write(folder, [*changes, *places(port, inside, servers, folder)])
-    with Traefik(static, inside) as traefik:
+    traefik = Traefik(static, inside)
+    try:
+        # In a thread: it asks for the health of servers in this event loop as it starts.
+        await asyncio.to_thread(traefik.start)
         yield Edge(port, traefik)
+    finally:
+        traefik.close()
 
 
 def layer(answer: httpx.Response) -> Literal["edge", "reach"]:

@@ -18,14 +18,14 @@ MOST_BYTES = 64 * 1024
 JSON = {"Content-Type": "application/json"}
 
 
-class UnsoundEdge(AssertionError):
+class UnsoundEdgeError(AssertionError):
     """The edge does not do its work; ``args[0]`` says what it fails to do."""
 
 
 async def check_edge(edge: Edge) -> None:
     """Prove that an edge leads to Reach, by its name only, and limits every door.
 
-    Uses the clients 1 to 29. Raises UnsoundEdge.
+    Uses the clients 1 to 29. Raises UnsoundEdgeError.
     """
     try:
         await _leads_to_reach(edge)
@@ -37,7 +37,7 @@ async def check_edge(edge: Edge) -> None:
         await _has_no_detours(edge)
         await _limits(edge, 21, "GET", "/", REST_FLOOD)
     except httpx.TransportError as error:
-        raise UnsoundEdge(f"no answer: {error!r}") from None
+        raise UnsoundEdgeError(f"no answer: {error!r}") from None
 
 
 async def _leads_to_reach(edge: Edge) -> None:
@@ -45,13 +45,15 @@ async def _leads_to_reach(edge: Edge) -> None:
         page, refused = await http.get("/"), await http.post("/v1/signups", json={})
     for answer, status in ((page, 200), (refused, 422)):
         if (layer(answer), answer.status_code) != ("reach", status):
-            raise UnsoundEdge(f"it does not lead to Reach: {answer.status_code} for {answer.url}")
+            raise UnsoundEdgeError(
+                f"it does not lead to Reach: {answer.status_code} for {answer.url}"
+            )
 
 
 async def _is_for_one_name(edge: Edge) -> None:
     async with edge.client(2, name="other.example.com") as http:
         if layer(await http.get("/")) == "reach":
-            raise UnsoundEdge("it leads to Reach by any name")
+            raise UnsoundEdgeError("it leads to Reach by any name")
 
 
 async def _hides_what_is_inside(edge: Edge) -> None:
@@ -59,23 +61,23 @@ async def _hides_what_is_inside(edge: Edge) -> None:
         for path in HIDDEN:
             answer = await raw(http, "GET", path)
             if (layer(answer), answer.status_code) != ("edge", 404):
-                raise UnsoundEdge(f"it shows {path} to the world: {answer.status_code}")
+                raise UnsoundEdgeError(f"it shows {path} to the world: {answer.status_code}")
 
 
 async def _refuses_large_bodies(edge: Edge) -> None:
     async with edge.client(4) as http:
         answer = await http.post("/v1/signups", content=b"x" * (MOST_BYTES + 1))
     if (layer(answer), answer.status_code) != ("edge", 413):
-        raise UnsoundEdge("it lets large bodies in")
+        raise UnsoundEdgeError("it lets large bodies in")
 
 
 async def _limits(edge: Edge, number: int, method: str, path: str, count: int) -> None:
     async with edge.client(number) as http:
         refused = refusals(await flood(http, method, path, count))
     if not refused:
-        raise UnsoundEdge(f"{method} {path} has no limit")
+        raise UnsoundEdgeError(f"{method} {path} has no limit")
     if any(not answer.headers.get("Retry-After", "").isdigit() for answer in refused):
-        raise UnsoundEdge(f"{method} {path} is limited without a Retry-After")
+        raise UnsoundEdgeError(f"{method} {path} is limited without a Retry-After")
 
 
 async def _has_no_detours(edge: Edge) -> None:
@@ -84,7 +86,7 @@ async def _has_no_detours(edge: Edge) -> None:
             answers = await flood(http, "POST", path, DOOR_FLOOD)
         is_door = any(answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY for answer in answers)
         if is_door and not refusals(answers):
-            raise UnsoundEdge(f"POST {path} goes round the door's limit")
+            raise UnsoundEdgeError(f"POST {path} goes round the door's limit")
 
 
 def refusals(answers: Sequence[httpx.Response]) -> list[httpx.Response]:

@@ -1,6 +1,6 @@
 """The shipped files, as they are written and as Traefik understood them."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ NEEDED = {"headers", "ratelimit", "inflightreq", "buffering", "retry"}
 
 
 @pytest.fixture
-def edge(tmp_path: Path) -> Iterator[Edge]:
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
     """Run the shipped files, with no Reach behind them."""
-    with running_edge(tmp_path, (free_port(), free_port())) as running:
+    async with running_edge(tmp_path, (free_port(), free_port())) as running:
         yield running
 
 
@@ -29,7 +29,7 @@ def ours(edge: Edge, kind: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_router_has_a_priority_and_its_middlewares(edge: Edge) -> None:
+async def test_every_router_has_a_priority_and_its_middlewares(edge: Edge) -> None:
     """No router's rank depends on the length of its rule, and none is without any guard."""
     written = routers((SHIPPED / DYNAMIC).read_text(encoding="utf-8"))
     understood = ours(edge, "routers")
@@ -43,7 +43,7 @@ def test_every_router_has_a_priority_and_its_middlewares(edge: Edge) -> None:
     assert understood["door"]["middlewares"] != understood["rest"]["middlewares"]
 
 
-def test_traefik_has_no_complaint(edge: Edge) -> None:
+async def test_traefik_has_no_complaint(edge: Edge) -> None:
     """Everything in the files is known to Traefik, in use, and without an error or a warning."""
     for kind in ("routers", "middlewares", "services"):
         for name, item in ours(edge, kind).items():
@@ -53,7 +53,7 @@ def test_traefik_has_no_complaint(edge: Edge) -> None:
     assert '"level":"warn"' not in edge.traefik.output
 
 
-def test_each_client_is_one_ipv6_network(edge: Edge) -> None:
+async def test_each_client_is_one_ipv6_network(edge: Edge) -> None:
     """Whatever counts by client counts an IPv6 subscriber's whole /64 as one."""
     by_client = [
         item.get("rateLimit") or item["inFlightReq"]
@@ -64,7 +64,7 @@ def test_each_client_is_one_ipv6_network(edge: Edge) -> None:
     assert not any("redis" in item for item in by_client), "it answers 500 while Redis is away"
 
 
-def test_the_entry_points_are_guarded(edge: Edge) -> None:
+async def test_the_entry_points_are_guarded(edge: Edge) -> None:
     """Aliases of headers are dropped, nobody is trusted, and slow clients have an end."""
     points = {point["name"]: point for point in edge.traefik.told("entrypoints")}
     assert points.keys() == {"web", "traefik"}

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from reach.settings import Settings
@@ -29,14 +28,16 @@ async def test_a_sign_up_passes_through_and_the_email_arrives(
     """Whoever signs up at the edge, by page or API, gets an email."""
     other = behind.model_copy(update={"port": free_port()})
     form = {"email": "grace@example.com", "name": "Grace"}
-    async with door(behind), door(other), worker(behind):
-        with running_edge(tmp_path, (behind.port, other.port)) as edge:
-            async with edge.client(1) as http:
-                answers = [
-                    await http.post("/v1/signups", json=ADA),
-                    await http.post("/", data=form),
-                ]
-                await eventually(lambda: len(mail_server.messages) == len(answers))
+    async with (
+        door(behind),
+        door(other),
+        worker(behind),
+        running_edge(tmp_path, (behind.port, other.port)) as edge,
+        edge.client(1) as http,
+    ):
+        answers = [await http.post("/v1/signups", json=ADA)]
+        answers += [await http.post("/", data=form)]
+        await eventually(lambda: len(mail_server.messages) == len(answers))
     assert [(layer(answer), answer.status_code) for answer in answers] == [
         ("reach", 202),
         ("reach", 303),
@@ -48,17 +49,19 @@ async def test_a_sign_up_passes_through_and_the_email_arrives(
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_large_body_is_refused_at_the_edge(behind: Settings, tmp_path: Path) -> None:
     """65,536 bytes reach Reach, one more does not, whether its length is told or not."""
-    async with door(behind):
-        with running_edge(tmp_path, (behind.port, behind.port)) as edge:
-            async with edge.client(1) as http:
-                answers: list[httpx.Response] = [
-                    await http.post("/v1/signups", content=content)
-                    for content in (
-                        b"x" * MOST_BYTES,
-                        b"x" * (MOST_BYTES + 1),
-                        chunks(MOST_BYTES),
-                        chunks(MOST_BYTES + 1),
-                    )
-                ]
+    async with (
+        door(behind),
+        running_edge(tmp_path, (behind.port, behind.port)) as edge,
+        edge.client(1) as http,
+    ):
+        answers = [
+            await http.post("/v1/signups", content=content)
+            for content in (
+                b"x" * MOST_BYTES,
+                b"x" * (MOST_BYTES + 1),
+                chunks(MOST_BYTES),
+                chunks(MOST_BYTES + 1),
+            )
+        ]
     assert [layer(answer) for answer in answers] == ["reach", "edge", "reach", "edge"]
     assert [answer.status_code for answer in answers[1::2]] == [413, 413]

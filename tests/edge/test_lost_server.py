@@ -34,21 +34,24 @@ def url(port: int) -> str:
 async def test_a_dead_server_is_taken_out_and_comes_back(behind: Settings, tmp_path: Path) -> None:
     """The edge asks /readyz: who does not answer is DOWN, and UP again once it does."""
     other = behind.model_copy(update={"port": free_port()})
-    async with door(behind) as first, door(other):
-        with running_edge(tmp_path, (behind.port, other.port)) as edge:
+    async with (
+        door(behind) as first,
+        door(other),
+        running_edge(tmp_path, (behind.port, other.port)) as edge,
+    ):
 
-            def state() -> str:
-                return edge.traefik.server_states()[url(behind.port)]
+        def state() -> str:
+            return edge.traefik.server_states()[url(behind.port)]
 
-            assert set(edge.traefik.server_states().values()) == {"UP"}
-            first.kill()
-            await eventually(lambda: state() == "DOWN", every=0.1)
-            assert edge.traefik.server_states()[url(other.port)] == "UP"
-            async with edge.client(1) as http:
-                answers = [await http.get("/") for _ in range(6)]
-            first.start()
-            await said(first, "api started", count=2)
-            await eventually(lambda: state() == "UP", every=0.1)
+        assert set(edge.traefik.server_states().values()) == {"UP"}
+        first.kill()
+        await eventually(lambda: state() == "DOWN", every=0.1)
+        assert edge.traefik.server_states()[url(other.port)] == "UP"
+        async with edge.client(1) as http:
+            answers = [await http.get("/") for _ in range(6)]
+        first.start()
+        await said(first, "api started", count=2)
+        await eventually(lambda: state() == "UP", every=0.1)
     assert [answer.status_code for answer in answers] == [200] * 6
 
 
@@ -92,7 +95,7 @@ async def test_a_killed_server_costs_no_request_that_could_be_repeated(
     """
     other = behind.model_copy(update={"port": free_port()})
     async with door(behind) as victim, door(other), opened(behind) as database:
-        with running_edge(tmp_path, (behind.port, other.port), UNLIMITED) as edge:
+        async with running_edge(tmp_path, (behind.port, other.port), UNLIMITED) as edge:
             traffic = Traffic(edge)
             async with edge.client(1) as http, asyncio.TaskGroup() as group:
                 for caller in range(CALLERS):

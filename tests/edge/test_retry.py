@@ -51,9 +51,12 @@ async def statuses(edge: Edge, method: str) -> list[int]:
 async def test_what_may_be_repeated_is(method: str, tmp_path: Path) -> None:
     """A server that takes a request and dies costs no answer, if it does no harm to ask again."""
     dropper = Dropper()
-    async with dropper.running() as bad, echo() as good:
-        with running_edge(tmp_path, (bad, good)) as edge:
-            answers = await statuses(edge, method)
+    async with (
+        dropper.running() as bad,
+        echo() as good,
+        running_edge(tmp_path, (bad, good)) as edge,
+    ):
+        answers = await statuses(edge, method)
     assert set(answers) <= {200, 405}, "the other one's answers"
     assert dropper.dropped
 
@@ -62,7 +65,10 @@ async def test_what_may_be_repeated_is(method: str, tmp_path: Path) -> None:
 async def test_what_may_have_been_done_is_not_repeated(method: str, tmp_path: Path) -> None:
     """What a server has been given it may have done: the client is told 502, and decides."""
     dropper = Dropper()
-    async with dropper.running() as bad, echo() as good:
-        with running_edge(tmp_path, (bad, good)) as edge:
-            answers = await statuses(edge, method)
+    async with (
+        dropper.running() as bad,
+        echo() as good,
+        running_edge(tmp_path, (bad, good)) as edge,
+    ):
+        answers = await statuses(edge, method)
     assert dropper.dropped == answers.count(502) > 0

@@ -8,7 +8,7 @@ import pytest
 from reach.settings import Settings
 from tests.edge.configured import DYNAMIC, Change
 from tests.edge.edges import Edge, running_edge
-from tests.edge.sound import UnsoundEdge, check_edge
+from tests.edge.sound import UnsoundEdgeError, check_edge
 from tests.promises.running import door
 from tests.servers.ports import free_port
 
@@ -57,26 +57,23 @@ FAULTS: dict[str, tuple[Sequence[Change], str]] = {
 
 async def test_the_shipped_edge_is_sound(behind: Settings, tmp_path: Path) -> None:
     """The shipped files, with nothing but their ports changed, pass."""
-    async with door(behind):
-        with running_edge(tmp_path, (behind.port, behind.port)) as edge:
-            await check_edge(edge)
+    async with door(behind), running_edge(tmp_path, (behind.port, behind.port)) as edge:
+        await check_edge(edge)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_an_unsound_edge_is_found_out(fault: str, behind: Settings, tmp_path: Path) -> None:
     """Each fault makes the check fail, and say which it is."""
     changes, complaint = FAULTS[fault]
-    async with door(behind):
-        with running_edge(tmp_path, (behind.port, behind.port), changes) as edge:
-            with pytest.raises(UnsoundEdge, match=complaint):
-                await check_edge(edge)
+    async with door(behind), running_edge(tmp_path, (behind.port, behind.port), changes) as edge:
+        with pytest.raises(UnsoundEdgeError, match=complaint):
+            await check_edge(edge)
 
 
 async def test_a_wrong_port_is_found_out(behind: Settings, tmp_path: Path) -> None:
     """An edge that looks for Reach at the wrong port fails; so does one asked for at another."""
-    async with door(behind):
-        with running_edge(tmp_path, (free_port(), free_port())) as edge:
-            with pytest.raises(UnsoundEdge, match="does not lead to Reach: 50"):
-                await check_edge(edge)
-            with pytest.raises(UnsoundEdge, match="no answer"):
-                await check_edge(Edge(free_port(), edge.traefik))
+    async with door(behind), running_edge(tmp_path, (free_port(), free_port())) as edge:
+        with pytest.raises(UnsoundEdgeError, match="does not lead to Reach: 50"):
+            await check_edge(edge)
+        with pytest.raises(UnsoundEdgeError, match="no answer"):
+            await check_edge(Edge(free_port(), edge.traefik))

@@ -47,16 +47,18 @@ async def test_https_works_once_turned_on(
     context = ssl.create_default_context()
     authority.configure_trust(context)
     settings = behind.model_copy(update={"public_url": f"https://{NAME}"})
-    async with door(settings):
-        with running_edge(tmp_path, (settings.port, settings.port), changes) as edge:
-            async with edge.client(1) as http:
-                moved = await http.post("/v1/signups", json={})
-            async with httpx.AsyncClient(verify=context, trust_env=False) as http:
-                answer = await http.get(
-                    f"https://127.0.0.1:{port}/",
-                    headers={"Host": NAME},
-                    extensions={"sni_hostname": NAME},
-                )
+    async with (
+        door(settings),
+        running_edge(tmp_path, (settings.port, settings.port), changes) as edge,
+    ):
+        async with edge.client(1) as http:
+            moved = await http.post("/v1/signups", json={})
+        async with httpx.AsyncClient(verify=context, trust_env=False) as http:
+            answer = await http.get(
+                f"https://127.0.0.1:{port}/",
+                headers={"Host": NAME},
+                extensions={"sni_hostname": NAME},
+            )
     assert (moved.status_code, layer(moved)) == (308, "edge")
     assert moved.headers["Location"].startswith(f"https://{NAME}:{port}/")
     assert (answer.status_code, layer(answer)) == (200, "reach")

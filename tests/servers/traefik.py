@@ -9,7 +9,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
 
@@ -33,7 +33,7 @@ def binary() -> str:
 
 
 class Traefik:
-    """One Traefik of a static configuration file, ended at the latest by the ``with``.
+    """One Traefik of a static configuration file, until ``close``.
 
     ``inside`` is the port of its entry point "traefik", where its API must be.
     """
@@ -41,10 +41,11 @@ class Traefik:
     def __init__(self, static: Path, inside: int) -> None:
         self.static = static
         self.inside = f"http://127.0.0.1:{inside}"
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it, and wait until it works by its configuration."""
         self._process = subprocess.Popen(
             [binary(), "--configfile", str(self.static)],
             stdin=subprocess.DEVNULL,
@@ -53,15 +54,11 @@ class Traefik:
             start_new_session=True,
         )
         watchdog.guard(self._process.pid, signal.SIGKILL)
-        try:
-            wait_until(lambda: self._has_ended() or self._is_configured(), START_SECONDS, 0.02)
-            assert not self._has_ended(), self.output
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+        wait_until(lambda: self._has_ended() or self._is_configured(), START_SECONDS, 0.02)
+        assert not self._has_ended(), self.output
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End it, and forget what it wrote."""
         if self._process is not None:
             watchdog.send(self._process.pid, signal.SIGKILL)
             self._process.wait()
