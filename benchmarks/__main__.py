@@ -16,7 +16,9 @@ import aiosmtplib
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
+from benchmarks import outages
 from benchmarks.load import flood, pace
+from benchmarks.refused import measure_refused
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate
 from reach.messages.compose import Composer, Mail
@@ -48,12 +50,17 @@ def main() -> None:
             ("SQLite FULL", f"sqlite:///{folder}/reach.sqlite3"),
             ("Postgres", postgres.url),
         ):
-            settings = Settings(data_dir=Path(folder), database_url=SecretStr(url))
+            settings = Settings(
+                data_dir=Path(folder), database_url=SecretStr(url), limit_signups="off"
+            )
             migrate(settings.database)
             figure = asyncio.run(measure_sign_ups(settings))
             print(
                 f"sign-ups, {name:12}                 {figure:7.0f} /s  {figure / bare:.2f} x bare"
             )
+            refused = asyncio.run(measure_refused(settings))
+            shares = f"{refused / figure:.2f} x sign-ups"
+            print(f"refused (429), {name:12}           {refused:7.0f} /s  {shares}")
             one, several, sent = asyncio.run(measure_mails(settings))
             print(f"ready-made, smtplib, 1 connection      {one:7.0f} /s")
             print(f"ready-made, aiosmtplib, {SLOTS} connections  {several:7.0f} /s")
@@ -61,6 +68,7 @@ def main() -> None:
             print(f"emails, one worker, {name:12}       {sent:7.0f} /s  {shares}")
             p50, p99 = asyncio.run(measure_latency(settings))
             print(f"sign-up to acceptance, {name:12}    p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    outages.report()
 
 
 @contextmanager

@@ -1,0 +1,94 @@
+"""What callers notice of Redis's outages: `python -m benchmarks.outages`, about 15 seconds.
+
+Sign-ups at an even pace; Redis is broken after a quarter of them, and mended after three.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from benchmarks.load import sign_up
+from reach.db.migrate import migrate
+from reach.settings import Settings
+from tests.servers.ports import free_port
+from tests.servers.processes import api_process
+from tests.servers.redis import Redis
+
+SIGN_UPS, PER_SECOND = 200, 80.0
+
+Change = Callable[[Redis], object]
+
+
+def nothing(_: Redis) -> None:
+    """Leave Redis alone."""
+
+
+OUTAGES: dict[str, tuple[Change, Change]] = {
+    "none": (nothing, nothing),
+    "killed": (Redis.kill, Redis.start),
+    "paused": (Redis.pause, Redis.cont),
+    "flushed": (Redis.flush, nothing),
+    "out of memory": (
+        lambda redis: redis.do("CONFIG", "SET", "maxmemory", "1"),
+        lambda redis: redis.do("CONFIG", "SET", "maxmemory", "0"),
+    ),
+}
+
+
+def report() -> None:
+    """Print a line for each kind of outage."""
+    with tempfile.TemporaryDirectory() as folder, Redis.private() as redis:
+        settings = Settings(
+            data_dir=Path(folder),
+            redis_url=SecretStr(redis.url),
+            limit_signups="10000000/hour",
+            port=free_port(),
+        )
+        migrate(settings.database)
+        with api_process(settings):
+            asyncio.run(measure(settings.port, redis, nothing, nothing))  # to warm up
+            usual = (0.0, 0.0)
+            for name, (breaks, mends) in OUTAGES.items():
+                found = asyncio.run(measure(settings.port, redis, breaks, mends))
+                usual = found if name == "none" else usual
+                added = f"{found[0] - usual[0]:+.1f} ms, {found[1] - usual[1]:+.1f} ms"
+                print(
+                    f"sign-ups, Redis {name:14}  p50 {found[0]:5.1f} ms, p99 {found[1]:5.1f} ms"
+                    f"{'' if name == 'none' else f'  ({added})'}"
+                )
+
+
+async def measure(port: int, redis: Redis, breaks: Change, mends: Change) -> tuple[float, float]:
+    """Milliseconds a sign-up takes, p50 and p99. Any answer but a 202 is an error."""
+    taken: list[float] = []
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one(number: int) -> None:
+        began = time.monotonic()
+        pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        await sign_up(*pair, f"o{number}@example.com")
+        taken.append((time.monotonic() - began) * 1000)
+        idle.append(pair)
+
+    start = time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(SIGN_UPS):
+            await asyncio.sleep(max(0.0, start + number / PER_SECOND - time.monotonic()))
+            if number == SIGN_UPS // 4:
+                group.create_task(asyncio.to_thread(breaks, redis))
+            if number == 3 * SIGN_UPS // 4:
+                group.create_task(asyncio.to_thread(mends, redis))
+            group.create_task(one(number))
+    for _, writer in idle:
+        writer.close()
+    cuts = statistics.quantiles(taken, n=100)
+    return cuts[49], cuts[98]
+
+
+if __name__ == "__main__":
+    report()
