@@ -115,3 +115,19 @@ def explained() -> Iterator[dict[str, list[str]]]:
         yield plans
     finally:
         event.remove(Engine, "before_cursor_execute", listener)
+
+
+async def test_one_who_is_known_is_found_by_index(settings: Settings) -> None:
+    """Among few people too: reading all of them takes a time that a stranger can measure."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(2000))
+
+        def greet(tx: Transaction) -> None:
+            tx.execute(text("ANALYZE"))
+            queries.greet_known(tx, ["ada7@example.com"], hours=24)
+
+        with explained() as plans:
+            await database.write(greet)
+    assert len(plans) == 2
+    for statement, plan in plans.items():
+        assert all(is_cheap(statement, step.strip(" ->")) for step in plan), plan
