@@ -95,6 +95,12 @@ class Links:
                 break
         raise BadLink
 
+    @staticmethod
+    def seconds_left(token: str) -> int:
+        """How long a token still works that was read a moment ago."""
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return max(int(claims["exp"] - time.time()), 0)
+
 
 def _link(subject: object, scope: object, version: object) -> Link:
     """Check claims that only we can have signed: another version of ours may have."""

@@ -106,7 +106,7 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
     answer.set_cookie(
         _name(scope),
         token,
-        max_age=int(min(links.seconds, MOST_SECONDS)),
+        max_age=min(links.seconds_left(token), MOST_SECONDS),
         path=f"/{scope}",
         secure=urlsplit(origin).scheme == "https",
         httponly=True,
