@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -16,11 +15,6 @@ from tests.edge.spoofed import spoofs
 from tests.promises.running import door
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-#: Until the app limits by itself. Strict: once it does, the mark must go, or the test fails.
-LIMITS_ARE_TO_COME = pytest.mark.xfail(
-    find_spec("reach.limits.guard") is None, reason="the app's own limits are being built"
-)
 
 
 async def sign_ups(
@@ -67,7 +61,6 @@ async def test_no_header_helps_at_the_edge(behind: Settings, tmp_path: Path) -> 
     assert counted == {("reach", 202): 5, ("edge", 429): 35}
 
 
-@LIMITS_ARE_TO_COME
 async def test_no_header_helps_behind_the_edge(behind: Settings, tmp_path: Path) -> None:
     """Reach counts by the edge's word, so each client has a limit, and one only."""
     settings = behind.model_copy(update={"limit_signups": "3/hour"})

@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse
 from reach.access.links import BadLink, Link, Links, Scope
 from reach.access.signing import Signer
 from reach.bodies.guard import read_form
+from reach.limits import guard as limits
 from reach.pages.render import HEADERS
 from reach.people.links import LinkVoid
 from reach.problems import Problem
@@ -71,7 +72,7 @@ async def _find(request: Request, scope: Scope) -> Held:
     if is_form:
         _check_origin(request)
     token = request.cookies.get(_name(scope), "")
-    link = read(request, token, scope)
+    link = await read(request, token, scope)
     signer = Signer(request.app.state.settings, "forms")
     typed = await read_form(request) if is_form else {}
     if is_form and not signer.is_ours(token, typed.pop(FIELD, "")):
@@ -86,15 +87,19 @@ def _check_origin(request: Request) -> None:
         raise ForeignForm
 
 
-def read(request: Request, token: str, scope: Scope) -> Link:
-    """Read a token. Raises LinkVoid; the database may know more against it."""
+async def read(request: Request, token: str, scope: Scope) -> Link:
+    """Read a token. Raises LinkVoid; QuotaExceeded. The database may know more against it."""
+    await limits.may_try(request)
     links: Links = request.app.state.links
     try:
         link = links.read(token)
+        if link.scope != scope:
+            raise BadLink
     except BadLink:
+        if token:
+            await limits.failed(request)
         raise LinkVoid from None
-    if link.scope != scope:
-        raise LinkVoid
+    await limits.hit_api(request, link.person_id.hex)
     return link
 
 

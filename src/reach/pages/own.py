@@ -49,7 +49,7 @@ async def _arrive(request: Request, scope: Any, show: Any) -> Response:
         return found
     try:
         (token,) = given
-        read(request, token, scope)
+        await read(request, token, scope)
     except (LinkVoid, ValueError):
         return await no_link(request)
     return keep(request, token, scope)
