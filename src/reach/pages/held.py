@@ -93,12 +93,12 @@ async def read(request: Request, token: str, scope: Scope) -> Link:
     links: Links = request.app.state.links
     try:
         link = links.read(token)
-        if link.scope != scope:
-            raise BadLink
     except BadLink:
+        link = None
+    if link is None or link.scope != scope:
         if token:
             await limits.failed(request)
-        raise LinkVoid from None
+        raise LinkVoid
     await limits.hit_api(request, link.person_id.hex)
     return link
 
