@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reach.browsers import Header, safety_headers, sharing, with_safety
 from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
+from reach.limits.guard import IS_COUNTED
 from reach.pages import render
 from reach.problems import Problem, Unavailable
 from reach.settings import Settings
@@ -97,7 +98,8 @@ class Envelope:
             if served.status:
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             await self._answering(Problem())(asked, receive, send_on)
-        served.write_log(asked, (time.perf_counter() - began) * 1000)
+        if IS_COUNTED not in asked:
+            served.write_log(asked, (time.perf_counter() - began) * 1000)
 
 
 @dataclass

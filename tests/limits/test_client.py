@@ -74,6 +74,15 @@ def test_a_long_line_is_not_read_to_its_end() -> None:
     assert client("10.1.2.3", line) == "10.0.0.1"
 
 
+def test_a_proxy_may_be_named_as_it_is_seen() -> None:
+    """A socket for both families shows IPv4 as IPv4-mapped."""
+    clients = Clients(parse_networks("::ffff:10.0.0.0/104, ::ffff:192.0.2.1"))
+    for peer in ("10.1.2.3", "::ffff:10.1.2.3", "192.0.2.1"):
+        assert clients.of(peer, ["198.51.100.1"]) == "198.51.100.1"
+    for stranger in ("11.1.2.3", "192.0.2.2"):
+        assert clients.of(stranger, ["198.51.100.1"]) == stranger
+
+
 @given(st.ip_addresses(), st.lists(st.text(max_size=200), max_size=5))
 def test_who_is_not_believed_stays_who_they_are(
     peer: IPv4Address | IPv6Address, lines: list[str]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis as Client
 
 from reach.settings import Settings
 from tests.limits.traffic import crowd, ports_of, replicas
+from tests.servers.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 
@@ -65,8 +67,6 @@ async def test_a_replica_knows_what_another_admitted(alone: Settings, redis_url:
 
 async def test_redis_is_told_no_address(alone: Settings, redis_url: str, tmp_path: Path) -> None:
     """Keys are digests, and go by themselves."""
-    from redis import Redis as Client  # noqa: PLC0415 - the fixture's own
-
     shared = alone.model_copy(update={"redis_url": SecretStr(redis_url), "data_dir": tmp_path})
     async with replicas(shared, 1) as processes:
         await crowd(ports_of(processes), 1)
@@ -75,3 +75,18 @@ async def test_redis_is_told_no_address(alone: Settings, redis_url: str, tmp_pat
         assert len(keys) == 1
         assert b"127.0.0.1" not in keys[0]
         assert 0 < client.ttl(keys[0]) <= 3600
+
+
+async def test_a_flood_costs_no_question(alone: Settings, redis: Redis) -> None:
+    """Who was refused once is refused from memory until the window has room."""
+
+    def questions() -> int:
+        stats: dict[str, dict[str, int]] = redis.do("INFO", "commandstats")
+        return stats["cmdstat_evalsha"]["calls"]
+
+    shared = alone.model_copy(update={"redis_url": SecretStr(redis.url)})
+    async with replicas(shared, 1) as processes:
+        assert (await crowd(ports_of(processes), LIMIT + 1))[429] == 1
+        asked = questions()
+        assert await crowd(ports_of(processes), 100) == Counter({429: 100})
+        assert questions() == asked

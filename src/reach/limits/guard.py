@@ -1,8 +1,9 @@
 """The 429: before a body is read, and before the database is asked."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from types import SimpleNamespace
 
+import structlog
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,32 +11,65 @@ from reach.limits.limiter import Limiter, PolicyName
 from reach.limits.refusal import Refusal
 from reach.problems import QuotaExceeded
 
+log = structlog.get_logger("reach.limits")
+
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 #: Where strangers knock; all knocks of one client are counted together.
-DOOR = {path: SimpleNamespace(path=path) for path in ("/", "/links", "/v1/signups", "/v1/links")}
+DOOR = frozenset(("/", "/links", "/v1/signups", "/v1/links"))
+#: Where a request says that its line in the log is not to be written: it is in that of many.
+IS_COUNTED = "reach.is_counted"
+TELL_SECONDS = 1.0
 
 
 class Door:
-    """Around the application: refuses who knocks too often before anything else is done."""
+    """Around the application: refuses who knocks too often before anything else is done.
+
+    What a flood meets is made once: of a refusal that is no page only the headers are new, and
+    one line in the log a second says how many there were.
+    """
 
     def __init__(self, app: ASGIApp, answer_problem: Answer) -> None:
         """Wrap ``app``; ``answer_problem`` makes the answer to a problem."""
         self.app = app
         self._answer_problem = answer_problem
+        self._refused = 0
+        self._bodies: dict[tuple[str, ...], Response] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        is_knock = scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in DOOR
-        if is_knock:
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in DOOR:
             request = Request(scope, receive)
             refusal = await _limiter(request).hit("signups", client(request))
             if refusal is not None:
-                scope["route"] = DOOR[scope["path"]]  # for the log
-                response = await self._answer_problem(request, _problem(refusal))
-                await response(scope, receive, send)
+                scope[IS_COUNTED] = True
+                self._count()
+                await self._refuse(request, refusal, send)
                 return
         await self.app(scope, receive, send)
+
+    async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
+        if not request.scope["path"].startswith("/v1/"):
+            answer = await self._answer_problem(request, _problem(refusal))
+            await answer(request.scope, request.receive, send)
+            return
+        made = self._bodies.get(tuple(refusal.violated))
+        if made is None:
+            made = await self._answer_problem(request, _problem(refusal))
+            self._bodies[tuple(refusal.violated)] = made
+        fresh = {name.lower().encode(): v.encode() for name, v in refusal.headers.items()}
+        headers = [(name, fresh.get(name, value)) for name, value in made.raw_headers]
+        await send({"type": "http.response.start", "status": made.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": made.body})
+
+    def _count(self) -> None:
+        if not self._refused:
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+        self._refused += 1
+
+    def _tell(self) -> None:
+        log.info("refused at the door", count=self._refused)
+        self._refused = 0
 
 
 async def may_try(request: Request) -> None:

@@ -47,6 +47,7 @@ class Limiter:
         if windows.policy.is_off:
             return None
         full = windows.full(self._key(name, who), time.monotonic())
+        self.decisions += bool(full)
         return self._refusal(windows, full)
 
     async def hit(self, name: PolicyName, who: str) -> Refusal | None:

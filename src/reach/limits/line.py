@@ -17,9 +17,10 @@ from reach.urls import RedisUrl
 
 T = TypeVar("T")
 
-#: Redis has 50 ms to answer, told by many short looks: each is late when it is we, or the whole
-#: machine, who are busy, and then the answer may be lying there already.
-LOOKS, LOOK_SECONDS = 25, 0.002
+#: Redis has 50 ms to answer, told by many short looks (a timer is some tenths of a millisecond
+#: late). Each look is later when it is we, or the whole machine, who are busy, and then the answer
+#: may be lying there already.
+LOOKS, LOOK_SECONDS = 20, 0.002
 #: What the driver itself may take to hang up or to give up; ours is always sooner.
 DRIVER_SECONDS = 2.0
 PREFIX = "reach"

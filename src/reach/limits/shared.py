@@ -43,6 +43,7 @@ class Shared:
         """Hang up."""
         if self._probe is not None:
             self._probe.cancel()
+            await asyncio.gather(self._probe, return_exceptions=True)
         await asyncio.gather(*(line.close() for line in self._lines), return_exceptions=True)
 
     async def take(
