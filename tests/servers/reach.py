@@ -4,7 +4,7 @@ For what needs processes of their own (kills, freezes, two workers), see ``proce
 """
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -50,9 +50,12 @@ async def running_reach(
 ) -> AsyncIterator[Reach]:
     """Serve the API and pages of ``settings`` on a free port, without a worker."""
     ready = anyio.Event()
-    with listen(settings.model_copy(update={"port": 0})) as listener:
+    async with AsyncExitStack() as stack:
+        listener = stack.enter_context(listen(settings.model_copy(update={"port": 0})))
         settings = settings.model_copy(update={"port": listener.getsockname()[1]})
         database = open_database(settings)
+        # Whatever the test comes to: a loop with open connections does not close.
+        stack.push_async_callback(database.close)
         app = create_app(settings, database, mailbox)
         server = Server(app, settings, ready.set)
         async with anyio.create_task_group() as group:
@@ -65,7 +68,6 @@ async def running_reach(
                     yield Reach(settings, http, database, app)
             finally:
                 server.stop()
-        await database.close()
 
 
 @asynccontextmanager
@@ -75,13 +77,15 @@ async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
     assert settings.smtp is not None
     worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
     stop = anyio.Event()
-    async with anyio.create_task_group() as group:
-        group.start_soon(worker.run, stop)
-        try:
-            yield worker
-        finally:
-            stop.set()
-    await database.close()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run, stop)
+            try:
+                yield worker
+            finally:
+                stop.set()
+    finally:
+        await database.close()
 
 
 async def messages_of(reach: Reach, **wanted: str) -> Sequence[dict[str, object]]:
