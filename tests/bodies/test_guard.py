@@ -16,6 +16,7 @@ from tests.bodies.refused import (
     of_bytes,
     sign_up,
 )
+from tests.people.own import by_link, token_of
 from tests.servers.reach import ADA, Reach, messages_of
 
 SIXTY_MB = 60_000_000
@@ -58,12 +59,18 @@ def fault(answer: httpx.Response, status: int) -> str | None:
     return "it repeats what was sent" if CANARY in answer.text + str(answer.headers) else None
 
 
+def allowed(reach: Reach, path: str, key: dict[str, str]) -> dict[str, str]:
+    """Give the key, or for one's own record a link, of nobody: bodies are looked at before."""
+    return by_link(token_of(reach.settings, NOBODY)) if path.startswith("/v1/me") else key
+
+
 async def faults_of(
     reach: Reach, bodies: Mapping[str, bytes], status: int, *addressed: tuple[str, str]
 ) -> dict[str, str]:
-    """Send each body to each address as an operator; name those that were not refused well."""
-    headers, found = {**JSON, **await reach.key()}, {}
+    """Send each body to each address as who may; name those that were not refused well."""
+    found, key = {}, await reach.key()
     for method, path in addressed or await addresses(reach):
+        headers = JSON | allowed(reach, path, key)
         for name, body in bodies.items():
             answer = await reach.http.request(method, path, content=body, headers=headers)
             if wrong := fault(answer, status):
@@ -147,7 +154,7 @@ async def test_another_content_type_is_a_415(reach: Reach) -> None:
     for method, path in await addresses(reach):
         for name, headers in WRONG_TYPES.items():
             answer = await reach.http.request(
-                method, path, content=sign_up(), headers={**key, **headers}
+                method, path, content=sign_up(), headers=allowed(reach, path, key) | headers
             )
             if found := fault(answer, 415):
                 wrong[f"{method} {path}, {name}"] = found

@@ -61,22 +61,33 @@ class Links:
         self._origin = settings.origin
         self.seconds = settings.link_days * DAY_SECONDS
 
-    def mint(self, link: Link) -> str:
+    def mint(self, link: Link, made_at: float | None = None) -> str:
         """Make a link's token, which works from now on for ``REACH_LINK_DAYS``.
+
+        ``made_at`` is when its email was promised (seconds since 1970): the link then works for as
+        long after that, or, in an email that is late, after the last seventh of that time that is
+        over. So a copy of an email is the same, byte by byte.
 
         By hand: PyJWT takes 14 µs, this takes 4, and an email of 100 µs has two.
         """
         claims = (
             f'{{"sub":"{link.person_id.hex}","scope":"{link.scope}",'
-            f'"version":{link.version},"exp":{int(time.time() + self.seconds)}}}'
+            f'"version":{link.version},"exp":{int(self._starts_at(made_at) + self.seconds)}}}'
         )
         signed = _HEADER + b"." + _base64(claims.encode())
         signature = hmac.digest(self._keys[0], signed, hashlib.sha256)
         return (signed + b"." + _base64(signature)).decode()
 
-    def url(self, link: Link) -> str:
+    def url(self, link: Link, made_at: float | None = None) -> str:
         """Make a link: the page named like its scope, with a token."""
-        return f"{self._origin}/{link.scope}?token={self.mint(link)}"
+        return f"{self._origin}/{link.scope}?token={self.mint(link, made_at)}"
+
+    def _starts_at(self, made_at: float | None) -> float:
+        now = time.time()
+        if made_at is None:
+            return now
+        step = self.seconds / 7
+        return made_at + max(0.0, (now - made_at) // step * step)
 
     def read(self, token: str) -> Link:
         """Read a token. Raises BadLink: junk, another's signature, or too old.

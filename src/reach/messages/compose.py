@@ -52,9 +52,9 @@ class Mail:
 
 
 class Composer:
-    """Makes mails of messages; the same bytes of the same message, always, but for its links.
+    """Makes mails of messages; the same bytes of the same message, but for its links.
 
-    Those are minted anew each time: they are stored nowhere, and a retry's work as long as others.
+    Those are minted each time: they are stored nowhere, and those of a late email work longer.
 
     Raises BadSettings if there is no folder at ``templates_dir``, or what the settings put
     into headers cannot stand there.

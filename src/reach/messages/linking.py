@@ -14,16 +14,17 @@ class CannotLink(ValueError):  # noqa: N818 - an expected failure, as Problem is
 class MessageLinks:
     """What templates know as ``link``: ``link("manage")`` is an address.
 
-    Asked again, it gives the same: text and HTML are one email.
+    Asked again, it gives the same: text and HTML are one email, and a copy of it is the same.
     """
 
-    __slots__ = ("_links", "_minted", "_person_id", "_version")
+    __slots__ = ("_links", "_made_at", "_minted", "_person_id", "_version")
 
     def __init__(self, links: Links | None, message: Message) -> None:
         """Take what mints, if there is a key to sign with, and whose message it is."""
         self._links = links
         self._person_id = message.person_id
         self._version = message.links_version
+        self._made_at = message.created_at.timestamp()
         self._minted: dict[str, str] = {}
 
     def __call__(self, scope: str) -> str:
@@ -41,7 +42,7 @@ class MessageLinks:
             raise CannotLink("links need REACH_SECRET_KEY")
         if self._version is None:
             raise CannotLink("a message has links once it is leased")
-        return self._links.url(Link(self._person_id, known, self._version))
+        return self._links.url(Link(self._person_id, known, self._version), self._made_at)
 
     def __str__(self) -> str:
         """Refuse to be printed: a template forgot to say which link. Raises CannotLink."""
