@@ -5,75 +5,34 @@ Each field is the variable ``REACH_<FIELD>``; secrets may also come from a file 
 """
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from reach.limits.policy import Policy
-from reach.urls import (
-    DatabaseUrl,
-    Network,
-    RedisUrl,
-    SmtpUrl,
-    is_loopback,
-    parse_mailbox,
-    parse_networks,
-    parse_origin,
+from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, is_loopback, parse_networks
+from reach.values import (
+    DatabasePlace,
+    Limit,
+    Mailbox,
+    Networks,
+    Origin,
+    Origins,
+    Port,
+    RedisPlace,
+    Seconds,
+    SmtpPlace,
+    parse_origins,
+    parts_of,
 )
 
 PREFIX = "REACH_"
 SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key")
 SECRET_KEY_MIN_CHARACTERS = 32
-
-Seconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-def reads(parse: Callable[[str], object]) -> AfterValidator:
-    """Make the check that a text, unless it is empty, is one that ``parse`` can read."""
-
-    def check(value: Any) -> Any:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if text:
-            parse(text)
-        return value
-
-    return AfterValidator(check)
-
-
-def parts_of(text: str) -> list[str]:
-    """Take apart what stands between commas or blanks."""
-    return [part for part in re.split(r"[\s,]+", text) if part]
-
-
-def parse_origins(text: str) -> list[str]:
-    """Read several web sites. Raises ValueError."""
-    return [parse_origin(part) for part in parts_of(text)]
-
-
-def parse_policy(text: str) -> Policy:
-    """Read what a ``REACH_LIMIT_*`` may be. Raises ValueError."""
-    return Policy.parse("", text)
-
-
-def without_slash(url: str) -> str:
-    """Leave the slash at an address's end out."""
-    return url.rstrip("/")
-
-
-Mailbox = Annotated[str, reads(parse_mailbox)]
-Limit = Annotated[str, reads(parse_policy)]
 
 
 class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is
@@ -92,15 +51,15 @@ class Settings(BaseSettings):
     #: Where the SQLite file, the mailbox and the generated keys live. Made if missing, 0700.
     data_dir: Path = Path("reach-data")
     #: Empty means a SQLite file in the data directory.
-    database_url: Annotated[SecretStr, reads(DatabaseUrl.parse)] = SecretStr("")
+    database_url: DatabasePlace = SecretStr("")
     #: Empty means the embedded mailbox, which only ``reach up`` has.
-    smtp_url: Annotated[SecretStr, reads(SmtpUrl.parse)] = SecretStr("")
+    smtp_url: SmtpPlace = SecretStr("")
     #: Where API processes count together. Empty means that each counts for itself, in memory.
-    redis_url: Annotated[SecretStr, reads(RedisUrl.parse)] = SecretStr("")
+    redis_url: RedisPlace = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
     #: What links and pages call this service. Empty means http://<host>:<port>.
-    public_url: Annotated[str, reads(parse_origin), AfterValidator(without_slash)] = ""
+    public_url: Origin = ""
     #: Signs what Reach hands out. Required when Reach can be reached from outside; otherwise one
     #: is made in the data directory. Several, with commas or blanks between them: the first
     #: signs, all are accepted.
@@ -111,9 +70,9 @@ class Settings(BaseSettings):
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     #: Addresses and networks (``10.0.0.0/8, ::1``) of the proxies before Reach: from them, and
     #: from nobody else, ``X-Forwarded-For`` is believed.
-    trusted_proxies: Annotated[str, reads(parse_networks)] = ""
+    trusted_proxies: Networks = ""
     #: Web sites (``https://example.org, https://www.example.org``) whose scripts may call /v1.
-    cors_origins: Annotated[str, reads(parse_origins)] = ""
+    cors_origins: Origins = ""
 
     # What people see
     brand_name: Annotated[str, Field(min_length=1, max_length=60)] = "Reach"
