@@ -55,7 +55,7 @@ bench: ## measure, beside this machine's limits (under two minutes)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
-timing: ## measure whether the time of an answer tells who is known (a minute)
+timing: ## measure whether the time of an answer tells who is known (two minutes)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import smtplib
 import statistics
 import subprocess
@@ -51,7 +52,10 @@ def main() -> None:
             ("Postgres", postgres.url),
         ):
             settings = Settings(
-                data_dir=Path(folder), database_url=SecretStr(url), limit_signups="off"
+                data_dir=Path(folder),
+                database_url=SecretStr(url),
+                secret_key=SecretStr(secrets.token_hex(32)),
+                limit_signups="off",
             )
             migrate(settings.database)
             figure = asyncio.run(measure_sign_ups(settings))

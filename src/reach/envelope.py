@@ -1,6 +1,7 @@
 """Around every request: its id, its log line, its size, and a 500 that tells nothing."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
 from reach.limits.guard import IS_COUNTED
 from reach.pages import render
-from reach.problems import Problem, Unavailable
+from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
 from reach.telemetry.logs import frames
 
@@ -24,6 +25,7 @@ log = structlog.get_logger("reach.app")
 #: For the log alone, where nobody was left to be answered.
 CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -81,10 +83,9 @@ class Envelope:
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
         try:
-            fits = header_bytes(asked) <= MOST_HEADER_BYTES
-            await (self.app if fits else self._answering(HeadersTooLarge()))(
-                asked, receive, send_on
-            )
+            refused = why_refused(asked)
+            app = self.app if refused is None else self._answering(refused)
+            await app(asked, receive, send_on)
         except ClientDisconnect:
             served.status = CALLER_LEFT
         except asyncio.CancelledError:
@@ -137,6 +138,17 @@ class Served:
             milliseconds=round(milliseconds, 2),
             **({"reason": reason} if reason and self.status >= Problem.status else {}),
         )
+
+
+def why_refused(scope: Scope) -> Problem | None:
+    """Find what is wrong with a request whatever it asks for.
+
+    A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A`` would find
+    its route, and no limiter before it.
+    """
+    if CONTROL.search(scope["path"]):
+        return NotFound()
+    return HeadersTooLarge() if header_bytes(scope) > MOST_HEADER_BYTES else None
 
 
 def header_bytes(scope: Scope) -> int:

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Network,
+    IPv6Network,
+    collapse_addresses,
+    ip_address,
+    ip_network,
+)
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -25,6 +31,8 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
 CREDENTIALS = ("user", "password")
 MASK = "********"
 LAST_PORT = 65535
+#: What is before the IPv4 address in an IPv4-mapped one.
+MAPPED_BITS = 96
 DEFAULT_PORTS = {"http": 80, "https": 443}
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
@@ -103,7 +111,7 @@ class RedisUrl:
             raise ValueError("names no host")
         if not re.fullmatch(r"(/\d{0,4})?", parts.path) or parts.query or parts.fragment:
             raise ValueError("may end in the number of a database, and in nothing else")
-        return cls(text)
+        return cls(parts.scheme + text[len(parts.scheme) :])  # in lower case, as its readers want
 
     def __str__(self) -> str:
         """The URL with its credentials masked."""
@@ -218,12 +226,23 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     Those that hold everybody are refused: whoever is believed must be named.
     """
     try:
-        found = tuple(ip_network(part) for part in re.split(r"[\s,]+", text) if part)
+        found = tuple(as_ipv4(ip_network(part)) for part in re.split(r"[\s,]+", text) if part)
     except ValueError:
         raise ValueError("must be addresses and networks, like 10.0.0.0/8, ::1") from None
-    if any(network.prefixlen == 0 for network in found):
+    # Two halves are everybody too.
+    fours = collapse_addresses(one for one in found if isinstance(one, IPv4Network))
+    sixes = collapse_addresses(one for one in found if isinstance(one, IPv6Network))
+    if any(network.prefixlen == 0 for network in (*fours, *sixes)):
         raise ValueError("must not hold every address")
     return found
+
+
+def as_ipv4(network: Network) -> Network:
+    """Take an IPv4-mapped network for the IPv4 one that it is."""
+    if isinstance(network, IPv4Network) or network.prefixlen < MAPPED_BITS:
+        return network
+    start = network.network_address.ipv4_mapped
+    return network if start is None else IPv4Network((start, network.prefixlen - MAPPED_BITS))
 
 
 def parse_origin(text: str) -> str:

@@ -10,8 +10,14 @@ from tests.edge.edges import Edge, layer
 #: Where each request may cause an email.
 DOOR = ("/", "/links", "/v1/signups", "/v1/links")
 #: Other ways to write a door's path, by which a request might go round its limiter.
-DETOURS = ("/v1/%73ignups", "//v1/signups", "/v1/./signups", "/v1/x/../signups", "/v1/signups?a=/")
-HIDDEN = ("/mailbox", "/mailbox/messages", "/metrics", "/livez", "/readyz", "/%72eadyz", "//readyz")
+DETOURS = (
+    *("/v1/%73ignups", "//v1/signups", "/v1/./signups", "/v1/x/../signups", "/v1/signups?a=/"),
+    "/v1/signups%0A",
+)
+HIDDEN = (
+    *("/mailbox", "/mailbox/messages", "/metrics", "/livez", "/readyz", "/%72eadyz", "//readyz"),
+    *("/readyz%0A", "/v1/signups%0A", "/%7F"),
+)
 #: More than a burst of the shipped limits, and what they let in again while it lasts.
 DOOR_FLOOD, REST_FLOOD, AT_ONCE = 80, 400, 20
 MOST_BYTES = 64 * 1024

@@ -178,3 +178,13 @@ async def test_a_refusal_tells_nothing_of_the_caller(
         await twice.http.post("/v1/signups", json=ADA, headers={"X-Forwarded-For": "192.0.2.77"})
     await eventually(is_told)
     assert "192.0.2" not in written
+
+
+@pytest.mark.parametrize("path", ["/", "/links", "/v1/signups", "/v1/links"])
+@pytest.mark.parametrize("end", ["%0A", "%0D%0A", "%09", "%7F"])
+async def test_a_line_break_leads_nowhere(twice: Reach, path: str, end: str) -> None:
+    """A route's pattern would find it, and no limit would: so nothing is there."""
+    answer = await twice.http.post(f"{path}{end}", json=ADA)
+    assert answer.status_code == 404
+    inside = await twice.http.get(f"/readyz{end}")
+    assert inside.status_code == 404

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from reach.urls import Network
 
@@ -12,8 +12,6 @@ NO_ADDRESS = "local"
 MOST_HOPS = 32
 LONGEST_HOP = 64
 KEPT_ADDRESSES = 4096
-#: Of an IPv6 address that is an IPv4 one, those before it (RFC 4291 §2.5.5.2).
-MAPPED_BITS = 96
 
 Address = IPv4Address | IPv6Address
 
@@ -23,7 +21,7 @@ class Clients:
 
     def __init__(self, proxies: Sequence[Network]) -> None:
         """Take the networks that are believed when they say for whom they ask."""
-        self._proxies = tuple(as_ipv4(network) for network in proxies)
+        self._proxies = tuple(proxies)
         self._look_up = lru_cache(KEPT_ADDRESSES)(self._read)
 
     def of(self, peer: str | None, forwarded: Sequence[str]) -> str:
@@ -73,15 +71,6 @@ def parse(text: str) -> Address | None:
     except ValueError:
         return None
     return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004 - IPv6
-
-
-def as_ipv4(network: Network) -> Network:
-    """Take an IPv4-mapped network for the IPv4 one that it is."""
-    start = network.network_address
-    mapped = isinstance(start, IPv6Address) and network.prefixlen >= MAPPED_BITS
-    if not mapped or start.ipv4_mapped is None:  # type: ignore[union-attr]
-        return network
-    return IPv4Network((start.ipv4_mapped, network.prefixlen - MAPPED_BITS))  # type: ignore[union-attr]
 
 
 def bucket(address: Address) -> str:

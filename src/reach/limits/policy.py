@@ -1,5 +1,6 @@
 """Policies: how often, in the words of a setting, which ``settings`` reads too."""
 
+import re
 from dataclasses import dataclass
 
 from limits import RateLimitItem, parse_many
@@ -32,6 +33,9 @@ class Policy:
         """Read ``10/minute;100/hour``, or ``off``. Raises ValueError."""
         if text.strip().lower() == OFF:
             return cls(name, ())
+        # The library takes both for something else.
+        if ":" in text or re.search(r"(/|per)\s*0", text, re.IGNORECASE):
+            raise ValueError('must be like 10/minute;100/hour, or "off"')
         try:
             items = sorted(parse_many(text), key=lambda item: (item.get_expiry(), item.amount))
         except ValueError:

@@ -90,7 +90,9 @@ class Shared:
                     lambda limiter, item=item: limiter.get_window_stats(item, key)  # type: ignore[misc]
                 )
                 if stats.remaining <= 0:
-                    found.append(Full(window, max(0.0, stats.reset_time - time.time())))
+                    # A clock, another's or ours, may be wrong; a window is no longer for that.
+                    left = min(max(0.0, stats.reset_time - time.time()), window.seconds)
+                    found.append(Full(window, left))
         except Exception as error:  # noqa: BLE001 - as above
             log.debug("redis refused, and went away", reason=reason_of(error))
             return (Full(refused, 1.0),)
