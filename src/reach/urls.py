@@ -8,6 +8,7 @@ from email.utils import parseaddr
 from functools import lru_cache
 from ipaddress import (
     IPv4Network,
+    IPv6Address,
     IPv6Network,
     collapse_addresses,
     ip_address,
@@ -232,17 +233,16 @@ def parse_networks(text: str) -> tuple[Network, ...]:
     # Two halves are everybody too.
     fours = collapse_addresses(one for one in found if isinstance(one, IPv4Network))
     sixes = collapse_addresses(one for one in found if isinstance(one, IPv6Network))
-    if any(network.prefixlen == 0 for network in (*fours, *sixes)):
+    if any(one.prefixlen == 0 for one in fours) or any(one.prefixlen == 0 for one in sixes):
         raise ValueError("must not hold every address")
     return found
 
 
 def as_ipv4(network: Network) -> Network:
     """Take an IPv4-mapped network for the IPv4 one that it is."""
-    if isinstance(network, IPv4Network) or network.prefixlen < MAPPED_BITS:
-        return network
-    start = network.network_address.ipv4_mapped
-    return network if start is None else IPv4Network((start, network.prefixlen - MAPPED_BITS))
+    start, bits = network.network_address, network.prefixlen - MAPPED_BITS
+    mapped = start.ipv4_mapped if isinstance(start, IPv6Address) and bits >= 0 else None
+    return network if mapped is None else IPv4Network((mapped, bits))
 
 
 def parse_origin(text: str) -> str:

@@ -20,9 +20,7 @@ T = TypeVar("T")
 #: Redis has 50 ms to answer, told by many short looks (a timer is some tenths of a millisecond
 #: late). Each look is later when it is we, or the whole machine, who are busy, and then the answer
 #: may be lying there already.
-LOOKS, LOOK_SECONDS = 25, 0.002
-#: To connect takes several round trips, TLS's among them.
-CONNECT_LOOKS = 100
+LOOKS, LOOK_SECONDS = 21, 0.002
 #: What the driver itself may take to hang up or to give up; ours is always sooner.
 DRIVER_SECONDS = 2.0
 PREFIX = "reach"
@@ -73,12 +71,12 @@ class Line:
         await self._client.aclose()
 
     async def _make_ready(self) -> None:
-        """Connect anew, within 200 ms, and hand over the scripts; each step has its own 50 ms."""
+        """Connect anew, and hand over the scripts; each step has its own 50 ms."""
         client, bridge = self._client, self._storage.bridge
         pool = client.connection_pool
         await in_time(pool.disconnect())
         connecting = pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        await pool.release(await in_time(connecting, CONNECT_LOOKS))
+        await pool.release(await in_time(connecting))
         await in_time(client.ping())
         for script in (bridge.SCRIPT_ACQUIRE_MOVING_WINDOW, bridge.SCRIPT_MOVING_WINDOW):
             await in_time(client.script_load(script))
@@ -89,11 +87,11 @@ class Line:
         return found
 
 
-async def in_time(command: Awaitable[T], looks: int = LOOKS) -> T:
+async def in_time(command: Awaitable[T]) -> T:
     """Wait for Redis, and not for ourselves. Raises TimeoutError, and what ``command`` does."""
     task = asyncio.ensure_future(command)
     try:
-        for _ in range(looks):
+        for _ in range(LOOKS):
             done, _ = await asyncio.wait((task,), timeout=LOOK_SECONDS)
             if done:
                 return task.result()
