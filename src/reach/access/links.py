@@ -45,6 +45,11 @@ class Link:
     scope: Scope
     version: int
 
+    @property
+    def holder(self) -> str:
+        """Whom calls are counted for: whoever holds a voided link uses up nobody else's."""
+        return f"{self.person_id.hex}.{self.version}"
+
 
 def version_of(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
     """The version that the links of somebody must have, for a statement about what is theirs."""

@@ -99,7 +99,7 @@ async def read(request: Request, token: str, scope: Scope) -> Link:
         if token:
             await limits.failed(request)
         raise LinkVoid
-    await limits.hit_api(request, link.person_id.hex)
+    await limits.hit_api(request, link.holder)
     return link
 
 

@@ -34,7 +34,7 @@ def own(scope: Scope) -> Callable[[Request], Awaitable[Link]]:
             raise LinkVoid from None
         if link.scope not in ("manage", scope):
             raise WrongLink
-        await limits.hit_api(request, link.person_id.hex)
+        await limits.hit_api(request, link.holder)
         return link
 
     return holder
