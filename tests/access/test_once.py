@@ -22,7 +22,7 @@ def knock(
     """Make a sign-up of somebody so named."""
     email = parse_address(f"{name}@example.com")
     request = SignUp.model_construct(email=email, name=name, description=None)
-    return Knock(request, Once((caller,), "/", key, (fingerprint,)) if key else None)
+    return Knock(request, Once(((caller, "/", key),), (fingerprint,)) if key else None)
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def requests() -> list[SignUp]:
 def knocks() -> list[Knock[SignUp]]:
     """Everybody's sign-up, each with a key of its own."""
     return [
-        Knock(request, Once(("door:x",), "/v1/signups", request.email.typed, ("f",)))
+        Knock(request, Once((("door:x", "/v1/signups", request.email.typed),), ("f",)))
         for request in requests()
     ]
 
@@ -194,7 +194,9 @@ async def test_keys_and_erasures_at_once(
 
     for _ in range(3):
         await asyncio.gather(*map(knock, knocks()))
-        erasures = [two[1].write(record.erase, one) for one in await two[0].write(grow_old)]
+        erasures = [
+            two[1].write(record.erase, one, settings) for one in await two[0].write(grow_old)
+        ]
         await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
     assert errors == []
 

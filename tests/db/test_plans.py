@@ -46,7 +46,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
         messages = await database.write(outbox.lease_due, limit=4, lease_seconds=60)
         held = [Held(message.id, message.lease) for message in messages]
         at = datetime.now(UTC)
-        claimed = Once(("me", "me too"), "/", "key", ("x",))
+        claimed = Once((("me", "/", "key"), ("me too", "/", "key")), ("x",))
         settlements = [Settlement(held[0], "w", at, at, Sent("250 ok"), 1)]
 
         def everything(tx: Transaction) -> None:
@@ -77,7 +77,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             operations.history(tx, held[0].id)
             operations.retry(tx, held[2].id)
             operations.cancel(tx, held[2].id)
-            record.erase(tx, messages[3].person_id)
+            record.erase(tx, messages[3].person_id, settings)
 
         with explained() as plans:
             await database.write(everything)

@@ -155,6 +155,19 @@ async def test_a_link_voided_meanwhile_changes_nothing(
     assert (found["confirmed_at"], await owed(reach)) == (None, ["welcome"])
 
 
+async def test_a_voided_link_takes_no_turn_of_its_owners(reach: Reach) -> None:
+    """Whoever found an old link cannot use the limit up for who holds the new one."""
+    limited = reach.settings.model_copy(update={"limit_api": "3/minute"})
+    async with running_reach(limited) as other:
+        person = await signed_up(other)
+        old, new = (token_of(limited, person.id, version=version) for version in (0, 1))
+        assert (await say(other, ("DELETE", "/v1/me/links"), old)).status_code == 204
+        for status in (401, 401, 429, 429):
+            assert (await say(other, ("GET", "/v1/me"), old)).status_code == status
+        for status in (200, 200, 200, 429):
+            assert (await say(other, ("GET", "/v1/me"), new)).status_code == status
+
+
 async def test_all_that_is_stored_can_be_taken_along(reach: Reach, mail_server: MailServer) -> None:
     """Every column of the record, its messages and attempts; nothing of others, nothing kept."""
     await signed_up(reach, "bob@example.com", name="Bob")
@@ -166,6 +179,7 @@ async def test_all_that_is_stored_can_be_taken_along(reach: Reach, mail_server: 
     async with running_worker(reach.settings):
         await http.patch("/v1/me", json={"name": "Ada Lovelace"})
         await eventually(lambda: len(mail_server.messages) == 3)
+    confirmed = await http.post("/v1/me/confirmation", headers={"Idempotency-Key": "one"})
     answer = await http.get("/v1/me/export")
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["content-disposition"] == 'attachment; filename="my-record.json"'
@@ -181,6 +195,8 @@ async def test_all_that_is_stored_can_be_taken_along(reach: Reach, mail_server: 
     assert [one["outcome"] for one in welcome["history"]] == ["later", "sent"]
     assert "busy, ada" in welcome["history"][0]["text"]
     assert [one["outcome"] for one in changed["history"]] == ["sent"]
+    (kept,) = found["answers"]
+    assert (kept["route"], kept["body"]) == ("/v1/me/confirmation", confirmed.text)
     assert "bob" not in answer.text.lower()
     assert "worker" not in answer.text
 
@@ -207,11 +223,15 @@ async def test_after_delete_nothing_is_left(
     email = "erase-me@example.com"
     await signed_up(reach, "bob@example.com")
     before = await reach.database.read(everything)
+    # Asked before anybody was known by that address: it is stored under no person.
+    key = {"Idempotency-Key": f"zz-{email}"}
+    early = await reach.http.post("/v1/links", json={"email": email}, headers=key)
+    assert early.status_code == 202
     http, person = await at_work(reach, email=email, name="Erase-Me", description="erase-me " * 50)
     token = http.headers["Authorization"].removeprefix("Bearer ")
     assert (await http.post("/v1/links", json={"email": email})).status_code == 202
     assert (await http.patch("/v1/me", json={"name": "Erase-Me Too"})).status_code == 200
-    assert (await http.post("/v1/me/confirmation")).status_code == 200
+    assert (await http.post("/v1/me/confirmation", headers=key)).status_code == 200
     async with running_worker(reach.settings):
         await eventually(lambda: len(mail_server.messages) == 4)
     assert (await http.get("/v1/me/export")).status_code == 200

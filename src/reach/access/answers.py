@@ -3,7 +3,7 @@
 A key is claimed before anything else is locked, and its answer written in the same transaction.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -21,6 +21,7 @@ from sqlalchemy import (
     and_,
     delete,
     null,
+    or_,
     select,
     tuple_,
     update,
@@ -56,6 +57,7 @@ _NAME = (_columns.caller, _columns.route, _columns.key)
 _CLAIMED = (*_NAME, _columns.fingerprint)
 _KEPT = (*_NAME, _columns.person_id, _columns.status, _columns.headers, _columns.body)
 
+#: Caller, route and key.
 Name = tuple[str, str, str]
 
 
@@ -86,23 +88,16 @@ class Done:
 class Once:
     """A request that is to be done once, however often it comes.
 
-    ``callers`` and ``fingerprints`` are signed with each secret; the first is what is written.
+    ``names`` and ``fingerprints`` are signed with each secret; the first is what is written.
     """
 
-    callers: tuple[str, ...]
-    route: str
-    key: str = field(repr=False)
+    names: tuple[Name, ...]
     fingerprints: tuple[str, ...]
 
     @property
     def name(self) -> Name:
         """What it is stored by."""
-        return (self.callers[0], self.route, self.key)
-
-    @property
-    def older_names(self) -> list[Name]:
-        """What it may have been stored by, before the secret was replaced."""
-        return [(caller, self.route, self.key) for caller in self.callers[1:]]
+        return self.names[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,8 @@ def claim(tx: Transaction, onces: Sequence[Once]) -> dict[Name, Stored]:
 
     Whoever finds a key claimed by a transaction under way waits here until it ends.
     """
-    older = {name: once.name for once in onces for name in once.older_names}
+    # What it may have been stored by, before the secret was replaced.
+    older = {name: once.name for once in onces for name in once.names[1:]}
     found = _find(tx, older) if older else {}
     stored = {older[name]: one for name, (one, is_old) in found.items() if not is_old}
     new = {once.name: once for once in onces if once.name not in stored}
@@ -152,14 +148,22 @@ def keep(tx: Transaction, kept: Mapping[Name, Done]) -> None:
     tx.execute(_keep(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
 
 
-def forget(tx: Transaction, person_id: UUID) -> None:
+def forget(tx: Transaction, person_id: UUID, callers: Collection[str]) -> None:
     """Delete what is stored about a person, before the person is locked and deleted.
 
-    The cascade would do it too, but with the person locked first: the other way round from those
-    who claim a key and then look for the person.
+    ``callers`` are theirs at the door: what they asked there before they were known is stored
+    under no person. The cascade would delete the rest too, but with the person locked first: the
+    other way round from those who claim a key and then look for the person.
     """
-    mine = select(*_NAME).where(_columns.person_id == person_id).order_by(*_NAME)
-    _delete(tx, mine.with_for_update())
+    theirs = or_(_columns.person_id == person_id, _columns.caller.in_(callers))
+    _delete(tx, select(*_NAME).where(theirs).order_by(*_NAME).with_for_update())
+
+
+def export(tx: Transaction, person_id: UUID) -> Sequence[Mapping[str, Any]]:
+    """All answers that are stored about a person, the oldest first."""
+    shown = (_columns.route, _columns.status, _columns.body, _columns.created_at)
+    statement = select(*shown).where(_columns.person_id == person_id)
+    return [dict(row) for row in tx.execute(statement.order_by(_columns.created_at)).mappings()]
 
 
 def sweep(tx: Transaction) -> int:

@@ -127,7 +127,7 @@ async def get_removal(request: Request, held: Held) -> Response:
 async def post_removal(request: Request, held: Held) -> Response:
     """Remove the person, their messages and every trace of them."""
     database = _database(request)
-    await database.write(links.erase, held.link)
+    await database.write(links.erase, held.link, request.app.state.settings)
     await database.scrub()
     return forget(see("/manage/removed"), "manage")
 

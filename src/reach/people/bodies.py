@@ -96,10 +96,14 @@ class PersonPage(BaseModel):
 
 
 class Export(BaseModel):
-    """Everything that is stored of a person, column by column; each message has its attempts."""
+    """Everything that is stored of a person, column by column; each message has its attempts.
+
+    ``answers`` are those that a repeated request would get again.
+    """
 
     person: dict[str, Any]
     messages: list[dict[str, Any]]
+    answers: list[dict[str, Any]]
 
 
 def wanted(changes: Changes) -> Mapping[str, str | None]:

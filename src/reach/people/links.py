@@ -6,7 +6,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from reach.access import answers
 from reach.access.answers import Answer, KeyReused
 from reach.access.links import Link
 from reach.db.engine import Transaction
@@ -116,6 +115,7 @@ def request_links_all(
 def erase(
     tx: Transaction,
     link: Link,
+    settings: Settings,
     *,
     if_versions: frozenset[int] | None = None,
     unless: Sequence[str] = (),
@@ -124,8 +124,8 @@ def erase(
 
     Stored answers first, before the person is locked: whoever claims a key locks in that order.
     """
-    answers.forget(tx, link.person_id)
-    act(tx, link, record.erase, if_versions=if_versions, unless=unless)
+    record.forget_answers(tx, link.person_id, settings)
+    act(tx, link, record.remove, if_versions=if_versions, unless=unless)
 
 
 def _stand_in() -> NewPerson:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from reach.access import answers
+from reach.access.idempotency import Onces
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
@@ -94,7 +95,11 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
     row = queries.stored(tx, person_id)
     if row is None:
         raise NoSuchPerson
-    found = {"person": dict(row), "messages": operations.export(tx, person_id)}
+    found = {
+        "person": dict(row),
+        "messages": operations.export(tx, person_id),
+        "answers": answers.export(tx, person_id),
+    }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain
 
@@ -102,6 +107,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
 def erase(
     tx: Transaction,
     person_id: UUID,
+    settings: Settings,
     *,
     if_versions: frozenset[int] | None = None,
     unless: Sequence[str] = (),
@@ -110,11 +116,29 @@ def erase(
 
     Raises NoSuchPerson; PreconditionFailed as ``change`` does.
     """
-    answers.forget(tx, person_id)
+    forget_answers(tx, person_id, settings)
+    remove(tx, person_id, if_versions=if_versions, unless=unless)
+
+
+def remove(
+    tx: Transaction,
+    person_id: UUID,
+    *,
+    if_versions: frozenset[int] | None = None,
+    unless: Sequence[str] = (),
+) -> None:
+    """Delete a person with every message and attempt: the part of ``erase`` that locks them."""
     if if_versions is not None or unless:
         _lock(tx, person_id, if_versions, unless)
     if not queries.erase(tx, person_id):
         raise NoSuchPerson
+
+
+def forget_answers(tx: Transaction, person_id: UUID, settings: Settings) -> None:
+    """Delete the answers that are stored about a person: first of all, see ``answers.forget``."""
+    row = queries.stored(tx, person_id)
+    if row is not None:
+        answers.forget(tx, person_id, Onces(settings).door_callers(row["email_key"]))
 
 
 def may_get(person: Person, template: str, settings: Settings) -> bool:

@@ -87,10 +87,10 @@ async def patch_me(
 
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
-async def delete_me(request: Request, link: MayManage, db: Db) -> Response:
+async def delete_me(request: Request, link: MayManage, db: Db, settings: Config) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
     if_versions, unless = conditions(request)
-    await db.write(links.erase, link, if_versions=if_versions, unless=unless)
+    await db.write(links.erase, link, settings, if_versions=if_versions, unless=unless)
     await db.scrub()
     return _no_content()
 
