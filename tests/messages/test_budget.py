@@ -13,7 +13,7 @@ from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import earliest_id, new_id
 from reach.messages import budget, outbox
-from reach.messages.model import messages
+from reach.messages.model import STRANGERS, messages
 from reach.messages.outbox import Promise
 from reach.people.model import people
 from reach.settings import BadSettings, Settings, load
@@ -116,7 +116,7 @@ async def test_what_strangers_cannot_trigger_does_not_count(settings: Settings) 
         (ada,) = (await ids(database)).values()
         await promise(database, settings, ada, *["changed"] * 5)
         words = {"name": "Ada", **budget.BY_OPERATOR}
-        by_operator = [Promise(ada, ADA, name, words) for name in budget.STRANGERS]
+        by_operator = [Promise(ada, ADA, name, words) for name in STRANGERS]
         await database.write(outbox.promise, by_operator, settings)
         assert await may_get(database, limited, ada) == {ada}
         await promise(database, settings, ada, "already-signed-up")

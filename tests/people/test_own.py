@@ -1,7 +1,7 @@
 """Whoever holds a link to a record sees it, changes it, confirms it, takes it along, removes it."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from sqlite3 import connect
@@ -20,7 +20,7 @@ from tests.people.own import OWN, at_work, by_link, say, signed_up, token_of
 from tests.people.traces import contents, everything
 from tests.promises.locks import is_awaited
 from tests.servers.mail import MailServer, once
-from tests.servers.reach import Reach, running_reach, running_worker
+from tests.servers.reach import Reach, messages_of, running_reach, running_worker
 
 
 async def owed(reach: Reach) -> list[str]:
@@ -287,6 +287,40 @@ async def test_who_has_not_confirmed_gets_little(strict: Reach) -> None:
     assert (await http.patch("/v1/me", json={"name": "Ada D"})).status_code == 200
     assert (await http.post("/v1/messages", json=message, headers=key)).status_code == 201
     assert await owed(strict) == ["changed", "changed", *free_ones]
+
+
+async def test_what_was_promised_before_waits_for_confirmation(
+    reach: Reach, mail_server: MailServer
+) -> None:
+    """`REACH_CONFIRM=required` later: an older message fails, says why, and can be retried."""
+    http, _ = await at_work(reach)
+    assert (await http.patch("/v1/me", json={"name": "Ada B"})).status_code == 200
+    key = await reach.key()
+    strict = reach.settings.model_copy(update={"confirm": "required"})
+
+    async def changed() -> dict[str, Any]:
+        (found,) = await messages_of(reach, template="changed")
+        return dict(found)
+
+    async with running_worker(strict):
+        message = await eventually(lambda: settled(changed))
+        assert (message["state"], message["attempts"]) == ("failed", 1)
+        assert "has not confirmed" in str(message["last_error"])
+        retry = f"/v1/messages/{message['id']}/retry"
+        assert (await http.post(retry, headers=key)).status_code == 200
+        message = await eventually(lambda: settled(changed))
+        assert (message["state"], message["attempts"]) == ("failed", 2)
+        assert len(mail_server.messages) == 1
+        assert (await http.post("/v1/me/confirmation")).status_code == 200
+        assert (await http.post(retry, headers=key)).status_code == 200
+        message = await eventually(lambda: settled(changed))
+        assert message["state"] == "sent"
+
+
+async def settled(find: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any] | None:
+    """A message, unless it is queued."""
+    message = await find()
+    return None if message["state"] == "queued" else message
 
 
 async def test_a_description_is_never_mailed(strict: Reach, mail_server: MailServer) -> None:

@@ -17,7 +17,7 @@ import jwt
 from sqlalchemy import ColumnElement, Integer, ScalarSelect, column, select, table
 
 from reach.access.signing import Signer
-from reach.db.columns import Key
+from reach.db.columns import Instant, Key
 from reach.settings import Settings
 
 Scope = Literal["confirm", "manage"]
@@ -30,7 +30,9 @@ ALGORITHM = "HS256"
 CLAIMS = ["sub", "scope", "version", "exp"]
 
 #: All that is to be known of people here.
-_people = table("people", column("id", Key), column("links_version", Integer))
+_people = table(
+    "people", column("id", Key), column("links_version", Integer), column("confirmed_at", Instant)
+)
 
 
 class BadLink(ValueError):  # noqa: N818 - an expected failure, as Problem is
@@ -53,8 +55,17 @@ class Link:
 
 def version_of(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
     """The version that the links of somebody must have, for a statement about what is theirs."""
-    found = select(_people.c.links_version).where(_people.c.id == person_id)
-    return found.correlate_except(_people).scalar_subquery()
+    return _of(person_id, _people.c.links_version)
+
+
+def is_confirmed(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Whether somebody has confirmed their address, for a statement about what is theirs."""
+    return _of(person_id, _people.c.confirmed_at.is_not(None))
+
+
+def _of(person_id: ColumnElement[Any], found: ColumnElement[Any]) -> ScalarSelect[Any]:
+    statement = select(found).where(_people.c.id == person_id)
+    return statement.correlate_except(_people).scalar_subquery()
 
 
 class Links:

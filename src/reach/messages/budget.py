@@ -15,11 +15,9 @@ from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 from reach.db.columns import Key, encode, now, rows
 from reach.db.engine import Transaction
 from reach.db.identifiers import earliest_id
-from reach.messages.model import messages
+from reach.messages.model import STRANGERS, messages
 from reach.settings import Settings
 
-#: What anybody can have sent who knows an address.
-STRANGERS = ("welcome", "already-signed-up", "manage-link")
 #: In a message's data: an operator promised it, so it is no stranger's.
 BY_OPERATOR: Mapping[str, Any] = {"by_operator": True}
 #: The clocks that ids are made by may differ so much; the window's edge itself is by one clock.

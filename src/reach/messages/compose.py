@@ -23,7 +23,7 @@ from reach.messages.headers import (
     text_header,
 )
 from reach.messages.linking import MessageLinks, lasts
-from reach.messages.model import Message
+from reach.messages.model import STRANGERS, Message
 from reach.messages.render import Templates, explain
 from reach.settings import BadSettings, Settings
 from reach.urls import parse_mailbox
@@ -65,6 +65,7 @@ class Composer:
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
         self._templates = Templates(folder)
+        self._needs_confirmation = settings.confirm == "required"
         self._links = Links(settings) if settings.secret_keys else None
         self._variables = {
             "brand_name": settings.brand_name,
@@ -101,6 +102,10 @@ class Composer:
     def _content(self, message: Message) -> bytes:
         if not isinstance(message.data, Mapping):
             raise CannotCompose("the message's data are not names with values")
+        # Promises ask too; but this one may be older than the setting.
+        is_held_back = self._needs_confirmation and not message.is_confirmed
+        if is_held_back and message.template not in STRANGERS:
+            raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
         ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
         subject, text, html = self._templates.render(
             message.template, {**message.data, **self._variables, **ours}

@@ -23,6 +23,10 @@ from reach.db.columns import Document, Instant, Key, metadata
 State = Literal["queued", "sent", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "sent", "failed", "cancelled")
 
+#: What anybody can have sent who knows an address. With ``REACH_CONFIRM=required`` it is all that
+#: somebody gets who has not confirmed.
+STRANGERS = ("welcome", "already-signed-up", "manage-link")
+
 #: The outbox.
 messages = Table(
     "messages",
@@ -87,8 +91,8 @@ class Message:
     ``message_id`` (the header's, in angle brackets) and ``created_at`` (the ``Date``) never
     change, so that a duplicate can be known as one.
 
-    ``links_version`` is the person's (see ``access.links``) at the time of the lease; None of a
-    message that was not leased.
+    ``links_version`` and ``is_confirmed`` are the person's (see ``access.links``) at the time of
+    the lease; None of a message that was not leased.
     """
 
     id: UUID
@@ -108,6 +112,7 @@ class Message:
     settled_at: datetime | None
     last_error: str | None = field(repr=False)
     links_version: int | None = field(default=None, compare=False)
+    is_confirmed: bool | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

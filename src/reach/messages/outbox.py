@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from reach.access.links import version_of
+from reach.access.links import is_confirmed, version_of
 from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
@@ -124,7 +124,11 @@ _LEASE_DUE = (
         # Time that it lay due and untried is not the message's fault.
         first_failed_at=messages.c.first_failed_at + (now() - messages.c.due_at),
     )
-    .returning(*messages.c, version_of(messages.c.person_id).label("links_version"))
+    .returning(
+        *messages.c,
+        version_of(messages.c.person_id).label("links_version"),
+        is_confirmed(messages.c.person_id).label("is_confirmed"),
+    )
 )
 
 

@@ -11,7 +11,7 @@ from reach.access.idempotency import Onces
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
-from reach.messages.model import Message
+from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
 from reach.people import queries
 from reach.people.address import parse_address
@@ -25,10 +25,6 @@ class NoSuchPerson(NotFound):
     """Nobody has this id, or they have been removed."""
 
     type, title = "no-such-person", "There is no such person"
-
-
-#: What somebody gets who has not confirmed, if ``REACH_CONFIRM`` is ``required``.
-WITHOUT_CONFIRMATION = frozenset({"welcome", "already-signed-up", "manage-link"})
 
 
 class Unconfirmed(Conflict):
@@ -142,8 +138,8 @@ def forget_answers(tx: Transaction, person_id: UUID, settings: Settings) -> None
 
 
 def may_get(person: Person, template: str, settings: Settings) -> bool:
-    """Whether such a message may go to a person: one may have to confirm first."""
-    is_free = settings.confirm == "optional" or template in WITHOUT_CONFIRMATION
+    """Whether such a message may be promised to a person: one may have to confirm first."""
+    is_free = settings.confirm == "optional" or template in STRANGERS
     return is_free or person.confirmed_at is not None
 
 
