@@ -1,8 +1,11 @@
 """What browsers are told: with every answer, and about other sites' scripts."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
+import anyio
 import httpx
 import pytest
 
@@ -113,6 +116,27 @@ async def test_every_refusal_keeps_browsers_safe(here: Reach) -> None:
             [404, 405, 405, 400, 401, 403, 413, 415, 422, 422, 422, 431, 503, 500, 500]
         )
         assert all(map(is_safe, answers))
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"nothing of the kind\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % 10**30],
+)
+async def test_what_is_not_http_is_answered_safely(here: Reach, sent: bytes) -> None:
+    """No application sees it; the answer is a problem all the same, and the last of its line."""
+    async with await anyio.connect_tcp("127.0.0.1", here.settings.port) as stream:
+        await stream.send(sent)
+        answer = b""
+        with anyio.fail_after(5), suppress(anyio.EndOfStream):
+            while True:
+                answer += await stream.receive()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.split(b"\r\n")
+    assert status == b"HTTP/1.1 400 Bad Request"
+    headers = dict(line.decode().split(": ", 1) for line in lines)
+    assert is_safe(httpx.Response(400, headers=headers))
+    assert headers["content-type"] == "application/problem+json"
+    assert json.loads(body)["type"] == f"{here.settings.origin}/problems/bad-request"
 
 
 async def test_a_mails_frame_keeps_its_own_policy(here: Reach) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from reach.settings import Settings
 from reach.urls import LAST_PORT
@@ -56,6 +57,15 @@ class Stop:
         finally:
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
+
+
+class Reader(AutoHTTPProtocol):  # type: ignore[valid-type,misc]  # chosen when it is imported
+    """uvicorn's reader of HTTP, with our answer to what is none."""
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says the same for all
+        """Answer and hang up: nobody knows where the next request begins."""
+        self.transport.write(self.app.state.unreadable)
+        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -107,7 +117,7 @@ def options(settings: Settings) -> dict[str, Any]:
     """What uvicorn is told."""
     return {
         "loop": "auto",
-        "http": "auto",
+        "http": Reader,
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,  # it trusts loopback; what to trust is ours to say

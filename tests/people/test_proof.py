@@ -121,6 +121,25 @@ async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
     assert await everybody(http) == []
 
 
+async def test_an_answer_outlives_its_proof(
+    guarded: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same key and form again get the stored answer, when the challenge is long over too."""
+    http = await operator(guarded)
+    form = {**ADA, "altcha": await solved(guarded)}
+    key = {"Idempotency-Key": "one"}
+    first = await http.post("/v1/signups", json=form, headers=key)
+    later = time.time() + CHALLENGE_SECONDS + 60
+    monkeypatch.setattr("time.time", lambda: later)
+    again = await http.post("/v1/signups", json=form, headers=key)
+    assert shape(again) == shape(first)
+    other = await http.post("/v1/signups", json={**form, "name": "Eve"}, headers=key)
+    assert other.json()["type"].endswith("/problems/idempotency-key-reused")
+    new = {"Idempotency-Key": "two"}
+    assert (await http.post("/v1/signups", json=form, headers=new)).status_code == 422
+    assert len(await everybody(http)) == 1
+
+
 async def test_challenges_are_there_where_they_are_asked_for(guarded: Reach, reach: Reach) -> None:
     """Each is another one, and no cache keeps it; where none is needed, there is none."""
     answers = [await guarded.http.get("/v1/challenge") for _ in range(2)]

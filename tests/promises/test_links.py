@@ -54,7 +54,8 @@ async def test_whoever_signs_up_can_confirm_and_remove(
         assert (await http.get("/v1/me", headers=manage)).json()["confirmed_at"] is None
         answer = await http.post("/v1/me/confirmation", headers=confirm)
         assert answer.json()["confirmed_at"] is not None
-        assert (await http.get("/v1/me", headers=manage)).json() == answer.json()
+        record = (await http.get("/v1/me", headers=manage)).json()
+        assert record["confirmed_at"] == answer.json()["confirmed_at"]
         assert (await http.delete("/v1/me", headers=manage)).status_code == 204
         for headers in (confirm, manage):
             assert (await http.post("/v1/me/confirmation", headers=headers)).status_code == 401

@@ -111,6 +111,13 @@ class Stored:
         """The answer, if it is the same request that asks again."""
         return self.answer if self.fingerprint in once.fingerprints else KeyReused()
 
+    def answer_or_raise(self, once: Once) -> Answer:
+        """The same, for a request of its own. Raises KeyReused."""
+        answer = self.answer_to(once)
+        if isinstance(answer, KeyReused):
+            raise answer
+        return answer
+
 
 def claim(tx: Transaction, onces: Sequence[Once]) -> dict[Name, Stored]:
     """Claim keys, before anything else is locked; returns those that have an answer already.
@@ -129,6 +136,14 @@ def claim(tx: Transaction, onces: Sequence[Once]) -> dict[Name, Stored]:
     if others:
         stored |= {name: one for name, (one, _) in _find(tx, others).items()}
     return stored
+
+
+def find(tx: Transaction, once: Once) -> Answer | None:
+    """Look for the answer to a request that came before; it claims nothing. Raises KeyReused."""
+    for stored, is_old in _find(tx, once.names).values():
+        if not is_old:
+            return stored.answer_or_raise(once)
+    return None
 
 
 def keep(tx: Transaction, kept: Mapping[Name, Done]) -> None:

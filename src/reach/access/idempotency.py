@@ -25,7 +25,7 @@ from reach.access import answers
 from reach.access.answers import Answer, Done, KeyReused, Name, Once, Stored
 from reach.access.signing import Signer
 from reach.db.engine import Transaction
-from reach.problems import BadRequest, Problem
+from reach.problems import BadRequest
 from reach.settings import Settings
 
 HEADER = "idempotency-key"
@@ -117,10 +117,7 @@ def do_once(tx: Transaction, once: Once | None, work: Callable[[Transaction], Do
         return work(tx).answer
     stored = answers.claim(tx, [once])
     if once.name in stored:
-        answer = stored[once.name].answer_to(once)
-        if isinstance(answer, Problem):
-            raise answer
-        return answer
+        return stored[once.name].answer_or_raise(once)
     done = work(tx)
     answers.keep(tx, {once.name: done})
     return done.answer

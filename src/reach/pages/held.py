@@ -72,7 +72,9 @@ async def _find(request: Request, scope: Scope) -> Held:
     if is_form:
         _check_origin(request)
     token = request.cookies.get(_name(scope), "")
-    link = await read(request, token, scope)
+    link = await read(request, token)
+    if link.scope != scope:
+        raise LinkVoid
     signer = Signer(request.app.state.settings, "forms")
     typed = await read_form(request) if is_form else {}
     if is_form and not signer.is_ours(token, typed.pop(FIELD, "")):
@@ -87,18 +89,16 @@ def _check_origin(request: Request) -> None:
         raise ForeignForm
 
 
-async def read(request: Request, token: str, scope: Scope) -> Link:
+async def read(request: Request, token: str) -> Link:
     """Read a token. Raises LinkVoid; QuotaExceeded. The database may know more against it."""
     await limits.may_try(request)
     links: Links = request.app.state.links
     try:
         link = links.read(token)
     except BadLink:
-        link = None
-    if link is None or link.scope != scope:
         if token:
             await limits.failed(request)
-        raise LinkVoid
+        raise LinkVoid from None
     await limits.hit_api(request, link.holder)
     return link
 

@@ -33,26 +33,26 @@ router = APIRouter(include_in_schema=False)
 @router.api_route("/manage", methods=READ)
 async def get_manage(request: Request) -> Response:
     """Show the record; a link's token leaves the address first."""
-    return await _arrive(request, "manage", _show_record)
+    return await _arrive(request, _show_record)
 
 
 @router.api_route("/confirm", methods=READ)
 async def get_confirm(request: Request) -> Response:
     """Show the button; a link's token leaves the address first."""
-    return await _arrive(request, "confirm", _show_confirm)
+    return await _arrive(request, _show_confirm)
 
 
-async def _arrive(request: Request, scope: Any, show: Any) -> Response:
+async def _arrive(request: Request, show: Any) -> Response:
+    """Show the page, or have the browser keep a link first: each leads to the page of its scope."""
     given = request.query_params.getlist("token")
-    if not given:
-        found: Response = await show(request)
-        return found
-    try:
-        (token,) = given
-        await read(request, token, scope)
-    except (LinkVoid, ValueError):
-        return await no_link(request)
-    return keep(request, token, scope)
+    for token in given:
+        try:
+            link = await read(request, token)
+        except LinkVoid:
+            continue
+        return keep(request, token, link.scope)
+    found: Response = await (no_link if given else show)(request)
+    return found
 
 
 @holding("manage", no_link)

@@ -88,6 +88,14 @@ class PersonBody(BaseModel):
     welcome: WelcomeBody
 
 
+class Confirmed(BaseModel):
+    """When somebody confirmed that their address is theirs."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    confirmed_at: datetime
+
+
 class PersonPage(BaseModel):
     """Part of a list, newest first; ``next_cursor`` asks for the next part."""
 

@@ -6,19 +6,22 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from reach.access.answers import Answer, KeyReused, Once
+from reach.access import answers
+from reach.access.answers import Answer, Once
 from reach.db.engine import Database
 from reach.people.bodies import DoorLinkRequest, DoorSignUp
 from reach.people.disposable import DisposableDomains
 from reach.people.links import ask_all
 from reach.people.robots import Hidden, Robots
 from reach.people.signup import Knock, knock_all
+from reach.problems import Unprocessable
 from reach.settings import Settings
 
 #: Longer than a sign-up takes on an idle machine, whoever signs up; a busy one hides it anyhow.
 ANSWER_SECONDS = 0.005
 
-Group = Callable[[Knock[Any]], Awaitable[Answer | KeyReused]]
+#: A commit that many share; a refusal of one of them is raised for that one.
+Group = Callable[[Knock[Any]], Awaitable[Any]]
 
 
 class Knocking(Protocol):
@@ -38,7 +41,7 @@ class Knocks:
         self, settings: Settings, database: Database, robots: Robots, answer: Answer
     ) -> None:
         """Answer everybody with ``answer``. Raises BadSettings if the list of domains is bad."""
-        self._robots, self._answer = robots, answer
+        self._database, self._robots, self._answer = database, robots, answer
         self._disposable = DisposableDomains.read(settings.disposable_domains_file)
         self._signs_up = database.group(partial(knock_all, settings=settings, answer=answer))
         self._asks = database.group(partial(ask_all, settings=settings, answer=answer))
@@ -54,12 +57,17 @@ class Knocks:
 
     async def _knock(self, group: Group, form: Hidden, once: Once | None) -> Answer:
         async with in_one_time():
-            if self._robots.turn_away(form):
-                return self._answer
-            answer = await group(Knock(form, once))
-        if isinstance(answer, KeyReused):
-            raise answer
-        return answer
+            try:
+                if self._robots.turn_away(form):
+                    return self._answer
+            except Unprocessable:
+                # It has grown old; but it may have been answered while it was new.
+                kept = None if once is None else await self._database.read(answers.find, once)
+                if kept is None:
+                    raise
+                return kept
+            answer: Answer = await group(Knock(form, once))
+            return answer
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from reach.bodies.guard import in_json, json_body
 from reach.db.engine import Transaction
 from reach.messages.routes import Db, answer_of, as_json, respond
 from reach.people import links, record
-from reach.people.bodies import Changes, Export, PersonBody, wanted
+from reach.people.bodies import Changes, Confirmed, Export, PersonBody, wanted
 from reach.people.conditions import is_known
 from reach.people.guard import link_token, own
 from reach.people.model import Person
@@ -97,18 +97,23 @@ async def delete_me(request: Request, link: MayManage, db: Db, settings: Config)
 
 @router.post(
     "/confirmation",
-    response_model=PersonBody,
+    response_model=Confirmed,
     responses=problems(400, 422) | {200: {"headers": ETAG}},
     openapi_extra=IDEMPOTENCY_KEY,
 )
 async def post_confirmation(request: Request, link: MayConfirm, db: Db) -> Any:
-    """Confirm that one's address is one's own. Once is enough; again is no harm."""
+    """Confirm that one's address is one's own. Once is enough; again is no harm.
+
+    It says no more than when: a link that may only confirm shows nobody the record.
+    """
     onces: Onces = request.app.state.onces
     headers = request.headers.getlist(HEADER)
     once = onces.of_person(headers, link.person_id, "/v1/me/confirmation")
 
     def confirm(tx: Transaction) -> Done:
-        return Done(_answer(links.act(tx, link, record.confirm)), link.person_id)
+        person = links.act(tx, link, record.confirm)
+        body = Confirmed.model_validate(person)
+        return Done(answer_of(body, etag=person.etag, cache_control=NO_STORE), link.person_id)
 
     def confirm_once(tx: Transaction) -> Answer:
         answer = do_once(tx, once, confirm)
@@ -136,13 +141,9 @@ async def get_export(link: MayManage, db: Db) -> Any:
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 
-def _answer(person: Person) -> Answer:
-    body = PersonBody.model_validate(person)
-    return answer_of(body, etag=person.etag, cache_control=NO_STORE)
-
-
 def _as_json(person: Person) -> Response:
-    return respond(_answer(person))
+    body = PersonBody.model_validate(person)
+    return as_json(body, etag=person.etag, cache_control=NO_STORE)
 
 
 def _no_content() -> Response:
