@@ -17,8 +17,9 @@ from reach.messages.compose import Composer
 from reach.messages.render import Templates
 from reach.messages.smtp import Sender
 from reach.people.disposable import DisposableDomains
-from reach.settings import PREFIX, BadSettings, Settings, unknown_variables
+from reach.settings import BadSettings, Settings, unknown_variables
 from reach.urls import MASK
+from reach.variables import PREFIX
 
 PROBE_SECONDS = 10
 #: Beyond it a window of a minute is no minute.

@@ -7,7 +7,7 @@ Each field is the variable ``REACH_<FIELD>``; secrets may also come from a file 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
@@ -29,14 +29,11 @@ from reach.values import (
     parse_origins,
     parts_of,
 )
+from reach.variables import PREFIX, SECRETS, BadSettings, SecretFiles
 
-PREFIX = "REACH_"
-SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key")
+__all__ = ["SECRETS", "BadSettings", "Settings", "load", "unknown_variables"]
+
 SECRET_KEY_MIN_CHARACTERS = 32
-
-
-class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is
-    """The configuration cannot be used; ``args[0]`` names each variable and its remedy."""
 
 
 class Settings(BaseSettings):
@@ -262,28 +259,6 @@ class Settings(BaseSettings):
             wrong.append("REACH_MAIL_FROM must be set beside REACH_SMTP_URL")
         if wrong:
             raise BadSettings("\n".join(wrong))
-
-
-class SecretFiles(PydanticBaseSettingsSource):
-    """``REACH_X_FILE``: the value of a secret X is the file's text, less its last line end."""
-
-    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
-        """Read one field's file. Raises BadSettings if it cannot be read or X is set too."""
-        variable = f"{PREFIX}{field_name.upper()}"
-        path = os.environ.get(f"{variable}_FILE")
-        if field_name not in SECRETS or not path:
-            return None, field_name, False
-        if os.environ.get(variable):
-            raise BadSettings(f"{variable} and {variable}_FILE are both set: keep one")
-        try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadSettings(f"{variable}_FILE cannot be read: {error}") from None
-
-    def __call__(self) -> dict[str, Any]:
-        """All fields that have a file."""
-        found = {name: self.get_field_value(None, name)[0] for name in SECRETS}
-        return {name: value for name, value in found.items() if value is not None}
 
 
 def load(flags: Mapping[str, object] | None = None) -> Settings:

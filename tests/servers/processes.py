@@ -14,7 +14,8 @@ from typing import Any, Self
 import httpx
 from pydantic import SecretStr
 
-from reach.settings import PREFIX, Settings
+from reach.settings import Settings
+from reach.variables import PREFIX
 from tests.eventually import wait_until
 from tests.servers import watchdog
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from reach.db import sqlite
+from reach.db import sqlite_file
 from reach.db.away import DatabaseAway
 from reach.db.engine import Transaction
 from reach.db.turns import take_turn
@@ -68,12 +68,12 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
     if not file.parent.is_dir():
         raise DatabaseAway("The folder of its file does not exist.")
-    engine = sqlite.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
+    engine = sqlite_file.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             return _upgrade(connection)
     except (DBAPIError, OSError) as error:
-        reason = sqlite.away_reason(error)
+        reason = sqlite_file.away_reason(error)
         if reason is None:
             raise
         raise DatabaseAway(reason) from error

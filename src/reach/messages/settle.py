@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Executable,
     Float,
     Text,
@@ -55,13 +57,6 @@ _SETTLED = (
 @cache
 def _settle(dialect: str) -> Executable:
     given = rows(dialect, *_SETTLED)
-    outcome = given.c.outcome
-    again = or_(outcome == "later", outcome == "unsure")  # an IN is expanded at every execution
-    gives_up = and_(
-        again, messages.c.first_failed_at <= now(-bindparam("give_up_seconds", type_=Float))
-    )
-    stays = and_(again, or_(messages.c.first_failed_at.is_(None), ~gives_up))
-    was_cancelled = messages.c.state == "cancelled"
     return (
         update(messages)
         .where(
@@ -70,30 +65,50 @@ def _settle(dialect: str) -> Executable:
             messages.c.lease > messages.c.settled_lease,  # so it is queued, or was cancelled
         )
         .values(
-            # Sent is the truth, even of a message that was cancelled a moment ago.
-            state=case(
-                (outcome == "sent", "sent"),
-                (was_cancelled, "cancelled"),
-                (stays, "queued"),
-                else_="failed",
-            ),
-            settled_at=case(
-                (and_(stays, ~was_cancelled), None),
-                (and_(was_cancelled, outcome != "sent"), messages.c.settled_at),
-                else_=now(),
-            ),
-            due_at=case((stays, now(given.c.delay_seconds)), else_=messages.c.due_at),
+            **_fate(given),
+            due_at=case((_stays(given), now(given.c.delay_seconds)), else_=messages.c.due_at),
             settled_lease=messages.c.lease,
             attempts=messages.c.attempts + 1,
-            failures=case((outcome == "sent", messages.c.failures), else_=messages.c.failures + 1),
+            failures=case((_is_sent(given), messages.c.failures), else_=messages.c.failures + 1),
             first_failed_at=case(
-                (outcome == "sent", messages.c.first_failed_at),
+                (_is_sent(given), messages.c.first_failed_at),
                 else_=func.coalesce(messages.c.first_failed_at, now()),
             ),
-            last_error=case((outcome == "sent", None), else_=given.c.error),
+            last_error=case((_is_sent(given), None), else_=given.c.error),
         )
         .returning(messages.c.id)
     )
+
+
+def _fate(given: Any) -> dict[str, ColumnElement[Any]]:
+    """What becomes of a message by its attempt, and when that was settled."""
+    is_sent, stays = _is_sent(given), _stays(given)
+    was_cancelled = messages.c.state == "cancelled"
+    return {
+        # Sent is the truth, even of a message that was cancelled a moment ago.
+        "state": case(
+            (is_sent, "sent"), (was_cancelled, "cancelled"), (stays, "queued"), else_="failed"
+        ),
+        "settled_at": case(
+            (and_(stays, ~was_cancelled), None),
+            (and_(was_cancelled, ~is_sent), messages.c.settled_at),
+            else_=now(),
+        ),
+    }
+
+
+def _is_sent(given: Any) -> ColumnElement[bool]:
+    sent: ColumnElement[bool] = given.c.outcome == "sent"
+    return sent
+
+
+def _stays(given: Any) -> ColumnElement[bool]:
+    """Whether a message is to be tried again: not for ever."""
+    outcome = given.c.outcome
+    again = or_(outcome == "later", outcome == "unsure")  # an IN is expanded at every execution
+    last_time = now(-bindparam("give_up_seconds", type_=Float))
+    first = messages.c.first_failed_at
+    return and_(again, or_(first.is_(None), first > last_time))
 
 
 @cache

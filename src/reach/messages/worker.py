@@ -1,11 +1,9 @@
 """The worker: leases what is due, sends it, records what became of it."""
 
-import math
 import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,14 +13,14 @@ import anyio.lowlevel
 import structlog
 
 from reach.db.engine import Database
-from reach.messages import outbox
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
-from reach.messages.settle import Settlement, settle_all
+from reach.messages.settle import Settlement
+from reach.messages.settler import POLL_SECONDS, Settler
 from reach.messages.smtp import Sender
 from reach.messages.sweep import sweep_for_ever
 from reach.settings import Settings
@@ -30,7 +28,6 @@ from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.worker")
 
-POLL_SECONDS = 1.0
 #: A worker holds what it can send in about this long, so that another one finds work too …
 AHEAD_SECONDS = 0.25
 #: … and at most so many messages for each slot.
@@ -38,9 +35,6 @@ MOST_AHEAD = 16
 #: A slot goes on while what it did is being settled. What is accepted and unsettled when a worker
 #: dies is sent again, so this is a trade: with 1 for each slot, a third fewer emails a second.
 UNSETTLED_PER_SLOT = 3
-#: A settle that the database did not take is tried again this soon: before anybody else can
-#: lease the message and send it a second time.
-SETTLE_AGAIN_SECONDS = 0.1
 
 
 class Worker:
@@ -55,9 +49,7 @@ class Worker:
         self._database = database
         self._composer = composer
         self._sender = sender
-        self._settle_grouped: Callable[[Settlement], Awaitable[bool]] = database.group(
-            partial(settle_all, settings=settings)
-        )
+        self._settler = Settler(settings, database)
         self._due = database.subscribe(CHANNEL)
         self._lane = Lane(settings)
         self._leases = Leases(database, settings.lease_seconds)
@@ -67,9 +59,6 @@ class Worker:
         self._began: dict[Holding, float] = {}
         self._busy_slots = 0
         self._low_water = 0
-        self._insist_until = math.inf
-        self._unsettled = 0
-        self._is_away = False
 
     async def run(self, stop: anyio.Event, cut_off: anyio.Event | None = None) -> None:
         """Work until ``stop``; then finish what is in hand, for up to the grace time.
@@ -102,7 +91,7 @@ class Worker:
         """Cut attempts off after so many seconds from now; soon give up noting them too."""
         deadline = anyio.current_time() + seconds
         deliveries.cancel_scope.deadline = deadline
-        self._insist_until = deadline + self._settings.database_seconds
+        self._settler.gives_up_at = deadline + self._settings.database_seconds
 
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()
@@ -116,8 +105,8 @@ class Worker:
             if self._lane.is_paused:
                 await self._until_any(stop.wait, self._lane.wait_until_open)
                 continue
-            if self._is_away:
-                await self._until_any(stop.wait, self._let_others_settle)
+            if self._settler.is_away:
+                await self._until_any(stop.wait, self._settler.wait_until_back)
                 continue
             self._due.clear()
             room = self._room()
@@ -154,21 +143,9 @@ class Worker:
                 taken = await self._leases.take(limit)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
-            self._is_away = True
+            self._settler.is_away = True
             return 0
         return taken
-
-    async def _let_others_settle(self) -> None:
-        """Lease nothing until the database is back, and what became of attempts is noted.
-
-        Leases ran out meanwhile: whoever leased now would send again what was accepted, and
-        could not be noted, by another worker or by this one.
-        """
-        while self._is_away:
-            with suppress(*FAILURES):
-                await self._database.read(outbox.look)
-                self._is_away = self._unsettled > 0
-            await anyio.sleep(POLL_SECONDS)
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
         for _ in range(min(self._settings.worker_slots - self._busy_slots, self._leases.waiting)):
@@ -179,7 +156,7 @@ class Worker:
         """Deliver one message, then others for as long as there are any."""
         try:
             await self._deliver(holding, deliveries)
-            while self._leases.waiting and not (self._lane.is_paused or self._is_away):
+            while self._leases.waiting and not (self._lane.is_paused or self._settler.is_away):
                 if self._leases.waiting <= self._low_water:
                     self._due.set()
                 await self._deliver(self._leases.take_next(), deliveries)
@@ -265,29 +242,8 @@ class Worker:
         settlement = Settlement(
             holding.held, self.name, started_at, datetime.now(UTC), outcome, delay_seconds
         )
-        if not await self._insist(partial(self._settle_grouped, settlement)):
+        if not await self._settler.settle(settlement):
             log.warning("settled too late", message_id=str(message.id), outcome=outcome.name)
-
-    async def _insist(self, settle: Callable[[], Awaitable[bool]]) -> bool:
-        """Settle, however long the database is away: the attempt did happen.
-
-        Repeating one whose COMMIT was lost is harmless: a lease is settled once.
-        """
-        self._unsettled += 1
-        has_failed = False
-        try:
-            while True:
-                try:
-                    return await settle()
-                except FAILURES as error:
-                    if not has_failed:
-                        log.warning("cannot settle yet", reason=reason_of(error))
-                    self._is_away = has_failed = True
-                    if anyio.current_time() > self._insist_until:
-                        return False
-                    await anyio.sleep(SETTLE_AGAIN_SECONDS)
-        finally:
-            self._unsettled -= 1
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

@@ -2,8 +2,39 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reach.people.model import Person
+from reach.problems import PreconditionFailed
 
 TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How a record must be: of one of ``versions`` (None: of any), and with none of ``etags``."""
+
+    versions: frozenset[int] | None = None
+    etags: Sequence[str] = ()
+
+    @property
+    def is_any(self) -> bool:
+        """Whether nothing is asked."""
+        return self.versions is None and not self.etags
+
+    def require_match(self, person: Person) -> None:
+        """Raise PreconditionFailed unless ``If-Match`` holds."""
+        if self.versions is not None and person.version not in self.versions:
+            raise PreconditionFailed
+
+    def require(self, person: Person) -> None:
+        """Raise PreconditionFailed unless both hold, as for a change (RFC 9110 §13.2.2)."""
+        self.require_match(person)
+        if is_known(person.etag, self.etags):
+            raise PreconditionFailed
+
+
+ANY = Conditions()
 
 
 def read_if_match(headers: Sequence[str]) -> frozenset[int] | None:

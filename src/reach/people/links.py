@@ -14,6 +14,7 @@ from reach.messages import budget, outbox
 from reach.messages.outbox import Promise
 from reach.people import proofs, queries, record
 from reach.people.address import EmailAddress, parse_address
+from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
 from reach.people.signup import Address, Knock, answer_each
@@ -112,20 +113,13 @@ def request_links_all(
     return [owners[r.email.key].id if r.email.key in owners else None for r in requests]
 
 
-def erase(
-    tx: Transaction,
-    link: Link,
-    settings: Settings,
-    *,
-    if_versions: frozenset[int] | None = None,
-    unless: Sequence[str] = (),
-) -> None:
+def erase(tx: Transaction, link: Link, settings: Settings, conditions: Conditions = ANY) -> None:
     """Erase the holder of a link. Raises LinkVoid; PreconditionFailed.
 
     Stored answers first, before the person is locked: whoever claims a key locks in that order.
     """
     record.forget_answers(tx, link.person_id, settings)
-    act(tx, link, record.remove, if_versions=if_versions, unless=unless)
+    act(tx, link, record.remove, conditions)
 
 
 def _stand_in() -> NewPerson:

@@ -1,6 +1,6 @@
 """A person's record: view, change, confirm, export, erase; and what an operator promises them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,9 @@ from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
 from reach.people import queries
 from reach.people.address import parse_address
-from reach.people.conditions import is_known
+from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
-from reach.problems import Conflict, NotFound, PreconditionFailed, Unprocessable
+from reach.problems import Conflict, NotFound, Unprocessable
 from reach.settings import Settings
 
 
@@ -44,23 +44,20 @@ def view(tx: Transaction, person_id: UUID) -> Person:
     return person
 
 
-def change(  # noqa: PLR0913 - two are conditions
+def change(
     tx: Transaction,
     person_id: UUID,
     wanted: Mapping[str, str | None],
     settings: Settings,
-    *,
-    if_versions: frozenset[int] | None = None,
-    unless: Sequence[str] = (),
+    conditions: Conditions = ANY,
 ) -> Person:
     """Change a person's record and promise the email that says so, both or neither.
 
     No email is promised to whom none may go: see ``may_get``.
     ``wanted`` maps fields (name, description) to values; what is the same already is no
-    change. Raises NoSuchPerson; PreconditionFailed unless the version is in ``if_versions``,
-    and if the ETag is in ``unless`` (what ``If-None-Match`` says).
+    change. Raises NoSuchPerson; PreconditionFailed.
     """
-    person = _lock(tx, person_id, if_versions, unless)
+    person = _lock(tx, person_id, conditions)
     fields = {name: new for name, new in wanted.items() if new != getattr(person, name)}
     if not fields:
         return person
@@ -104,28 +101,24 @@ def erase(
     tx: Transaction,
     person_id: UUID,
     settings: Settings,
-    *,
-    if_versions: frozenset[int] | None = None,
-    unless: Sequence[str] = (),
+    conditions: Conditions = ANY,
 ) -> None:
     """Delete a person with every message, attempt and stored answer.
 
-    Raises NoSuchPerson; PreconditionFailed as ``change`` does.
+    Raises NoSuchPerson; PreconditionFailed.
     """
     forget_answers(tx, person_id, settings)
-    remove(tx, person_id, if_versions=if_versions, unless=unless)
+    remove(tx, person_id, conditions)
 
 
 def remove(
     tx: Transaction,
     person_id: UUID,
-    *,
-    if_versions: frozenset[int] | None = None,
-    unless: Sequence[str] = (),
+    conditions: Conditions = ANY,
 ) -> None:
     """Delete a person with every message and attempt: the part of ``erase`` that locks them."""
-    if if_versions is not None or unless:
-        _lock(tx, person_id, if_versions, unless)
+    if not conditions.is_any:
+        _lock(tx, person_id, conditions)
     if not queries.erase(tx, person_id):
         raise NoSuchPerson
 
@@ -166,22 +159,10 @@ def promise(
     return operations.view(tx, message_id)
 
 
-def require(person: Person, if_versions: frozenset[int] | None, unless: Sequence[str] = ()) -> None:
-    """Raise PreconditionFailed unless a person is as it was wished (RFC 9110 §13.2.2)."""
-    is_other = if_versions is not None and person.version not in if_versions
-    if is_other or is_known(person.etag, unless):
-        raise PreconditionFailed
-
-
-def _lock(
-    tx: Transaction,
-    person_id: UUID,
-    if_versions: frozenset[int] | None = None,
-    unless: Sequence[str] = (),
-) -> Person:
-    """Find a person whom nobody else changes until the transaction ends, at such a version."""
+def _lock(tx: Transaction, person_id: UUID, conditions: Conditions = ANY) -> Person:
+    """Find a person whom nobody else changes until the transaction ends, if they are as wished."""
     person = queries.lock(tx, person_id)
     if person is None:
         raise NoSuchPerson
-    require(person, if_versions, unless)
+    conditions.require(person)
     return person

@@ -38,7 +38,7 @@ from reach.messages.routes import (
 from reach.people import queries, record, signup
 from reach.people.address import key_prefix
 from reach.people.bodies import Add, Changes, NewMessage, PersonBody, PersonPage, wanted
-from reach.people.conditions import is_known, read_if_match
+from reach.people.conditions import Conditions, is_known, read_if_match
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
 from reach.settings import Settings
@@ -149,8 +149,9 @@ async def get_people(
 async def get_person(request: Request, db: Db, id_: PersonId) -> Any:
     """Show a person. 304 if `If-None-Match` names what would be shown; 412 as for a change."""
     person = await db.read(record.view, id_)
-    record.require(person, read_if_match(request.headers.getlist("if-match")))
-    if is_known(person.etag, request.headers.getlist("if-none-match")):
+    wished = conditions(request)
+    wished.require_match(person)
+    if is_known(person.etag, wished.etags):
         return Response(status_code=304, headers={"ETag": person.etag})
     return _as_json(person)
 
@@ -170,10 +171,7 @@ async def patch_person(
     body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
     """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
-    if_versions, unless = conditions(request)
-    person = await db.write(
-        record.change, id_, wanted(body), settings, if_versions=if_versions, unless=unless
-    )
+    person = await db.write(record.change, id_, wanted(body), settings, conditions(request))
     return _as_json(person)
 
 
@@ -186,8 +184,7 @@ async def patch_person(
 )
 async def delete_person(request: Request, db: Db, settings: Config, id_: PersonId) -> Response:
     """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
-    if_versions, unless = conditions(request)
-    await db.write(record.erase, id_, settings, if_versions=if_versions, unless=unless)
+    await db.write(record.erase, id_, settings, conditions(request))
     await db.scrub()
     return Response(status_code=204)
 
@@ -239,10 +236,11 @@ async def post_message(
     return respond(await db.write(do_once, once, promise))
 
 
-def conditions(request: Request) -> tuple[frozenset[int] | None, list[str]]:
-    """Read `If-Match`, as versions, and `If-None-Match`, as it came."""
+def conditions(request: Request) -> Conditions:
+    """Read `If-Match` and `If-None-Match`."""
     headers = request.headers
-    return read_if_match(headers.getlist("if-match")), headers.getlist("if-none-match")
+    versions = read_if_match(headers.getlist("if-match"))
+    return Conditions(versions, headers.getlist("if-none-match"))
 
 
 def _answer(person: Person, status: int = 200, **headers: str) -> Answer:

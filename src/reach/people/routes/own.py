@@ -50,10 +50,10 @@ DISPOSITION = 'attachment; filename="my-record.json"'
 )
 async def get_me(request: Request, link: MayManage, db: Db) -> Any:
     """Show one's record. 304 if `If-None-Match` names what would be shown."""
-    if_versions, known = conditions(request)
+    wished = conditions(request)
     person = await db.read(links.find_holder, link)
-    record.require(person, if_versions)
-    if is_known(person.etag, known):
+    wished.require_match(person)
+    if is_known(person.etag, wished.etags):
         headers = {"ETag": person.etag, "Cache-Control": NO_STORE}
         return Response(status_code=304, headers=headers)
     return _as_json(person)
@@ -73,24 +73,15 @@ async def patch_me(
     body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
     """Change one's record; an email says so. 412 if `If-Match` is stale."""
-    if_versions, unless = conditions(request)
-    person = await db.write(
-        links.act,
-        link,
-        record.change,
-        wanted(body),
-        settings,
-        if_versions=if_versions,
-        unless=unless,
-    )
+    wished = conditions(request)
+    person = await db.write(links.act, link, record.change, wanted(body), settings, wished)
     return _as_json(person)
 
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
 async def delete_me(request: Request, link: MayManage, db: Db, settings: Config) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
-    if_versions, unless = conditions(request)
-    await db.write(links.erase, link, settings, if_versions=if_versions, unless=unless)
+    await db.write(links.erase, link, settings, conditions(request))
     await db.scrub()
     return _no_content()
 

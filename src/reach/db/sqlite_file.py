@@ -1,0 +1,104 @@
+"""The SQLite file: how it is opened, and why it is away."""
+
+import os
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from reach.db.wal import switch_on
+from reach.urls import DatabaseUrl
+
+UNMIGRATED = re.compile(r"no such (table|column): |table \w+ has no column named ")
+#: Primary result codes that mean "not now", with what to say about each.
+AWAY = {
+    sqlite3.SQLITE_BUSY: "It is locked by another program.",
+    sqlite3.SQLITE_LOCKED: "It is locked by another program.",
+    sqlite3.SQLITE_READONLY: "It cannot be written to.",
+    sqlite3.SQLITE_IOERR: "Its disk does not answer as it should.",
+    sqlite3.SQLITE_FULL: "Its disk is full.",
+    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened (`reach migrate` makes a new one).",
+    sqlite3.SQLITE_NOMEM: "It is out of memory.",
+    sqlite3.SQLITE_CORRUPT: "Its file is damaged.",
+    sqlite3.SQLITE_NOTADB: "Its file is damaged.",
+}
+
+
+def create(
+    database: DatabaseUrl, *, busy_seconds: float, writes: bool, make: bool = False
+) -> Engine:
+    """Build an engine whose connections keep Reach's rules.
+
+    ``make`` creates a missing file (0600); otherwise that is an error: an empty database that
+    nobody asked for would hide a wrong path.
+    """
+    file = Path(database.url.database or "")
+
+    def connect() -> sqlite3.Connection:
+        if make:
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(
+            f"{file.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_seconds,
+            isolation_level=None,  # transactions begin as said below, not as the driver guesses
+            check_same_thread=False,
+            cached_statements=256,
+        )
+        try:
+            _prepare(connection, writes=writes, make=make)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE: a transaction that reads first and writes later could fail with a lock
+        # that no busy wait helps against.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> None:
+    """Set what a connection keeps for its life."""
+    if writes and not make:
+        switch_on(connection)
+    for pragma in (
+        "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+        "journal_size_limit=67108864",
+        f"query_only={'OFF' if writes else 'ON'}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def identity(file: Path) -> tuple[int, int]:
+    """Tell a file from its successor of the same name. Raises OSError."""
+    found = file.stat()
+    return found.st_dev, found.st_ino
+
+
+def is_unmigrated(error: BaseException) -> bool:
+    """Whether it is about a table or a column that is not there yet."""
+    return UNMIGRATED.match(str(getattr(error, "orig", error))) is not None
+
+
+def away_reason(error: BaseException) -> str | None:
+    """Say in what way the database is away; None if the error is something else."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    if isinstance(error, FileNotFoundError):
+        return AWAY[sqlite3.SQLITE_CANTOPEN]
+    if isinstance(error, OSError):
+        return "Its folder cannot be written to."
+    code: Any = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else AWAY.get(code & 0xFF)

@@ -1,0 +1,69 @@
+"""Settling by a worker: an attempt did happen, so that is noted however long it takes."""
+
+import math
+from contextlib import suppress
+from functools import partial
+
+import anyio
+import structlog
+
+from reach.db.engine import Database
+from reach.messages import outbox
+from reach.messages.leases import FAILURES, reason_of
+from reach.messages.settle import Settlement, settle_all
+from reach.settings import Settings
+
+log = structlog.get_logger("reach.worker")
+
+POLL_SECONDS = 1.0
+#: A settle that the database did not take is tried again this soon: before anybody else can
+#: lease the message and send it a second time.
+SETTLE_AGAIN_SECONDS = 0.1
+
+
+class Settler:
+    """Settles attempts in commits that many share; knows whether the database is away.
+
+    ``is_away`` may be set by whoever finds it so; ``gives_up_at`` is on anyio's clock.
+    """
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        """Take where to settle."""
+        self.is_away = False
+        self.gives_up_at = math.inf
+        self._database = database
+        self._settle = database.group(partial(settle_all, settings=settings))
+        self._unsettled = 0
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Settle, however long the database is away; False if it came too late.
+
+        Repeating one whose COMMIT was lost is harmless: a lease is settled once.
+        """
+        self._unsettled += 1
+        has_failed = False
+        try:
+            while True:
+                try:
+                    return await self._settle(settlement)
+                except FAILURES as error:
+                    if not has_failed:
+                        log.warning("cannot settle yet", reason=reason_of(error))
+                    self.is_away = has_failed = True
+                    if anyio.current_time() > self.gives_up_at:
+                        return False
+                    await anyio.sleep(SETTLE_AGAIN_SECONDS)
+        finally:
+            self._unsettled -= 1
+
+    async def wait_until_back(self) -> None:
+        """Wait until the database is back, and what became of attempts is noted.
+
+        Leases ran out meanwhile: whoever leased before that would send again what was accepted,
+        and could not be noted, by another worker or by this one.
+        """
+        while self.is_away:
+            with suppress(*FAILURES):
+                await self._database.read(outbox.look)
+                self.is_away = self._unsettled > 0
+            await anyio.sleep(POLL_SECONDS)
