@@ -31,7 +31,7 @@ def nothing(_: Redis) -> None:
 OUTAGES: dict[str, tuple[Change, Change]] = {
     "none": (nothing, nothing),
     "killed": (Redis.kill, Redis.start),
-    "paused": (Redis.pause, Redis.cont),
+    "paused": (Redis.pause, Redis.resume),
     "flushed": (Redis.flush, nothing),
     "out of memory": (
         lambda redis: redis.do("CONFIG", "SET", "maxmemory", "1"),

@@ -19,7 +19,7 @@ AWAY, BACK = "redis is away: each process counts for itself", "redis is back"
 
 BREAK: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
     "killed": (Redis.kill, Redis.start),
-    "paused": (Redis.pause, Redis.cont),
+    "paused": (Redis.pause, Redis.resume),
     "flushed": (Redis.flush, lambda _: None),
     "restarted": (Redis.restart, lambda _: None),
 }

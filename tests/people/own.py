@@ -5,6 +5,7 @@ from uuid import UUID
 import httpx
 
 from reach.access.links import Link, Links, Scope
+from reach.messages.operations import page
 from reach.people import queries
 from reach.people.model import Person
 from reach.settings import Settings
@@ -54,3 +55,8 @@ async def say(reach: Reach, operation: tuple[str, str], token: str | None) -> ht
     headers = {} if token is None else by_link(token)
     json = {"name": "Eve"} if method == "PATCH" else None
     return await reach.http.request(method, path, json=json, headers=headers)
+
+
+async def owed(reach: Reach) -> list[str]:
+    """The templates of all messages, the newest first."""
+    return [message.template for message in await reach.database.read(page, limit=200)]

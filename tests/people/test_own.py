@@ -1,7 +1,6 @@
 """Whoever holds a link to a record sees it, changes it, confirms it, takes it along, removes it."""
 
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from sqlite3 import connect
@@ -12,20 +11,14 @@ import anyio
 import asyncpg
 import pytest
 
-from reach.messages.operations import page
 from reach.people import queries
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.people.own import OWN, at_work, by_link, say, signed_up, token_of
+from tests.people.own import OWN, at_work, by_link, owed, say, signed_up, token_of
 from tests.people.traces import contents, everything
 from tests.promises.locks import is_awaited
 from tests.servers.mail import MailServer, once
-from tests.servers.reach import Reach, messages_of, running_reach, running_worker
-
-
-async def owed(reach: Reach) -> list[str]:
-    """The templates of all messages, the newest first."""
-    return [message.template for message in await reach.database.read(page, limit=200)]
+from tests.servers.reach import Reach, running_reach, running_worker
 
 
 async def record_of(reach: Reach, person_id: UUID) -> Any:
@@ -249,92 +242,3 @@ async def test_after_delete_nothing_is_left(
         wanted = [b"erase-me", str(person.id).encode(), token.encode()]
         for name, content in contents(tmp_path).items():
             assert [text for text in wanted if text in content.lower()] == [], name
-
-
-@pytest.fixture
-async def strict(
-    make_settings: Callable[..., Settings], database_url: str, mail_server: MailServer
-) -> AsyncIterator[Reach]:
-    """Reach that writes to those who have confirmed."""
-    settings = make_settings(
-        database_url=database_url, confirm="required", smtp_url=mail_server.url
-    )
-    async with running_reach(settings) as running:
-        yield running
-
-
-async def test_who_has_not_confirmed_gets_little(strict: Reach) -> None:
-    """`REACH_CONFIRM=required`: three templates until they confirm, then as everybody.
-
-    A change is made and not told; an operator is told why.
-    """
-    http, person = await at_work(strict)
-    assert (await http.patch("/v1/me", json={"name": "Ada B"})).json()["name"] == "Ada B"
-    key = await strict.key()
-    url = f"/v1/people/{person.id}"
-    assert (await http.patch(url, json={"name": "Ada C"}, headers=key)).status_code == 200
-    assert await owed(strict) == ["welcome"]
-    message = {"person_id": str(person.id), "template": "changed", "data": {"fields": ["x"]}}
-    answer = await http.post("/v1/messages", json=message, headers=key)
-    assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
-    assert answer.json()["type"].endswith("/problems/unconfirmed")
-    for template in ("welcome", "already-signed-up", "manage-link"):
-        free = {**message, "template": template}
-        assert (await http.post("/v1/messages", json=free, headers=key)).status_code == 201
-    assert (await http.post("/v1/links", json={"email": person.email})).status_code == 202
-    free_ones = ["manage-link", "manage-link", "already-signed-up", "welcome", "welcome"]
-    assert await owed(strict) == free_ones
-    assert (await http.post("/v1/me/confirmation")).status_code == 200
-    assert (await http.patch("/v1/me", json={"name": "Ada D"})).status_code == 200
-    assert (await http.post("/v1/messages", json=message, headers=key)).status_code == 201
-    assert await owed(strict) == ["changed", "changed", *free_ones]
-
-
-async def test_what_was_promised_before_waits_for_confirmation(
-    reach: Reach, mail_server: MailServer
-) -> None:
-    """`REACH_CONFIRM=required` later: an older message fails, says why, and can be retried."""
-    http, _ = await at_work(reach)
-    assert (await http.patch("/v1/me", json={"name": "Ada B"})).status_code == 200
-    key = await reach.key()
-    strict = reach.settings.model_copy(update={"confirm": "required"})
-
-    async def changed() -> dict[str, Any]:
-        (found,) = await messages_of(reach, template="changed")
-        return dict(found)
-
-    async with running_worker(strict):
-        message = await eventually(lambda: settled(changed))
-        assert (message["state"], message["attempts"]) == ("failed", 1)
-        assert "has not confirmed" in str(message["last_error"])
-        retry = f"/v1/messages/{message['id']}/retry"
-        assert (await http.post(retry, headers=key)).status_code == 200
-        message = await eventually(lambda: settled(changed))
-        assert (message["state"], message["attempts"]) == ("failed", 2)
-        assert len(mail_server.messages) == 1
-        assert (await http.post("/v1/me/confirmation")).status_code == 200
-        assert (await http.post(retry, headers=key)).status_code == 200
-        message = await eventually(lambda: settled(changed))
-        assert message["state"] == "sent"
-
-
-async def settled(find: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any] | None:
-    """A message, unless it is queued."""
-    message = await find()
-    return None if message["state"] == "queued" else message
-
-
-async def test_a_description_is_never_mailed(strict: Reach, mail_server: MailServer) -> None:
-    """An open door does not carry a stranger's words to an address that is not confirmed."""
-    http, person = await at_work(strict, description="BUY-THIS")
-    key = await strict.key()
-    assert (await http.patch("/v1/me", json={"description": "BUY-THAT"})).status_code == 200
-    for template in ("welcome", "already-signed-up", "manage-link"):
-        message = {"person_id": str(person.id), "template": template}
-        assert (await http.post("/v1/messages", json=message, headers=key)).status_code == 201
-    async with running_worker(strict.settings):
-        await eventually(lambda: len(mail_server.messages) == 4)
-    for mail in mail_server.messages:
-        shown = json.dumps([str(mail.headers["Subject"]), mail.text, mail.html])
-        assert "Ada" in shown
-        assert "BUY" not in shown

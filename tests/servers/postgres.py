@@ -5,10 +5,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 import psutil
 
@@ -16,6 +14,7 @@ from tests.eventually import wait_until
 from tests.servers import watchdog
 from tests.servers.ports import free_port
 from tests.servers.programs import Account, NoPostgres, binaries, choose_accounts, readable_copy
+from tests.servers.server import Server
 
 OPTIONS = (
     "listen_addresses=127.0.0.1",
@@ -28,14 +27,13 @@ OPTIONS = (
 )
 
 
-class Postgres:
+class Postgres(Server):
     """A Postgres server with a folder and a port of its own, as long as the ``with`` lasts."""
 
     def __init__(self, place: Path | None = None, account: Account | None = None) -> None:
         self._place = place or binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="reach-postgres-"))
         self._account = account or choose_accounts(self._place)[0]
-        self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         try:
             self._initialise()
@@ -43,32 +41,10 @@ class Postgres:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
-    @classmethod
-    @contextmanager
-    def private(cls) -> Iterator[Self]:
-        """Run a server that a test may pause, stop and kill. Raises NoPostgres."""
-        server = cls()
-        try:
-            server.start()
-            yield server
-        finally:
-            server.close()
-
     @property
     def url(self) -> str:
         """Its first database, which is empty."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
-
-    @property
-    def pid(self) -> int:
-        """The number of its main process."""
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its main process is there (it may be paused)."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it on its port, and wait until it takes connections. Raises NoPostgres."""
@@ -91,11 +67,6 @@ class Postgres:
                 _signal(process, signal.SIGKILL)
             self._end(signal.SIGKILL)
             psutil.wait_procs(family, timeout=10)
-
-    def restart(self) -> None:
-        """Stop it and start it on the same port."""
-        self.stop()
-        self.start()
 
     def pause(self) -> None:
         """Freeze all its processes: connections stay open, nothing answers."""

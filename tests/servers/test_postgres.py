@@ -1,14 +1,11 @@
 """The Postgres servers that other tests stand on."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import asyncpg
 import psutil
 import pytest
 
-from tests.eventually import wait_until
 from tests.servers.postgres import Postgres
 from tests.servers.programs import ITSELF, NoPostgres, choose_accounts, wheel
 
@@ -79,34 +76,3 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     with pytest.raises(NoPostgres, match="no space left"):
         Postgres(tmp_path, ITSELF)
-
-
-def test_no_server_outlives_a_killed_test_run() -> None:
-    """After kill -9 of the tests their servers are ended, paused ones too; folders are removed."""
-    script = (
-        "from tests.servers.postgres import started\n"
-        "server = started()\n"
-        "server.pause()\n"
-        "print(server.pid, server.folder, flush=True)\n"
-        "input()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as tests:
-        assert tests.stdout is not None
-        pid, folder = tests.stdout.readline().split()
-        tests.kill()
-    wait_until(lambda: not is_alive(int(pid)), seconds=20)
-    wait_until(lambda: not Path(folder).exists(), seconds=20)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that nobody has reaped does not."""
-    try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False

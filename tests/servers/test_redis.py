@@ -1,7 +1,5 @@
 """The Redis servers that other tests stand on."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +7,7 @@ from redis import Redis as Client
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotAnswered
 
-from tests.eventually import wait_until
 from tests.servers.redis import NoRedis, Redis, can_run, wheels
-from tests.servers.test_postgres import is_alive
 
 
 def test_a_private_server_can_be_broken_and_mended(redis: Redis) -> None:
@@ -22,7 +18,7 @@ def test_a_private_server_can_be_broken_and_mended(redis: Redis) -> None:
         redis.pause()
         with pytest.raises(NotAnswered):
             client.get("key")
-        redis.cont()
+        redis.resume()
         assert redis.do("GET", "key") == b"value"
         redis.flush()
         assert redis.do("GET", "key") is None
@@ -58,27 +54,3 @@ def test_a_server_that_cannot_start_says_why() -> None:
     """What the tests then print is Redis's own reason."""
     with pytest.raises(NoRedis, match="maxmemory"), Redis.private("--maxmemory", "nonsense"):
         pass
-
-
-def test_no_server_outlives_a_killed_test_run() -> None:
-    """After kill -9 of the tests their servers are ended, paused ones too; folders are removed."""
-    script = (
-        "from tests.servers.redis import Redis\n"
-        "server = Redis()\n"
-        "server.start()\n"
-        "server.pause()\n"
-        "print(server.pid, server.folder, flush=True)\n"
-        "input()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as tests:
-        assert tests.stdout is not None
-        pid, folder = tests.stdout.readline().split()
-        tests.kill()
-    wait_until(lambda: not is_alive(int(pid)), seconds=20)
-    wait_until(lambda: not Path(folder).exists(), seconds=20)
