@@ -30,7 +30,13 @@ SERVER = pytest.StashKey[Postgres]()
 
 
 def pytest_configure() -> None:
-    """Take away settings that the caller's shell holds: they are not the tests'."""
+    """Take away settings that the caller's shell holds: they are not the tests'.
+
+    And let a thousand callers be open at the same time.
+    """
+    from reach.serving import allow_many_connections
+
+    allow_many_connections()
     for variable in list(os.environ):
         if variable.startswith("REACH_") and not variable.startswith("REACH_TEST_"):
             del os.environ[variable]

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -193,3 +195,20 @@ async def status(http: httpx.AsyncClient, path: str) -> int:
         return (await http.get(path)).status_code
     except httpx.TransportError:
         return 0
+
+
+SHELLS_LIMIT = """
+import resource
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+from reach.serving import listen
+from reach.settings import Settings
+with listen(Settings(port=0)):
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+"""
+
+
+def test_a_shells_limit_is_not_the_callers() -> None:
+    """Each caller is an open file: who listens may have as many as the system lets it."""
+    done = subprocess.run([sys.executable, "-c", SHELLS_LIMIT], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()

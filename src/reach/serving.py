@@ -2,10 +2,11 @@
 
 import asyncio
 import errno
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import anyio
@@ -128,8 +129,19 @@ def options(settings: Settings) -> dict[str, Any]:
     }
 
 
+def allow_many_connections() -> None:
+    """Let this process, and those it starts, have as many open files as the system would let it.
+
+    Each caller is one, and what shells give by default is used up by a small flood.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where "unlimited" is more than there may be
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def listen(settings: Settings) -> socket.socket:
     """Take the port before anything else is done. Raises AddressTaken."""
+    allow_many_connections()
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
