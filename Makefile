@@ -63,8 +63,9 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)
 	cd requirements && ../$(LOCK) run.in --output-file run.txt
 	cd requirements && ../$(LOCK) build.in --constraint run.txt --output-file build.txt
+	cd requirements && ../$(LOCK) traces.in --constraint run.txt --output-file traces.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
-	  --output-file dev.txt
+	  --constraint traces.txt --output-file dev.txt
 
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \

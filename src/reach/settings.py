@@ -138,6 +138,11 @@ class Settings(BaseSettings):
     #: Postgres connections of one process.
     database_connections: Annotated[int, Field(ge=2, le=1000)] = 10
 
+    # Seeing it run
+    #: Where Prometheus can ask for metrics. Empty means nowhere.
+    metrics_port: Port | None = None
+    #: Metrics tell no names, but how busy you are: keep them from the public.
+    metrics_host: str = "127.0.0.1"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -49,6 +49,7 @@ def a_message(
         created_at=created_at,
         settled_at=None,
         last_error=None,
+        trace_context=None,
         links_version=0,
     )
 

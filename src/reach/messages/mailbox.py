@@ -25,7 +25,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from reach.messages.reading import Reading, read, read_headers
 from reach.problems import NotFound
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("reach.mailbox")
 
 KEEP = 1000
 MOST_BYTES = 2**20
@@ -127,7 +127,7 @@ class Mailbox:
             try:
                 (self._new / name).unlink(missing_ok=True)
             except OSError as error:  # the new mail is kept all the same
-                log.warning("mailbox.not_dropped", error=errno.errorcode.get(error.errno or 0))
+                log.warning("mailbox not trimmed", sqlstate=errno.errorcode.get(error.errno or 0))
 
     @asynccontextmanager
     async def serve(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
@@ -169,13 +169,13 @@ class _Handler:
         try:
             await asyncio.to_thread(self._mailbox.put, content)
         except OSError as error:
-            log.warning("mailbox.full", error=errno.errorcode.get(error.errno or 0))
+            log.warning("mailbox full", sqlstate=errno.errorcode.get(error.errno or 0))
             return NO_ROOM
         return TAKEN
 
     async def handle_exception(self, error: Exception) -> str:
         """Answer for an unexpected failure; aiosmtpd alone would tell the client its text."""
-        log.error("mailbox.failed", error=type(error).__name__)
+        log.error("mailbox failed", error_type=type(error).__name__)
         return BROKEN
 
     async def close(self) -> None:
@@ -224,7 +224,7 @@ class _Connection(SMTP):
 def _note_end(task: asyncio.Task[None]) -> None:
     """Take note of how a client's task ended: one that hung up as we spoke leaves an error."""
     if not task.cancelled() and (error := task.exception()):
-        log.debug("mailbox.hung_up", error=type(error).__name__)
+        log.debug("mailbox caller hung up", error_type=type(error).__name__)
 
 
 def _write(path: Path, content: bytes) -> None:

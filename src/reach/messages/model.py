@@ -47,6 +47,7 @@ messages = Table(
     Column("created_at", Instant, nullable=False),
     Column("settled_at", Instant),
     Column("last_error", Text),
+    Column("trace_context", Text),
     CheckConstraint(f"state IN {STATES}", name="state"),
 )
 #: In the words of the indexes below: with parameters in them, no database could use these.
@@ -91,6 +92,8 @@ class Message:
     ``message_id`` (the header's, in angle brackets) and ``created_at`` (the ``Date``) never
     change, so that a duplicate can be known as one.
 
+    ``trace_context`` (a W3C ``traceparent``) is that of the request that promised it.
+
     ``links_version`` and ``is_confirmed`` are the person's (see ``access.links``) at the time of
     the lease; None of a message that was not leased.
     """
@@ -111,6 +114,7 @@ class Message:
     created_at: datetime
     settled_at: datetime | None
     last_error: str | None = field(repr=False)
+    trace_context: str | None
     links_version: int | None = field(default=None, compare=False)
     is_confirmed: bool | None = field(default=None, compare=False)
 

@@ -39,12 +39,16 @@ MOST_VANISHED = 5
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An email that somebody is to get. ``data`` is what its template needs."""
+    """An email that somebody is to get. ``data`` is what its template needs.
+
+    ``trace_context`` says which request it comes of (see ``telemetry.trace_context``).
+    """
 
     person_id: UUID
     recipient: str = field(repr=False)
     template: str
     data: Mapping[str, Any] = field(repr=False)
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Held:
 
 
 _PROMISED = [messages.c[n] for n in ("id", "person_id", "template", "data", "recipient")]
-_PROMISED.append(messages.c.message_id)
+_PROMISED += [messages.c.message_id, messages.c.trace_context]
 
 
 @cache
@@ -92,6 +96,7 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
                 "data": promised.data,
                 "recipient": promised.recipient,
                 "message_id": f"<{id_}@{mail_domain(settings)}>",
+                "trace_context": promised.trace_context,
             }
             for id_, promised in zip(ids, promises, strict=True)
         ),

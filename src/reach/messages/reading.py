@@ -10,7 +10,7 @@ from email.parser import BytesHeaderParser, BytesParser
 
 import structlog
 
-log = structlog.get_logger(__name__)
+log = structlog.get_logger("reach.mailbox")
 
 #: How much of a header's value is read.
 VALUE_CHARACTERS = 8 * 1024
@@ -43,7 +43,7 @@ def read(raw: bytes) -> Reading:
     try:
         texts = _texts(raw)
     except Exception as error:  # noqa: BLE001 - the parser fails in many ways on hostile MIME
-        log.info("mail.unreadable", error=type(error).__name__)
+        log.info("mail unreadable", error_type=type(error).__name__)
         texts = {"text/plain": decode(raw)}
     return Reading(read_headers(raw), texts.get("text/plain"), texts.get("text/html"))
 

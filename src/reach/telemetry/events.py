@@ -1,0 +1,138 @@
+"""Every line that Reach itself writes to its log. A test holds the calls against this list."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["debug", "info", "warning", "error", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A kind of line: which logger writes it, how loud, with which keywords, and what it means."""
+
+    logger: str
+    level: Level
+    words: str
+    fields: tuple[str, ...] = ()
+
+
+def action_of(message: str) -> str:
+    """Name an event as ``event.action`` does: ``lane-paused`` for "lane paused"."""
+    return re.sub(r"[^a-z0-9]+", "-", message.lower())
+
+
+_ERROR = ("error_type", "frames", "cause_type", "sqlstate")
+_REQUEST = ("request_id", "method", "route", "status", "nanoseconds", "reason")
+_ATTEMPT = ("message_id", "outcome", "smtp_code", "enhanced_code", "nanoseconds")
+
+#: By the line's message, which never changes.
+EVENTS = {
+    # HTTP
+    "request": Event("reach.app", "info", "A request was answered.", _REQUEST),
+    "request crashed": Event(
+        "reach.app",
+        "error",
+        "A request met a fault of ours; it got a 500.",
+        ("request_id", *_ERROR),
+    ),
+    "refused at the door": Event(
+        "reach.limits", "info", "So many were refused (429) in the last second.", ("count",)
+    ),
+    "turned away": Event(
+        "reach.people", "info", "Somebody behaved like a robot: a 202, and no email.", ("rule",)
+    ),
+    "the last use of a key was not noted": Event(
+        "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
+    ),
+    # Limits
+    "redis is away: each process counts for itself": Event(
+        "reach.limits",
+        "warning",
+        "Limits hold for each process alone until it is back.",
+        ("reason",),
+    ),
+    "redis is back": Event(
+        "reach.limits", "info", "Processes count together again.", ("local_decisions",)
+    ),
+    "redis refused, and went away": Event(
+        "reach.limits", "debug", "Redis went away while it was asked why it refused.", ("reason",)
+    ),
+    # Delivery
+    "worker started": Event("reach.worker", "info", "A worker begins.", ("worker",)),
+    "worker stopped": Event("reach.worker", "info", "A worker has finished.", ("worker",)),
+    "sent": Event("reach.worker", "info", "The mail server accepted a message.", _ATTEMPT),
+    "not sent": Event(
+        "reach.worker", "info", "An attempt failed; what follows is in the outcome.", _ATTEMPT
+    ),
+    "message failed": Event(
+        "reach.worker", "warning", "A message is given up; an operator can retry it.", _ATTEMPT
+    ),
+    "attempt crashed": Event(
+        "reach.worker", "error", "An attempt met a fault of ours.", ("message_id", *_ERROR)
+    ),
+    "settled too late": Event(
+        "reach.worker",
+        "warning",
+        "The lease was over: the message is another worker's, or was removed.",
+        ("message_id", "outcome"),
+    ),
+    "lane paused": Event(
+        "reach.worker",
+        "warning",
+        "The mail server turns us away: nothing is sent until it lets us in.",
+        ("smtp_code",),
+    ),
+    "lane open": Event("reach.worker", "info", "The mail server lets us in again."),
+    "cannot lease": Event("reach.worker", "warning", "The database did not answer.", ("reason",)),
+    "cannot release": Event(
+        "reach.worker", "warning", "Leases run out by themselves.", ("reason",)
+    ),
+    "cannot renew leases": Event(
+        "reach.worker", "warning", "The database did not answer.", ("reason",)
+    ),
+    "cannot settle yet": Event(
+        "reach.worker", "warning", "It is tried again until it is noted.", ("reason",)
+    ),
+    "cannot sweep": Event("reach.worker", "warning", "The next sweep takes it.", ("reason",)),
+    # The embedded mailbox
+    "mailbox full": Event("reach.mailbox", "warning", "The disk took no more mail.", ("sqlstate",)),
+    "mailbox not trimmed": Event(
+        "reach.mailbox", "warning", "Old mail could not be removed.", ("sqlstate",)
+    ),
+    "mailbox failed": Event(
+        "reach.mailbox", "error", "The mailbox met a fault of ours.", ("error_type",)
+    ),
+    "mailbox caller hung up": Event(
+        "reach.mailbox", "debug", "A sender left in the middle.", ("error_type",)
+    ),
+    "mail unreadable": Event(
+        "reach.mailbox", "info", "A mail is shown as it came: it cannot be parsed.", ("error_type",)
+    ),
+    # Starting, stopping, files
+    "api started": Event("reach", "info", "The API takes requests.", ("port",)),
+    "api stopped": Event("reach", "info", "The API has finished."),
+    "metrics served": Event("reach", "info", "Metrics can be scraped.", ("port",)),
+    "starting without the database": Event(
+        "reach", "warning", "It is away; it may come later.", ("reason",)
+    ),
+    "waiting for the database": Event(
+        "reach", "warning", "The worker begins when it answers.", ("reason",)
+    ),
+    "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
+    "lines dropped": Event(
+        "reach.logs",
+        "warning",
+        "So many lines were lost: the log's reader was too slow.",
+        ("count",),
+    ),
+    "what was deleted stays in the write-ahead log until it can be emptied": Event(
+        "reach.db", "warning", "A reader is in the way; it is tried again."
+    ),
+    "data directory is open to others": Event(
+        "reach.keyfiles", "warning", "Others can read what is stored.", ("path", "remedy")
+    ),
+    "key file was open to others": Event(
+        "reach.keyfiles", "warning", "Others could have read the key.", ("path", "remedy")
+    ),
+}

@@ -1,0 +1,188 @@
+"""Every metric of Reach. What counts imports it from here and does the counting itself.
+
+Names and units follow https://prometheus.io/docs/practices/naming/. No label's values are
+without bound: routes are templates, policies and outcomes are words of ours, templates are what
+the installation has. Nobody's address, name or token is ever a label.
+
+With several API processes each writes to files, which their parent adds up (see ``exposition``);
+``multiprocess_mode`` says how a gauge is added up.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+# HTTP
+
+#: A sign-up takes milliseconds; a database that is away is given up after some seconds.
+REQUEST_SECONDS = Histogram(
+    "reach_http_request_duration_seconds",
+    "Time from a request's arrival to the end of its answer, by route, method and status.",
+    ("route", "method", "status"),
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+REQUESTS_IN_PROGRESS = Gauge(
+    "reach_http_requests_in_progress",
+    "Requests that are being answered.",
+    multiprocess_mode="livesum",
+)
+
+# People
+
+SIGN_UPS = Counter(
+    "reach_signups_total",
+    "Sign-ups at the door, by result: new, known (the address was there already), robot, invalid, "
+    "limited (429), failed (5xx).",
+    ("result",),
+)
+PEOPLE = Gauge(
+    "reach_people",
+    "People who are signed up, by whether they have confirmed their address. From the database.",
+    ("confirmed",),
+    multiprocess_mode="mostrecent",
+)
+
+# The outbox: what the database holds, whoever is asked. Gone while the database is away.
+
+OUTBOX_MESSAGES = Gauge(
+    "reach_outbox_messages",
+    "Messages in the outbox, by state. From the database.",
+    ("state",),
+    multiprocess_mode="mostrecent",
+)
+OUTBOX_OLDEST_DUE = Gauge(
+    "reach_outbox_oldest_due_age_seconds",
+    "How long the longest due message has been due; 0 if none is. From the database.",
+    (),
+    multiprocess_mode="mostrecent",
+)
+OUTBOX_LATE = Gauge(
+    "reach_outbox_late_messages",
+    "Queued messages that were promised more than 60 s ago. From the database.",
+    (),
+    multiprocess_mode="mostrecent",
+)
+
+# Delivery, by this process's worker
+
+ATTEMPTS = Counter(
+    "reach_delivery_attempts_total",
+    "Attempts at delivering a message, by outcome (sent, later, refused, unsure, paused) and class "
+    "of the mail server's last reply (2xx, 4xx, 5xx, none).",
+    ("outcome", "smtp_class"),
+)
+ATTEMPT_SECONDS = Histogram(
+    "reach_delivery_attempt_duration_seconds",
+    "Time that an attempt took, composing included.",
+    (),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600),
+)
+SETTLED = Counter(
+    "reach_messages_settled_total",
+    "Messages that an attempt brought to their end, by state: sent, failed.",
+    ("state",),
+)
+#: 60 s is what the objective "mailed within 60 s" counts by.
+SENT_SECONDS = Histogram(
+    "reach_promised_to_sent_seconds",
+    "Time from the promise of a message (the sign-up, say) to the mail server's acceptance.",
+    ("template",),
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400),
+)
+LEASES_HELD = Gauge(
+    "reach_leases_held", "Messages that workers hold.", (), multiprocess_mode="livesum"
+)
+LEASES_RECLAIMED = Counter(
+    "reach_leases_reclaimed_total",
+    "Messages leased again after a worker vanished while it held them.",
+)
+LANE_PAUSED = Gauge(
+    "reach_lane_paused",
+    "1 while the lane to the mail server is paused, 0 while it is open.",
+    (),
+    multiprocess_mode="livemax",
+)
+LANE_PAUSES = Counter("reach_lane_pauses_total", "Times that the lane to the mail server closed.")
+SLOTS = Gauge(
+    "reach_worker_slots",
+    "Attempts that workers can make at the same time.",
+    (),
+    multiprocess_mode="livesum",
+)
+SLOTS_BUSY = Gauge(
+    "reach_worker_slots_busy",
+    "Attempts under way.",
+    (),
+    multiprocess_mode="livesum",
+)
+
+# Limits
+
+LIMITER_DECISIONS = Counter(
+    "reach_limiter_decisions_total",
+    "Decisions of the limiter, by policy (signups, api, failed_keys) and what was decided "
+    "(admitted, refused).",
+    ("policy", "decision"),
+)
+LIMITER_FALLBACKS = Counter(
+    "reach_limiter_fallbacks_total",
+    "Decisions that a process took alone because Redis was away.",
+)
+REDIS_AWAY = Gauge(
+    "reach_redis_away",
+    "1 while Redis is away and processes count for themselves.",
+    (),
+    multiprocess_mode="livemax",
+)
+#: Redis has 50 ms; then it counts as away.
+REDIS_SECONDS = Histogram(
+    "reach_redis_request_duration_seconds",
+    "Time that Redis took to answer.",
+    (),
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1),
+)
+
+# The database
+
+TRANSACTION_SECONDS = Histogram(
+    "reach_database_transaction_duration_seconds",
+    "Time that a transaction took, waiting for its turn included, by kind (read, write) and result "
+    "(ok; refused: nothing was changed, on purpose; away; failed).",
+    ("kind", "result"),
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+GROUP_MEMBERS = Histogram(
+    "reach_group_commit_members",
+    "Callers that shared a commit.",
+    (),
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)
+GROUP_SECONDS = Histogram(
+    "reach_group_commit_duration_seconds",
+    "Time that a shared commit took.",
+    (),
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+POOL_CONNECTIONS = Gauge(
+    "reach_database_pool_connections",
+    "Connections to the database that a process may have (SQLite: its writer and readers).",
+    (),
+    multiprocess_mode="livesum",
+)
+POOL_BUSY = Gauge(
+    "reach_database_pool_busy",
+    "Transactions under way or waiting for a connection.",
+    (),
+    multiprocess_mode="livesum",
+)
+
+# The process
+
+LINES_DROPPED = Counter(
+    "reach_log_lines_dropped_total",
+    "Lines of the log that were dropped because whoever reads it does not keep up.",
+)
+BUILD_INFO = Gauge(
+    "reach_build_info",
+    "1, for this version of Reach, on this version of Python, with this database.",
+    ("version", "python", "database"),
+    multiprocess_mode="livemax",
+)

@@ -1,0 +1,50 @@
+"""Which request a line, a message or a delivery belongs to: W3C trace context.
+
+Every request has a trace id, whether or not traces are exported: the log has it in each line,
+and a message keeps it, so that a delivery days later, by another process, can be told to be that
+of this request. https://www.w3.org/TR/trace-context/
+"""
+
+import re
+import secrets
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+_HEADER = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_ZERO_TRACE, _ZERO_SPAN = "0" * 32, "0" * 16
+
+
+@dataclass(frozen=True, slots=True)
+class TraceContext:
+    """A place in a trace. ``trace_id`` has 32 hexadecimal digits, ``span_id`` 16."""
+
+    trace_id: str
+    span_id: str
+    is_sampled: bool = False
+
+    def __str__(self) -> str:
+        """Write it as the header ``traceparent``."""
+        return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
+
+
+#: That of the request, or of the delivery, that this task is about.
+current: ContextVar[TraceContext | None] = ContextVar("reach_trace", default=None)
+
+
+def new() -> TraceContext:
+    """Begin a trace."""
+    return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+
+
+def parse(header: str) -> TraceContext | None:
+    """Read a ``traceparent``; None if it is not one."""
+    found = _HEADER.fullmatch(header)
+    if found is None or found[1] == _ZERO_TRACE or found[2] == _ZERO_SPAN:
+        return None
+    return TraceContext(found[1], found[2], is_sampled=bool(int(found[3], 16) & 1))
+
+
+def current_header() -> str | None:
+    """Write the current trace context, to be stored with what it caused; None outside any."""
+    context = current.get()
+    return None if context is None else str(context)
