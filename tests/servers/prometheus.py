@@ -1,0 +1,160 @@
+"""A real Prometheus on loopback, of the configuration and rules that a test gives it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.eventually import wait_until
+from tests.servers import watchdog
+from tests.servers.ports import free_port
+
+START_SECONDS = 20
+
+
+class NoPrometheus(Exception):  # noqa: N818 - an expected failure
+    """No Prometheus can be had here; ``args[0]`` says why."""
+
+
+@cache
+def program(name: str) -> str:
+    """Find ``prometheus``, ``promtool`` or ``amtool``. Raises NoPrometheus."""
+    found = shutil.which(name)
+    if found is None:
+        raise NoPrometheus(
+            f"there is no {name} on the PATH: install Debian's packages prometheus and "
+            "prometheus-alertmanager"
+        )
+    return found
+
+
+class Prometheus:
+    """One Prometheus that scrapes ``targets`` and knows ``rules``; see ``running_prometheus``."""
+
+    def __init__(self, folder: Path, configuration: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.file = folder / "prometheus.yaml"
+        self.file.write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
+
+    def start(self) -> None:
+        """Start it, and wait until it takes questions."""
+        self._process = subprocess.Popen(
+            [
+                program("prometheus"),
+                f"--config.file={self.file}",
+                f"--storage.tsdb.path={self._folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{self.port}",
+                "--log.level=warn",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        watchdog.guard(self._process.pid, signal.SIGKILL)
+        wait_until(lambda: self._has_ended() or self._is_ready(), START_SECONDS, 0.02)
+        assert not self._has_ended(), self.output
+
+    def close(self) -> None:
+        """End it, and forget what it wrote."""
+        if self._process is not None:
+            watchdog.send(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            watchdog.release(self._process.pid)
+        self._output.close()
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    def ask(self, what: str, **parameters: str) -> Any:
+        """Ask its API (``alerts``, ``targets``, ``rules`` …); returns ``data``.
+
+        Raises AssertionError with Prometheus's own words if it refuses.
+        """
+        url = f"http://127.0.0.1:{self.port}/api/v1/{what}"
+        answer = httpx.get(url, params=parameters, trust_env=False, timeout=10).json()
+        assert answer["status"] == "success", answer.get("error")
+        return answer["data"]
+
+    def query(self, expression: str) -> Sequence[tuple[dict[str, str], float]]:
+        """Evaluate an expression now: each series' labels and value."""
+        data = self.ask("query", query=expression)
+        if data["resultType"] == "scalar":
+            return [({}, float(data["result"][1]))]
+        return [(one["metric"], float(one["value"][1])) for one in data["result"]]
+
+    def value(self, expression: str) -> float | None:
+        """Evaluate an expression of one series; None if there is none."""
+        found = self.query(expression)
+        assert len(found) <= 1, found
+        return found[0][1] if found else None
+
+    def firing(self) -> set[str]:
+        """Name the alerts that fire."""
+        alerts = self.ask("alerts")["alerts"]
+        return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+
+    def healthy_targets(self) -> int:
+        """How many targets answered when they were last scraped."""
+        return sum(one["health"] == "up" for one in self.ask("targets")["activeTargets"])
+
+    def _has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def _is_ready(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self.port}/-/ready"
+            return httpx.get(url, trust_env=False, timeout=2).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+@contextmanager
+def running_prometheus(
+    jobs: Mapping[str, Sequence[int]],
+    *,
+    rules: Sequence[Path] = (),
+    every_seconds: float = 1,
+) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes ports of 127.0.0.1, listed by the name of their job.
+
+    Raises NoPrometheus.
+    """
+    every = f"{int(every_seconds * 1000)}ms"
+    configuration = {
+        "global": {
+            "scrape_interval": every,
+            "scrape_timeout": every,
+            "evaluation_interval": every,
+        },
+        "rule_files": [str(file) for file in rules],
+        "scrape_configs": [
+            {
+                "job_name": name,
+                "static_configs": [{"targets": [f"127.0.0.1:{port}" for port in ports]}],
+            }
+            for name, ports in jobs.items()
+        ],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        server = Prometheus(Path(folder), configuration)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.close()
