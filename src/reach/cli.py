@@ -4,10 +4,12 @@ What is heavy is imported by the command that needs it, so that the others start
 """
 
 import asyncio
+import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -176,7 +178,7 @@ def _settings(stream: Any, **flags: object) -> Settings:
 
     logs.configure(settings.log_level, stream)
     for name in unknown_variables():
-        typer.echo(f"Warning: {name} is no setting of Reach; `reach check` lists them.", err=True)
+        _say(f"Warning: {name} is no setting of Reach; `reach check` lists them.", sys.stderr)
     return settings
 
 
@@ -205,13 +207,23 @@ def _print_banner(started: Any) -> None:
         f"  Data          {started.settings.data_dir}",
         "Ctrl-C stops it.",
     ]
-    typer.echo("\n".join(line for line in lines if line))
-    sys.stdout.flush()
+    _say("\n".join(line for line in lines if line), sys.stdout)
 
 
 def _end(line: str, code: int) -> NoReturn:
-    typer.echo(line, err=True)
+    _say(line, sys.stderr)
     sys.exit(code)
+
+
+def _say(text: str, stream: TextIO | None) -> None:
+    """Write beside a service's work, which goes on if nobody can read it.
+
+    Past Python's buffer, which would try again at the end. A stream that was closed when the
+    process started is None, and its number may be that of the database by now.
+    """
+    if stream is not None:
+        with suppress(OSError):
+            os.write(stream.fileno(), f"{text}\n".encode(errors="replace"))
 
 
 if __name__ == "__main__":

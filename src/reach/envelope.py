@@ -1,6 +1,7 @@
 """Around every request: its id, its log line, its size, and a 500 that tells nothing."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from reach.limits.guard import IS_COUNTED
 from reach.pages import render
 from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
+from reach.telemetry import trace_context
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.app")
@@ -24,6 +26,12 @@ log = structlog.get_logger("reach.app")
 #: For the log alone, where nobody was left to be answered.
 CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
+
+#: Others are whatever the caller typed: the log calls them "other".
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+#: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
+#: not the look of an operator's key or of a link's token, which are never logged.
+REQUEST_ID = re.compile(r"(?!rk_|eyJ)[A-Za-z0-9._-]{1,128}")
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -77,7 +85,8 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, served = time.perf_counter(), Served(new_id().hex, scope["method"], self._safety)
+        began, served = time.perf_counter_ns(), Served.of(scope, self._safety)
+        trace_context.current.set(trace_context.of_request(values(scope, b"traceparent")))
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
         try:
@@ -98,7 +107,7 @@ class Envelope:
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             await self._answering(Problem())(asked, receive, send_on)
         if IS_COUNTED not in asked:
-            served.write_log(asked, (time.perf_counter() - began) * 1000)
+            served.write_log(asked, time.perf_counter_ns() - began)
 
 
 @dataclass
@@ -109,6 +118,14 @@ class Served:
     method: str
     safety: tuple[Header, ...]
     status: int = 0
+
+    @classmethod
+    def of(cls, scope: Scope, safety: tuple[Header, ...]) -> "Served":
+        """Begin with a request: its own id if it has a good one, else a new one."""
+        given, method = values(scope, b"x-request-id"), scope["method"]
+        is_good = len(given) == 1 and REQUEST_ID.fullmatch(given[0])
+        request_id = given[0] if is_good else new_id().hex
+        return cls(request_id, method if method in METHODS else "other", safety)
 
     def sending(self, send: Send, *, with_body: bool) -> Send:
         """Send the answer on, with what every one has; HEAD's without its body."""
@@ -124,7 +141,7 @@ class Served:
 
         return send_on
 
-    def write_log(self, scope: Scope, milliseconds: float) -> None:
+    def write_log(self, scope: Scope, nanoseconds: int) -> None:
         """Write the request's line."""
         reason = scope.get(render.REASON)
         log.info(
@@ -133,8 +150,8 @@ class Served:
             method=self.method,
             route=getattr(scope.get("route"), "path", None),
             status=self.status,
-            milliseconds=round(milliseconds, 2),
-            **({"reason": reason} if reason and self.status >= Problem.status else {}),
+            nanoseconds=nanoseconds,
+            reason=reason if self.status >= Problem.status else None,
         )
 
 
@@ -147,6 +164,11 @@ def why_refused(scope: Scope) -> Problem | None:
     if "\n" in scope["path"]:
         return NotFound()
     return HeadersTooLarge() if header_bytes(scope) > MOST_HEADER_BYTES else None
+
+
+def values(scope: Scope, name: bytes) -> list[str]:
+    """List what a request says in a header, each time that it has it."""
+    return [value.decode("latin-1") for found, value in scope["headers"] if found == name]
 
 
 def header_bytes(scope: Scope) -> int:

@@ -5,7 +5,9 @@ Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the 
 
 import asyncio
 import fcntl
+import multiprocessing
 import os
+import signal
 import socket
 import sys
 import time
@@ -93,13 +95,25 @@ def api(settings: Settings) -> None:
             return
         # The processes are started afresh, and read the environment.
         os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
-        config = uvicorn.Config(
+        config = ProcessConfig(
             "reach.processes:app_of_environment",
             factory=True,
             workers=settings.processes,
             **options(settings),
         )
         Processes(config, sockets=[listener]).run()
+
+
+class ProcessConfig(uvicorn.Config):
+    """What each of several processes is told, and does first."""
+
+    def configure_logging(self) -> None:
+        """End as programs do: uvicorn, once it has stopped, raises again the signal that asked.
+
+        By default that ends a process on the spot, with lines of the log still unwritten.
+        """
+        if multiprocessing.parent_process() is not None:
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 class Processes(Multiprocess):

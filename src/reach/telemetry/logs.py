@@ -1,61 +1,122 @@
-"""Logs: one JSON object a line, on the stream that the command says; pretty on a terminal.
+"""Logs: one JSON object a line, on the stream that the command says; short on a terminal.
 
 No address, name, token or subject ever: so no exception's message either, for those of
 databases and mail servers quote what they were given.
 """
 
+import atexit
 import logging
 import re
 import sys
 import traceback
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import structlog
-from structlog.types import EventDict, WrappedLogger
+from structlog.types import EventDict
 
-#: These write addresses, or much that nobody reads.
-QUIET = {"mail.log": logging.CRITICAL, "alembic": logging.WARNING, "asyncio": logging.WARNING}
+from reach.telemetry.lines import Lines
+from reach.telemetry.terminal import Short
+from reach.telemetry.writer import Writer
+
+#: These write addresses, or much that nobody reads. The rest of libraries says what it has to
+#: say from INFO on: their debugging is full of what they were given.
+QUIET = {
+    "mail.log": logging.CRITICAL,
+    "alembic": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "sqlalchemy": logging.WARNING,
+}
+#: With ``REACH_LOG_LEVEL=debug``: each statement, without its parameters; at DEBUG come the rows.
+STATEMENTS = "sqlalchemy.engine"
+EXIT_SECONDS = 1.0
+MOST_CHARACTERS = 500
+
+#: Where an exception's message may begin in a library's own: asyncio writes it after the name of
+#: what failed, Python's warnings after their kind.
+ENDS = {"asyncio": r"[\n(<]", "py.warnings": r"\n|(?<=Warning):"}
+#: What is left may still hold what somebody typed.
+PRIVATE = re.compile(r"\S*@\S*|rk_\w+|eyJ[\w.-]+|(?<=\?)\S+")
+
+Render = Callable[[str, str, str, Mapping[str, object]], bytes]
 
 
-def configure(level: str, stream: TextIO) -> None:
-    """Send our own lines and every library's to ``stream``, in one shape."""
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="@timestamp"),
-        _without_messages,
-    ]
-    if stream.isatty():
-        last: Any = structlog.dev.ConsoleRenderer(event_key="message")
-    else:
-        last = structlog.processors.JSONRenderer()
+def configure(level: str, stream: TextIO | None) -> Writer:
+    """Send our own lines and every library's to ``stream``, in one shape.
+
+    What waits is written when the process ends, for a second at most.
+    """
+    is_terminal = stream is not None and stream.isatty()
+    render = Short().render if is_terminal else Lines().render
+
+    def tell_dropped(count: int) -> bytes:
+        return render("reach.logs", "warning", "lines dropped", {"count": count})
+
+    writer = Writer(None if stream is None else stream.fileno(), tell_dropped)
+    atexit.register(writer.flush, EXIT_SECONDS)
+    number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[_Renderer(render)],
+        logger_factory=lambda name="reach": _Logger(name, writer.write),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.EventRenamer("message"),
-                last,
-            ],
-        )
-    )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    root.handlers[:] = [LibraryHandler(render, writer.write)]
+    root.setLevel(max(number, logging.INFO))
     for name, quiet_level in QUIET.items():
-        logging.getLogger(name).setLevel(quiet_level)
+        logging.getLogger(name).setLevel(max(number, quiet_level))
+    is_debugging = number <= logging.DEBUG
+    logging.getLogger(STATEMENTS).setLevel(logging.INFO if is_debugging else logging.NOTSET)
+    logging.captureWarnings(capture=True)
+    return writer
+
+
+class _Logger:
+    """Where structlog leaves a rendered line."""
+
+    def __init__(self, name: str, write: Callable[[bytes], None]) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = write
+
+
+class _Renderer:
+    """structlog's only processor: from a call's keywords to the line."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    def __call__(self, logger: _Logger, level: str, event: EventDict) -> bytes:
+        message = str(event.pop("event"))
+        if found := _exception(event.pop("exc_info", None)):
+            event.update(frames(found))
+        return self._render(logger.name, level, message, event)
+
+
+class LibraryHandler(logging.Handler):
+    """Takes the lines of every library."""
+
+    def __init__(self, render: Render, write: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._render, self._write = render, write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a library's line, cut where an exception's message may begin."""
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - whatever its arguments do, there is a line
+            message = str(record.msg)
+        message = re.split(ENDS.get(record.name, r"\n"), message.strip(), maxsplit=1)[0].strip()
+        message = PRIVATE.sub("…", message[:MOST_CHARACTERS])
+        error = _exception(record.exc_info)
+        fields = {} if error is None else frames(error)
+        self._write(self._render(record.name, _word(record.levelno), message, fields))
+
+
+def _word(number: int) -> str:
+    """Say a level in one of our five words: libraries have levels of their own."""
+    words = ("critical", "error", "warning", "info")
+    return next((word for word in words if number >= getattr(logging, word.upper())), "debug")
 
 
 def frames(error: BaseException) -> dict[str, Any]:
@@ -76,19 +137,10 @@ def frames(error: BaseException) -> dict[str, Any]:
     return described | ({"sqlstate": state} if state else {})
 
 
-def _without_messages(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Turn a library's exception into its frames (see above).
-
-    Some write an exception's message into their own: on further lines, and asyncio after the
-    name of what failed.
-    """
-    end = r"[\n(<]" if event.get("logger") == "asyncio" else r"\n"
-    event["event"] = re.split(end, str(event.get("event", "")), maxsplit=1)[0].strip()
-    found = event.pop("exc_info", None)
+def _exception(found: object) -> BaseException | None:
+    """Find the exception in what may stand for ``exc_info``."""
+    if found is True:
+        found = sys.exc_info()
     if isinstance(found, tuple):
         found = found[1]
-    elif found is True:
-        found = sys.exc_info()[1]
-    if isinstance(found, BaseException):
-        event.update(frames(found))
-    return event
+    return found if isinstance(found, BaseException) else None
