@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench timing lock clean
+.PHONY: help run test check bench timing reference lock clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -58,6 +58,10 @@ bench: ## measure, beside this machine's limits (under two minutes)
 timing: ## measure whether the time of an answer tells who is known (two minutes)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
+
+reference: ## write docs/reference anew, from the source
+	$(call set_up,dev)
+	@exec $(BIN)/python -m docs.reference
 
 lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)
