@@ -74,4 +74,4 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
 	  .hypothesis dist
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -26,7 +26,7 @@ def buckets() -> dict[str, list[float]]:
     """Read the buckets of histograms from the source: the library keeps them to itself."""
     tree = ast.parse(Path(metrics.__file__).read_text(encoding="utf-8"))
     return {
-        call.args[0].value: ast.literal_eval(keyword.value)
+        str(call.args[0].value): ast.literal_eval(keyword.value)
         for call in ast.walk(tree)
         if isinstance(call, ast.Call) and call.args and isinstance(call.args[0], ast.Constant)
         for keyword in call.keywords
