@@ -17,6 +17,7 @@ from reach.limits.guard import IS_COUNTED
 from reach.pages import render
 from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
+from reach.telemetry import trace_context, traces
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.app")
@@ -77,6 +78,7 @@ class Envelope:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        trace_context.current.set(traces.here() or incoming(scope) or trace_context.new())
         began, served = time.perf_counter(), Served(new_id().hex, scope["method"], self._safety)
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
@@ -136,6 +138,11 @@ class Served:
             milliseconds=round(milliseconds, 2),
             **({"reason": reason} if reason and self.status >= Problem.status else {}),
         )
+
+
+def incoming(scope: Scope) -> trace_context.TraceContext | None:
+    """Read the trace context that the caller sent; None if it sent none."""
+    return trace_context.parse(dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1"))
 
 
 def why_refused(scope: Scope) -> Problem | None:
