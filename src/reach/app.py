@@ -116,9 +116,9 @@ def create_app(
 def telemetry() -> TelemetryConfig:
     """Have FastAPI trace requests, if traces are on: as we do it, and nothing else.
 
-    Its logs quote what was typed; its exporters, which a variable turns on, know no ``Scrubber``.
-    Its spans of dependencies and endpoints would treble the spans of a request, and tell little
-    that its route does not.
+    Its logs quote what was typed; its own exporters, which a variable turns on, would hand
+    everything over twice. Its spans of dependencies, endpoint and serialization would be three
+    more for each request, and tell little that the route does not.
     """
     provider = traces.provider()
     return {

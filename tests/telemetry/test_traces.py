@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from reach.settings import BadSettings, Settings
-from reach.telemetry import traces
+from reach.telemetry import trace_context, traces
 from tests.eventually import eventually
+from tests.promises.stored import opened
 from tests.servers.collector import Collector, Span
 from tests.servers.reach import Reach, running_reach
 
@@ -67,6 +68,20 @@ async def test_a_shared_commit_is_a_trace_of_its_own_that_leads_to_all_it_is_for
     requests = {span.place for span in traced.named("POST /v1/signups")}
     assert {(join.trace_id, join.parent_id) for join in joins} == requests
     assert len(commits) < 20, "none was shared"
+
+
+async def test_a_shared_commit_runs_as_nobody_s_request(settings: Settings) -> None:
+    """While one's own transaction runs, in whatever thread, as the request that asked for it."""
+    async with opened(settings) as database:
+        shared = database.group(lambda _, items: [trace_context.current.get() for _ in items])
+        caller = trace_context.new()
+        token = trace_context.current.set(caller)
+        try:
+            assert await shared("item") is None
+            for own in (database.write, database.read):
+                assert await own(lambda _: trace_context.current.get()) == caller
+        finally:
+            trace_context.current.reset(token)
 
 
 def linked(commits: Sequence[Span]) -> int:
