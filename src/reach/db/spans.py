@@ -16,6 +16,8 @@ from reach.telemetry import traces
 
 def transaction(system: str, *, writes: bool) -> AbstractContextManager[Span]:
     """Begin a transaction's span: from when it was asked for, until its caller is answered."""
+    if not traces.are_on():
+        return traces.OFF
     access = "write" if writes else "read"
     names = {"db.system.name": system, "reach.db.access": access}
     return traces.child(f"{access} transaction", SpanKind.CLIENT, names)
