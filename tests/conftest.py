@@ -39,7 +39,8 @@ def pytest_configure() -> None:
 
     allow_many_connections()
     for variable in list(os.environ):
-        if variable.startswith("REACH_") and not variable.startswith("REACH_TEST_"):
+        is_ours = variable.startswith("REACH_") and not variable.startswith("REACH_TEST_")
+        if is_ours or variable.startswith("OTEL_"):
             del os.environ[variable]
 
 

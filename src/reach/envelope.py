@@ -18,7 +18,7 @@ from reach.limits.guard import IS_COUNTED
 from reach.pages import render
 from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
-from reach.telemetry import trace_context
+from reach.telemetry import trace_context, traces
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.app")
@@ -86,7 +86,8 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         began, served = time.perf_counter_ns(), Served.of(scope, self._safety)
-        trace_context.current.set(trace_context.of_request(values(scope, b"traceparent")))
+        given = values(scope, b"traceparent")
+        trace_context.current.set(traces.here() or trace_context.of_request(given))
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
         try:

@@ -33,7 +33,7 @@ from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
 from reach.serving import STOP_SIGNALS, CannotStart, Server, Stop, listen, options
 from reach.settings import BadSettings, Settings, load
-from reach.telemetry import logs
+from reach.telemetry import logs, traces
 from reach.urls import SmtpUrl
 
 log = structlog.get_logger("reach")
@@ -85,11 +85,13 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
     require_one_count(settings)
+    traces.require_installed()
     with listen(settings) as listener:
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
         asyncio.run(_try_out(settings))
         if settings.processes == 1:
+            traces.configure()
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_api(settings, listener))
             return
@@ -144,6 +146,7 @@ def app_of_environment() -> Any:
     """Make the application of one API process out of several, which all read the environment."""
     settings = with_secret_key(load())
     logs.configure(settings.log_level, sys.stdout)
+    traces.configure()
     return create_app(settings, open_database(settings), close_database=True)
 
 
@@ -236,9 +239,13 @@ async def _open(settings: Settings) -> AsyncIterator[Database]:
 
 
 def run(coroutine_function: Callable[..., object], *arguments: object) -> None:
-    """Run an ``async`` function on the fastest event loop there is."""
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(coroutine_function(*arguments))  # type: ignore[arg-type]
+    """Run an ``async`` function on the fastest event loop there is. Raises BadSettings."""
+    traces.configure()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(coroutine_function(*arguments))  # type: ignore[arg-type]
+    finally:
+        traces.stop()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,15 +5,19 @@ caller's commit starts at once.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from opentelemetry.trace import Span
 from sqlalchemy import Connection
 
 from reach.db.away import LATE, UNKNOWN, DatabaseAway
 from reach.problems import Problem
+from reach.telemetry import traces
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -33,6 +37,7 @@ class Member:
     fn_all: FnAll
     item: Any
     answer: "asyncio.Future[Any]"
+    span: Span
     has_begun: bool = False
 
 
@@ -69,17 +74,17 @@ class Group:
 
         async def join(item: T) -> R:
             answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            member = Member(fn_all, item, answer)
-            self._waiting.append(member)
-            if self._commits is None or self._commits.done():
-                self._commits = asyncio.create_task(self._commit_all(), name="group-commit")
-            try:
-                # A caller that gives up cancels its answer: if its commit has not begun,
-                # it never will.
-                async with asyncio.timeout(self._seconds):
-                    return await answer
-            except TimeoutError:
-                raise DatabaseAway(UNKNOWN if member.has_begun else LATE) from None
+            with traces.child("join a commit") as span:
+                member = Member(fn_all, item, answer, span)
+                self._waiting.append(member)
+                self._start()
+                try:
+                    # A caller that gives up cancels its answer: if its commit has not begun,
+                    # it never will.
+                    async with asyncio.timeout(self._seconds):
+                        return await answer
+                except TimeoutError:
+                    raise DatabaseAway(UNKNOWN if member.has_begun else LATE) from None
 
         return join
 
@@ -87,6 +92,13 @@ class Group:
         """Wait for the commits under way."""
         if self._commits is not None:
             await self._commits
+
+    def _start(self) -> None:
+        """Begin to commit, unless that is under way: for nobody in particular."""
+        if self._commits is None or self._commits.done():
+            self._commits = asyncio.create_task(
+                self._commit_all(), name="group-commit", context=Context()
+            )
 
     async def _commit_all(self) -> None:
         """Commit until nobody waits."""
@@ -101,7 +113,8 @@ class Group:
         for member in members:
             member.has_begun = True
         try:
-            answers: list[Any] = await self._transact(partial(self._run, members))
+            with _span_of(members):
+                answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
             if len(members) == 1 or isinstance(error, DatabaseAway):
                 for member in members:
@@ -124,6 +137,22 @@ class Group:
                 results = fn_all(tx, [m.item for m in mine])
                 answers.update(zip(mine, results, strict=True))
         return [answers[m] for m in members]
+
+
+def _span_of(members: Sequence[Member]) -> AbstractContextManager[object]:
+    """Begin a commit's span, if any member's is recorded."""
+    traced = [m.span for m in members if m.span.is_recording()] if traces.are_on() else ()
+    return _shared(traced, len(members)) if traced else traces.OFF
+
+
+@contextmanager
+def _shared(spans: Sequence[Span], size: int) -> Iterator[None]:
+    """Be in a trace of its own, for it is nobody's: members' spans lead to it, and it to them."""
+    links = [span.get_span_context() for span in spans]
+    with traces.root("group commit", links, attributes={"reach.group.size": size}) as commit:
+        for span in spans:
+            span.add_link(commit.get_span_context())
+        yield
 
 
 def _answer(member: Member, answer: object) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from reach.db import spans
 from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
 from reach.db.engine import Database, Transaction, take_notices
 from reach.settings import Settings
@@ -65,11 +66,13 @@ class PostgresDatabase(Database):
 
     async def look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a read-only transaction."""
-        return await self._patiently(work, read_only=True)
+        with spans.transaction("postgresql", writes=False):
+            return await self._patiently(work, read_only=True)
 
     async def transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a transaction; it is committed when this returns."""
-        return await self._patiently(work, read_only=False)
+        with spans.transaction("postgresql", writes=True):
+            return await self._patiently(work, read_only=False)
 
     async def _patiently(self, work: Callable[[Transaction], R], *, read_only: bool) -> R:
         """Run it in a task of its own, so that its caller waits so long and no longer.
@@ -185,7 +188,7 @@ class _Attempt:
 def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> AsyncEngine:
     """Build an engine whose connections give up in time."""
     milliseconds = str(int(wait_seconds * 1000))
-    return create_async_engine(
+    engine = create_async_engine(
         database.url,
         pool_size=connections,
         max_overflow=0,
@@ -207,6 +210,8 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
             },
         },
     )
+    spans.watch(engine.sync_engine)
+    return engine
 
 
 def is_away(error: BaseException) -> bool:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from reach.db import spans
 from reach.db.away import LATE, UNKNOWN, DatabaseAway
 from reach.db.engine import Database, Transaction, take_notices
 from reach.db.sqlite_file import identity
@@ -62,9 +63,11 @@ class SqliteDatabase(Database):
 
     async def _patiently(self, station: Station, work: Callable[[Transaction], R]) -> R:
         attempt = Attempt()
+        writes = station is self._writer
         try:
-            async with asyncio.timeout(self.seconds):
-                return await station.thread.call(lambda: station.run(work, attempt))
+            with spans.transaction("sqlite", writes=writes):
+                async with asyncio.timeout(self.seconds):
+                    return await station.thread.call(lambda: station.run(work, attempt))
         except TimeoutError:
             attempt.is_given_up = True
             detail = UNKNOWN if attempt.is_committing else LATE

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
+from reach.db import spans
 from reach.db.wal import switch_on
 from reach.urls import DatabaseUrl
 
@@ -56,6 +57,7 @@ def create(
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
+    spans.watch(engine)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -24,9 +26,12 @@ class DatabaseThread(threading.Thread):
         self.start()
 
     async def call(self, fn: Callable[[], R]) -> R:
-        """Run ``fn`` there. A call that is cancelled before its turn is never run."""
+        """Run ``fn`` there, in the caller's context (the request that it is for).
+
+        A call that is cancelled before its turn is never run.
+        """
         answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._calls.put((fn, answer))
+        self._calls.put((partial(copy_context().run, fn), answer))
         return await answer
 
     def run(self) -> None:

@@ -8,11 +8,14 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from opentelemetry.trace import SpanKind
+
 from reach.messages.compose import Mail
 from reach.messages.connection import Connection
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from reach.messages.reply import Garbage, Lost, NoReply, Reply, outcome
 from reach.settings import Settings
+from reach.telemetry import traces
 
 #: "Closing this connection": on one that lay idle, it says nothing about a message.
 SERVICE_CLOSING = 421
@@ -109,17 +112,20 @@ async def _step(
     connection: Connection, stage: Stage, words: bytes, seconds: float, *, is_fresh: bool = True
 ) -> Reply:
     """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone."""
-    try:
-        reply = await connection.ask(words, seconds)
-        if reply.code == SERVICE_CLOSING and not is_fresh:
-            raise Gone
-        if (result := stage.judge(reply)) is None:
-            return reply
-    except NoReply as why:
-        connection.abort()  # open still, if its reply only made no sense
-        if isinstance(why, Lost) and not is_fresh:
-            raise Gone from why
-        result = outcome(stage.unanswered, stage.name, str(why))
+    with traces.child(stage.name, SpanKind.CLIENT) as span:
+        try:
+            reply = await connection.ask(words, seconds)
+            span.set_attribute("reach.smtp.code", reply.code)
+            if reply.code == SERVICE_CLOSING and not is_fresh:
+                raise Gone
+            if (result := stage.judge(reply)) is None:
+                return reply
+        except NoReply as why:
+            connection.abort()  # open still, if its reply only made no sense
+            if isinstance(why, Lost) and not is_fresh:
+                raise Gone from why
+            result = outcome(stage.unanswered, stage.name, str(why))
+        traces.fail(span, result.name)
     raise Ended(result)
 
 

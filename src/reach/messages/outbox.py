@@ -30,6 +30,7 @@ from reach.db.identifiers import new_id
 from reach.messages.compose import mail_domain
 from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
+from reach.telemetry.trace_context import current_header
 
 #: Whoever sends messages waits for this to be announced.
 CHANNEL = "reach_messages"
@@ -41,14 +42,15 @@ MOST_VANISHED = 5
 class Promise:
     """An email that somebody is to get. ``data`` is what its template needs.
 
-    ``trace_context`` says which request it comes of (see ``telemetry.trace_context``).
+    ``trace_context`` says which request it comes of (see ``telemetry.trace_context``): that in
+    which it is made. In a commit that many share it has to be told.
     """
 
     person_id: UUID
     recipient: str = field(repr=False)
     template: str
     data: Mapping[str, Any] = field(repr=False)
-    trace_context: str | None = None
+    trace_context: str | None = field(default_factory=current_header)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Collection
 
 import anyio
+from opentelemetry.trace import SpanKind
 
 from reach.messages.compose import Mail
 from reach.messages.connection import QUIT_SECONDS, Connection
@@ -13,6 +14,7 @@ from reach.messages.opener import Opener
 from reach.messages.outcome import Outcome, Paused, Refused, Sent
 from reach.messages.reply import NoReply
 from reach.settings import Settings
+from reach.telemetry import traces
 from reach.urls import SmtpUrl
 
 #: An idle connection is trusted this long; after it, NOOP shows whether it still lives. (A
@@ -67,13 +69,22 @@ class Sender:
                 with anyio.move_on_after(ENOUGH_SECONDS):
                     await self._change.wait()
                 continue
-            fresh = await self._opener.open()
+            fresh = await self._connect()
             if not isinstance(fresh, Paused):
                 self._count(fresh)
                 return await self._attempt(fresh, mail, still_held, is_fresh=True)
             if not self._open:
                 return fresh
             self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
+
+    async def _connect(self) -> Connection | Paused:
+        with traces.child("connect", SpanKind.CLIENT) as span:
+            opened = await self._opener.open()
+            if isinstance(opened, Paused):
+                if opened.code is not None:
+                    span.set_attribute("reach.smtp.code", opened.code)
+                traces.fail(span, opened.name)
+        return opened
 
     async def probe(self) -> Paused | None:
         """Connect, log in and leave again: None means that messages can be sent.
@@ -158,7 +169,9 @@ class Sender:
             return True
         seconds = min(CHECK_SECONDS, self._settings.smtp_mail_seconds)
         try:
-            reply = await connection.ask(words, seconds)
+            with traces.child(words[:4].decode(), SpanKind.CLIENT) as span:
+                reply = await connection.ask(words, seconds)
+                span.set_attribute("reach.smtp.code", reply.code)
         except NoReply:
             return False  # it has closed itself
         if reply.code == 250:  # noqa: PLR2004 - the only yes to RSET and NOOP

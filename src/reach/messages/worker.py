@@ -11,10 +11,12 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 import structlog
+from opentelemetry.trace import Span
 
 from reach.db.engine import Database
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
+from reach.messages.delivering import delivering, note
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED
@@ -24,6 +26,7 @@ from reach.messages.settler import POLL_SECONDS, Settler
 from reach.messages.smtp import Sender
 from reach.messages.sweep import sweep_for_ever
 from reach.settings import Settings
+from reach.telemetry import traces
 from reach.telemetry.logs import frames
 
 log = structlog.get_logger("reach.worker")
@@ -171,6 +174,10 @@ class Worker:
         if not holding.is_current():
             self._leases.drop(holding)
             return
+        with delivering(holding.message) as span:
+            await self._try(holding, deliveries, span)
+
+    async def _try(self, holding: Holding, deliveries: anyio.abc.TaskGroup, span: Span) -> None:
         started_at, self._began[holding] = datetime.now(UTC), time.monotonic()
         try:
             outcome = await self._attempt(holding)
@@ -182,13 +189,14 @@ class Worker:
             took = time.monotonic() - self._began.pop(holding)
         self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
         outcome = self._lane.judge(outcome, holding.message)
+        note(span, outcome)
         with anyio.CancelScope(shield=True):
             await self._settling.acquire()
         deliveries.start_soon(self._settle, holding, outcome, started_at)
 
     async def _settle(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
         try:
-            with anyio.CancelScope(shield=True):
+            with anyio.CancelScope(shield=True), traces.child("settle", of_ended=True):
                 await self._record(holding, outcome, started_at)
         finally:
             self._leases.drop(holding)

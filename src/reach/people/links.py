@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from reach.access.answers import Answer, KeyReused
 from reach.access.links import Link
@@ -13,13 +13,14 @@ from reach.db.identifiers import new_id
 from reach.messages import budget, outbox
 from reach.messages.outbox import Promise
 from reach.people import proofs, queries, record
-from reach.people.address import EmailAddress, parse_address
+from reach.people.address import parse_address
 from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
 from reach.people.signup import Address, Knock, answer_each
 from reach.problems import Forbidden, Unauthorised
 from reach.settings import Settings
+from reach.telemetry.trace_context import current_header
 
 R = TypeVar("R")
 P = ParamSpec("P")
@@ -48,6 +49,12 @@ class LinkRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     email: Address
+    _trace_context: str | None = PrivateAttr(default_factory=current_header)
+
+    @property
+    def trace_context(self) -> str | None:
+        """Which request it is, as for SignUp."""
+        return self._trace_context
 
 
 def find_holder(tx: Transaction, link: Link) -> Person:
@@ -100,7 +107,7 @@ def request_links_all(
     write, and each wakes a worker.
     """
     admitted = proofs.use(tx, requests) if settings.altcha else requests
-    asked = {request.email.key: request.email for request in admitted}
+    asked = {request.email.key: request for request in admitted}
     wanted = sorted(asked)
     owners = {one.email_key: one for one in queries.lock_known(tx, wanted)}
     within = budget.within(tx, [one.id for one in owners.values()], settings)
@@ -128,13 +135,15 @@ def _stand_in() -> NewPerson:
     return NewPerson(id_, email="", email_key=id_.hex, name="", description=None, greeted=False)
 
 
-def _manage_link(asked: EmailAddress, person: Known | None, stand_in: NewPerson) -> Promise:
+def _manage_link(asked: LinkRequest, person: Known | None, stand_in: NewPerson) -> Promise:
     """Promise the owner of an address a link, or else a stand-in a message to nobody.
 
     The owner's address is written as they wrote it: another spelling might be another mailbox.
     """
     # It takes 15 µs, so it is done for who is unknown as well.
-    recipient = parse_address(person.email if person else asked.typed, smtputf8=True).recipient
+    typed = person.email if person else asked.email.typed
+    recipient = parse_address(typed, smtputf8=True).recipient
     if person is None:
-        return Promise(stand_in.id, "", "manage-link", {"name": ""})
-    return Promise(person.id, recipient, "manage-link", {"name": person.name})
+        return Promise(stand_in.id, "", "manage-link", {"name": ""}, asked.trace_context)
+    data = {"name": person.name}
+    return Promise(person.id, recipient, "manage-link", data, asked.trace_context)

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
 )
@@ -35,6 +36,7 @@ from reach.people.text import (
 )
 from reach.problems import Problem, Unavailable
 from reach.settings import Settings
+from reach.telemetry.trace_context import current_header
 
 R = TypeVar("R")
 
@@ -74,6 +76,12 @@ class SignUp(BaseModel):
     email: Address
     name: Name
     description: Description | None = None
+    _trace_context: str | None = PrivateAttr(default_factory=current_header)
+
+    @property
+    def trace_context(self) -> str | None:
+        """Which request it is, for the message: many share a transaction, which is nobody's."""
+        return self._trace_context
 
 
 class AlreadySignedUp(Problem):
@@ -140,6 +148,7 @@ def sign_up_all(
                 parse_address(person.email, smtputf8=True).recipient,
                 "already-signed-up",
                 {"name": person.name, "confirmed": bool(person.confirmed)},
+                waiting[person.email_key].trace_context,
             )
             for person in known
             if person.greet
@@ -185,4 +194,5 @@ def _welcome(
     person_id: UUID, request: SignUp, more: Mapping[str, Any] = MappingProxyType({})
 ) -> Promise:
     data = {"name": request.name, **more}
-    return Promise(person_id, request.email.recipient, "welcome", data)
+    recipient = request.email.recipient
+    return Promise(person_id, recipient, "welcome", data, request.trace_context)

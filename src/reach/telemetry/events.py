@@ -120,6 +120,10 @@ EVENTS = {
         "reach", "warning", "The worker begins when it answers.", ("reason",)
     ),
     "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
+    "traces are not taken": Event(
+        "reach.traces", "warning", "The collector is away or refuses: spans are lost, no mail."
+    ),
+    "traces are taken again": Event("reach.traces", "info", "The collector takes spans again."),
     "lines dropped": Event(
         "reach.logs",
         "warning",

@@ -7,7 +7,6 @@ of this request. https://www.w3.org/TR/trace-context/
 
 import re
 import secrets
-import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -47,30 +46,14 @@ def parse(header: str) -> TraceContext | None:
 
 
 def of_request(headers: Sequence[str]) -> TraceContext:
-    """Place a request: in the open span, if traces are exported; else in its caller's trace.
+    """Place a request in its caller's trace.
 
     ``headers`` are its ``traceparent`` headers: with none, several or a bad one it begins a trace.
     """
-    span = _of_open_span()
-    if span is not None:
-        return span
     parent = parse(headers[0]) if len(headers) == 1 else None
     if parent is None:
         return new()
     return replace(parent, span_id=secrets.token_hex(8))
-
-
-def _of_open_span() -> TraceContext | None:
-    """Name OpenTelemetry's current span; None without one. It is an extra: it may not be there."""
-    opentelemetry = sys.modules.get("opentelemetry.trace")
-    if opentelemetry is None:
-        return None
-    span = opentelemetry.get_current_span().get_span_context()
-    if not span.is_valid:
-        return None
-    return TraceContext(
-        f"{span.trace_id:032x}", f"{span.span_id:016x}", is_sampled=span.trace_flags.sampled
-    )
 
 
 def current_header() -> str | None:

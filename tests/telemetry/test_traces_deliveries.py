@@ -1,0 +1,213 @@
+"""A delivery leads to the sign-up that caused it: across processes, retries and days."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog.testing
+from sqlalchemy import text
+
+from reach.db.engine import Transaction
+from reach.messages.model import Message
+from reach.settings import Settings
+from reach.telemetry import trace_context
+from reach.telemetry.trace_context import TraceContext
+from tests.eventually import eventually
+from tests.messages.outboxes import DAY, Outbox
+from tests.promises.running import client, said
+from tests.promises.stored import messages_in, opened
+from tests.servers.collector import Collector, Span
+from tests.servers.mail import MailServer, once
+from tests.servers.processes import ReachProcess
+from tests.servers.reach import ADA, Reach, running_reach, running_worker
+
+#: What the caller is in, who asks for what the test does.
+CALLER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", is_sampled=True)
+
+
+@asynccontextmanager
+async def api(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[None]:
+    """Run ``reach api`` until the end, and let it end by itself."""
+    with ReachProcess("api", settings=settings, environment=environment) as process:
+        await said(process, "api started")
+        yield
+        process.stop()
+
+
+@asynccontextmanager
+async def worker(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[None]:
+    """Run ``reach worker`` until the end."""
+    with ReachProcess("worker", settings=settings, environment=environment) as process:
+        await said(process, "worker started")
+        yield
+        process.running.terminate()
+        await eventually(lambda: process.exit_code is not None)
+
+
+async def sign_up(settings: Settings, caller: TraceContext | None = CALLER) -> None:
+    """Sign Ada up, from within a trace."""
+    headers = {} if caller is None else {"traceparent": str(caller)}
+    async with client(settings) as http:
+        answer = await http.post("/v1/signups", json=ADA, headers=headers)
+    assert answer.status_code == 202
+
+
+def settled(collector: Collector, delivery: Span) -> bool:
+    """Whether what became of a delivery is in its trace, down to the commit that it shared."""
+    (settle,) = (span for span in collector.beneath(delivery) if span.name == "settle")
+    (join,) = collector.beneath(settle)
+    commits = {commit.place for commit in collector.named("group commit")}
+    return join.name == "join a commit" and set(join.links) <= commits and bool(join.links)
+
+
+async def one(collector: Collector, name: str) -> Span:
+    """Wait for the only span of a name."""
+    await eventually(lambda: collector.named(name))
+    (found,) = collector.named(name)
+    return found
+
+
+async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
+    mailing: Settings, mail_server: MailServer, collector: Collector
+) -> None:
+    """From the caller's trace to the request, and from there to the delivery and its stages."""
+    async with api(mailing, collector.environment):
+        await sign_up(mailing)
+    request = await one(collector, "POST /v1/signups")
+    assert (request.trace_id, request.parent_id) == (CALLER.trace_id, CALLER.span_id)
+    assert request.kind == "SERVER"
+    assert request.attributes["http.response.status_code"] == 202
+    async with worker(mailing, collector.environment):
+        await eventually(lambda: mail_server.messages)
+    delivery = await one(collector, "deliver welcome")
+    assert delivery.links == [request.place]
+    assert delivery.kind == "CLIENT"
+    assert (delivery.parent_id, delivery.trace_id != request.trace_id) == ("", True)
+    assert delivery.attributes["reach.attempt.outcome"] == "sent"
+    assert not delivery.is_error
+    stages = [
+        (stage.name, stage.attributes.get("reach.smtp.code"))
+        for stage in collector.beneath(delivery)
+        if stage.name != "settle"
+    ]
+    assert settled(collector, delivery)
+    assert stages == [
+        ("connect", None),
+        ("MAIL FROM", 250),
+        ("RCPT TO", 250),
+        ("DATA", 354),
+        ("final dot", 250),
+    ]
+    assert request.resource["service.name"] == "reach"
+    assert request.resource["service.instance.id"] != delivery.resource["service.instance.id"]
+    assert collector.paths == {"/v1/traces"}
+
+
+async def test_what_was_stored_while_traces_were_off_is_linked_too(
+    mailing: Settings, mail_server: MailServer, collector: Collector
+) -> None:
+    """The message keeps its request's trace, exported or not; one begins here if none came."""
+    others = mailing.model_copy(update={"already_hours": 1e-9})
+    async with api(others, {}):
+        await sign_up(others)
+        await sign_up(others, None)
+    async with opened(mailing) as database:
+        came, begun = map(trace_of, await messages_in(database))
+    assert came.trace_id == CALLER.trace_id != begun.trace_id
+    async with worker(mailing, collector.environment):
+        await eventually(lambda: len(mail_server.messages) == 2)
+    welcome = await one(collector, "deliver welcome")
+    told = await one(collector, "deliver already-signed-up")
+    assert welcome.links == [(came.trace_id, came.span_id)]
+    assert told.links == [(begun.trace_id, begun.span_id)]
+
+
+def trace_of(message: Message) -> TraceContext:
+    """Read the trace context that a message keeps."""
+    found = trace_context.parse(message.trace_context or "")
+    assert found is not None
+    return found
+
+
+async def test_a_retry_days_later_is_linked_and_its_lines_carry_the_trace(
+    reach: Reach, mail_server: MailServer, traced: Collector
+) -> None:
+    """Each attempt is a trace of its own; whatever is logged about it bears the sign-up's."""
+    patient = {"retry_first_seconds": DAY, "retry_cap_seconds": 2 * DAY}
+    settings = reach.settings.model_copy(update=patient)
+    mail_server.script["rcpt"] = once("450 4.2.1 busy")
+    with structlog.testing.capture_logs(processors=[note_trace]) as lines:
+        await reach.http.post("/v1/signups", json=ADA, headers={"traceparent": str(CALLER)})
+        outbox = Outbox(reach.database, settings)
+        async with running_worker(settings):
+            await eventually(lambda: attempts(outbox, 1))
+        assert mail_server.messages == []
+        await outbox.change(due_at=(await outbox.only()).created_at)
+        async with running_worker(settings):
+            await eventually(lambda: attempts(outbox, 2))
+    await eventually(lambda: len(traced.named("deliver welcome")) == 2)
+    first, second = traced.named("deliver welcome")
+    assert [span.attributes["reach.message.attempt"] for span in (first, second)] == [1, 2]
+    assert [span.attributes["reach.attempt.outcome"] for span in (first, second)] == [
+        "later",
+        "sent",
+    ]
+    assert first.is_error
+    assert first.attributes["reach.smtp.enhanced_code"] == "4.2.1"
+    assert {trace for trace, _ in (*first.links, *second.links)} == {CALLER.trace_id}
+    assert first.trace_id != second.trace_id
+    about_it = [line["trace"] for line in lines if line["event"] == "not sent"]
+    assert about_it == [CALLER.trace_id]
+
+
+async def attempts(outbox: Outbox, count: int) -> bool:
+    """Whether so many attempts are noted."""
+    return len(await outbox.attempts()) == count
+
+
+def note_trace(_: Any, __: str, event: Any) -> Any:
+    """Add to a line the trace that it would bear."""
+    current = trace_context.current.get()
+    return event | {"trace": current and current.trace_id}
+
+
+async def test_the_message_of_each_route_keeps_its_request_s_trace(reach: Reach) -> None:
+    """Whether it shares a commit or has its own, on the event loop or in a thread."""
+    key = await reach.key()
+    callers = [trace_context.new() for _ in range(4)]
+    headers = [{**key, "traceparent": str(caller)} for caller in callers]
+    added = await reach.http.post("/v1/people", json=ADA, headers=headers[0])
+    id_ = added.json()["id"]
+    await reach.http.patch(f"/v1/people/{id_}", json={"name": "Eve"}, headers=headers[1])
+    promised = {"person_id": id_, "template": "changed", "data": {"fields": []}}
+    await reach.http.post("/v1/messages", json=promised, headers=headers[2])
+    await reach.http.post("/v1/links", json={"email": ADA["email"]}, headers=headers[3])
+    found = {trace_of(message).trace_id for message in await messages_in(reach.database)}
+    assert found == {caller.trace_id for caller in callers}
+
+
+async def test_stand_ins_for_unknown_addresses_carry_a_trace_as_well(
+    sqlite: str, make_settings: Any
+) -> None:
+    """Who is unknown costs the same writing: their message is removed, so a trigger has a look."""
+    async with running_reach(make_settings(database_url=sqlite)) as reach:
+
+        def look(tx: Transaction) -> None:
+            tx.execute(text("CREATE TABLE seen (recipient TEXT, trace_context TEXT)"))
+            tx.execute(
+                text(
+                    "CREATE TRIGGER look AFTER INSERT ON messages BEGIN INSERT INTO seen "
+                    "VALUES (new.recipient, new.trace_context); END"
+                )
+            )
+
+        await reach.database.write(look)
+        header = {"traceparent": str(CALLER)}
+        await reach.http.post("/v1/links", json={"email": "nobody@example.com"}, headers=header)
+
+        def seen(tx: Transaction) -> list[tuple[str, str]]:
+            found = tx.execute(text("SELECT recipient, trace_context FROM seen"))
+            return [(row.recipient, row.trace_context) for row in found]
+
+        ((recipient, stored),) = await reach.database.read(seen)
+        assert (recipient, stored.split("-")[1]) == ("", CALLER.trace_id)
