@@ -27,7 +27,6 @@ EMAIL, NAME = f"{CANARY}@{CANARY}.example", f"{CANARY} Lovelace"
 HEADERS = {
     "Host": f"{CANARY}.example:8443",
     "User-Agent": CANARY,
-    "X-Request-ID": CANARY,
     "X-Forwarded-For": CANARY,
     "Referer": f"https://{CANARY}.example/?q={CANARY}",
     "Cookie": f"{CANARY}={CANARY}",
