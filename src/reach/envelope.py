@@ -16,10 +16,13 @@ from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
 from reach.limits.guard import IS_COUNTED
 from reach.pages import render
+from reach.people.counts import note_answer
 from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
-from reach.telemetry import trace_context, traces
+from reach.telemetry import requests, trace_context, traces
 from reach.telemetry.logs import frames
+from reach.telemetry.metrics import REQUESTS_IN_PROGRESS
+from reach.telemetry.requests import UNMATCHED
 
 log = structlog.get_logger("reach.app")
 
@@ -27,8 +30,6 @@ log = structlog.get_logger("reach.app")
 CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
 
-#: Others are whatever the caller typed: the log calls them "other".
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 #: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
 #: not the look of an operator's key or of a link's token, which are never logged.
 REQUEST_ID = re.compile(r"(?!rk_|eyJ)[A-Za-z0-9._-]{1,128}")
@@ -90,6 +91,7 @@ class Envelope:
         trace_context.current.set(traces.here() or trace_context.of_request(given))
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
+        REQUESTS_IN_PROGRESS.inc()
         try:
             refused = why_refused(asked)
             app = self.app if refused is None else self._answering(refused)
@@ -105,8 +107,12 @@ class Envelope:
                 "request crashed", request_id=served.request_id, **frames(error)
             )
             if served.status:
+                served.status = Problem.status
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             await self._answering(Problem())(asked, receive, send_on)
+        finally:
+            REQUESTS_IN_PROGRESS.dec()
+            served.count(asked, time.perf_counter_ns() - began)
         if IS_COUNTED not in asked:
             served.write_log(asked, time.perf_counter_ns() - began)
 
@@ -126,7 +132,7 @@ class Served:
         given, method = values(scope, b"x-request-id"), scope["method"]
         is_good = len(given) == 1 and REQUEST_ID.fullmatch(given[0])
         request_id = given[0] if is_good else new_id().hex
-        return cls(request_id, method if method in METHODS else "other", safety)
+        return cls(request_id, requests.named(method), safety)
 
     def sending(self, send: Send, *, with_body: bool) -> Send:
         """Send the answer on, with what every one has; HEAD's without its body."""
@@ -141,6 +147,14 @@ class Served:
             await send(message)
 
         return send_on
+
+    def count(self, scope: Scope, nanoseconds: int) -> None:
+        """Count the request, and what it says of a sign-up."""
+        # Who is refused at the door never gets to a route; there are four such paths.
+        is_refused = IS_COUNTED in scope
+        route = scope["path"] if is_refused else getattr(scope.get("route"), "path", UNMATCHED)
+        requests.observe(route, self.method, self.status or CALLER_LEFT, nanoseconds / 1e9)
+        note_answer(self.method, route, self.status)
 
     def write_log(self, scope: Scope, nanoseconds: int) -> None:
         """Write the request's line."""
