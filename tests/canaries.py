@@ -61,7 +61,9 @@ class Watch:
 
     @cached_property
     def _file(self) -> TextIO:
-        return tempfile.TemporaryFile("w", encoding="utf-8")
+        # Its descriptor is closed by nobody: something may be logged until the very end.
+        with tempfile.TemporaryFile() as file:
+            return os.fdopen(os.dup(file.fileno()), "w", closefd=False)
 
     def begin(self) -> None:
         """Forget what was logged before this test."""
