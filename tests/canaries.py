@@ -54,12 +54,16 @@ class Watch:
         for tool in TOOLS:
             logging.getLogger(tool).setLevel(logging.CRITICAL)
         self._writer = logs.configure("debug", self._file)
+        # Every statement of every test would be slow to write, and much to read.
+        logging.getLogger(logs.STATEMENTS).setLevel(logging.WARNING)
         self._begins_at = 0
         self._metrics = b""
 
     @cached_property
     def _file(self) -> TextIO:
-        return tempfile.TemporaryFile("w", encoding="utf-8")
+        # Its descriptor is closed by nobody: something may be logged until the very end.
+        with tempfile.TemporaryFile() as file:
+            return os.fdopen(os.dup(file.fileno()), "w", closefd=False)
 
     def begin(self) -> None:
         """Forget what was logged before this test."""

@@ -1,12 +1,14 @@
-"""What the tests of traces share: a collector, and traces that are on in the test's process."""
+"""What tests of logs, metrics and traces share: a collector, traces that are on, statements."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.telemetry import traces
+from reach.telemetry import logs, traces
+from tests.canaries import Watch
 from tests.servers.collector import Collector, running_collector
 from tests.servers.mail import MailServer
 from tests.servers.ports import free_port
@@ -34,3 +36,13 @@ def mailing(settings: Settings, mail_server: MailServer) -> Settings:
     """Settings on both databases whose mail goes to ``mail_server``, with a port of their own."""
     smtp_url = SecretStr(mail_server.url)
     return settings.model_copy(update={"smtp_url": smtp_url, "port": free_port()})
+
+
+@pytest.fixture
+def statements(watch: Watch) -> Iterator[None]:  # noqa: ARG001 - it sets the logs up
+    """Have engines that are opened in this test log their statements, as `debug` does."""
+    logger = logging.getLogger(logs.STATEMENTS)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    yield
+    logger.setLevel(before)

@@ -127,6 +127,8 @@ def test_a_reader_that_left_is_no_fault() -> None:
         writer.write(line(1))
         wait_until(lambda: counted() == before + 1)
         writer.write(line(2))
+        wait_until(lambda: counted() > before + 1)
+        assert counted() == before + 2
 
 
 def test_a_full_disk_keeps_lines_until_there_is_room(tmp_path: Path) -> None:

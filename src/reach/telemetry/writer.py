@@ -101,29 +101,33 @@ class Writer:
             else:
                 written.append(first)
             self._waiting.popleft()
-        self._write(b"".join(lines))
+        if lost := self._write(b"".join(lines)):
+            self._drop(lost)
         for event in written:
             event.set()
         if time.monotonic() - self._told_at >= TELL_SECONDS:
             self._tell()
 
-    def _write(self, text: bytes) -> None:
-        rest = memoryview(text)
+    def _write(self, text: bytes) -> int:
+        """Write lines, however long it takes; return how many are lost since nobody reads them."""
+        rest, lost = memoryview(text), 0
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except OSError as error:
                 if error.errno not in MAY_PASS:
-                    self._drop(bytes(rest).count(b"\n"))
-                    rest = rest[len(rest) :]
+                    lost, rest = bytes(rest).count(b"\n"), rest[len(rest) :]
                 self._pause(BATCH_SECONDS if error.errno == errno.EAGAIN else RETRY_SECONDS)
+        return lost
 
     def _tell(self) -> None:
         with self._counting:
             count, self._untold = self._untold, 0
         if count:
             self._told_at = time.monotonic()
-            self._write(self._tell_dropped(count))
+            if self._write(self._tell_dropped(count)):
+                with self._counting:
+                    self._untold += count
 
     def _pause(self, seconds: float) -> None:
         """Wait, unless somebody waits for us."""
