@@ -70,6 +70,8 @@ class Scrubber(Sampler):
             if link.context.trace_flags.sampled:
                 above = trace.set_span_in_context(NonRecordingSpan(link.context), Context())
                 result = self._inner.should_sample(above, link.context.trace_id, name, kind)
+        if result.decision is Decision.DROP:
+            return SamplingResult(result.decision)
         kept = {key: value for key, value in (attributes or {}).items() if key in KEPT}
         return SamplingResult(result.decision, kept)
 
