@@ -201,14 +201,17 @@ def test_traces_are_on_if_a_variable_says_where_to(
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),
         ("OTEL_TRACES_EXPORTER", "console"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000"),
+        ("OTEL_TRACES_SAMPLER", "now-and-then"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Bearer very-secret"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_the_variable_s_name(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
 ) -> None:
-    """Rather than to trace to nowhere; the value is not repeated."""
+    """Rather than to trace to nowhere; the value is not repeated, there or in the log."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
     monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings, match="OTEL_") as refusal:
         traces.configure()
-    assert value not in str(refusal.value).removeprefix(name)
+    assert value not in str(refusal.value).removeprefix(name) + caplog.text
+    assert not traces.are_on()

@@ -3,7 +3,8 @@
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import structlog
@@ -69,6 +70,8 @@ class Scrubber(Sampler):
             if link.context.trace_flags.sampled:
                 above = trace.set_span_in_context(NonRecordingSpan(link.context), Context())
                 result = self._inner.should_sample(above, link.context.trace_id, name, kind)
+        if result.decision is Decision.DROP:
+            return SamplingResult(result.decision)
         kept = {key: value for key, value in (attributes or {}).items() if key in KEPT}
         return SamplingResult(result.decision, kept)
 
@@ -106,13 +109,52 @@ class Exporter(SpanExporter):
 
 
 def provider() -> TracerProvider:
-    """Make what begins spans and hands them over, as the standard variables say."""
-    made = TracerProvider(resource=_resource(), shutdown_on_exit=False)
-    made.sampler = Scrubber(made.sampler)
-    made.add_span_processor(BatchSpanProcessor(Exporter(OTLPSpanExporter())))
+    """Make what begins spans and hands them over, as the standard variables say.
+
+    Raises ValueError, with no value repeated, if it is not clear what they say.
+    """
+    with _strictly():
+        made = TracerProvider(resource=_resource(), shutdown_on_exit=False)
+        made.sampler = Scrubber(made.sampler)
+        exporter = OTLPSpanExporter()
+    made.add_span_processor(BatchSpanProcessor(Exporter(exporter)))
     for name in LOUD:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     return made
+
+
+class _Complaints(logging.Handler):
+    """Keeps what is logged, less the values in it."""
+
+    def __init__(self) -> None:
+        """Keep warnings and worse."""
+        super().__init__(logging.WARNING)
+        self.words: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one."""
+        self.words.append(str(record.msg))
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Raise what OpenTelemetry only logs: a sampler it does not know, and headers, secrets and all.
+
+    Raises ValueError.
+    """
+    logger, complaints = logging.getLogger("opentelemetry"), _Complaints()
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(complaints)
+    try:
+        yield
+    finally:
+        logger.removeHandler(complaints)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+    if complaints.words:
+        raise ValueError("; ".join(complaints.words))
 
 
 def _resource() -> Resource:
