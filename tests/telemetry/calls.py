@@ -10,8 +10,11 @@ from reach.telemetry.events import EVENTS
 
 SOURCE = Path(reach.__file__).parent
 LEVELS = ("debug", "info", "warning", "error", "critical")
-#: What ``**frames(error)`` stands for.
-FRAMES = ("error_type", "frames", "cause_type", "sqlstate")
+#: What a call's ``**frames(error)`` and its like stand for.
+SPREAD = {
+    "frames": ("error_type", "frames", "cause_type", "sqlstate"),
+    "attempted": ("message_id", "outcome", "smtp_code", "enhanced_code", "nanoseconds"),
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,9 @@ def _words(keyword: ast.keyword, where: str) -> tuple[str, ...]:
     if keyword.arg is not None:
         return (keyword.arg,)
     value = keyword.value
-    is_frames = isinstance(value, ast.Call) and ast.unparse(value.func) == "frames"
-    assert is_frames, f"{where}: what is in this **?"
-    return FRAMES
+    name = ast.unparse(value.func) if isinstance(value, ast.Call) else None
+    assert name in SPREAD, f"{where}: what is in this **?"
+    return SPREAD[name]
 
 
 def _name_of_logger(node: ast.expr) -> str | None:

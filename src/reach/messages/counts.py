@@ -1,4 +1,4 @@
-"""Deliveries, counted: each attempt, and what it brought its message to."""
+"""Deliveries, counted and told: each attempt, and what it brought its message to."""
 
 from datetime import datetime
 from functools import cache
@@ -20,6 +20,17 @@ def note_attempt(outcome: Outcome, seconds: float) -> None:
     smtp_class = _CLASSES.get((outcome.code or 0) // 100, "none")
     _attempts(outcome.name, smtp_class).inc()
     ATTEMPT_SECONDS.observe(seconds)
+
+
+def attempted(message: Message, outcome: Outcome, seconds: float) -> dict[str, str | int | None]:
+    """Describe an attempt for a log line."""
+    return {
+        "message_id": str(message.id),
+        "outcome": outcome.name,
+        "smtp_code": outcome.code,
+        "enhanced_code": outcome.enhanced,
+        "nanoseconds": int(seconds * 1e9),
+    }
 
 
 def note_settled(message: Message, state: State | None, finished_at: datetime) -> None:

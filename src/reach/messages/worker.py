@@ -16,7 +16,7 @@ from opentelemetry.trace import Span
 from reach.db.engine import Database
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
-from reach.messages.counts import note_attempt, note_settled
+from reach.messages.counts import attempted, note_attempt, note_settled
 from reach.messages.delivering import delivering, note
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
@@ -240,22 +240,12 @@ class Worker:
     ) -> None:
         message, finished_at = holding.message, datetime.now(UTC)
         note_attempt(outcome, took)
-        fields = {
-            "message_id": str(message.id),
-            "outcome": outcome.name,
-            "smtp_code": outcome.code,
-            "enhanced_code": outcome.enhanced,
-            "nanoseconds": int(took * 1e9),
-        }
         if isinstance(outcome, Sent):
-            log.info("sent", **fields)
+            log.info("sent", **attempted(message, outcome, took))
         else:
-            log.info("not sent", **fields)
+            log.info("not sent", **attempted(message, outcome, took))
         if isinstance(outcome, Paused):
-            delay_seconds = self._lane.hold_seconds if outcome.was_heard else 0
-            await self._leases.give_back([holding], outcome, delay_seconds=delay_seconds)
-            if self._lane.is_paused:
-                await self._leases.give_back(self._leases.take_waiting(), outcome)
+            await self._give_back(holding, outcome)
             return
         delay_seconds = next_delay_seconds(
             message.failures + 1,
@@ -268,9 +258,16 @@ class Worker:
         state = await self._settler.settle(settlement)
         note_settled(message, state, finished_at)
         if state == "failed":
-            log.warning("message failed", **fields)
+            log.warning("message failed", **attempted(message, outcome, took))
         if state is None:
             log.warning("settled too late", message_id=str(message.id), outcome=outcome.name)
+
+    async def _give_back(self, holding: Holding, paused: Paused) -> None:
+        """Release what met a closed lane, and what waits for it."""
+        delay_seconds = self._lane.hold_seconds if paused.was_heard else 0
+        await self._leases.give_back([holding], paused, delay_seconds=delay_seconds)
+        if self._lane.is_paused:
+            await self._leases.give_back(self._leases.take_waiting(), paused)
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

@@ -5,8 +5,8 @@ and a message keeps it, so that a delivery days later, by another process, can b
 of this request. https://www.w3.org/TR/trace-context/
 """
 
+import os
 import re
-import secrets
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -34,7 +34,8 @@ current: ContextVar[TraceContext | None] = ContextVar("reach_trace", default=Non
 
 def new() -> TraceContext:
     """Begin a trace."""
-    return TraceContext(secrets.token_hex(16), secrets.token_hex(8))
+    digits = os.urandom(24).hex()  # one call to the system, for both: every request makes one
+    return TraceContext(digits[:32], digits[32:])
 
 
 def parse(header: str) -> TraceContext | None:
@@ -53,7 +54,7 @@ def of_request(headers: Sequence[str]) -> TraceContext:
     parent = parse(headers[0]) if len(headers) == 1 else None
     if parent is None:
         return new()
-    return replace(parent, span_id=secrets.token_hex(8))
+    return replace(parent, span_id=os.urandom(8).hex())
 
 
 def current_header() -> str | None:
