@@ -24,6 +24,7 @@ from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F
 
 if TYPE_CHECKING:
     from reach.settings import Settings
+    from tests.canaries import Watch
     from tests.servers.reach import Reach
 
 SERVER = pytest.StashKey[Postgres]()
@@ -72,6 +73,31 @@ def postgres_server(config: pytest.Config) -> str:
     if SERVER not in config.stash:
         config.stash[SERVER] = started()
     return config.stash[SERVER].url
+
+
+@pytest.fixture(scope="session")
+def watch() -> "Watch":
+    """Watch Reach's log and metrics in this process, whichever test makes them."""
+    from tests.canaries import Watch
+
+    return Watch()
+
+
+@pytest.fixture(autouse=True)
+def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
+    """Fail a test in which Reach logs or counts an address, a name, a key or a token."""
+    from tests.canaries import found_in
+
+    watch.begin()
+    yield
+    told = found_in(watch.told()) + found_in(watch.counted())
+    assert not told, "\n".join(("this was told:", *told))
+
+
+@pytest.fixture
+def told(watch: "Watch", nothing_private_is_told: None) -> "Callable[[], str]":  # noqa: ARG001
+    """Give what Reach, in this process, has logged since the test began: JSON lines."""
+    return watch.told
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def test_the_main_job(tmp_path: Path) -> None:
         assert person["email"] == ADA["email"]
         # The banner is alone on stdout: whoever pipes it away still sees the logs.
         assert BANNER.fullmatch(running.process.output)
-        assert '"message": "request"' in running.process.errors
+        assert '"message":"request"' in running.process.errors
         assert ADA["email"] not in running.process.errors
         assert running.key not in running.process.errors
 

@@ -17,6 +17,7 @@ from reach.problems import Problem
 from reach.settings import BadSettings, Settings, load, unknown_variables
 
 FAILED, MISUSED = 1, 2
+LAST_STANDARD_DESCRIPTOR = 2
 KEY_NAME_CHARACTERS = 100
 
 cli = typer.Typer(
@@ -46,6 +47,7 @@ Scope = Annotated[list[str], typer.Option(help="May be given several times.")]
 
 def main() -> None:
     """Run the command; expected failures are a line on stderr and an exit code."""
+    _take_standard_descriptors()
     try:
         cli()
     except BadSettings as error:
@@ -215,11 +217,21 @@ def _end(line: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _take_standard_descriptors() -> None:
+    """Put nothing in the place of streams that were closed when the process started.
+
+    What is opened next would have their numbers, and libuv ends a process that closes one of them.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_DESCRIPTOR:
+        os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no name
+    os.close(descriptor)
+
+
 def _say(text: str, stream: TextIO | None) -> None:
     """Write beside a service's work, which goes on if nobody can read it.
 
     Past Python's buffer, which would try again at the end. A stream that was closed when the
-    process started is None, and its number may be that of the database by now.
+    process started is None.
     """
     if stream is not None:
         with suppress(OSError):

@@ -112,6 +112,7 @@ class ProcessConfig(uvicorn.Config):
 
         By default that ends a process on the spot, with lines of the log still unwritten.
         """
+        super().configure_logging()
         if multiprocessing.parent_process() is not None:
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 

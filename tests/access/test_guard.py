@@ -169,20 +169,13 @@ async def test_its_last_use_is_noted_once_a_minute(reach: Reach) -> None:
     await eventually(lambda: is_later_than(first))
 
 
-async def test_reading_needs_no_writing(reach: Reach, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_reading_needs_no_writing(reach: Reach, told: Callable[[], str]) -> None:
     """While nothing can be written, operators see all there is; a use not noted is logged once."""
     http = await operator(reach)
-    written = ""
-
-    def is_logged() -> bool:
-        nonlocal written
-        written += "".join(capfd.readouterr())
-        return "was not noted" in written
-
     async with held(reach.settings, "SELECT id FROM api_keys FOR UPDATE"):
         with anyio.fail_after(reach.settings.database_seconds / 2):
             for _ in range(3):
                 assert (await http.get("/v1/people")).status_code == 200
-        await eventually(is_logged)
+        await eventually(lambda: "was not noted" in told())
         assert (await http.get("/v1/people")).status_code == 200
-    assert written.count("was not noted") == 1
+    assert told().count("was not noted") == 1

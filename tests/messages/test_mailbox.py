@@ -7,7 +7,7 @@ import smtplib
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -205,7 +205,7 @@ async def test_the_end_does_not_wait_for_clients(tmp_path: Path) -> None:
 
 
 async def test_nothing_of_a_mail_is_logged(
-    served: Served, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    served: Served, caplog: pytest.LogCaptureFixture, told: Callable[[], str]
 ) -> None:
     """Logs hold no address and no subject, also when mail fails."""
     with caplog.at_level("DEBUG"):
@@ -215,7 +215,7 @@ async def test_nothing_of_a_mail_is_logged(
             await send(served, numbered(2))
         async with aiosmtplib.SMTP(hostname="127.0.0.1", port=served.port) as client:
             await client.execute_command(ADA.encode())  # a confused client
-    printed = "".join(capfd.readouterr()) + "".join(r.getMessage() for r in caplog.records)
+    printed = told() + "".join(r.getMessage() for r in caplog.records)
     mails = [r.getMessage() for r in caplog.records if r.name == "mail.log"]
     assert mails == []
     for secret in ("ada@", "number", "reach@example.com"):

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.variables import PREFIX
+from tests.canaries import found_in
 from tests.eventually import wait_until
 from tests.servers import watchdog
 
@@ -76,10 +77,12 @@ class ReachProcess:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self.kill()
+        told = found_in(self.output, only_lines=True) + found_in(self.errors)
         self._output.close()
         self._errors.close()
+        assert kind or not told, "\n".join(("this was told:", *told))
 
     @property
     def running(self) -> subprocess.Popen[bytes]:
@@ -114,11 +117,14 @@ class ReachProcess:
             [*REACH, *self.arguments],
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=self._errors,
             start_new_session=True,
+            **self.streams(),
         )
         watchdog.guard(self.pid, signal.SIGKILL)
+
+    def streams(self) -> dict[str, Any]:
+        """Say where what it writes goes."""
+        return {"stdout": self._output, "stderr": self._errors}
 
     def wait_for(self, text: str, seconds: float = 15) -> None:
         """Wait until it has written ``text``. Raises AssertionError, early if it ends first."""

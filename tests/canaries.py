@@ -1,0 +1,82 @@
+"""What no log line and no metric may hold, whatever any test does: the whole suite is searched.
+
+Reach's lines of a test's own process go to a file, at the debug level, by the way that they go in
+production; those of real processes to files of theirs (see ``servers.processes``).
+"""
+
+import logging
+import os
+import re
+import tempfile
+from functools import cached_property
+from typing import TextIO
+
+from prometheus_client import REGISTRY, generate_latest
+
+from reach.telemetry import logs
+
+#: The names that tests sign people up with, and canaries that some put wherever they can.
+NAMES = "Ada|Grace|Eve|Bob|Zoë|José|Victoria|Lovelace|Hopper|Canary"
+FORBIDDEN = re.compile(
+    rf"""
+      [\w.+\\-]+@[\w\\-]+          # an address
+    | rk_[0-9A-Za-z]{{8}}          # an operator's key
+    | eyJ[\w-]{{10,}}              # the token of a link
+    | \?token=
+    | (?-i:\b(?:{NAMES})\b)
+    | welcome\ to\ reach,          # a subject, in which a name follows
+    | canary
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+#: These are the tests' own tools: what they log is not said by Reach.
+TOOLS = ("httpx", "httpcore", "hypothesis", "playwright", "faker")
+#: Output that is not the log, and is meant to be read once by whoever started it.
+IS_LINE = "{"
+FLUSH_SECONDS = 10
+
+
+def found_in(text: str, *, only_lines: bool = False) -> list[str]:
+    """Find the lines with something forbidden; ``only_lines``: in those of the log."""
+    if not FORBIDDEN.search(text):
+        return []
+    return [
+        line
+        for line in text.splitlines()
+        if FORBIDDEN.search(line) and (line.startswith(IS_LINE) or not only_lines)
+    ]
+
+
+class Watch:
+    """Reads along with what Reach, in this process, logs and counts; a test at a time."""
+
+    def __init__(self) -> None:
+        for tool in TOOLS:
+            logging.getLogger(tool).setLevel(logging.CRITICAL)
+        self._writer = logs.configure("debug", self._file)
+        self._begins_at = 0
+        self._metrics = b""
+
+    @cached_property
+    def _file(self) -> TextIO:
+        return tempfile.TemporaryFile("w", encoding="utf-8")
+
+    def begin(self) -> None:
+        """Forget what was logged before this test."""
+        self._flush()
+        self._begins_at = os.fstat(self._file.fileno()).st_size
+
+    def told(self) -> str:
+        """What was logged since this test began."""
+        self._flush()
+        descriptor = self._file.fileno()
+        size = os.fstat(descriptor).st_size - self._begins_at
+        return os.pread(descriptor, size, self._begins_at).decode()
+
+    def counted(self) -> str:
+        """What can be scraped, if it is not what it was when this was asked last."""
+        before, self._metrics = self._metrics, generate_latest(REGISTRY)
+        return "" if self._metrics == before else self._metrics.decode()
+
+    def _flush(self) -> None:
+        assert self._writer.flush(FLUSH_SECONDS), "the log is not written"
