@@ -30,7 +30,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench timing lock clean
+.PHONY: help run test check bench timing reference lock clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -59,6 +59,10 @@ timing: ## measure whether the time of an answer tells who is known (two minutes
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
 
+reference: ## write docs/reference anew, from the source
+	$(call set_up,dev)
+	@exec $(BIN)/python -m docs.reference
+
 lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)
 	cd requirements && ../$(LOCK) run.in --output-file run.txt
@@ -70,4 +74,4 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
 	  .hypothesis dist
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,11 +1,9 @@
 """Settings: read once, refused in clear lines, and no value ever repeated."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from reach.settings import SECRETS, BadSettings, Settings, load, unknown_variables
 
@@ -217,22 +215,3 @@ def test_settings_do_not_show_secrets() -> None:
     """Not even to who prints them."""
     settings = load({"secret_key": CANARY, "smtp_url": f"smtp://u:{CANARY}@h", "port": 1})
     assert CANARY not in repr(settings) + str(settings)
-
-
-def test_every_setting_is_in_the_guide() -> None:
-    """With its default, and nothing is there that is no setting."""
-    guide = (Path(__file__).parents[1] / "docs/settings.md").read_text(encoding="utf-8")
-    told = dict(re.findall(r"^\| `REACH_(\w+)` \| (?:`(.*?)`)? \|", guide, re.MULTILINE))
-    defaults = {
-        name.upper(): written(field.default) for name, field in Settings.model_fields.items()
-    }
-    assert told == defaults
-
-
-def written(default: object) -> str:
-    """Write a default as the guide does."""
-    if isinstance(default, bool):
-        return "on" if default else "off"
-    if isinstance(default, SecretStr) or default is None:
-        return ""
-    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -55,13 +55,15 @@ class Settings(BaseSettings):
     redis_url: RedisPlace = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
-    #: What links and pages call this service. Empty means http://<host>:<port>.
+    #: What links and pages call this service. Empty means ``http://<host>:<port>``.
     public_url: Origin = ""
     #: Signs what Reach hands out. Required when Reach can be reached from outside; otherwise one
     #: is made in the data directory. Several, with commas or blanks between them: the first
     #: signs, all are accepted.
     secret_key: SecretStr = SecretStr("")
+    #: Where to listen: an address of this machine.
     host: str = "127.0.0.1"
+    #: On which port; 0 takes any that is free.
     port: Port = 8000
     #: API processes. Each has its own event loop.
     processes: Annotated[int, Field(ge=1, le=256)] = 1
@@ -72,9 +74,11 @@ class Settings(BaseSettings):
     cors_origins: Origins = ""
 
     # What people see
+    #: What pages and emails call you.
     brand_name: Annotated[str, Field(min_length=1, max_length=60)] = "Reach"
-    #: ``hello@example.org`` or ``Name <hello@example.org>``.
+    #: Whom emails come from: ``hello@example.org`` or ``Name <hello@example.org>``.
     mail_from: Annotated[Mailbox, Field(min_length=1)] = "Reach <reach@localhost>"
+    #: Where answers to emails go. Empty means to whom they come from.
     reply_to: Mailbox = ""
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
@@ -117,17 +121,23 @@ class Settings(BaseSettings):
     keep_messages_days: Annotated[float, Field(gt=0)] = 90
     #: First wait after a failed attempt; it doubles up to the cap (RFC 5321 §4.5.4.1).
     retry_first_seconds: Seconds = 30
+    #: The longest wait between two attempts.
     retry_cap_seconds: Seconds = 4 * 3600
     #: A message is given up this long after its own first failure.
     give_up_seconds: Seconds = 4 * 24 * 3600
     #: First wait before a paused lane probes the mail server; it doubles up to the cap.
     pause_first_seconds: Seconds = 1
+    #: The longest wait between two probes.
     pause_cap_seconds: Seconds = 60
-    #: Time-outs of RFC 5321 §4.5.3.2. Greeting covers connect, TLS, EHLO and AUTH, each.
+    #: How long the mail server may take (RFC 5321 §4.5.3.2): connect, TLS, EHLO and AUTH, each.
     smtp_greeting_seconds: Seconds = 300
+    #: Likewise after MAIL FROM.
     smtp_mail_seconds: Seconds = 300
+    #: Likewise after RCPT TO.
     smtp_rcpt_seconds: Seconds = 300
+    #: Likewise after DATA.
     smtp_data_seconds: Seconds = 120
+    #: Likewise after the final dot.
     smtp_final_seconds: Seconds = 600
     #: An idle connection to the mail server is closed after this long.
     smtp_idle_seconds: Seconds = 30
@@ -143,6 +153,7 @@ class Settings(BaseSettings):
     metrics_port: Port | None = None
     #: Metrics tell no names, but how busy you are: keep them from the public.
     metrics_host: str = "127.0.0.1"
+    #: How much is logged. At ``debug`` too, no address, name or token.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

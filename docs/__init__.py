@@ -1,0 +1,1 @@
+"""For those who use Reach; `reference` is written from the source."""

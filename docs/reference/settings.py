@@ -1,0 +1,82 @@
+"""The page of settings, from ``reach.settings``: its comments are the words."""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from docs.reference.markdown import codes, page, table
+from reach import settings as source
+from reach.settings import SECRETS, Settings
+from reach.variables import PREFIX
+
+WORDS = f"""
+Every variable, read once at start; an empty one is one that is not set. Command-line flags beat the
+environment. Secrets ({codes(f"{PREFIX}{name.upper()}" for name in SECRETS)})
+may come from a file instead, named by the variable with `_FILE` behind it. `reach check` prints
+what is in force.
+
+When Reach can be reached from outside (the bind address or `REACH_PUBLIC_URL` is not loopback), it
+refuses to start without a `REACH_SECRET_KEY` of 32 characters, with the embedded mailbox, or with a
+login over unencrypted SMTP to another host. Exit codes: 0 done, 1 failed, 2 usage or configuration.
+
+More about some of them: [Limits](../limits.md), [Links](../links.md), [Robots](../robots.md),
+[The edge](../edge.md), [Templates](../templates.md), [Logs](../logs.md).
+"""
+SECTION = re.compile(r" {4}# (\w.*)")
+COMMENT = re.compile(r" {4}#: ?(.*)")
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A setting: the section that it stands in, and its words."""
+
+    section: str
+    name: str
+    words: str
+
+
+def knobs() -> Iterator[Knob]:
+    """Read the settings, in the order of the source."""
+    lines = inspect.getsource(source).splitlines()
+    (settings,) = [
+        node
+        for node in ast.parse("\n".join(lines)).body
+        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+    ]
+    section, last = "", settings.lineno
+    for node in settings.body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            last = node.end_lineno or last
+            continue
+        between = lines[last : node.lineno - 1]
+        section = next((m[1] for line in between if (m := SECTION.fullmatch(line))), section)
+        words = [m[1] for line in between if (m := COMMENT.fullmatch(line))]
+        yield Knob(section, node.target.id, " ".join(words).replace("``", "`"))
+        last = node.end_lineno or last
+
+
+def default_of(name: str) -> str:
+    """Write a setting's default as its variable would have it."""
+    default = Settings.model_fields[name].default
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, SecretStr) or default is None:
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def written() -> str:
+    """Write the page."""
+    sections: dict[str, list[tuple[str, str, str]]] = {}
+    for knob in knobs():
+        default = default_of(knob.name)
+        row = (f"`{PREFIX}{knob.name.upper()}`", f"`{default}`" if default else "", knob.words)
+        sections.setdefault(knob.section, []).append(row)
+    parts: list[str] = []
+    for section, rows in sections.items():
+        parts += [f"## {section}", table(("variable", "default", "what it does"), rows)]
+    return page("Settings", WORDS, *parts)

@@ -1,0 +1,75 @@
+"""The reference says what the source says, and no less."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.reference import logs, metrics, settings
+from docs.reference.__main__ import PAGES
+from docs.reference.markdown import FOLDER
+from reach.settings import Settings
+from reach.telemetry.events import EVENTS
+from reach.telemetry.fields import ALWAYS, FIELDS
+from reach.telemetry.metrics import LINES_DROPPED, REQUEST_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_reference_is_up_to_date(name: str) -> None:
+    """Else: make reference."""
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name](), "run: make reference"
+
+
+def test_every_setting_is_there_with_its_words_and_its_default() -> None:
+    """In a section, and with an explanation that is not empty."""
+    told = {knob.name: knob for knob in settings.knobs()}
+    assert list(told) == list(Settings.model_fields)
+    for knob in told.values():
+        assert knob.words, f"REACH_{knob.name.upper()} has no words"
+        assert knob.section, f"REACH_{knob.name.upper()} is in no section"
+    page = settings.written()
+    assert "| `REACH_PORT` | `8000` |" in page
+    assert "| `REACH_ALTCHA` | `off` |" in page
+    assert re.search(r"\| `REACH_SECRET_KEY` \|  \| Signs .+ \|", page)
+
+
+def test_every_metric_is_there() -> None:
+    """With its labels, and a histogram with its buckets."""
+    assert {REQUEST_SECONDS, LINES_DROPPED} < set(metrics.found())
+    page = metrics.written()
+    rows = re.findall(r"^\| `(reach_\w+)` \| (\w+) \| .* \| \S.* \|$", page, re.MULTILINE)
+    assert len(rows) == len(metrics.found())
+    assert ("reach_log_lines_dropped_total", "counter") in rows
+    for name, kind in rows:
+        assert kind != "histogram" or name in metrics.buckets()
+    assert "`route`, `method`, `status`" in page
+
+
+def test_every_event_and_every_field_is_there() -> None:
+    """Under the names by which they are searched for."""
+    page = logs.written()
+    for message, event in EVENTS.items():
+        assert f" | {message} | {event.level} | `{event.logger}` | {event.words} | " in page
+    for field in (*ALWAYS, *FIELDS.values()):
+        assert f"| `{field.name}` | {field.type} | {field.words} |" in page
+
+
+def test_it_is_written_by_a_command() -> None:
+    """It changes nothing that is up to date."""
+    before = {name: (FOLDER / name).stat().st_size for name in PAGES}
+    done = subprocess.run(
+        [sys.executable, "-m", "docs.reference"], cwd=ROOT, check=False, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert {name: (FOLDER / name).stat().st_size for name in PAGES} == before
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    """Those of the guide and of the README, too."""
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"
