@@ -52,7 +52,7 @@ def settings_of(folder: Path, migrated: Path, mail_server: MailServer) -> Settin
         smtp_url=SecretStr(mail_server.url),
         port=free_port(),
         limit_signups=f"{QUOTA}/hour",
-        database_seconds=0.5,
+        database_seconds=2,
         retry_first_seconds=0.2,
         retry_cap_seconds=2,
         pause_first_seconds=0.1,
@@ -75,7 +75,7 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
         for process in (api, sending):
             process.running.terminate()
             assert await ended(process, WAIT_SECONDS) == 0
-            done.lines += [json.loads(line) for line in process.output.splitlines()]
+            done.lines += lines_of(process)
     return done
 
 
@@ -127,10 +127,21 @@ async def _fail(http: httpx.AsyncClient, done: FullRun, settings: Settings, key:
 
 
 async def _use_up(http: httpx.AsyncClient, done: FullRun, api: ReachProcess) -> None:
-    """Sign up until it is too much."""
+    """Sign up until it is too much; wait until each refusal is told, a second later."""
     for number in range(QUOTA + 1):
         done.statuses.append((await sign_up(http, f"crowd{number}@example.com")).status_code)
-    await said(api, "refused at the door")
+    refused = done.statuses.count(429)
+    await eventually(lambda: sum(map(_count, lines_of(api))) == refused, WAIT_SECONDS)
+
+
+def lines_of(process: ReachProcess) -> list[Line]:
+    """What a process has logged so far; all of it is JSON."""
+    complete, _, _ = process.output.rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines()]
+
+
+def _count(line: Line) -> int:
+    return int(line.get("reach", {}).get("count", 0))
 
 
 async def sign_up(

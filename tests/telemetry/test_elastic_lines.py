@@ -35,6 +35,11 @@ def actions(lines: list[Line]) -> list[str]:
     return sorted({value(line, "event.action") for line in lines})
 
 
+def failed(done: FullRun) -> list[int]:
+    """The statuses that were our fault, as the callers got them."""
+    return sorted(status for status in done.statuses if status >= 500)
+
+
 def test_it_was_a_full_run(done: FullRun) -> None:
     """Everything happened that the lines are to tell of."""
     assert {200, 202, 401, 404, 415, 429, 500, 503} <= set(done.statuses)
@@ -67,7 +72,7 @@ def test_server_errors_are_found(done: FullRun) -> None:
     """What was away with its reason, what crashed with its type; no other request."""
     found = search_query("reach-server-errors").among(done.lines)
     statuses = [value(line, "http.response.status_code") for line in found]
-    assert sorted(status for status in statuses if status) == [500, 503]
+    assert sorted(status for status in statuses if status) == failed(done)
     assert actions(found) == ["request", "request-crashed"]
     assert any(value(line, "event.reason") for line in found)
     assert any(value(line, "error.type") for line in found)
@@ -115,6 +120,6 @@ def test_the_dashboard_counts_what_happened(done: FullRun) -> None:
             counted[panel["title"]] = len(query.among(done.lines))
     # One answer is not logged for itself: a refusal at the door is counted with its like.
     assert counted["Answered requests"] == len(done.statuses) - done.statuses.count(429)
-    assert counted["Answered with 5xx"] == 2
+    assert counted["Answered with 5xx"] == len(failed(done))
     assert counted["Messages sent"] >= 3
     assert counted["Messages given up"] == 1
