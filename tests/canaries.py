@@ -54,6 +54,8 @@ class Watch:
         for tool in TOOLS:
             logging.getLogger(tool).setLevel(logging.CRITICAL)
         self._writer = logs.configure("debug", self._file)
+        # Every statement of every test would be slow to write, and much to read.
+        logging.getLogger(logs.STATEMENTS).setLevel(logging.WARNING)
         self._begins_at = 0
         self._metrics = b""
 

@@ -190,6 +190,7 @@ def test_warnings_are_told_without_their_words(last: Callable[[], Line]) -> None
     assert re.fullmatch(r".*test_logs\.py:1: UserWarning", last()["message"])
 
 
+@pytest.mark.usefixtures("statements")
 async def test_statements_are_told_without_what_is_in_them(
     make_settings: Callable[..., Settings], database_url: str, told: Callable[[], str]
 ) -> None:
