@@ -4,6 +4,7 @@ What is Reach's own is imported when a fixture needs it, so that one broken modu
 tests and no others.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -93,6 +94,16 @@ def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
     yield
     told = found_in(watch.told()) + found_in(watch.counted())
     assert not told, "\n".join(("this was told:", *told))
+
+
+@pytest.fixture(autouse=True)
+def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:  # noqa: ARG001
+    """Fail a test in which Reach logs a line that deploy/elastic's index template does not fit."""
+    from tests.telemetry.mapped import complaints
+
+    yield
+    faults = [fault for line in watch.told().splitlines() for fault in complaints(json.loads(line))]
+    assert not faults, "\n".join(("Elasticsearch would not search for this:", *faults))
 
 
 @pytest.fixture

@@ -1,0 +1,68 @@
+"""Saved searches: the questions that are asked again and again, and the columns that answer."""
+
+from dataclasses import dataclass
+
+from kql import always, field, happened, is_any, status
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A saved search. Its newest line is on top, but for a story, which has its beginning there."""
+
+    id: str
+    title: str
+    words: str
+    query: str
+    columns: tuple[str, ...]
+    is_story: bool = False
+
+
+ACTION, TRACE, MESSAGE = always("event.action"), always("trace.id"), always("message")
+REQUEST = (field("method"), field("route"), field("status"))
+ATTEMPT = (field("message_id"), field("outcome"), field("smtp_code"), field("enhanced_code"))
+
+FAILED = Search(
+    "reach-failed-deliveries",
+    "Reach: failed deliveries",
+    "Whose email did not arrive, and what the mail server said.",
+    f"{happened('message failed')} or "
+    f"({happened('not sent')} and {is_any(field('outcome'), 'refused')})",
+    (ACTION, *ATTEMPT, TRACE),
+)
+SERVER_ERRORS = Search(
+    "reach-server-errors",
+    "Reach: answered with 5xx",
+    "Which requests we failed, and why.",
+    f"{field('status')} >= 500 or {happened('request crashed')}",
+    (ACTION, *REQUEST, field("reason"), field("error_type"), TRACE),
+)
+STORY = Search(
+    "reach-story",
+    "Reach: one request's story",
+    "Everything about one trace id, from the request to the delivery: put it in place of the *.",
+    f"{TRACE} : *",
+    (MESSAGE, *REQUEST, *ATTEMPT, field("nanoseconds"), field("error_type"), TRACE),
+    is_story=True,
+)
+REFUSALS = Search(
+    "reach-refusals",
+    "Reach: robots and refusals",
+    "Who was taken for a robot, by which rule; who was told to come back later, how often.",
+    f"{happened('turned away', 'refused at the door')} or {status(429, 430)}",
+    (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),
+)
+TROUBLE = Search(
+    "reach-trouble",
+    "Reach: warnings and errors",
+    "Whatever somebody should read: a paused mail server, a database that is away, faults of ours.",
+    is_any(always("log.level"), "warning", "error", "critical"),
+    (always("log.level"), MESSAGE, field("reason"), field("error_type"), TRACE),
+)
+UNREADABLE = Search(
+    "reach-unreadable",
+    "Reach: lines that are not JSON",
+    "What Filebeat could not read, as it was: no line of Reach's own should be here.",
+    is_any(field("error_type"), "json"),
+    (MESSAGE,),
+)
+SEARCHES = (FAILED, SERVER_ERRORS, STORY, REFUSALS, TROUBLE, UNREADABLE)
