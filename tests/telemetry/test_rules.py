@@ -30,7 +30,7 @@ def ran(name: str, *arguments: object) -> str:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_an_alert_fires_when_it_should_and_not_otherwise(file: Path, tmp_path: Path) -> None:
-    """Just above and just below, after restarts, with little traffic, and while it must be quiet."""
+    """Just above, just below, after restarts, with little traffic, and while it must be quiet."""
     tests = tmp_path / "tests.yaml"
     tests.write_text(yaml.safe_dump(Cases.read(file).for_promtool()), encoding="utf-8")
     assert "SUCCESS" in ran("promtool", "test", "rules", tests)
