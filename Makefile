@@ -30,15 +30,19 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench timing reference lock clean
+.PHONY: help run watch test check bench timing reference lock clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
 
-run: ## start Reach on this machine (PORT=8010 HOST=127.0.0.1 DATA_DIR=reach-data)
+run: ## start Reach on this machine (PORT=8010 HOST=127.0.0.1 DATA_DIR=reach-data METRICS_PORT=9090)
 	$(call set_up,run)
-	@exec $(BIN)/reach up$(call flag,--host,HOST)$(call flag,--port,PORT)$(call flag,--data-dir,DATA_DIR)
+	@exec $(BIN)/reach up$(call flag,--host,HOST)$(call flag,--port,PORT)$(call flag,--data-dir,DATA_DIR)$(call flag,--metrics-port,METRICS_PORT)
+
+watch: ## watch it with a local Prometheus (METRICS_PORT=9090 WATCH_PORT=9091 FORGET=yes)
+	$(call set_up,run)
+	@exec $(BIN)/python deploy/prometheus/watch.py$(call flag,--metrics-port,METRICS_PORT)$(call flag,--port,WATCH_PORT)$(call flag,--data-dir,DATA_DIR)$(if $(filter command,$(origin FORGET)), --forget)
 
 test: ## run every test (ARGS='-k word' for some of them)
 	$(call set_up,dev)

@@ -99,10 +99,11 @@ def program(path: Path, script: str) -> str:
 
 def test_the_first_start_sets_up_and_the_second_does_not(project: Project) -> None:
     """One line while it sets up; then nothing at all, until the requirements change."""
-    code, output, errors = project.run("PORT=8010", "HOST=::1", "DATA_DIR=my data")
-    assert (code, output) == (0, "started with up --host ::1 --port 8010 --data-dir my data\n"), (
-        errors
+    code, output, errors = project.run(
+        "PORT=8010", "HOST=::1", "DATA_DIR=my data", "METRICS_PORT=9090"
     )
+    flags = "--host ::1 --port 8010 --data-dir my data --metrics-port 9090"
+    assert (code, output) == (0, f"started with up {flags}\n"), errors
     assert errors == "Setting up .venv (once; it takes about a minute).\n"
     # The environment's own HOST, which shells and build tools set, is not Reach's.
     assert project.run() == (0, "started with up\n", "")
