@@ -4,8 +4,8 @@ from panels import Ask
 
 #: Whose metrics are shown.
 HERE = 'job=~"$job",instance=~"$instance"'
-#: Where people sign up.
-DOOR = 'method="POST",route=~"/|/v1/signups"'
+#: Where people sign up and ask for links: the door, as the rules for its alerts have it, too.
+DOOR = 'method="POST",route=~"/|/links|/v1/signups|/v1/links"'
 REQUESTS = "reach_http_request_duration_seconds"
 TRANSACTIONS = "reach_database_transaction_duration_seconds"
 DELIVERIES = "reach_promised_to_sent_seconds"
@@ -52,3 +52,5 @@ def or_zero(expression: str) -> str:
 
 #: Queued messages that were promised more than 60 s ago.
 LATE = added_up("max", "reach_outbox_late_messages")
+#: How many messages failed over the time that is shown.
+FAILED = rise("reach_messages_settled_total", 'state="failed"')

@@ -19,8 +19,8 @@ LIGHTS = [
     set_to(
         light(
             "Door availability",
-            "Share of sign-ups that got no 5xx, over the time shown. Red: below the objective of "
-            "99.9 %.",
+            "Share of sign-ups and requests for links that got no 5xx, over the time shown. Red: "
+            "below the objective of 99.9 %.",
             f"1 - {or_zero(FAILED_AT_THE_DOOR)} / {rise(f'{REQUESTS}_count', DOOR)}",
             ("red", None),
             ("orange", 0.999),

@@ -1,6 +1,6 @@
 """Who is hurt: who gets no email, or no answer."""
 
-from expressions import LATE, REQUESTS, added_up, or_zero, rate, rise
+from expressions import FAILED, LATE, REQUESTS, added_up, or_zero, rate
 from panels import Ask, coloured, graph, light, on_the_right, set_to, stacked
 
 LIGHTS = [
@@ -18,7 +18,7 @@ LIGHTS = [
             "Failed",
             "Messages given up over the time shown: nobody gets them unless an operator retries. A "
             "few are mistyped addresses; many at once are our own fault.",
-            or_zero(rise("reach_messages_settled_total", 'state="failed"')),
+            or_zero(FAILED),
             ("green", None),
             ("orange", 1),
             ("red", 20),

@@ -17,17 +17,20 @@ RULES = DEPLOY / "prometheus" / "rules.yaml"
 LABEL_VALUES = re.compile(r"label_values\((?P<of>.+), *(?P<label>\w+)\)")
 #: What Grafana puts a backslash before, in a value that goes into a regular expression.
 SPECIAL = re.compile(r"[\\^$*+?.()|{}\[\]]")
-#: What Grafana puts in for who looks at everything; the times are long enough for any test.
-EVERYTHING = {"job": "reach", "instance": ".+", "__rate_interval": "5m", "__range": "5m"}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An expression, and where it stands. ``is_event``: it is there for a moment, then gone."""
+    """An expression, and where it stands.
+
+    ``moves``: a busy Reach has it above 0. ``is_event``: it is there for a moment, then gone.
+    """
 
     where: str
     expression: str
+    moves: bool = False
     is_event: bool = False
+    records: str = ""
 
 
 def read_dashboard() -> dict[str, Any]:
@@ -42,6 +45,15 @@ def as_chosen(*values: str) -> str:
     return escaped[0] if len(escaped) == 1 else f"({'|'.join(escaped)})"
 
 
+#: What Grafana puts in for who looks at everything; the times are long enough for any test.
+EVERYTHING = {
+    "job": as_chosen("reach-api", "reach-worker"),
+    "instance": ".+",
+    "__rate_interval": "5m",
+    "__range": "5m",
+}
+
+
 def of_dashboard(
     dashboard: Mapping[str, Any], variables: Mapping[str, str] = EVERYTHING
 ) -> Iterator[Asked]:
@@ -53,7 +65,7 @@ def of_dashboard(
     for panel in dashboard["panels"]:
         for target in panel.get("targets", []):
             where = f"panel {panel['title']!r} {target['legendFormat']}".strip()
-            yield Asked(where, put_in(target["expr"]))
+            yield Asked(where, put_in(target["expr"]), moves=True)
     for mark in dashboard["annotations"]["list"]:
         yield Asked(f"annotation {mark['name']!r}", put_in(mark["expr"]), is_event=True)
     for variable in dashboard["templating"]["list"]:
@@ -68,7 +80,7 @@ def of_rules(file: Path) -> Iterator[Asked]:
     """Every rule's question: a recording as it is, an alert with what it compares."""
     for rule in rules_in(file):
         if "record" in rule:
-            yield Asked(f"recording {rule['record']}", rule["expr"])
+            yield Asked(f"recording {rule['record']}", rule["expr"], records=rule["record"])
         else:
             yield Asked(f"alert {rule['alert']}", compared(rule["expr"]))
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
+from reach.telemetry import metrics
 from tests.servers.processes import ROOT
 from tests.telemetry.asked import DASHBOARD, DEPLOY, of_dashboard, read_dashboard
 from tests.telemetry.promql import selectors
@@ -116,6 +118,15 @@ def test_a_legend_names_labels_that_its_answer_has(panels: Sequence[dict[str, An
             if "histogram_quantile" in target["expr"]:
                 left -= {"le"}
             assert named == left, panel["title"]
+
+
+def test_all_that_is_counted_is_shown() -> None:
+    """A metric that nothing on the dashboard asks for is one that nobody looks at."""
+    shown = DASHBOARD.read_text(encoding="utf-8")
+    counted = [one for one in vars(metrics).values() if isinstance(one, MetricWrapperBase)]
+    names = [family.name for one in counted for family in one.describe()]
+    assert len(names) > 20
+    assert [name for name in names if name not in shown] == []
 
 
 def test_pages_that_descriptions_name_are_there(panels: Sequence[dict[str, Any]]) -> None:
