@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
 import anyio
@@ -29,6 +28,8 @@ from tests.telemetry.knocks import Knocks, Servers
 
 #: For a scrape, on a machine that does other things too.
 SECONDS = 30
+#: Later than any objective.
+LONG_SECONDS = 3600
 #: What stays 0 here, and why.
 ALWAYS_ZERO = {"panel 'In hand and dropped' lines dropped": "the tests read every line"}
 
@@ -180,8 +181,7 @@ async def busy(
 
 def promise_earlier(tx: Transaction) -> None:
     """Move the promise of what is queued into the past."""
-    an_hour_ago = now() - timedelta(hours=1)
-    tx.execute(update(messages).where(IS_QUEUED).values(created_at=an_hour_ago))
+    tx.execute(update(messages).where(IS_QUEUED).values(created_at=now(-LONG_SECONDS)))
 
 
 def confirm_some(tx: Transaction) -> None:
