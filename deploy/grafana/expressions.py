@@ -46,8 +46,8 @@ def quantiles(histogram: str, name: str = "", where: str = "") -> tuple[Ask, Ask
 
 
 def or_zero(expression: str) -> str:
-    """Take nothing for 0: a label's value that never occurred has no series."""
-    return f"({expression} or vector(0))"
+    """Take nothing for 0, as long as anything is scraped: what never occurred has no series."""
+    return f"({expression} or 0 * {added_up('count', 'reach_build_info')})"
 
 
 #: Queued messages that were promised more than 60 s ago.

@@ -14,6 +14,7 @@ from expressions import (
 from panels import Ask, bad_above, coloured, graph, light, on_the_right, set_to, with_words
 
 FAILED_AT_THE_DOOR = rise(f"{REQUESTS}_count", f'{DOOR},status=~"5.."')
+NOT_DONE = rate(f"{TRANSACTIONS}_count", 'result=~"away|failed"')
 
 LIGHTS = [
     set_to(
@@ -33,13 +34,15 @@ LIGHTS = [
         set_to(
             light(
                 "Database",
-                "Transactions a second that failed or found the database away. Any is bad: the "
+                "Share of transactions that failed or found the database away. Any is bad: the "
                 "door answers 503, and workers wait.",
-                or_zero(rate(f"{TRANSACTIONS}_count", 'result=~"away|failed"')),
+                f"{or_zero(NOT_DONE)} / {rate(f'{TRANSACTIONS}_count')}",
                 ("green", None),
-                ("red", 0.001),
+                ("orange", 0.0001),
+                ("red", 0.05),
             ),
-            unit="ops",
+            unit="percentunit",
+            decimals=2,
         ),
         {0: "answers"},
     ),
