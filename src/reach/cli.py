@@ -4,6 +4,7 @@ What is heavy is imported by the command that needs it, so that the others start
 """
 
 import asyncio
+import os
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,9 @@ cli.add_typer(keys_cli, name="keys")
 
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
+MetricsPort = Annotated[
+    int | None, typer.Option(help="[REACH_METRICS_PORT, none]", min=0, max=65535)
+]
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
 
 
@@ -44,6 +48,8 @@ Scope = Annotated[list[str], typer.Option(help="May be given several times.")]
 
 def main() -> None:
     """Run the command; expected failures are a line on stderr and an exit code."""
+    # Ours to set, for the processes that `reach api` starts: here it would only fill a folder.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     try:
         cli()
     except BadSettings as error:
@@ -60,9 +66,15 @@ def main() -> None:
 
 
 @cli.command()
-def up(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+def up(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    metrics_port: MetricsPort = None,
+) -> None:
     """Run everything in one process: API, worker, mailbox and pages."""
-    settings = _settings(sys.stderr, host=host, port=port, data_dir=data_dir)
+    flags = {"host": host, "port": port, "data_dir": data_dir, "metrics_port": metrics_port}
+    settings = _settings(sys.stderr, **flags)
     settings.require_safe_exposure()
     from reach import keyfiles, processes  # noqa: PLC0415 - see above
     from reach.serving import CannotStart  # noqa: PLC0415 - see above
@@ -79,9 +91,11 @@ def api(
     host: Host = None,
     port: Port = None,
     processes: Annotated[int | None, typer.Option(min=1, help="[REACH_PROCESSES, 1]")] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Run the API and the pages."""
-    settings = _settings(sys.stdout, host=host, port=port, processes=processes)
+    flags = {"host": host, "port": port, "processes": processes, "metrics_port": metrics_port}
+    settings = _settings(sys.stdout, **flags)
     settings.require_safe_exposure(has_mailbox=False)
     from reach import processes as running  # noqa: PLC0415 - see above
     from reach.serving import CannotStart  # noqa: PLC0415 - see above
@@ -95,13 +109,18 @@ def api(
 @cli.command()
 def worker(
     slots: Annotated[int | None, typer.Option(min=1, help="[REACH_WORKER_SLOTS, 8]")] = None,
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Run a worker: it sends what the outbox holds."""
-    settings = _settings(sys.stdout, worker_slots=slots)
+    settings = _settings(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
     settings.require_safe_exposure(has_mailbox=False)
     from reach import processes  # noqa: PLC0415 - see above
+    from reach.serving import CannotStart  # noqa: PLC0415 - see above
 
-    processes.run(processes.work, settings)
+    try:
+        processes.run(processes.work, settings)
+    except CannotStart as reason:
+        _end(str(reason), FAILED)
 
 
 @cli.command()

@@ -15,9 +15,13 @@ from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
 from reach.limits.guard import IS_COUNTED
 from reach.pages import render
+from reach.people.counts import note_answer
 from reach.problems import NotFound, Problem, Unavailable
 from reach.settings import Settings
+from reach.telemetry import requests
 from reach.telemetry.logs import frames
+from reach.telemetry.metrics import REQUESTS_IN_PROGRESS
+from reach.telemetry.requests import UNMATCHED
 
 log = structlog.get_logger("reach.app")
 
@@ -80,6 +84,7 @@ class Envelope:
         began, served = time.perf_counter(), Served(new_id().hex, scope["method"], self._safety)
         asked = as_get(scope)
         send_on = served.sending(send, with_body=asked["method"] == scope["method"])
+        REQUESTS_IN_PROGRESS.inc()
         try:
             refused = why_refused(asked)
             app = self.app if refused is None else self._answering(refused)
@@ -95,8 +100,12 @@ class Envelope:
                 "request crashed", request_id=served.request_id, **frames(error)
             )
             if served.status:
+                served.status = Problem.status
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off
             await self._answering(Problem())(asked, receive, send_on)
+        finally:
+            REQUESTS_IN_PROGRESS.dec()
+            served.count(asked, time.perf_counter() - began)
         if IS_COUNTED not in asked:
             served.write_log(asked, (time.perf_counter() - began) * 1000)
 
@@ -123,6 +132,14 @@ class Served:
             await send(message)
 
         return send_on
+
+    def count(self, scope: Scope, seconds: float) -> None:
+        """Count the request, and what it says of a sign-up."""
+        # Who is refused at the door never gets to a route; there are four such paths.
+        is_refused = IS_COUNTED in scope
+        route = scope["path"] if is_refused else getattr(scope.get("route"), "path", UNMATCHED)
+        requests.observe(route, self.method, self.status or CALLER_LEFT, seconds)
+        note_answer(self.method, route, self.status)
 
     def write_log(self, scope: Scope, milliseconds: float) -> None:
         """Write the request's line."""

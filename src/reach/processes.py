@@ -8,16 +8,14 @@ import fcntl
 import os
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
 import structlog
-import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from reach.app import create_app
 from reach.db.away import DatabaseAway
@@ -29,15 +27,16 @@ from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
-from reach.serving import STOP_SIGNALS, CannotStart, Server, Stop, listen, options
+from reach.serving import CannotStart, Server, Stop, listen, metrics_served
 from reach.settings import BadSettings, Settings, load
+from reach.supervisor import supervise
 from reach.telemetry import logs
+from reach.telemetry.exposition import note_build
 from reach.urls import SmtpUrl
 
 log = structlog.get_logger("reach")
 
 CHECK_AGAIN_SECONDS = 1.0
-JOIN_SECONDS = 0.05
 OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
 
 
@@ -58,6 +57,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
+        stack.enter_context(_counting(settings))
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
         server_url, mailbox = settings.smtp, None
@@ -76,12 +76,13 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)
-            await server.serve_until(stop, listener)
+            async with _keeping_gauges(settings, database):
+                await server.serve_until(stop, listener)
             stop.asked.set()
 
 
 def api(settings: Settings) -> None:
-    """Run the API in ``settings.processes`` processes. Raises AddressTaken, BadSettings."""
+    """Run the API in ``settings.processes`` processes. Raises CannotStart, BadSettings."""
     require_one_count(settings)
     with listen(settings) as listener:
         port = listener.getsockname()[1]
@@ -91,68 +92,73 @@ def api(settings: Settings) -> None:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_api(settings, listener))
             return
-        # The processes are started afresh, and read the environment.
-        os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
-        config = uvicorn.Config(
-            "reach.processes:app_of_environment",
-            factory=True,
-            workers=settings.processes,
-            **options(settings),
+        supervise(
+            "reach.processes:app_of_environment", settings, listener, partial(_gauges, settings)
         )
-        Processes(config, sockets=[listener]).run()
-
-
-class Processes(Multiprocess):
-    """uvicorn's supervisor, with our way of stopping."""
-
-    def terminate_all(self) -> None:
-        """Let go of the port and tell them to stop.
-
-        While it is held, the system goes on taking callers in whom no process serves any more.
-        """
-        for listener in self.sockets:
-            listener.close()
-        super().terminate_all()
-
-    def join_all(self) -> None:
-        """Wait until they have ended; a second signal ends them at once."""
-        self.signal_queue.clear()
-        while any(process.exitcode is None for process in self.processes):
-            if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
-                for process in self.processes:
-                    process.kill()
-            time.sleep(JOIN_SECONDS)
-        super().join_all()
 
 
 def app_of_environment() -> Any:
     """Make the application of one API process out of several, which all read the environment."""
     settings = with_secret_key(load())
     logs.configure(settings.log_level, sys.stdout)
+    note_build(settings.database.url.get_backend_name())
     return create_app(settings, open_database(settings), close_database=True)
 
 
 async def _api(settings: Settings, listener: socket.socket) -> None:
     stop = Stop()
-    with stop.on_signals():
-        app = create_app(settings, open_database(settings), close_database=True)
+    with stop.on_signals(), _counting(settings):
+        database = open_database(settings)
+        app = create_app(settings, database, close_database=True)
         server = Server(app, settings, lambda: log.info("api started", port=settings.port))
-        await server.serve_until(stop, listener)
+        async with _keeping_gauges(settings, database):
+            await server.serve_until(stop, listener)
     log.info("api stopped")
 
 
 async def work(settings: Settings) -> None:
-    """Run one worker. Raises BadSettings if there is no mail server or the schema is too old."""
+    """Run one worker. Raises CannotStart, and BadSettings without mail server or schema."""
     server_url = settings.smtp
     if server_url is None:
         raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
     settings = with_secret_key(settings)
     stop = Stop()
-    with stop.on_signals():
-        async with _open(settings) as database:
+    with stop.on_signals(), _counting(settings):
+        async with _open(settings) as database, _keeping_gauges(settings, database):
             worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
             if await _wait_for_schema(database, stop.asked):
                 await worker.run(stop.asked, stop.cut_off)
+
+
+@contextmanager
+def _counting(settings: Settings) -> Iterator[None]:
+    """Serve what this process counts, if metrics are asked for. Raises CannotStart."""
+    note_build(settings.database.url.get_backend_name())
+    with metrics_served(settings):
+        yield
+
+
+async def keep_gauges(database: Database) -> None:
+    """Keep the gauges that come from the database fresh; runs until cancelled."""
+    # INTEGRATOR: in place of this function, `from reach.people.stats import keep_gauges`.
+    del database
+    await anyio.sleep_forever()
+
+
+@asynccontextmanager
+async def _keeping_gauges(settings: Settings, database: Database) -> AsyncIterator[None]:
+    """Keep the gauges that come from the database fresh, if anybody can see them."""
+    async with anyio.create_task_group() as group:
+        if settings.metrics_port is not None:
+            group.start_soon(keep_gauges, database)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _gauges(settings: Settings) -> None:
+    """Do so in a thread, with a database of its own."""
+    async with _open(settings) as database:
+        await keep_gauges(database)
 
 
 @contextmanager

@@ -6,15 +6,21 @@ import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import anyio
+import structlog
 import uvicorn
+from prometheus_client import REGISTRY
+from prometheus_client.registry import CollectorRegistry
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from reach.settings import Settings
+from reach.telemetry import exposition
 from reach.urls import LAST_PORT
+
+log = structlog.get_logger("reach")
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
@@ -159,3 +165,23 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
+
+
+@contextmanager
+def metrics_served(settings: Settings, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
+    """Serve metrics for as long as the block lasts, if a port is set. Raises AddressTaken."""
+    host, port = settings.metrics_host, settings.metrics_port
+    if port is None:
+        yield
+        return
+    with ExitStack() as stack:
+        try:
+            taken = stack.enter_context(exposition.served(host, port, registry))
+        except OSError as error:
+            other = "--metrics-port … or REACH_METRICS_PORT, REACH_METRICS_HOST"
+            raise AddressTaken(
+                f"Cannot serve metrics on {host}, port {port}: {error.strerror}. "
+                f"Choose another: {other}"
+            ) from None
+        log.info("metrics served", port=taken)
+        yield

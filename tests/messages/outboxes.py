@@ -9,7 +9,7 @@ from sqlalchemy import delete, update
 
 from reach.db.engine import Database, Transaction
 from reach.messages import outbox
-from reach.messages.model import Attempt, Message, messages
+from reach.messages.model import Attempt, Message, State, messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Outcome
 from reach.messages.settle import Settlement, settle_all
@@ -62,7 +62,7 @@ class Outbox:
 
     async def settle(
         self, message: Message, outcome: Outcome, delay_seconds: float = DELAY_SECONDS
-    ) -> bool:
+    ) -> State | None:
         """Say what became of an attempt by the lease that ``message`` was taken with."""
         return (await self.settle_all([(message, outcome)], delay_seconds))[0]
 
@@ -70,7 +70,7 @@ class Outbox:
         self,
         outcomes: Sequence[tuple[Message, Outcome]],
         delay_seconds: float = DELAY_SECONDS,
-    ) -> Sequence[bool]:
+    ) -> Sequence[State | None]:
         """Say what became of several in one transaction."""
         time = datetime.now(UTC)
         settlements = [

@@ -5,6 +5,7 @@ Only ``Database`` opens and commits, so what happened together is visible where 
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,8 +14,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, func, select
 
+from reach.db.away import DatabaseAway, NotMigrated
 from reach.db.group import Group
+from reach.problems import Problem
 from reach.settings import Settings
+from reach.telemetry.metrics import POOL_BUSY, POOL_CONNECTIONS, TRANSACTION_SECONDS
 
 Transaction = Connection
 
@@ -22,8 +26,14 @@ R = TypeVar("R")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Where a transaction keeps what it will announce if it commits.
-_NOTICES = "reach_notices"
+#: Where a transaction keeps what it will announce, and do, if it commits.
+_NOTICES, _CALLS = "reach_notices", "reach_calls"
+
+_seconds = {
+    (kind, result): TRANSACTION_SECONDS.labels(kind, result)
+    for kind in ("read", "write")
+    for result in ("ok", "refused", "away", "failed")
+}
 
 
 def notify(tx: Transaction, channel: str) -> None:
@@ -35,10 +45,31 @@ def notify(tx: Transaction, channel: str) -> None:
             tx.execute(select(func.pg_notify(channel, "")))
 
 
+def after_commit(tx: Transaction, fn: Callable[[], None]) -> None:
+    """Call ``fn`` once ``tx`` has committed; never if it is rolled back, or its fate unknown.
+
+    It is called in whichever thread commits, so it must be quick, safe there, and not fail: it
+    counts something, say.
+    """
+    tx.info.setdefault(_CALLS, []).append(fn)
+
+
 def take_notices(tx: Transaction) -> set[str]:
     """Take what a finished transaction wanted announced. For ``Database`` alone."""
     notices: set[str] = tx.info.pop(_NOTICES, set())
     return notices
+
+
+def has_committed(tx: Transaction) -> None:
+    """Do what ``tx`` wanted done after its COMMIT. For ``Database`` alone."""
+    for fn in tx.info.pop(_CALLS, ()):
+        fn()
+
+
+def forget_last(tx: Transaction) -> None:
+    """Forget what an earlier transaction of this connection wanted, which was rolled back."""
+    tx.info.pop(_NOTICES, None)
+    tx.info.pop(_CALLS, None)
 
 
 class Database(ABC):
@@ -47,9 +78,11 @@ class Database(ABC):
     Every method answers within ``settings.database_seconds``, if only with ``DatabaseAway``.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Remember the time limits; connect to nothing yet."""
+    def __init__(self, settings: Settings, connections: int) -> None:
+        """Remember the limits; connect to nothing yet."""
         self.seconds = settings.database_seconds
+        self._connections = connections
+        POOL_CONNECTIONS.inc(connections)
         self._group = Group(self.transact, settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -88,13 +121,21 @@ class Database(ABC):
         for event in self._listeners[channel]:
             event.set()
 
-    @abstractmethod
     async def look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a read-only transaction."""
+        return await _counted("read", self._look(work))
 
-    @abstractmethod
     async def transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a transaction and commit it."""
+        return await _counted("write", self._transact(work))
+
+    @abstractmethod
+    async def _look(self, work: Callable[[Transaction], R]) -> R:
+        """Do what ``look`` does."""
+
+    @abstractmethod
+    async def _transact(self, work: Callable[[Transaction], R]) -> R:
+        """Do what ``transact`` does."""
 
     @abstractmethod
     async def relay(self, channel: str) -> None:
@@ -107,12 +148,37 @@ class Database(ABC):
     async def close(self) -> None:
         """Finish the commits under way and let go of every connection."""
         await self._group.close()
+        POOL_CONNECTIONS.dec(self._connections)
+        self._connections = 0
 
 
 def _call(
     fn: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object], tx: Transaction
 ) -> R:
     return fn(tx, *args, **kwargs)
+
+
+async def _counted(kind: str, running: Coroutine[Any, Any, R]) -> R:
+    """Run a transaction, and count it by its result; one whose caller left has none."""
+    POOL_BUSY.inc()
+    began, result = time.perf_counter(), ""
+    try:
+        answer = await running
+        result = "ok"
+    except (DatabaseAway, NotMigrated):
+        result = "away"
+        raise
+    except Problem:
+        result = "refused"
+        raise
+    except Exception:
+        result = "failed"
+        raise
+    finally:
+        POOL_BUSY.dec()
+        if result:
+            _seconds[kind, result].observe(time.perf_counter() - began)
+    return answer
 
 
 def open_database(settings: Settings) -> Database:

@@ -5,6 +5,7 @@ caller's commit starts at once.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ from sqlalchemy import Connection
 
 from reach.db.away import LATE, UNKNOWN, DatabaseAway
 from reach.problems import Problem
+from reach.telemetry.metrics import GROUP_MEMBERS, GROUP_SECONDS
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -100,6 +102,7 @@ class Group:
         """Commit ``members`` together, or if one of them cannot be, one by one."""
         for member in members:
             member.has_begun = True
+        began = time.perf_counter()
         try:
             answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
@@ -108,6 +111,8 @@ class Group:
                     _answer(member, error)
                 return
         else:
+            GROUP_MEMBERS.observe(len(members))
+            GROUP_SECONDS.observe(time.perf_counter() - began)
             for member, answer in zip(members, answers, strict=True):
                 _answer(member, answer)
             return

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
-from reach.db.engine import Database, Transaction, take_notices
+from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -54,7 +54,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, settings: Settings) -> None:
         """Prepare the pool; connect to nothing yet."""
-        super().__init__(settings)
+        super().__init__(settings, settings.database_connections)
         self._url = settings.database
         self._engine = create(
             settings.database,
@@ -63,11 +63,11 @@ class PostgresDatabase(Database):
         )
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def look(self, work: Callable[[Transaction], R]) -> R:
+    async def _look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a read-only transaction."""
         return await self._patiently(work, read_only=True)
 
-    async def transact(self, work: Callable[[Transaction], R]) -> R:
+    async def _transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a transaction; it is committed when this returns."""
         return await self._patiently(work, read_only=False)
 
@@ -169,12 +169,13 @@ class _Attempt:
             return await connection.run_sync(self._transact, work)
 
     def _transact(self, tx: Transaction, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
-        take_notices(tx)
+        forget_last(tx)
         with tx.begin() as transaction:
             result = work(tx)
             notices = take_notices(tx)
             self.committing = not self._read_only
             transaction.commit()
+        has_committed(tx)
         return result, notices
 
     def may_repeat(self, error: Exception) -> bool:

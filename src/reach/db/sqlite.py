@@ -30,7 +30,7 @@ class SqliteDatabase(Database):
 
     def __init__(self, settings: Settings) -> None:
         """Start the threads; open nothing yet."""
-        super().__init__(settings)
+        super().__init__(settings, connections=1 + READERS)
         self._file = Path(settings.database.url.database or "")
         # Shorter than the caller's patience, so that the answer says what is wrong.
         busy_seconds = settings.database_seconds * 0.6
@@ -42,11 +42,11 @@ class SqliteDatabase(Database):
         self._next_reader = cycle(self._readers)
         self._scrubber = Scrubber(self._empty_log)
 
-    async def look(self, work: Callable[[Transaction], R]) -> R:
+    async def _look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a reader thread, in a snapshot of its own."""
         return await self._patiently(next(self._next_reader), work)
 
-    async def transact(self, work: Callable[[Transaction], R]) -> R:
+    async def _transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in the writer thread; it is on the disk when this returns."""
         notices: set[str] = set()
 

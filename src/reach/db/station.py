@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from reach.db.away import UNKNOWN, DatabaseAway, NotMigrated
-from reach.db.engine import Transaction, take_notices
+from reach.db.engine import Transaction, forget_last, has_committed
 from reach.db.sqlite_file import AWAY, away_reason, create, identity, is_unmigrated
 from reach.db.threads import DatabaseThread
 from reach.db.turns import take_turn
@@ -59,11 +59,12 @@ class Station:
         turn = take_turn(self._file) if self._writes else nullcontext()
         with self._mending(attempt), turn:
             connection = self._connect()
-            take_notices(connection)
+            forget_last(connection)
             with connection.begin():
                 result = work(connection)
                 if self._writes:
                     attempt.begin_commit()
+            has_committed(connection)
             return result
 
     def _connect(self) -> Connection:

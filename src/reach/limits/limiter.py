@@ -9,6 +9,7 @@ from reach.limits.refusal import Full, Refusal
 from reach.limits.shared import RedisAway, Shared
 from reach.limits.windows import Windows
 from reach.settings import BadSettings, Settings
+from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
 
 PolicyName = Literal["signups", "api", "failed_keys"]
 POLICIES: tuple[PolicyName, ...] = ("signups", "api", "failed_keys")
@@ -34,7 +35,8 @@ class Limiter:
         limits_nothing = all(w.policy.is_off for w in self._windows.values())
         redis = None if limits_nothing else settings.redis
         self._shared = None if redis is None else Shared(redis)
-        self.decisions = self.refusals = self.fallbacks = 0
+        self._admitted = {name: LIMITER_DECISIONS.labels(name, "admitted") for name in POLICIES}
+        self._refused = {name: LIMITER_DECISIONS.labels(name, "refused") for name in POLICIES}
 
     async def close(self) -> None:
         """Hang up on Redis."""
@@ -47,20 +49,21 @@ class Limiter:
         if windows.policy.is_off:
             return None
         full = windows.full(self._key(name, who), time.monotonic())
-        self.decisions += bool(full)
-        return self._refusal(windows, full)
+        return self._refusal(name, full) if full else None
 
     async def hit(self, name: PolicyName, who: str) -> Refusal | None:
         """Take one of each of the policy's windows for ``who``; None if there was room."""
         windows = self._windows[name]
         if windows.policy.is_off:
             return None
-        self.decisions += 1
         key, now = self._key(name, who), time.monotonic()
         full = windows.full(key, now)
         if not full:
             full = await self._take(windows, key, now)
-        return self._refusal(windows, full)
+        if full:
+            return self._refusal(name, full)
+        self._admitted[name].inc()
+        return None
 
     async def _take(self, windows: Windows, key: str, now: float) -> Sequence[Full]:
         """Take one in Redis and here; here alone while Redis is away."""
@@ -70,7 +73,7 @@ class Limiter:
         try:
             full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
         except RedisAway:
-            self.fallbacks += 1
+            LIMITER_FALLBACKS.inc()
             shared.local_decisions += 1
             return windows.take(key, now)
         if full:
@@ -78,11 +81,9 @@ class Limiter:
             return full
         return windows.take(key, now)
 
-    def _refusal(self, windows: Windows, full: Sequence[Full]) -> Refusal | None:
-        if not full:
-            return None
-        self.refusals += 1
-        return Refusal(windows.policy, full)
+    def _refusal(self, name: PolicyName, full: Sequence[Full]) -> Refusal:
+        self._refused[name].inc()
+        return Refusal(self._windows[name].policy, full)
 
     def _key(self, name: str, who: str) -> str:
         return self._sign(f"{name}\n{who}")

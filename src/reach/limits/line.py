@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from reach.telemetry.metrics import REDIS_SECONDS
 from reach.urls import RedisUrl
 
 T = TypeVar("T")
@@ -50,7 +51,9 @@ class Line:
         if not self.is_ready:
             await self._make_ready()
         self.is_ready = False
+        began = time.perf_counter()
         answer = await in_time(command(self._limiter))
+        REDIS_SECONDS.observe(time.perf_counter() - began)
         self.is_ready = True
         return answer
 

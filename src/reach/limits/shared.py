@@ -9,6 +9,7 @@ import structlog
 from reach.limits.line import Line
 from reach.limits.policy import Policy, Window
 from reach.limits.refusal import Full
+from reach.telemetry.metrics import REDIS_AWAY
 from reach.urls import RedisUrl
 
 log = structlog.get_logger("reach.limits")
@@ -44,6 +45,7 @@ class Shared:
         if self._probe is not None:
             self._probe.cancel()
             await asyncio.gather(self._probe, return_exceptions=True)
+            REDIS_AWAY.set(0)
         await asyncio.gather(*(line.close() for line in self._lines), return_exceptions=True)
 
     async def take(
@@ -104,6 +106,7 @@ class Shared:
 
     def _goes_away(self, error: Exception) -> None:
         self.is_away = True
+        REDIS_AWAY.set(1)
         self.outages += 1
         self.local_decisions = 0
         log.warning("redis is away: each process counts for itself", reason=reason_of(error))
@@ -121,6 +124,7 @@ class Shared:
                 for other in self._lines:  # they lead to where Redis was
                     other.is_ready = False
                 self.is_away = False
+                REDIS_AWAY.set(0)
         finally:
             await line.close()
         log.info("redis is back", local_decisions=self.local_decisions)

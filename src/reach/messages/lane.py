@@ -8,6 +8,7 @@ import structlog
 from reach.messages.model import Message
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent
 from reach.settings import Settings
+from reach.telemetry.metrics import LANE_PAUSED, LANE_PAUSES
 
 log = structlog.get_logger("reach.worker")
 
@@ -41,6 +42,7 @@ class Lane:
         self._opened, self._closed = anyio.Event(), anyio.Event()
         self._opened.set()
         self.reason: Paused | None = None
+        LANE_PAUSED.set(0)
 
     @property
     def is_paused(self) -> bool:
@@ -116,12 +118,15 @@ class Lane:
             self._opened = anyio.Event()
             self._pauses_in_a_row += 1
             self._refused_on_trial = 0
+            LANE_PAUSES.inc()
+            LANE_PAUSED.set(1)
         self.reason = reason
         self._closed.set()
 
     def open(self) -> None:
         """Let one message through."""
         self.reason = None
+        LANE_PAUSED.set(0)
         self._closed = anyio.Event()
         self._opened.set()
 

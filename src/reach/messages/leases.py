@@ -15,6 +15,7 @@ from reach.messages.model import Message
 from reach.messages.outbox import Held
 from reach.messages.outcome import Paused
 from reach.problems import Unavailable
+from reach.telemetry.metrics import LEASES_HELD, LEASES_RECLAIMED
 
 log = structlog.get_logger("reach.worker")
 
@@ -69,6 +70,7 @@ class Leases:
         self._database = database
         self._seconds = lease_seconds
         self._in_hand: set[Holding] = set()
+        self._counted = 0
         self._waiting: deque[Holding] = deque()
 
     def __len__(self) -> int:
@@ -88,6 +90,8 @@ class Leases:
         )
         holdings = [Holding(message, expires) for message in leased]
         self._in_hand.update(holdings)
+        self._count()
+        LEASES_RECLAIMED.inc(sum(one.lease - one.settled_lease > 1 for one in leased))
         self._waiting.extend(holdings)
         return len(holdings)
 
@@ -104,6 +108,7 @@ class Leases:
     def drop(self, holding: Holding) -> None:
         """Have done with it: it is settled, or another's."""
         self._in_hand.discard(holding)
+        self._count()
 
     async def give_back(
         self,
@@ -123,6 +128,7 @@ class Leases:
         except FAILURES as error:
             log.warning("cannot release", reason=reason_of(error))
         self._in_hand.difference_update(holdings)
+        self._count()
 
     async def keep(self) -> None:
         """Renew every lease in hand each third of its time; runs until cancelled.
@@ -139,6 +145,10 @@ class Leases:
             stale = set(self._waiting)
             if self._in_hand:
                 await self._renew(list(self._in_hand))
+
+    def _count(self) -> None:
+        LEASES_HELD.inc(len(self._in_hand) - self._counted)
+        self._counted = len(self._in_hand)
 
     async def _renew(self, holdings: Sequence[Holding]) -> None:
         expires = now_seconds() + self._seconds

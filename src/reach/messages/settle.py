@@ -25,7 +25,7 @@ from sqlalchemy import (
 from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
-from reach.messages.model import attempts, messages
+from reach.messages.model import State, attempts, messages
 from reach.messages.outbox import HELD, Held
 from reach.messages.outcome import Outcome
 from reach.settings import Settings
@@ -76,7 +76,7 @@ def _settle(dialect: str) -> Executable:
             ),
             last_error=case((_is_sent(given), None), else_=given.c.error),
         )
-        .returning(messages.c.id)
+        .returning(messages.c.id, messages.c.state)
     )
 
 
@@ -119,8 +119,8 @@ def _record(dialect: str) -> Executable:
 
 def settle_all(
     tx: Transaction, settlements: Sequence[Settlement], settings: Settings
-) -> Sequence[bool]:
-    """Record what became of attempts; False for each whose worker's lease was over.
+) -> Sequence[State | None]:
+    """Record what became of attempts: each message's state now; None if the lease was over.
 
     A stale worker's word changes nothing: its message is another's by now, or is settled.
     """
@@ -139,11 +139,12 @@ def settle_all(
         ),
     )
     give_up = {"give_up_seconds": settings.give_up_seconds}
-    valid = set(tx.execute(_settle(dialect), {"rows": given, **give_up}).scalars())
-    records = [_attempt(s) for s in settlements if s.held.id in valid]
+    settled = tx.execute(_settle(dialect), {"rows": given, **give_up})
+    states = {row.id: row.state for row in settled}
+    records = [_attempt(s) for s in settlements if s.held.id in states]
     if records:
         tx.execute(_record(dialect), {"rows": encode(dialect, records)})
-    return [s.held.id in valid for s in settlements]
+    return [states.get(s.held.id) for s in settlements]
 
 
 def _attempt(settlement: Settlement) -> dict[str, object]:

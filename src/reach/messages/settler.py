@@ -10,6 +10,7 @@ import structlog
 from reach.db.engine import Database
 from reach.messages import outbox
 from reach.messages.leases import FAILURES, reason_of
+from reach.messages.model import State
 from reach.messages.settle import Settlement, settle_all
 from reach.settings import Settings
 
@@ -35,8 +36,8 @@ class Settler:
         self._settle = database.group(partial(settle_all, settings=settings))
         self._unsettled = 0
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Settle, however long the database is away; False if it came too late.
+    async def settle(self, settlement: Settlement) -> State | None:
+        """Settle, however long the database is away: the message's state; None if too late.
 
         Repeating one whose COMMIT was lost is harmless: a lease is settled once.
         """
@@ -51,7 +52,7 @@ class Settler:
                         log.warning("cannot settle yet", reason=reason_of(error))
                     self.is_away = has_failed = True
                     if anyio.current_time() > self.gives_up_at:
-                        return False
+                        return None
                     await anyio.sleep(SETTLE_AGAIN_SECONDS)
         finally:
             self._unsettled -= 1

@@ -15,6 +15,7 @@ import structlog
 from reach.db.engine import Database
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
+from reach.messages.counts import note_attempt, note_settled
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED
@@ -25,6 +26,7 @@ from reach.messages.smtp import Sender
 from reach.messages.sweep import sweep_for_ever
 from reach.settings import Settings
 from reach.telemetry.logs import frames
+from reach.telemetry.metrics import SLOTS, SLOTS_BUSY
 
 log = structlog.get_logger("reach.worker")
 
@@ -67,6 +69,7 @@ class Worker:
         grace time, or at ``cut_off``, is cut off.
         """
         log.info("worker started", worker=self.name)
+        SLOTS.inc(self._settings.worker_slots)
         async with anyio.create_task_group() as around:
             around.start_soon(self._database.relay, CHANNEL)
             around.start_soon(self._leases.keep)
@@ -84,6 +87,7 @@ class Worker:
                 with anyio.CancelScope(shield=True):
                     await self._leases.give_back(self._leases.take_waiting())
             around.cancel_scope.cancel()
+        SLOTS.dec(self._settings.worker_slots)
         await self._sender.close()
         log.info("worker stopped", worker=self.name)
 
@@ -172,6 +176,7 @@ class Worker:
             self._leases.drop(holding)
             return
         started_at, self._began[holding] = datetime.now(UTC), time.monotonic()
+        SLOTS_BUSY.inc()
         try:
             outcome = await self._attempt(holding)
         except anyio.get_cancelled_exc_class():
@@ -179,17 +184,20 @@ class Worker:
                 await self._cut_off(holding, started_at)
             raise
         finally:
+            SLOTS_BUSY.dec()
             took = time.monotonic() - self._began.pop(holding)
         self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
         outcome = self._lane.judge(outcome, holding.message)
         with anyio.CancelScope(shield=True):
             await self._settling.acquire()
-        deliveries.start_soon(self._settle, holding, outcome, started_at)
+        deliveries.start_soon(self._settle, holding, outcome, started_at, took)
 
-    async def _settle(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
+    async def _settle(
+        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
+    ) -> None:
         try:
             with anyio.CancelScope(shield=True):
-                await self._record(holding, outcome, started_at)
+                await self._record(holding, outcome, started_at, took)
         finally:
             self._leases.drop(holding)
             self._settling.release()
@@ -213,21 +221,28 @@ class Worker:
     async def _cut_off(self, holding: Holding, started_at: datetime) -> None:
         """The grace time is over in the middle of an attempt."""
         if holding.content_began:
-            await self._record(holding, Unsure("the worker was stopped"), started_at)
+            took = time.monotonic() - self._began[holding]
+            await self._record(holding, Unsure("the worker was stopped"), started_at, took)
         else:
             await self._leases.give_back([holding])
         self._leases.drop(holding)
 
-    async def _record(self, holding: Holding, outcome: Outcome, started_at: datetime) -> None:
-        message = holding.message
-        if not isinstance(outcome, Sent):
-            log.info(
-                "not sent",
-                message_id=str(message.id),
-                outcome=outcome.name,
-                smtp_code=outcome.code,
-                enhanced_code=outcome.enhanced,
-            )
+    async def _record(
+        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
+    ) -> None:
+        message, finished_at = holding.message, datetime.now(UTC)
+        note_attempt(outcome, took)
+        fields = {
+            "message_id": str(message.id),
+            "outcome": outcome.name,
+            "smtp_code": outcome.code,
+            "enhanced_code": outcome.enhanced,
+            "nanoseconds": int(took * 1e9),
+        }
+        if isinstance(outcome, Sent):
+            log.info("sent", **fields)
+        else:
+            log.info("not sent", **fields)
         if isinstance(outcome, Paused):
             delay_seconds = self._lane.hold_seconds if outcome.was_heard else 0
             await self._leases.give_back([holding], outcome, delay_seconds=delay_seconds)
@@ -240,9 +255,13 @@ class Worker:
             cap_seconds=self._settings.retry_cap_seconds,
         )
         settlement = Settlement(
-            holding.held, self.name, started_at, datetime.now(UTC), outcome, delay_seconds
+            holding.held, self.name, started_at, finished_at, outcome, delay_seconds
         )
-        if not await self._settler.settle(settlement):
+        state = await self._settler.settle(settlement)
+        note_settled(message, state, finished_at)
+        if state == "failed":
+            log.warning("message failed", **fields)
+        if state is None:
             log.warning("settled too late", message_id=str(message.id), outcome=outcome.name)
 
     @staticmethod

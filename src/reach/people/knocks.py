@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from reach.access import answers
 from reach.access.answers import Answer, Once
 from reach.db.engine import Database
+from reach.people import counts
 from reach.people.bodies import DoorLinkRequest, DoorSignUp
 from reach.people.disposable import DisposableDomains
 from reach.people.links import ask_all
@@ -49,16 +50,23 @@ class Knocks:
     async def sign_up(self, form: DoorSignUp, once: Once | None = None) -> Answer:
         """Sign somebody up. Raises as Knocking, and for a disposable address."""
         self._disposable.refuse(form.email)
-        return await self._knock(self._signs_up, form, once)
+        return await self._knock(self._signs_up, form, once, on_robot=counts.ROBOT.inc)
 
     async def request_link(self, form: DoorLinkRequest, once: Once | None = None) -> Answer:
         """Have a link sent, if the address is somebody's. Raises as Knocking."""
         return await self._knock(self._asks, form, once)
 
-    async def _knock(self, group: Group, form: Hidden, once: Once | None) -> Answer:
+    async def _knock(
+        self,
+        group: Group,
+        form: Hidden,
+        once: Once | None,
+        on_robot: Callable[[], None] = lambda: None,
+    ) -> Answer:
         async with in_one_time():
             try:
                 if self._robots.turn_away(form):
+                    on_robot()
                     return self._answer
             except Unprocessable:
                 # It has grown old; but it may have been answered while it was new.

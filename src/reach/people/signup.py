@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -18,12 +19,12 @@ from pydantic import (
 
 from reach.access.answers import Answer, Done, KeyReused, Once
 from reach.access.idempotency import each_once
-from reach.db.engine import Transaction
+from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
 from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
-from reach.people import proofs, queries
+from reach.people import counts, proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address
 from reach.people.model import Person
 from reach.people.queries import NewPerson
@@ -125,9 +126,11 @@ def sign_up_all(
     owners: dict[str, UUID] = {}
     admitted = proofs.use(tx, requests) if settings.altcha else requests
     waiting = {request.email.key: request for request in reversed(admitted)}
+    count_new = 0
     for _ in range(MOST_LOOKS):
         new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
         added = queries.add_if_new(tx, new.values())
+        count_new += len(added)
         others = [key for key, person in new.items() if person.id not in added]
         # Even if there are none: as many statements for all, lest their time tell who is known.
         known = queries.greet_known(tx, others, settings)
@@ -149,6 +152,8 @@ def sign_up_all(
         owners |= {one.email_key: one.id for one in known}
         waiting = {key: waiting[key] for key in set(others) - {one.email_key for one in known}}
         if not waiting:
+            count_known, robots = len(admitted) - count_new, len(requests) - len(admitted)
+            after_commit(tx, partial(counts.note_admitted, count_new, count_known, robots))
             return [owners.get(request.email.key) for request in requests]
     raise Unavailable("This address is being removed. Try again in a moment.")
 

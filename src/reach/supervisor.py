@@ -1,0 +1,117 @@
+"""Several API processes under one parent, which counts for them what they have counted."""
+
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from socket import socket
+
+import uvicorn
+from anyio.from_thread import start_blocking_portal
+from prometheus_client import CollectorRegistry
+from uvicorn.supervisors import Multiprocess
+
+from reach.serving import STOP_SIGNALS, metrics_served, options
+from reach.settings import Settings
+from reach.telemetry import metrics
+from reach.telemetry.shares import Shares, shared, told
+
+JOIN_SECONDS = 0.05
+#: What the database says, to the parent alone: it is the same whoever asks.
+FROM_DATABASE = tuple(
+    metric.describe()[0].name  # type: ignore[index]  # it is a list
+    for metric in (
+        metrics.PEOPLE,
+        metrics.OUTBOX_MESSAGES,
+        metrics.OUTBOX_OLDEST_DUE,
+        metrics.OUTBOX_LATE,
+    )
+)
+
+
+def supervise(
+    app: str, settings: Settings, listener: socket, keep_gauges: Callable[[], Awaitable[None]]
+) -> None:
+    """Run ``settings.processes`` of ``app`` (an import path) until told to stop.
+
+    They are started afresh, and read the environment. ``keep_gauges`` goes on beside them if
+    metrics are served. Raises CannotStart, and what ``keep_gauges`` raises.
+    """
+    os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
+    config = uvicorn.Config(app, factory=True, workers=settings.processes, **options(settings))
+    with ExitStack() as stack:
+        shares = None
+        if settings.metrics_port is not None:
+            shares = stack.enter_context(shared(FROM_DATABASE))
+            registry = CollectorRegistry()
+            registry.register(shares)
+            stack.enter_context(metrics_served(settings, registry))
+        processes = Processes(config, [listener], shares)
+        if shares is not None:
+            stack.enter_context(_beside(keep_gauges, processes.should_exit.set))
+        processes.run()
+
+
+@contextmanager
+def _beside(work: Callable[[], Awaitable[None]], on_end: Callable[[], None]) -> Iterator[None]:
+    """Run ``work`` in a thread with an event loop of its own, until the block ends.
+
+    If it fails, so does the block, which ``on_end`` has to end.
+    """
+    with start_blocking_portal() as portal:
+        running = portal.start_task_soon(work)
+        running.add_done_callback(lambda _: on_end())
+        try:
+            yield
+        finally:
+            has_failed = not running.cancel()
+    if has_failed:
+        running.result()
+
+
+class Processes(Multiprocess):
+    """uvicorn's supervisor, with our way of stopping, and of counting."""
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket], shares: Shares | None
+    ) -> None:
+        """Have them write ``shares``."""
+        super().__init__(config, sockets)
+        self._shares = shares
+
+    def init_processes(self) -> None:
+        """Start them."""
+        with told(self._shares):
+            super().init_processes()
+
+    def handle_signals(self) -> None:
+        """Do what signals ask for: some of them start processes."""
+        with told(self._shares):
+            super().handle_signals()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the dead; what they have counted is kept."""
+        if self._shares is not None:
+            alive = (one.pid for one in self.processes if one.process.is_alive())
+            self._shares.fold([pid for pid in alive if pid is not None])
+        with told(self._shares):
+            super().keep_subprocess_alive()
+
+    def terminate_all(self) -> None:
+        """Let go of the port and tell them to stop.
+
+        While it is held, the system goes on taking callers in whom no process serves any more.
+        """
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
+
+    def join_all(self) -> None:
+        """Wait until they have ended; a second signal ends them at once."""
+        self.signal_queue.clear()
+        while any(process.exitcode is None for process in self.processes):
+            if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
+                for process in self.processes:
+                    process.kill()
+            time.sleep(JOIN_SECONDS)
+        super().join_all()
