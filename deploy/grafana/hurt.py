@@ -12,6 +12,7 @@ LIGHTS = [
         ("green", None),
         ("orange", 1),
         ("red", 100),
+        alert="ReachMailLate",
     ),
     set_to(
         light(
@@ -22,6 +23,7 @@ LIGHTS = [
             ("green", None),
             ("orange", 1),
             ("red", 20),
+            alert="ReachMessagesFailed",
         ),
         decimals=0,
     ),
@@ -39,6 +41,7 @@ GRAPHS = [
                     or_zero(rate("reach_messages_settled_total", 'state="failed"')),
                     "given up",
                 ),
+                alert="ReachMessagesFailed",
             ),
             "given up",
             "ops",
@@ -67,6 +70,7 @@ GRAPHS = [
                 "closed. Some of many: their own way to the mail server; all: the mail server.",
                 Ask(added_up("sum", "reach_lane_paused"), "paused"),
                 Ask(rate("reach_lane_pauses_total"), "closed"),
+                alert="ReachSomeLanesPaused",
             ),
             "closed",
             "ops",

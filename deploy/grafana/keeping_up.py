@@ -40,6 +40,7 @@ LIGHTS = [
             ("red", None),
             ("orange", 0.99),
             ("green", 0.995),
+            alert="ReachMailLate",
         ),
         unit="percentunit",
         decimals=2,
@@ -47,12 +48,13 @@ LIGHTS = [
     set_to(
         light(
             "Oldest due",
-            "How long the longest due message has been due. A minute or more: workers are too few "
-            "or stuck, or the lane is paused.",
+            "How long the longest due message has been due. Minutes: workers are too few or "
+            "stuck, or the lane is paused.",
             added_up("max", "reach_outbox_oldest_due_age_seconds"),
             ("green", None),
-            ("orange", 30),
-            ("red", 60),
+            ("orange", 60),
+            ("red", 600),
+            alert="ReachOutboxStuck",
         ),
         unit="s",
     ),
@@ -64,6 +66,7 @@ LIGHTS = [
             added_up("max", "reach_lane_paused"),
             ("green", None),
             ("red", 1),
+            alert="ReachLanePaused",
         ),
         {0: "open", 1: "paused"},
     ),
@@ -138,6 +141,7 @@ GRAPHS = [
         "messages are queued: add workers or slots.",
         Ask(added_up("sum", "reach_worker_slots_busy"), "busy"),
         Ask(added_up("sum", "reach_worker_slots"), "there are"),
+        alert="ReachNoWorker",
     ),
     coloured(
         on_the_right(

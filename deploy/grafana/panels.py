@@ -45,16 +45,18 @@ def heading(text: str) -> Json:
     return {"type": "text", "title": "", "transparent": True, "options": options}
 
 
-def light(title: str, about: str, expression: str, *steps: tuple[str, float | None]) -> Json:
+def light(
+    title: str, about: str, expression: str, *steps: tuple[str, float | None], alert: str = ""
+) -> Json:
     """Make a traffic light: one number, on the colour of the step that it has come to.
 
-    The first of ``steps`` is the colour below all others, at None.
+    The first of ``steps`` is the colour below all others, at None. ``alert`` tells of it, too.
     """
     nothing = {"match": "null+nan", "result": {"text": "no traffic"}}
     return _panel(
         "stat",
         title,
-        about,
+        _with_page(about, alert),
         targets=_targets([Ask(expression)], instant=True),
         fieldConfig={
             "defaults": {
@@ -76,12 +78,12 @@ def light(title: str, about: str, expression: str, *steps: tuple[str, float | No
     )
 
 
-def graph(title: str, about: str, *asks: Ask, unit: str = "short") -> Json:
-    """Make lines over time, from 0 up."""
+def graph(title: str, about: str, *asks: Ask, unit: str = "short", alert: str = "") -> Json:
+    """Make lines over time, from 0 up; ``alert`` tells of them, too."""
     return _panel(
         "timeseries",
         title,
-        about,
+        _with_page(about, alert),
         targets=_targets(asks),
         fieldConfig={
             "defaults": {
@@ -250,6 +252,11 @@ def source_choice(uid: str) -> Json:
         "hide": 0,
         "skipUrlSync": False,
     }
+
+
+def _with_page(about: str, alert: str) -> str:
+    """Name the page that says what to do once there is an alert."""
+    return f"{about} See docs/runbooks/{alert}.md." if alert else about
 
 
 def _panel(kind: str, title: str, about: str, **parts: Any) -> Json:
