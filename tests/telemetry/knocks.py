@@ -90,20 +90,16 @@ class Knocks:
         return {"X-Forwarded-For": ONE_PLACE.get(kind, anywhere)}
 
 
-class Servers:
-    """The mail servers of those who sign up: what ours says for each."""
+def turn_away(server: MailServer) -> None:
+    """Have our mail server say what each caller's own would have it say."""
 
-    def __init__(self, server: MailServer) -> None:
-        self.puts_off = True
-        self._server = server
-        server.script |= {"rcpt": self._recipient, "accepted": self._accepted}
-
-    def _recipient(self, _: Session, argument: str) -> Reply:
+    def to_recipient(_: Session, argument: str) -> Reply:
         if "@refusing." in argument:
             return "550 5.1.1 No such mailbox"
-        return "450 4.2.1 Come again" if "@later." in argument and self.puts_off else None
+        return "450 4.2.1 Come again" if "@later." in argument else None
 
-    def _accepted(self, _: Session, __: str) -> Reply:
-        recipient = self._server.messages[-1].recipient
-        is_first = self._server.recipients.count(recipient) == 1
-        return DROP if "@unsure." in recipient and is_first else None
+    def when_accepted(_: Session, __: str) -> Reply:
+        recipient = server.messages[-1].recipient
+        return DROP if "@unsure." in recipient and server.recipients.count(recipient) == 1 else None
+
+    server.script |= {"rcpt": to_recipient, "accepted": when_accepted}

@@ -1,16 +1,21 @@
 """Every question of dashboard and rules has an answer, and is about what Reach really counts."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
-from reach.messages.model import IS_QUEUED, messages
+from reach.db.identifiers import earliest_id
+from reach.messages import outbox
+from reach.messages.model import messages
+from reach.messages.outbox import Promise
 from reach.people.model import people
 from reach.settings import Settings
 from tests.eventually import eventually
@@ -24,7 +29,7 @@ from tests.servers.prometheus import NoPrometheus, Prometheus, running_prometheu
 from tests.servers.redis import Redis
 from tests.telemetry.answers import Answers
 from tests.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
-from tests.telemetry.knocks import Knocks, Servers
+from tests.telemetry.knocks import Knocks, turn_away
 
 #: For a scrape, on a machine that does other things too.
 SECONDS = 30
@@ -80,16 +85,17 @@ class Busy:
 
     def __init__(
         self,
+        settings: Settings,
         prometheus: Prometheus,
         mail_server: MailServer,
         workers: Sequence[ReachProcess],
         database: Database,
     ) -> None:
         self.prometheus = prometheus
+        self._settings = settings
         self._mail_server = mail_server
         self._workers = workers
         self._database = database
-        self._servers = Servers(mail_server)
 
     async def next_scrape(self) -> None:
         """Wait until every target was asked once more."""
@@ -118,9 +124,12 @@ class Busy:
         await said(victim, "worker started", 2)
 
     async def close_the_lane(self) -> None:
-        """Have no mail server for a while."""
+        """Have no mail server for a while, and mail that waits for it since long ago."""
         await self._mail_server.stop()
         await self.seen("sum(reach_lane_paused) == 2")
+        await self._database.write(promise_long_ago, self._settings)
+        await self.seen("max(reach_outbox_late_messages) > 0")
+        await self.seen("max(reach_outbox_oldest_due_age_seconds) > 0")
         await self._mail_server.start()
         await self.seen("sum(reach_lane_paused) == 0")
 
@@ -139,17 +148,6 @@ class Busy:
             await self.risen('reach_http_request_duration_seconds_count{status="503"}')
         finally:
             postgres.resume()
-
-    async def grow_old(self) -> None:
-        """Have messages wait for long, some of them till they are sent at last; confirm people."""
-        await self._database.write(promise_earlier)
-        await self._database.write(confirm_some)
-        await self.seen("max(reach_outbox_late_messages) > 0")
-        self._servers.puts_off = False
-        await self.seen(
-            "sum(increase(reach_promised_to_sent_seconds_count[5m])) > "
-            'sum(increase(reach_promised_to_sent_seconds_bucket{le="60.0"}[5m]))'
-        )
 
 
 @pytest.fixture
@@ -173,15 +171,23 @@ async def busy(
             Knocks.at(busy_settings) as knocks,
             anyio.create_task_group() as group,
         ):
-            busy = Busy(prometheus, mail_server, workers, database)
+            busy = Busy(busy_settings, prometheus, mail_server, workers, database)
+            turn_away(mail_server)
             group.start_soon(knocks.go_on, busy.next_scrape)
+            await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
+            await database.write(confirm_some)
             yield busy
             group.cancel_scope.cancel()
 
 
-def promise_earlier(tx: Transaction) -> None:
-    """Move the promise of what is queued into the past."""
-    tx.execute(update(messages).where(IS_QUEUED).values(created_at=now(-LONG_SECONDS)))
+def promise_long_ago(tx: Transaction, settings: Settings) -> None:
+    """Promise a few messages as if it had been done an hour ago, in id and time."""
+    owner = tx.execute(select(people.c.id).limit(1)).scalar_one()
+    welcome = Promise(owner, "old@good.example", "welcome", {"name": "Ada"})
+    long_ago = earliest_id(time.time() - LONG_SECONDS).int
+    for number, new in enumerate(outbox.promise(tx, [welcome] * 3, settings)):
+        then = {"id": UUID(int=long_ago + number), "created_at": now(-LONG_SECONDS)}
+        tx.execute(update(messages).where(messages.c.id == new).values(then))
 
 
 def confirm_some(tx: Transaction) -> None:
@@ -198,12 +204,10 @@ async def test_each_expression_gives_numbers_and_names_what_there_is(
     A rule's recording and an alert's comparison are answered too. Every selector finds a series
     by itself, and what is grouped by is one of its labels.
     """
-    await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
     await busy.lose_redis(redis)
     await busy.close_the_lane()
     await busy.lose_a_worker()
     await busy.freeze(private_postgres)
-    await busy.grow_old()
     await busy.next_scrape()
     asked = [*of_dashboard(read_dashboard()), *of_rules(RULES)]
     answers = Answers(busy.prometheus, asked, ALWAYS_ZERO.keys())
