@@ -6,29 +6,39 @@ from pathlib import Path
 import yaml
 
 from tests.telemetry.rule_cases import RULES, alerts
-from tests.telemetry.scaled import FACTOR, UNITS_MS, loud, scaled, written
+from tests.telemetry.scaled import (
+    FACTOR,
+    PATIENT,
+    UNITS_MS,
+    Rules,
+    factor_of,
+    loud,
+    scaled,
+    written,
+)
 from tests.telemetry.test_rules import ran
 
 SHIPPED = yaml.safe_load(RULES.read_text(encoding="utf-8"))
 DURATIONS = re.compile(r"(?<![\w.])(\d+)(ms|[smhd])(?!\w)")
 
 
-def milliseconds(rules: object) -> list[int]:
-    """List every duration in windows, offsets and ``for``."""
+def milliseconds(rules: Rules) -> list[tuple[int, int]]:
+    """List every duration in windows, offsets and ``for``, and by what it is to be divided."""
     units = {**UNITS_MS, "ms": 1}
     texts = [
         text
-        for rule in rules["groups"][0]["rules"]  # type: ignore[index]
-        for text in (rule["expr"], rule.get("for", ""))
+        for rule in rules["groups"][0]["rules"]
+        for text in ((rule["expr"], FACTOR), (rule.get("for", ""), factor_of(rule)))
     ]
-    return [int(n) * units[u] for text in texts for n, u in DURATIONS.findall(text)]
+    return [(int(n) * units[u], by) for text, by in texts for n, u in DURATIONS.findall(text)]
 
 
 def test_every_duration_is_divided_alike() -> None:
     """None is forgotten, and nothing else is changed but the two bounds in seconds."""
     before, after = milliseconds(SHIPPED), milliseconds(scaled(SHIPPED))
     assert len(before) > 50
-    assert after == [one // FACTOR for one in before]
+    assert after == [(one // factor, factor) for one, factor in before]
+    assert sum(factor != FACTOR for _, factor in before) == len(PATIENT)
     text, short = (yaml.safe_dump(rules, width=1000) for rules in (SHIPPED, scaled(SHIPPED)))
     assert "_age_seconds) > 600" in text
     assert "_age_seconds) > 5\n" in short
