@@ -29,8 +29,10 @@ flag = $(if $(filter command,$(origin $(2))), $(1) '$($(2))')
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --upgrade
 
+DASHBOARD := deploy/grafana/dashboards/reach.json
+
 .DEFAULT_GOAL := help
-.PHONY: help run watch test check bench timing reference lock clean
+.PHONY: help run watch test check bench timing reference dashboards lock clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -66,6 +68,10 @@ timing: ## measure whether the time of an answer tells who is known (two minutes
 reference: ## write docs/reference anew, from the source
 	$(call set_up,dev)
 	@exec $(BIN)/python -m docs.reference
+
+dashboards: ## write the Grafana dashboard from its code
+	$(call set_up,dev)
+	$(BIN)/python deploy/grafana/dashboard.py > $(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
 
 lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)

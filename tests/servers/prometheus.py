@@ -44,6 +44,7 @@ class Prometheus:
         self._folder = folder
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
         self._process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(trust_env=False, timeout=10)
         self.port = free_port()
         self.file = folder / "prometheus.yaml"
         self.file.write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
@@ -73,6 +74,7 @@ class Prometheus:
             watchdog.send(self._process.pid, signal.SIGKILL)
             self._process.wait()
             watchdog.release(self._process.pid)
+        self._http.close()
         self._output.close()
 
     @property
@@ -87,7 +89,7 @@ class Prometheus:
         Raises AssertionError with Prometheus's own words if it refuses.
         """
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}"
-        answer = httpx.get(url, params=parameters, trust_env=False, timeout=10).json()
+        answer = self._http.get(url, params=parameters).json()
         assert answer["status"] == "success", answer.get("error")
         return answer["data"]
 
@@ -119,7 +121,7 @@ class Prometheus:
     def _is_ready(self) -> bool:
         try:
             url = f"http://127.0.0.1:{self.port}/-/ready"
-            return httpx.get(url, trust_env=False, timeout=2).status_code == httpx.codes.OK
+            return self._http.get(url).status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 

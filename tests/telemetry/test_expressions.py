@@ -1,0 +1,217 @@
+"""Every question of dashboard and rules has an answer, and is about what Reach really counts."""
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+import anyio
+import pytest
+from sqlalchemy import select, update
+
+from reach.db.columns import now
+from reach.db.engine import Database, Transaction
+from reach.db.identifiers import earliest_id
+from reach.messages import outbox
+from reach.messages.model import messages
+from reach.messages.outbox import Promise
+from reach.people.model import people
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.running import said
+from tests.promises.stored import opened
+from tests.servers.mail import MailServer
+from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres
+from tests.servers.processes import ReachProcess
+from tests.servers.prometheus import NoPrometheus, Prometheus, running_prometheus
+from tests.servers.redis import Redis
+from tests.telemetry.answers import Answers
+from tests.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
+from tests.telemetry.knocks import Knocks, turn_away
+
+#: For a scrape, on a machine that does other things too.
+SECONDS = 30
+#: Later than any objective.
+LONG_SECONDS = 3600
+#: What stays 0 here, and why.
+ALWAYS_ZERO = {"panel 'In hand and dropped' lines dropped": "the tests read every line"}
+
+
+@pytest.fixture
+def busy_settings(
+    make_settings: Callable[..., Settings],
+    private_postgres: Postgres,
+    redis: Redis,
+    mail_server: MailServer,
+) -> Settings:
+    """Settings under which each thing can happen soon."""
+    return make_settings(
+        database_url=private_postgres.url,
+        redis_url=redis.url,
+        smtp_url=mail_server.url,
+        port=free_port(),
+        processes=2,
+        trusted_proxies="127.0.0.1",
+        limit_signups="10/minute",
+        limit_failed_keys="10/minute",
+        limit_api="600/minute",
+        database_seconds=1,
+        lease_seconds=2,
+        worker_slots=4,
+    )
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    """Where the API, and each of two workers, can be asked for metrics."""
+    return [free_port() for _ in range(3)]
+
+
+@pytest.fixture
+def prometheus(ports: Sequence[int]) -> Iterator[Prometheus]:
+    """A Prometheus with Reach's own rules."""
+    try:
+        jobs = {"reach-api": ports[:1], "reach-worker": ports[1:]}
+        with running_prometheus(jobs, rules=[RULES]) as server:
+            yield server
+    except NoPrometheus as reason:
+        pytest.skip(str(reason))
+
+
+class Busy:
+    """A busy Reach, and what can be done to it. Each ends when Prometheus has seen it twice."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        prometheus: Prometheus,
+        mail_server: MailServer,
+        workers: Sequence[ReachProcess],
+        database: Database,
+    ) -> None:
+        self.prometheus = prometheus
+        self._settings = settings
+        self._mail_server = mail_server
+        self._workers = workers
+        self._database = database
+
+    async def next_scrape(self) -> None:
+        """Wait until every target was asked once more."""
+        expression = "min(count_over_time(up[10m]))"
+        before = self.prometheus.value(expression) or 0
+        await self.seen(f"{expression} > {before}")
+
+    async def seen(self, expression: str) -> None:
+        """Wait until something is so, as far as Prometheus knows."""
+        await eventually(lambda: self.prometheus.query(expression), SECONDS, every=0.1)
+
+    async def risen(self, counter: str) -> None:
+        """Wait until a counter was seen to rise."""
+        await self.seen(f"sum(increase({counter}[5m])) > 0")
+
+    async def lose_a_worker(self) -> None:
+        """Kill a worker in the middle of its work; the other one takes over; it comes back."""
+        victim = self._workers[1]
+        self._mail_server.stall()
+        port = victim.environment["REACH_METRICS_PORT"]
+        await self.seen(f'reach_leases_held{{instance="127.0.0.1:{port}"}} > 0')
+        victim.kill()
+        self._mail_server.resume()
+        await self.risen("reach_leases_reclaimed_total")
+        victim.start()
+        await said(victim, "worker started", 2)
+
+    async def close_the_lane(self) -> None:
+        """Have no mail server for a while, and mail that waits for it since long ago."""
+        await self._mail_server.stop()
+        await self.seen("sum(reach_lane_paused) == 2")
+        await self._database.write(promise_long_ago, self._settings)
+        await self.seen("max(reach_outbox_late_messages) > 0")
+        await self.seen("max(reach_outbox_oldest_due_age_seconds) > 0")
+        await self._mail_server.start()
+        await self.seen("sum(reach_lane_paused) == 0")
+
+    async def lose_redis(self, redis: Redis) -> None:
+        """Have no Redis for a while."""
+        redis.stop()
+        await self.seen("max(reach_redis_away) == 1")
+        await self.risen("reach_limiter_fallbacks_total")
+        redis.start()
+        await self.seen("max(reach_redis_away) == 0")
+
+    async def freeze(self, postgres: Postgres) -> None:
+        """Have no database for a while."""
+        postgres.pause()
+        try:
+            await self.risen('reach_http_request_duration_seconds_count{status="503"}')
+        finally:
+            postgres.resume()
+
+
+@pytest.fixture
+async def busy(
+    busy_settings: Settings,
+    prometheus: Prometheus,
+    mail_server: MailServer,
+    ports: Sequence[int],
+) -> AsyncIterator[Busy]:
+    """Two API processes, two workers, and callers of every kind who go on calling."""
+    api, *workers = [
+        ReachProcess(command, settings=busy_settings, metrics_port=port)
+        for command, port in zip(("api", "worker", "worker"), ports, strict=True)
+    ]
+    with api, workers[0], workers[1]:
+        for worker in workers:
+            await said(worker, "worker started")
+        api.wait_ready(busy_settings.port)
+        async with (
+            opened(busy_settings) as database,
+            Knocks.at(busy_settings) as knocks,
+            anyio.create_task_group() as group,
+        ):
+            busy = Busy(busy_settings, prometheus, mail_server, workers, database)
+            turn_away(mail_server)
+            group.start_soon(knocks.go_on, busy.next_scrape)
+            await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
+            await database.write(confirm_some)
+            yield busy
+            group.cancel_scope.cancel()
+
+
+def promise_long_ago(tx: Transaction, settings: Settings) -> None:
+    """Promise a few messages as if it had been done an hour ago, in id and time."""
+    owner = tx.execute(select(people.c.id).limit(1)).scalar_one()
+    welcome = Promise(owner, "old@good.example", "welcome", {"name": "Ada"})
+    long_ago = earliest_id(time.time() - LONG_SECONDS).int
+    for number, new in enumerate(outbox.promise(tx, [welcome] * 3, settings)):
+        then = {"id": UUID(int=long_ago + number), "created_at": now(-LONG_SECONDS)}
+        tx.execute(update(messages).where(messages.c.id == new).values(then))
+
+
+def confirm_some(tx: Transaction) -> None:
+    """Have some people confirm their address."""
+    some = people.c.email.like("%@good.example")
+    tx.execute(update(people).where(some).values(confirmed_at=now()))
+
+
+async def test_each_expression_gives_numbers_and_names_what_there_is(
+    busy: Busy, private_postgres: Postgres, redis: Redis, tmp_path: Path
+) -> None:
+    """After everything happened that dashboard and alerts are about, each has an answer.
+
+    A rule's recording and an alert's comparison are answered too. Every selector finds a series
+    by itself, and what is grouped by is one of its labels.
+    """
+    await busy.lose_redis(redis)
+    await busy.close_the_lane()
+    await busy.lose_a_worker()
+    await busy.freeze(private_postgres)
+    await busy.next_scrape()
+    asked = [*of_dashboard(read_dashboard()), *of_rules(RULES)]
+    answers = Answers(busy.prometheus, asked, ALWAYS_ZERO.keys())
+    with suppress(AssertionError):  # it would show no more than that something is wrong
+        await eventually(lambda: not answers.complaints(), SECONDS, every=0.5)
+    (tmp_path / "answers.txt").write_text(answers.table(), encoding="utf-8")
+    assert answers.complaints() == {}
