@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reach.browsers import Header, safety_headers, sharing, with_safety
 from reach.db.away import UNKNOWN
 from reach.db.identifiers import new_id
-from reach.limits.guard import IS_COUNTED
+from reach.limits.guard import DOOR, IS_COUNTED
 from reach.pages import render
 from reach.people.counts import note_answer
 from reach.problems import NotFound, Problem, Unavailable
@@ -70,6 +70,9 @@ class Envelope:
         self.app = self._share(app)
         self._answer_problem = answer_problem
         self._safety = safety_headers(settings)
+        for path in DOOR:
+            for status in (Problem.status, Unavailable.status):
+                requests.expect(path, "POST", status)
 
     def _answering(self, problem: Problem) -> ASGIApp:
         """Make what answers any request with ``problem``, without a look at it."""

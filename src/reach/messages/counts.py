@@ -1,5 +1,6 @@
 """Deliveries, counted and told: each attempt, and what it brought its message to."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
@@ -12,7 +13,24 @@ _CLASSES = {2: "2xx", 4: "4xx", 5: "5xx"}
 
 _attempts = cache(ATTEMPTS.labels)
 _sent_seconds = cache(SENT_SECONDS.labels)
+#: What there can be is there from the start, at 0: ``rate`` does not see a series' first event.
+_EXPECTED = {
+    "sent": ("2xx",),
+    "later": ("4xx", "none"),
+    "refused": ("5xx", "none"),
+    "unsure": ("none",),
+    "paused": ("4xx", "5xx", "none"),
+}
+for _outcome, _found in _EXPECTED.items():
+    for _class in _found:
+        _attempts(_outcome, _class)
 _settled = {state: SETTLED.labels(state) for state in ("sent", "failed")}
+
+
+def expect_templates(names: Iterable[str]) -> None:
+    """Begin to count for each template that there is."""
+    for name in names:
+        _sent_seconds(name)
 
 
 def note_attempt(outcome: Outcome, seconds: float) -> None:

@@ -16,7 +16,7 @@ from opentelemetry.trace import Span
 from reach.db.engine import Database
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
-from reach.messages.counts import attempted, note_attempt, note_settled
+from reach.messages.counts import attempted, expect_templates, note_attempt, note_settled
 from reach.messages.delivering import delivering, note
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
@@ -73,6 +73,7 @@ class Worker:
         """
         log.info("worker started", worker=self.name)
         SLOTS.inc(self._settings.worker_slots)
+        expect_templates(self._composer.templates)
         async with anyio.create_task_group() as around:
             around.start_soon(self._database.relay, CHANNEL)
             around.start_soon(self._leases.keep)

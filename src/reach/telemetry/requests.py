@@ -23,3 +23,8 @@ def observe(route: str, method: str, status: int, seconds: float) -> None:
     ``method`` is as ``named`` gives it.
     """
     _seconds(route, method, status).observe(seconds)
+
+
+def expect(route: str, method: str, status: int) -> None:
+    """Begin a series at 0: what only begins with its first event hides that one from ``rate``."""
+    _seconds(route, method, status)
