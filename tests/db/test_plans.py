@@ -33,8 +33,8 @@ PLANNED = (
     "INSERT",
     "DELETE",
 )
-#: SQLite's words for what is no table of ours: the rows that a statement is given.
-GIVEN = ("SCAN each ", "SCAN due", "SCAN chosen", "SCAN late")
+#: SQLite's words for what is no table of ours: the rows that a statement is given, or has found.
+GIVEN = ("SCAN each ", "SCAN due", "SCAN chosen", "SCAN late", "SCAN CONSTANT ROW")
 #: Indexes of which one value may stand for a million rows: good for a page of a list, no more.
 #: (Postgres knows that by itself; SQLite was told by migration 0002.)
 LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id DESC"

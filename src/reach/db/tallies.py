@@ -15,13 +15,14 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    bindparam,
     cast,
     delete,
     func,
     insert,
-    or_,
     select,
     tuple_,
+    union_all,
 )
 
 from reach.db.columns import EPOCH, Instant, metadata, now
@@ -46,7 +47,11 @@ FOLD_ROWS = 5000
 KEPT_DAYS = 14
 
 _SUM = cast(func.sum(tallies.c["count"]), BigInteger)
-_READ = select(tallies.c.name, tallies.c.hour, _SUM).group_by(tallies.c.name, tallies.c.hour)
+_SUMS = select(tallies.c.name, tallies.c.hour, _SUM).group_by(tallies.c.hour, tallies.c.name)
+_READ = union_all(
+    _SUMS.where(tallies.c.hour == LEVEL),
+    _SUMS.where(tallies.c.hour >= bindparam("since", type_=Instant)),
+)
 
 _many = (
     select(tallies.c.hour, tallies.c.name)
@@ -87,8 +92,7 @@ def read(tx: Transaction, since: datetime) -> Mapping[tuple[str, datetime], int]
 
     What is not there is 0.
     """
-    statement = _READ.where(or_(tallies.c.hour == LEVEL, tallies.c.hour >= since))
-    return {(name, hour): count for name, hour, count in tx.execute(statement)}
+    return {(name, hour): count for name, hour, count in tx.execute(_READ, {"since": since})}
 
 
 def fold(tx: Transaction) -> bool:

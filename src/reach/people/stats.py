@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Integer, bindparam, func, select
 
 from reach.db import tallies
 from reach.db.columns import Key, now
@@ -44,7 +44,7 @@ _LATE = (
     select(messages.c.id)
     .where(IS_QUEUED, messages.c.id < bindparam("first_in_time", type_=Key))
     .order_by(messages.c.id.desc())
-    .limit(MOST_LATE)
+    .limit(bindparam("most_late", type_=Integer))
     .subquery("late")
 )
 _OUTBOX = select(
@@ -84,7 +84,7 @@ class Stats:
 def read(tx: Transaction) -> Stats:
     """Read it: a few index look-ups, and a tally or two for each hour."""
     first_in_time = earliest_id(time.time() - LATE_SECONDS)
-    outbox = tx.execute(_OUTBOX, {"first_in_time": first_in_time}).one()
+    outbox = tx.execute(_OUTBOX, {"first_in_time": first_in_time, "most_late": MOST_LATE}).one()
     this_hour = outbox.as_of.replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
     found = tallies.read(tx, hours[0])
