@@ -79,6 +79,8 @@ OUTBOX_LATE = Known(
     (),
     multiprocess_mode="mostrecent",
 )
+for _one in (OUTBOX_OLDEST_DUE, OUTBOX_LATE):
+    _one.set(math.nan)  # a 0 that nobody has looked up would look like all is well
 
 # Delivery, by this process's worker
 
