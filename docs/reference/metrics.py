@@ -3,7 +3,6 @@
 import ast
 from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from docs.reference.markdown import codes, page, table
@@ -13,7 +12,6 @@ WORDS = """
 What `/metrics` tells where `REACH_METRICS_PORT` is set. Durations are in seconds. A histogram has
 `_bucket`, `_sum` and `_count` of its name. Nobody's address, name or token is ever a label.
 """
-KINDS: dict[type, str] = {Counter: "counter", Gauge: "gauge", Histogram: "histogram"}
 COUNTER_END = "_total"
 
 
@@ -40,11 +38,10 @@ def written() -> str:
     rows = []
     for metric in found():
         (described,) = metric.describe()
-        kind = KINDS[type(metric)]
-        name = described.name + (COUNTER_END if kind == "counter" else "")
+        name = described.name + (COUNTER_END if described.type == "counter" else "")
         words = described.documentation
         if described.name in bounds:
             words += f" Buckets: {', '.join(f'{bound:g}' for bound in bounds[described.name])}."
         labels = codes(metric._labelnames)  # noqa: SLF001 - it tells them nowhere else
-        rows.append((f"`{name}`", kind, labels, words))
+        rows.append((f"`{name}`", described.type, labels, words))
     return page("Metrics", WORDS, table(("metric", "type", "labels", "what it tells"), rows))

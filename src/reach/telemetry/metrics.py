@@ -79,8 +79,9 @@ OUTBOX_LATE = Known(
     (),
     multiprocess_mode="mostrecent",
 )
-for _one in (OUTBOX_OLDEST_DUE, OUTBOX_LATE):
-    _one.set(math.nan)  # a 0 that nobody has looked up would look like all is well
+# A 0 that nobody has looked up would look as if all were well.
+OUTBOX_OLDEST_DUE.set(math.nan)
+OUTBOX_LATE.set(math.nan)
 
 # Delivery, by this process's worker
 
