@@ -27,6 +27,7 @@ from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
+from reach.people.stats import keep_gauges
 from reach.serving import CannotStart, Server, Stop, listen, metrics_served
 from reach.settings import BadSettings, Settings, load
 from reach.supervisor import supervise
@@ -136,13 +137,6 @@ def _counting(settings: Settings) -> Iterator[None]:
     note_build(settings.database.url.get_backend_name())
     with metrics_served(settings):
         yield
-
-
-async def keep_gauges(database: Database) -> None:
-    """Keep the gauges that come from the database fresh; runs until cancelled."""
-    # INTEGRATOR: in place of this function, `from reach.people.stats import keep_gauges`.
-    del database
-    await anyio.sleep_forever()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 import reach.access.answers
 import reach.access.keys
+import reach.db.tallies
 import reach.people.model
 import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 import reach.access.keys
+import reach.db.tallies
 import reach.people.model  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata
 from reach.db.engine import Transaction

@@ -72,12 +72,8 @@ class Outbox:
         delay_seconds: float = DELAY_SECONDS,
     ) -> Sequence[State | None]:
         """Say what became of several in one transaction."""
-        time = datetime.now(UTC)
-        settlements = [
-            Settlement(held_by(message), "tester:1", time, time, outcome, delay_seconds)
-            for message, outcome in outcomes
-        ]
-        return await self.database.write(settle_all, settlements, self.settings)
+        given = settlements(outcomes, delay_seconds)
+        return await self.database.write(settle_all, given, self.settings)
 
     async def renew(self, *held: Message, seconds: float = LEASE_SECONDS) -> set[UUID]:
         """Hold on to messages; the ids of those that are still held."""
@@ -109,6 +105,17 @@ class Outbox:
             tx.execute(delete(people))
 
         await self.database.write(execute)
+
+
+def settlements(
+    outcomes: Sequence[tuple[Message, Outcome]], delay_seconds: float
+) -> Sequence[Settlement]:
+    """Say what became of attempts that have just been made."""
+    time = datetime.now(UTC)
+    return [
+        Settlement(held_by(message), "tester:1", time, time, outcome, delay_seconds)
+        for message, outcome in outcomes
+    ]
 
 
 def held_by(message: Message) -> Held:

@@ -23,7 +23,7 @@ from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
 from reach.messages.settle import Settlement
 from reach.messages.settler import POLL_SECONDS, Settler
 from reach.messages.smtp import Sender
-from reach.messages.sweep import sweep_for_ever
+from reach.messages.sweep import fold_for_ever, sweep_for_ever
 from reach.settings import Settings
 from reach.telemetry.logs import frames
 from reach.telemetry.metrics import SLOTS, SLOTS_BUSY
@@ -75,6 +75,8 @@ class Worker:
             around.start_soon(self._leases.keep)
             around.start_soon(self._lane.keep, self._sender.probe, self._due.set)
             around.start_soon(sweep_for_ever, self._database, self._settings.keep_messages_days)
+            if not self._settings.database.is_sqlite:
+                around.start_soon(fold_for_ever, self._database)
             async with anyio.create_task_group() as deliveries:
                 deliveries.start_soon(partial(self._lease_until, stop, deliveries))
                 await stop.wait()

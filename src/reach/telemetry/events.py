@@ -95,6 +95,9 @@ EVENTS = {
         "reach.worker", "warning", "It is tried again until it is noted.", ("reason",)
     ),
     "cannot sweep": Event("reach.worker", "warning", "The next sweep takes it.", ("reason",)),
+    "cannot fold": Event(
+        "reach.worker", "warning", "Tallies are right; the next fold adds them up.", ("reason",)
+    ),
     # The embedded mailbox
     "mailbox full": Event("reach.mailbox", "warning", "The disk took no more mail.", ("sqlstate",)),
     "mailbox not trimmed": Event(

@@ -1,0 +1,242 @@
+"""Tallies are what counting would give, whatever is done, by whomever, and however it ends."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+import pytest
+from sqlalchemy import delete, func, insert, select, text, update
+
+from reach.db import tallies
+from reach.db.columns import now
+from reach.db.engine import Database, Transaction
+from reach.db.migrate import migrate, newest
+from reach.messages.model import STATES, messages
+from reach.messages.sweep import fold_for_ever, sweep_for_ever
+from reach.people.model import people
+from reach.settings import Settings
+from tests.db.walks import Walk
+from tests.eventually import eventually
+from tests.messages.outboxes import DAY
+from tests.promises.stored import addresses, opened, sign_up
+
+#: Before every flow, and after the hour of a level.
+LONG_AGO = datetime(1970, 1, 1, 1, tzinfo=UTC)
+OTHERS = ("confirmed", *STATES)
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """An empty database."""
+    async with opened(settings) as found:
+        yield found
+
+
+def counted(tx: Transaction) -> dict[str, int]:
+    """Count people and messages, row by row."""
+    by_state = select(messages.c.state, func.count().label("n")).group_by(messages.c.state)
+    every, confirmed = tx.execute(select(func.count(), func.count(people.c.confirmed_at))).one()
+    found = {row.state: row.n for row in tx.execute(by_state)}
+    return {"people": every, "confirmed": confirmed, **dict.fromkeys(STATES, 0), **found}
+
+
+def levels(tx: Transaction) -> dict[str, int]:
+    """What the tallies say there is."""
+    found = tallies.read(tx, datetime.now(UTC))
+    return {name: found.get((name, tallies.LEVEL), 0) for name in ("people", *OTHERS)}
+
+
+def flows(tx: Transaction) -> Counter[str]:
+    """What the tallies say has happened, in whichever hour."""
+    found: Counter[str] = Counter()
+    for (name, hour), count in tallies.read(tx, LONG_AGO).items():
+        if hour != tallies.LEVEL:
+            found[name] += count
+    return found
+
+
+async def are_true(database: Database) -> bool:
+    """Whether they are what counting gives, at one moment."""
+
+    def compare(tx: Transaction) -> bool:
+        return levels(tx) == counted(tx)
+
+    return await database.read(compare)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_they_follow_all_that_is_done(
+    database: Database, settings: Settings, seed: int
+) -> None:
+    """Sign-ups, links, deliveries, erasures, sweeps; and what is rolled back counts nothing."""
+    walk, seen = Walk(database, settings, seed), Counter[str]()
+    expected: dict[str, int] = {}
+    for _ in range(12):
+        await walk.go(10)
+        assert await database.read(levels) == await database.read(counted)
+        seen.update(await database.read(levels))
+        expected = {"sign_ups": walk.sign_ups, "deliveries": walk.deliveries}
+        assert {**dict.fromkeys(expected, 0), **await database.read(flows)} == expected
+    assert all(seen.values()), seen
+    assert all(expected.values())
+
+
+async def test_they_hold_among_many_writers(database: Database, settings: Settings) -> None:
+    """Who write at the same time, and of whom some fold, take nothing from each other.
+
+    At each moment in between, too, a reader finds them true.
+    """
+    walks = [Walk(database, settings, seed) for seed in range(10, 14)]
+    finished = anyio.Event()
+    tallied = select(func.sum(tallies.tallies.c["count"])).where(
+        tallies.tallies.c.name.in_(STATES), tallies.tallies.c.hour == tallies.LEVEL
+    )
+    every = select(func.count()).select_from(messages)
+    difference = select(tallied.scalar_subquery() - every.scalar_subquery())
+
+    def is_true(tx: Transaction) -> bool:
+        return (tx.execute(difference).scalar() or 0) == 0  # in one statement, and so at one moment
+
+    async def look() -> None:
+        while not finished.is_set():
+            assert await database.read(is_true)
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as around:
+        around.start_soon(look)
+        async with anyio.create_task_group() as group:
+            for walk in walks:
+                group.start_soon(walk.go, 40)
+        finished.set()
+    assert await database.read(levels) == await database.read(counted)
+    found = await database.read(flows)
+    assert found["sign_ups"] == sum(walk.sign_ups for walk in walks) > 0
+    assert found["deliveries"] == sum(walk.deliveries for walk in walks) > 0
+
+
+async def test_they_follow_an_operators_own_sql(database: Database, settings: Settings) -> None:
+    """Any number of rows in a statement; a state and back; everything deleted."""
+    await sign_up(database, settings, *addresses(300))
+
+    def change(tx: Transaction) -> None:
+        tx.execute(update(messages).values(state="sent", settled_at=now()))
+        tx.execute(update(people).values(confirmed_at=now()))
+
+    def change_back(tx: Transaction) -> None:
+        some = select(messages.c.id).limit(100)
+        tx.execute(update(messages).where(messages.c.id.in_(some)).values(state="failed"))
+        tx.execute(update(people).values(confirmed_at=None))
+
+    await database.write(change)
+    assert await are_true(database)
+    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 300}
+    await database.write(change_back)
+    assert await are_true(database)
+    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 200}
+    await database.write(lambda tx: tx.execute(delete(people)))
+    assert set((await database.read(levels)).values()) == {0}
+    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 200}
+
+
+async def test_emptying_a_table_empties_them(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """TRUNCATE, which deletes no row; SQLite has none."""
+    settings = make_settings(database_url=postgres)
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(3))
+        await database.write(lambda tx: tx.execute(text("TRUNCATE messages CASCADE")))
+        assert await database.read(levels) == {"people": 3, **dict.fromkeys(OTHERS, 0)}
+        await database.write(lambda tx: tx.execute(text("TRUNCATE people CASCADE")))
+        await sign_up(database, settings, *addresses(2))
+        assert await are_true(database)
+
+
+async def test_they_begin_with_what_is_there(database: Database, settings: Settings) -> None:
+    """Migrating a database that has been used for weeks; who signs up before it counts too."""
+
+    def make_old(tx: Transaction) -> None:
+        """As if people had come and gone for weeks, before there was a tally."""
+        drop_tallies(tx)
+        tx.execute(text("UPDATE alembic_version SET version_num = '0005'"))
+
+    try:
+        await database.write(make_old)
+        walk = Walk(database, settings, 3, folds=False)
+        await walk.go(60)
+        some = select(people.c.id).order_by(people.c.id).limit(2)
+        old = update(people).where(people.c.id.in_(some)).values(created_at=now(-20 * DAY))
+        await database.write(lambda tx: tx.execute(old))
+    finally:
+        assert await anyio.to_thread.run_sync(migrate, settings.database) == newest()
+    assert await are_true(database)
+    found, there = await database.read(flows), await database.read(counted)
+    assert found["sign_ups"] == there["people"] - 2 > 0
+    assert found["deliveries"] == there["sent"] > 0
+    await walk.go(30)
+    assert await are_true(database)
+
+
+def drop_tallies(tx: Transaction) -> None:
+    """Take back what migration 0006 made."""
+    if tx.dialect.name == "sqlite":
+        made = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'tally_%'"
+        drop = "DROP TRIGGER {}"
+        tx.execute(text("DELETE FROM sqlite_stat1 WHERE tbl = 'tallies'"))
+    else:
+        made = "SELECT proname FROM pg_proc WHERE proname LIKE 'tally_%'"
+        drop = "DROP FUNCTION {} CASCADE"
+    for name in tx.execute(text(made)).scalars().all():
+        tx.execute(text(drop.format(name)))
+    tx.execute(text("DROP TABLE tallies"))
+
+
+async def test_a_worker_keeps_them_few(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """On Postgres each statement adds rows; what is folded is one row each, and true.
+
+    Two workers who fold at the same time lose nothing.
+    """
+    settings = make_settings(database_url=postgres)
+    async with opened(settings) as database:
+        for address in addresses(20):
+            await sign_up(database, settings, address)
+        assert await database.read(row_count) >= 60
+        async with anyio.create_task_group() as group:
+            group.start_soon(fold_for_ever, database)
+            group.start_soon(fold_for_ever, database)
+            await eventually(lambda: is_folded(database))
+            group.cancel_scope.cancel()
+        assert await are_true(database)
+        assert await database.read(flows) == {"sign_ups": 20}
+
+
+def row_count(tx: Transaction) -> int:
+    """How many rows all tallies take."""
+    return tx.execute(select(func.count()).select_from(tallies.tallies)).scalar_one()
+
+
+async def is_folded(database: Database) -> bool:
+    """Whether there is about one row for people, for queued, and for this hour's sign-ups."""
+    return await database.read(row_count) <= 4  # the hour may end meanwhile
+
+
+async def test_old_flows_go(database: Database) -> None:
+    """After two weeks; levels stay."""
+    kept = [tallies.LEVEL, datetime.now(UTC) - timedelta(days=13)]
+    gone = [datetime.now(UTC) - timedelta(days=15), tallies.LEVEL + timedelta(hours=1)]
+    rows = [{"name": "sign_ups", "hour": hour, "count": 1} for hour in kept + gone]
+    await database.write(lambda tx: tx.execute(insert(tallies.tallies), rows))
+
+    async def is_swept() -> bool:
+        found = await database.read(tallies.read, LONG_AGO)
+        return {hour for name, hour in found if name == "sign_ups"} == set(kept)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(sweep_for_ever, database, 90)
+        await eventually(is_swept)
+        group.cancel_scope.cancel()
