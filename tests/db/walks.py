@@ -137,8 +137,8 @@ class Walk:
         outcomes = [(one, self._random.choice(OUTCOMES)) for one in taken]
         settled = settle_all(tx, settlements(outcomes, 0), self._settings)
         self.deliveries += sum(
-            was and isinstance(outcome, Sent)
-            for was, (_, outcome) in zip(settled, outcomes, strict=True)
+            state == "sent" and isinstance(outcome, Sent)
+            for state, (_, outcome) in zip(settled, outcomes, strict=True)
         )
 
     def _lease_and_cancel(self, tx: Transaction) -> None:
@@ -146,7 +146,7 @@ class Walk:
         for one in outbox.lease_due(tx, limit=1, lease_seconds=60):
             operations.cancel(tx, one.id)
             (settled,) = settle_all(tx, settlements([(one, OUTCOMES[0])], 0), self._settings)
-            self.deliveries += settled
+            self.deliveries += settled == "sent"
 
     def _cancel(self, tx: Transaction) -> None:
         if message_id := self._message(tx, "queued"):

@@ -32,13 +32,15 @@ SQLITE_FLOW = """
     WHERE name = '{name}' AND hour = {at} / 3600000000 * 3600000000;
 """
 
-#: Each trigger, and what it does. Somebody of no address stands in for somebody unknown, for the
-#: time of a transaction: that is no sign-up.
+#: Each trigger, and what it does. Somebody of no address stands in for somebody unknown, and
+#: messages to nobody are theirs, for the time of a transaction: neither counts.
 SQLITE = {
-    "people_added AFTER INSERT ON people": SQLITE_LEVEL.format(name="'people'", by=1),
-    "people_removed AFTER DELETE ON people": SQLITE_LEVEL.format(name="'people'", by=-1),
-    "sign_ups AFTER INSERT ON people WHEN NEW.email <> ''": SQLITE_FLOW.format(
-        name="sign_ups", at="NEW.created_at", by=1
+    "people_added AFTER INSERT ON people WHEN NEW.email <> ''": (
+        SQLITE_LEVEL.format(name="'people'", by=1)
+        + SQLITE_FLOW.format(name="sign_ups", at="NEW.created_at", by=1)
+    ),
+    "people_removed AFTER DELETE ON people WHEN OLD.email <> ''": (
+        SQLITE_LEVEL.format(name="'people'", by=-1)
     ),
     "confirmed_added AFTER INSERT ON people WHEN NEW.confirmed_at IS NOT NULL": (
         SQLITE_LEVEL.format(name="'confirmed'", by=1)
@@ -49,9 +51,14 @@ SQLITE = {
     "confirmed AFTER UPDATE OF confirmed_at ON people": SQLITE_LEVEL.format(
         name="'confirmed'", by="(NEW.confirmed_at IS NOT NULL) - (OLD.confirmed_at IS NOT NULL)"
     ),
-    "messages_added AFTER INSERT ON messages": SQLITE_LEVEL.format(name="NEW.state", by=1),
-    "messages_removed AFTER DELETE ON messages": SQLITE_LEVEL.format(name="OLD.state", by=-1),
-    "messages_changed AFTER UPDATE OF state ON messages WHEN NEW.state <> OLD.state": (
+    "messages_added AFTER INSERT ON messages WHEN NEW.recipient <> ''": (
+        SQLITE_LEVEL.format(name="NEW.state", by=1)
+    ),
+    "messages_removed AFTER DELETE ON messages WHEN OLD.recipient <> ''": (
+        SQLITE_LEVEL.format(name="OLD.state", by=-1)
+    ),
+    "messages_changed AFTER UPDATE OF state ON messages "
+    "WHEN NEW.state <> OLD.state AND NEW.recipient <> ''": (
         SQLITE_LEVEL.format(name="OLD.state", by=-1) + SQLITE_LEVEL.format(name="NEW.state", by=1)
     ),
     "deliveries AFTER UPDATE OF state ON messages "
@@ -69,24 +76,30 @@ SQLITE = {
 #: five hundred messages in a statement, a join of old and new rows would take longer than it.
 POSTGRES = {
     "people_added": """
-        SELECT 'people', EPOCH, count(*) FROM added HAVING count(*) > 0 UNION ALL
-        SELECT 'confirmed', EPOCH, count(confirmed_at) FROM added HAVING count(confirmed_at) > 0
-        UNION ALL SELECT 'sign_ups', date_trunc('hour', created_at, 'UTC'), count(*) FROM added
-        WHERE email <> '' GROUP BY 2
+        SELECT tally.name, tally.hour, n FROM (
+            SELECT date_trunc('hour', created_at, 'UTC') AS hour, count(*) AS n FROM added
+            WHERE email <> '' GROUP BY 1
+        ) AS those,
+        LATERAL (VALUES ('people', EPOCH), ('sign_ups', those.hour)) AS tally (name, hour)
     """,
     "people_removed": """
-        SELECT 'people', EPOCH, -count(*) FROM removed HAVING count(*) > 0 UNION ALL
-        SELECT 'confirmed', EPOCH, -count(confirmed_at) FROM removed HAVING count(confirmed_at) > 0
+        SELECT 'people', EPOCH, -count(*) FROM removed WHERE email <> '' HAVING count(*) > 0
     """,
-    "people_confirmed": """
-        SELECT 'confirmed', EPOCH,
-            (NEW.confirmed_at IS NOT NULL)::int - (OLD.confirmed_at IS NOT NULL)::int
+    "confirmed_added": "SELECT 'confirmed', EPOCH, 1",
+    "confirmed_removed": "SELECT 'confirmed', EPOCH, -1",
+    "confirmed": """
+        SELECT 'confirmed', EPOCH, CASE WHEN NEW.confirmed_at IS NULL THEN -1 ELSE 1 END
     """,
-    "messages_added": "SELECT state, EPOCH, count(*) FROM added GROUP BY state",
-    "messages_removed": "SELECT state, EPOCH, -count(*) FROM removed GROUP BY state",
+    "messages_added": """
+        SELECT state, EPOCH, count(*) FROM added WHERE recipient <> '' GROUP BY state
+    """,
+    "messages_removed": """
+        SELECT state, EPOCH, -count(*) FROM removed WHERE recipient <> '' GROUP BY state
+    """,
     "messages_changed": """
         SELECT state, EPOCH, sum(n) FROM (
-            SELECT state, 1 AS n FROM added UNION ALL SELECT state, -1 FROM removed
+            SELECT state, 1 AS n FROM added WHERE recipient <> '' UNION ALL
+            SELECT state, -1 FROM removed WHERE recipient <> ''
         ) AS net GROUP BY state HAVING sum(n) <> 0 UNION ALL
         SELECT 'deliveries', date_trunc('hour', settled_at, 'UTC'), sum(n) FROM (
             SELECT settled_at, 1 AS n FROM added WHERE state = 'sent' UNION ALL
@@ -95,12 +108,14 @@ POSTGRES = {
     """,
 }
 _ADDED, _REMOVED = "NEW TABLE AS added", "OLD TABLE AS removed"
-#: Of each: when it fires, and on which rows.
+#: Of each: when it fires, and on which rows. What is rare goes row by row: all that changes people
+#: and confirms nobody pays nothing for it.
 POSTGRES_EVENTS = {
     "people_added": f"INSERT ON people REFERENCING {_ADDED} FOR EACH STATEMENT",
     "people_removed": f"DELETE ON people REFERENCING {_REMOVED} FOR EACH STATEMENT",
-    # Row by row, for most statements change people and confirm nobody: those it costs nothing.
-    "people_confirmed": "UPDATE OF confirmed_at ON people FOR EACH ROW "
+    "confirmed_added": "INSERT ON people FOR EACH ROW WHEN (NEW.confirmed_at IS NOT NULL)",
+    "confirmed_removed": "DELETE ON people FOR EACH ROW WHEN (OLD.confirmed_at IS NOT NULL)",
+    "confirmed": "UPDATE OF confirmed_at ON people FOR EACH ROW "
     "WHEN ((OLD.confirmed_at IS NULL) <> (NEW.confirmed_at IS NULL))",
     "messages_added": f"INSERT ON messages REFERENCING {_ADDED} FOR EACH STATEMENT",
     "messages_removed": f"DELETE ON messages REFERENCING {_REMOVED} FOR EACH STATEMENT",

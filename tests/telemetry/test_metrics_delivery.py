@@ -1,0 +1,143 @@
+"""Deliveries are counted: each attempt, what it came to, and what a worker is doing."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from structlog.testing import capture_logs
+
+from reach.db.engine import Database
+from reach.messages import outbox
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.conftest import database, mailing
+from tests.promises.stored import addresses, all_sent, messages_in, sign_up
+from tests.servers.mail import DROP, MailServer, once
+from tests.servers.reach import running_worker
+from tests.telemetry.counted import Since, value
+
+__all__ = ["database", "mailing"]
+
+ATTEMPTS, SETTLED = "reach_delivery_attempts_total", "reach_messages_settled_total"
+SENT = "reach_promised_to_sent_seconds"
+TOOK = "reach_delivery_attempt_duration_seconds"
+HELD, SLOTS, BUSY = "reach_leases_held", "reach_worker_slots", "reach_worker_slots_busy"
+BY = ("outcome", "smtp_class")
+
+
+@pytest.fixture
+async def since() -> AsyncIterator[Since]:
+    """What is counted from here on; in the end, nobody may be left doing anything."""
+    began = Since()
+    yield began
+    for gauge in (HELD, SLOTS, BUSY, "reach_database_pool_busy"):
+        assert began.of(gauge) == 0, gauge
+
+
+async def test_what_is_sent_is_counted(mailing: Settings, database: Database, since: Since) -> None:
+    """By outcome and reply, by its end, and by how long it took from the promise on."""
+    await sign_up(database, mailing, *addresses(3))
+    with capture_logs() as said:
+        async with running_worker(mailing):
+            await all_sent(database)
+            await eventually(lambda: since.of(SETTLED, state="sent") == 3)
+    assert since.all_of(ATTEMPTS, *BY) == {("sent", "2xx"): 3}
+    assert since.all_of(SETTLED, "state") == {"sent": 3}
+    assert since.of(f"{TOOK}_count") == 3
+    assert 0 < since.of(f"{TOOK}_sum") < 60
+    assert since.of(f"{SENT}_count", template="welcome") == 3
+    assert 0 < since.of(f"{SENT}_sum", template="welcome") < 180
+    assert since.of("reach_leases_reclaimed_total") == 0
+    lines = [line for line in said if line["event"] == "sent"]
+    ids = {str(message.id) for message in await messages_in(database)}
+    assert {line["message_id"] for line in lines} == ids
+    assert {(one["outcome"], one["smtp_code"]) for one in lines} == {("sent", 250)}
+    assert all(line["nanoseconds"] > 0 for line in lines)
+
+
+async def test_what_a_worker_is_doing_is_seen_while_it_does_it(
+    mailing: Settings, mail_server: MailServer, database: Database, since: Since
+) -> None:
+    """Its slots, those that are taken, and the messages that it holds."""
+    gate = mail_server.gate("data")
+    await sign_up(database, mailing, *addresses(3))
+    settings = mailing.model_copy(update={"worker_slots": 2, "smtp_data_seconds": 60})
+    async with running_worker(settings):
+        await gate.wait_reached(2)
+        assert (since.of(SLOTS), since.of(BUSY), since.of(HELD)) == (2, 2, 3)
+        gate.open()
+        await all_sent(database)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("rcpt", "451 4.2.1 Not now", ("later", "4xx")),
+        ("accepted", DROP, ("unsure", "none")),
+    ],
+)
+async def test_an_attempt_that_is_repeated_is_no_end(
+    mailing: Settings,
+    mail_server: MailServer,
+    database: Database,
+    since: Since,
+    row: tuple[str, str, tuple[str, str]],
+) -> None:
+    """It counts as what it was; the message is counted once, by what it came to."""
+    stage, reply, attempt = row
+    mail_server.script[stage] = once(reply)
+    await sign_up(database, mailing, "ada@example.com")
+    async with running_worker(mailing):
+        await all_sent(database)
+        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+    assert since.all_of(ATTEMPTS, *BY) == {attempt: 1, ("sent", "2xx"): 1}
+    assert since.all_of(SETTLED, "state") == {"sent": 1}
+
+
+async def test_a_message_that_is_given_up_is_counted_and_told(
+    mailing: Settings, mail_server: MailServer, database: Database, since: Since
+) -> None:
+    """Failed, and one line that says which; it was never sent."""
+    mail_server.script["rcpt"] = "550 5.1.1 Nobody"
+    await sign_up(database, mailing, "ada@example.com")
+    with capture_logs() as said:
+        async with running_worker(mailing):
+            await eventually(lambda: since.of(SETTLED, state="failed") == 1)
+    assert since.all_of(ATTEMPTS, *BY) == {("refused", "5xx"): 1}
+    assert since.all_of(SETTLED, "state") == {"failed": 1}
+    assert since.all_of(f"{SENT}_count", "template") == {}
+    (message,) = await messages_in(database)
+    (line,) = [line for line in said if line["event"] == "message failed"]
+    assert (line["message_id"], line["smtp_code"]) == (str(message.id), 550)
+    assert (line["log_level"], line["enhanced_code"]) == ("warning", "5.1.1")
+    assert [line["event"] for line in said].count("not sent") == 1
+
+
+async def test_a_pause_is_seen_and_counted_once(
+    mailing: Settings, mail_server: MailServer, database: Database, since: Since
+) -> None:
+    """However often it is probed; and its end is seen."""
+    mail_server.script["greeting"] = "421 4.3.2 Away"
+    await sign_up(database, mailing, "ada@example.com")
+    async with running_worker(mailing.model_copy(update={"worker_slots": 1})):
+        await eventually(lambda: mail_server.sessions >= 3)
+        assert value("reach_lane_paused") == 1
+        assert since.of("reach_lane_pauses_total") == 1
+        del mail_server.script["greeting"]
+        await all_sent(database)
+        assert value("reach_lane_paused") == 0
+        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+    assert since.all_of(ATTEMPTS, *BY) == {("paused", "4xx"): 1, ("sent", "2xx"): 1}
+
+
+async def test_what_a_vanished_worker_held_is_counted_when_it_is_leased_again(
+    mailing: Settings, database: Database, since: Since
+) -> None:
+    """One that gave its messages back has not vanished."""
+    await sign_up(database, mailing, *addresses(3))
+    leased = await database.write(outbox.lease_due, limit=2, lease_seconds=0)
+    returned = outbox.Held(leased[0].id, leased[0].lease)
+    await database.write(outbox.release, [returned])
+    async with running_worker(mailing):
+        await all_sent(database)
+        await eventually(lambda: since.of(SETTLED, state="sent") == 3)
+    assert since.of("reach_leases_reclaimed_total") == 1
