@@ -10,7 +10,10 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from reach.db.columns import now
 from reach.settings import Settings
+from tests.messages.outboxes import Outbox
+from tests.promises.stored import opened
 from tests.servers.mail import MailServer
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
@@ -53,6 +56,31 @@ async def test_all_is_well(settings: Settings, mail_server: MailServer) -> None:
     assert "welcome" in finding(lines, "templates")[1]
     assert mail_server.commands[-1] == "QUIT"
     assert mail_server.messages == []
+
+
+async def test_what_waits_in_the_outbox(settings: Settings) -> None:
+    """How many there are of what, and what to do about those that do not leave."""
+    async with opened(settings) as database:
+        outbox = Outbox(database, settings)
+        first, second, *_ = await outbox.fill(4)
+        await outbox.change(due_at=now(5000))
+        code, lines = await anyio.to_thread.run_sync(check, settings)
+        assert (code, failed(lines)) == (0, set())
+        assert finding(lines, "outbox") == ("ok", "4 queued; 0 failed; 0 sent; 4 people", "")
+        await outbox.change(first, due_at=now(-100))
+        await outbox.change(second, state="failed")
+        code, lines = await anyio.to_thread.run_sync(check, settings)
+        assert (code, failed(lines)) == (0, set())
+        mark, words, advice = finding(lines, "outbox")
+        assert mark == "ok"
+        assert re.fullmatch(
+            r"3 queued, longest due for 1\d\d s; 1 failed; 0 sent; 4 people", words
+        ), words
+        assert "state=failed" in advice
+        await outbox.change(first, due_at=now(-301))
+        code, lines = await anyio.to_thread.run_sync(check, settings)
+        assert (code, failed(lines)) == (1, {"outbox"})
+        assert "worker" in finding(lines, "outbox")[2]
 
 
 def test_what_is_not_set_is_shown_as_it_counts(tmp_path: Path) -> None:

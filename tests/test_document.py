@@ -34,6 +34,7 @@ ANSWERS = {
     ("get", "/v1/messages/{id}"): OF_KEYS | {"200", "404"},
     ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "400", "404", "409", "422"},
     ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "400", "404", "409", "422"},
+    ("get", "/v1/stats"): OF_KEYS | {"200"},
 }
 OF_LIMITS = {"Retry-After", "RateLimit", "RateLimit-Policy"}
 HEADERS = {

@@ -34,7 +34,7 @@ from reach.pages import own as own_pages
 from reach.pages import routes as pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
-from reach.people.routes import door, operators, own
+from reach.people.routes import door, operators, own, stats
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 
@@ -43,6 +43,7 @@ ROUTERS = (
     own.router,
     operators.people,
     operators.promises,
+    stats.router,
     message_routes.router,
     pages.router,
     docs.router,

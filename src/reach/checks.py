@@ -16,7 +16,9 @@ from reach.limits.shared import reason_of
 from reach.messages.compose import Composer
 from reach.messages.render import Templates
 from reach.messages.smtp import Sender
+from reach.people import stats
 from reach.people.disposable import DisposableDomains
+from reach.problems import Unavailable
 from reach.settings import BadSettings, Settings, unknown_variables
 from reach.urls import MASK
 from reach.variables import PREFIX
@@ -24,6 +26,12 @@ from reach.variables import PREFIX
 PROBE_SECONDS = 10
 #: Beyond it a window of a minute is no minute.
 MOST_SKEW_SECONDS = 1.0
+#: A worker that runs and a mail server that answers leave nothing due for this long.
+MOST_DUE_SECONDS = 300
+LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it: a paused lane?"
+FAILED = (
+    "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries again."
+)
 #: What counts where the setting itself is empty, or shows too much.
 EFFECTIVE: dict[str, Callable[[Settings], str]] = {
     "database_url": lambda settings: str(settings.database),
@@ -35,11 +43,12 @@ EFFECTIVE: dict[str, Callable[[Settings], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found. ``remedy`` is empty if all is well."""
+    """What one check found. ``remedy`` is empty if all is well; ``advice`` is for who cares."""
 
     subject: str
     words: str
     remedy: str = ""
+    advice: str = ""
 
 
 async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bool:
@@ -53,6 +62,7 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
         check_templates,
         check_domains,
         check_database,
+        check_outbox,
         check_redis,
         check_smtp,
     )
@@ -63,6 +73,8 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
         if finding.remedy:
             print_line(f"   {finding.remedy}")
             is_well = False
+        if finding.advice:
+            print_line(f"   {finding.advice}")
     return is_well
 
 
@@ -143,6 +155,23 @@ async def check_database(settings: Settings) -> Finding:
     if (found or "") < newest():
         return Finding("database", f"schema {found or 'missing'}", "Run `reach migrate`.")
     return Finding("database", f"answers, schema {found}")
+
+
+async def check_outbox(settings: Settings) -> Finding:
+    """Whether messages leave; and how many there are of what."""
+    database = open_database(settings)
+    try:
+        found = await database.read(stats.read)
+    except Unavailable:  # check_database says so
+        return Finding("outbox", "not known")
+    finally:
+        await database.close()
+    by_state, due_seconds = found.messages, int(found.oldest_due_seconds)
+    since = f", longest due for {due_seconds} s" if due_seconds else ""
+    words = f"{by_state['queued']} queued{since}; {by_state['failed']} failed; "
+    words += f"{by_state['sent']} sent; {found.people} people"
+    remedy = LATE if due_seconds > MOST_DUE_SECONDS else ""
+    return Finding("outbox", words, remedy, FAILED if by_state["failed"] else "")
 
 
 async def check_redis(settings: Settings) -> Finding:

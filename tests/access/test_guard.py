@@ -34,6 +34,7 @@ SCOPES = {
     ("GET", "/v1/messages/{id}"): {"messages:read"},
     ("POST", "/v1/messages/{id}/retry"): {"messages:write"},
     ("POST", "/v1/messages/{id}/cancel"): {"messages:write"},
+    ("GET", "/v1/stats"): {"people:read", "messages:read"},
 }
 
 

@@ -11,6 +11,16 @@ from reach.people.links import LinkRequest
 from reach.people.robots import Hidden
 from reach.people.signup import Description, Name, SignUp
 
+STATS: dict[str, Any] = {
+    "people": 250,
+    "confirmed": 198,
+    "messages": {"queued": 3, "sent": 311, "failed": 1, "cancelled": 0},
+    "oldest_due_seconds": 0.4,
+    "late": 0,
+    "per_hour": [{"hour": "2026-03-04T05:00:00Z", "sign_ups": 12, "deliveries": 14}],
+    "as_of": "2026-03-04T05:06:07.890123Z",
+}
+
 
 class Accepted(BaseModel):
     """What everybody who signs up is told."""
@@ -101,6 +111,44 @@ class PersonPage(BaseModel):
 
     items: list[PersonBody]
     next_cursor: str | None
+
+
+class MessageCounts(BaseModel):
+    """How many messages are in each state."""
+
+    queued: int
+    sent: int
+    failed: int
+    cancelled: int
+
+
+class HourBody(BaseModel):
+    """How many signed up, and how many messages were delivered, in the hour from ``hour`` on."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    hour: datetime
+    sign_ups: int
+    deliveries: int
+
+
+class StatsBody(BaseModel):
+    """How many there were at ``as_of``, at most 5 s ago.
+
+    ``oldest_due_seconds`` is how long the longest due message has been due, 0 if none is; ``late``
+    how many queued messages were promised more than a minute ago, 10,000 at most. ``per_hour`` has
+    the last 48 hours, the oldest first; the last one has only begun.
+    """
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [STATS]})
+
+    people: int
+    confirmed: int
+    messages: MessageCounts
+    oldest_due_seconds: float
+    late: int
+    per_hour: list[HourBody]
+    as_of: datetime
 
 
 class Export(BaseModel):

@@ -8,7 +8,26 @@ With several API processes each writes to files, which their parent adds up (see
 ``multiprocess_mode`` says how a gauge is added up.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+import math
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import Counter, Gauge, Histogram, Metric
+
+
+def known(found: Iterable[Metric]) -> Iterator[Metric]:
+    """Leave out what is not known (NaN), as if it had never been: ``absent()`` tells."""
+    for metric in found:
+        metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+        yield metric
+
+
+class Known(Gauge):
+    """A gauge of what somebody else knows, who may not answer: NaN is not exposed."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the samples that are known."""
+        return known(super().collect())
+
 
 # HTTP
 
@@ -33,7 +52,7 @@ SIGN_UPS = Counter(
     "limited (429), failed (5xx).",
     ("result",),
 )
-PEOPLE = Gauge(
+PEOPLE = Known(
     "reach_people",
     "People who are signed up, by whether they have confirmed their address. From the database.",
     ("confirmed",),
@@ -42,21 +61,21 @@ PEOPLE = Gauge(
 
 # The outbox: what the database holds, whoever is asked. Gone while the database is away.
 
-OUTBOX_MESSAGES = Gauge(
+OUTBOX_MESSAGES = Known(
     "reach_outbox_messages",
     "Messages in the outbox, by state. From the database.",
     ("state",),
     multiprocess_mode="mostrecent",
 )
-OUTBOX_OLDEST_DUE = Gauge(
+OUTBOX_OLDEST_DUE = Known(
     "reach_outbox_oldest_due_age_seconds",
     "How long the longest due message has been due; 0 if none is. From the database.",
     (),
     multiprocess_mode="mostrecent",
 )
-OUTBOX_LATE = Gauge(
+OUTBOX_LATE = Known(
     "reach_outbox_late_messages",
-    "Queued messages that were promised more than 60 s ago. From the database.",
+    "Queued messages that were promised more than 60 s ago, up to 10,000. From the database.",
     (),
     multiprocess_mode="mostrecent",
 )

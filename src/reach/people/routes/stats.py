@@ -1,0 +1,25 @@
+"""How many there are, for operators."""
+
+from typing import Any
+
+from fastapi import APIRouter, Depends
+
+from reach.access.guard import needs, operator_key
+from reach.bodies.document import OF_KEYS
+from reach.messages.routes import Db, as_json
+from reach.people import stats
+from reach.people.bodies import StatsBody
+
+router = APIRouter(tags=["stats"], dependencies=[Depends(operator_key)], responses=OF_KEYS)
+
+#: It tells about both.
+MayRead = [Depends(needs("people:read")), Depends(needs("messages:read"))]
+
+
+@router.get("/v1/stats", response_model=StatsBody, dependencies=MayRead)
+async def get_stats(db: Db) -> Any:
+    """Count people, messages by state, and what happened in each of the last 48 hours.
+
+    It is at most 5 s old, and costs the same however many there are.
+    """
+    return as_json(StatsBody.model_validate(await stats.recent(db)))

@@ -1,0 +1,200 @@
+"""How many there are: people, messages, sign-ups an hour. The same truth for all who ask.
+
+Everything here costs the same at 1,000 and at 10,000,000 rows.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NoReturn
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Integer, bindparam, func, select
+
+from reach.db import tallies
+from reach.db.columns import Key, now
+from reach.db.engine import Database, Transaction
+from reach.db.identifiers import earliest_id
+from reach.messages.leases import FAILURES
+from reach.messages.model import IS_QUEUED, STATES, State, messages
+from reach.telemetry import metrics
+
+#: How many hours are shown, the one that has begun among them.
+HOURS = 48
+#: A message that is queued for longer than this is late.
+LATE_SECONDS = 60
+#: So many late messages are counted, and no more: it reads each one's place in an index.
+MOST_LATE = 10_000
+#: How old what is shown may be.
+FRESH_SECONDS = 5.0
+
+HOUR = timedelta(hours=1)
+
+_OLDEST_DUE = (
+    select(messages.c.due_at)
+    .where(IS_QUEUED, messages.c.due_at <= now())
+    .order_by(messages.c.due_at)
+    .limit(1)
+)
+#: By their ids, which sort by the time of the promise: ``created_at`` has no index.
+_LATE = (
+    select(messages.c.id)
+    .where(IS_QUEUED, messages.c.id < bindparam("first_in_time", type_=Key))
+    .order_by(messages.c.id.desc())
+    .limit(bindparam("most_late", type_=Integer))
+    .subquery("late")
+)
+_OUTBOX = select(
+    _OLDEST_DUE.scalar_subquery().label("oldest_due_at"),
+    select(func.count()).select_from(_LATE).scalar_subquery().label("late"),
+    now().label("as_of"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What happened in the hour from ``hour`` on."""
+
+    hour: datetime
+    sign_ups: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What the database held at ``as_of``, by its own clock.
+
+    ``oldest_due_seconds`` is how long the longest due message has been due; 0 if none is.
+    ``late`` is how many queued messages were promised more than a minute ago, 10,000 at most.
+    ``per_hour`` has the last 48 hours, the oldest first.
+    """
+
+    people: int
+    confirmed: int
+    messages: Mapping[State, int]
+    oldest_due_seconds: float
+    late: int
+    per_hour: Sequence[Hour]
+    as_of: datetime
+
+
+def read(tx: Transaction) -> Stats:
+    """Read it: a few index look-ups, and a tally or two for each hour."""
+    first_in_time = earliest_id(time.time() - LATE_SECONDS)
+    outbox = tx.execute(_OUTBOX, {"first_in_time": first_in_time, "most_late": MOST_LATE}).one()
+    this_hour = outbox.as_of.replace(minute=0, second=0, microsecond=0)
+    hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
+    found = tallies.read(tx, hours[0])
+
+    def tally(name: str, hour: datetime = tallies.LEVEL) -> int:
+        return found.get((name, hour), 0)
+
+    return Stats(
+        people=tally("people"),
+        confirmed=tally("confirmed"),
+        messages={state: tally(state) for state in STATES},
+        oldest_due_seconds=_seconds_since(outbox.oldest_due_at, outbox.as_of),
+        late=outbox.late,
+        per_hour=[Hour(hour, tally("sign_ups", hour), tally("deliveries", hour)) for hour in hours],
+        as_of=outbox.as_of,
+    )
+
+
+def _seconds_since(then: datetime | None, as_of: datetime) -> float:
+    return 0.0 if then is None else max((as_of - then).total_seconds(), 0.0)
+
+
+class _Desk:
+    """The stats that all who ask about one database are given, for 5 s."""
+
+    def __init__(self) -> None:
+        self.stats: Stats | None = None
+        #: When they were asked for, on the monotonic clock.
+        self.asked_at = -math.inf
+        self._asking: asyncio.Task[Stats] | None = None
+
+    @property
+    def fresh_seconds(self) -> float:
+        """For how much longer what is here is fresh enough."""
+        return self.asked_at + FRESH_SECONDS - time.monotonic()
+
+    async def ask(self, database: Database) -> Stats:
+        if self.stats is not None and self.fresh_seconds > 0:
+            return self.stats
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._read(database), name="stats")
+            self._asking.add_done_callback(self._forget)
+        # Whoever gives up does not take it from the others.
+        return await asyncio.shield(self._asking)
+
+    async def _read(self, database: Database) -> Stats:
+        asked_at = time.monotonic()
+        stats = await database.read(read)
+        self.stats, self.asked_at = stats, asked_at
+        return stats
+
+    def _forget(self, asking: asyncio.Task[Stats]) -> None:
+        self._asking = None
+        if not asking.cancelled():
+            asking.exception()  # those who asked have it, or have given up
+
+
+_desks: WeakKeyDictionary[Database, _Desk] = WeakKeyDictionary()
+
+
+def _desk(database: Database) -> _Desk:
+    return _desks.setdefault(database, _Desk())
+
+
+async def recent(database: Database) -> Stats:
+    """Give the stats of at most 5 s ago, the same to everybody in this process.
+
+    All who ask meanwhile share one query, and its failure: that is not kept. Raises DatabaseAway.
+    """
+    return await _desk(database).ask(database)
+
+
+async def keep_gauges(database: Database) -> NoReturn:
+    """Keep the gauges that show what the database holds at most 5 s old.
+
+    While it is away they are NaN, and so are not exposed: nobody is shown an old truth, and
+    ``absent()`` tells.
+    """
+    show_unknown()
+    while True:
+        try:
+            show(await recent(database))
+        except FAILURES:
+            show_unknown()
+            await asyncio.sleep(FRESH_SECONDS)
+        else:
+            await asyncio.sleep(max(_desk(database).fresh_seconds, 0))
+
+
+def show(stats: Stats) -> None:
+    """Set the gauges."""
+    unconfirmed = stats.people - stats.confirmed
+    _set(unconfirmed, stats.confirmed, stats.messages, stats.oldest_due_seconds, stats.late)
+
+
+def show_unknown() -> None:
+    """Say that nothing is known."""
+    _set(math.nan, math.nan, dict.fromkeys(STATES, math.nan), math.nan, math.nan)
+
+
+def _set(
+    unconfirmed: float,
+    confirmed: float,
+    by_state: Mapping[State, float],
+    oldest_due_seconds: float,
+    late: float,
+) -> None:
+    metrics.PEOPLE.labels("false").set(unconfirmed)
+    metrics.PEOPLE.labels("true").set(confirmed)
+    for state, count in by_state.items():
+        metrics.OUTBOX_MESSAGES.labels(state).set(count)
+    metrics.OUTBOX_OLDEST_DUE.set(oldest_due_seconds)
+    metrics.OUTBOX_LATE.set(late)
