@@ -16,6 +16,8 @@ from reach.db.engine import Database, Transaction
 from reach.db.migrate import migrate, newest
 from reach.messages.model import STATES, messages
 from reach.messages.sweep import fold_for_ever, sweep_for_ever
+from reach.people.address import parse_address
+from reach.people.links import LinkRequest, request_links_all
 from reach.people.model import people
 from reach.settings import Settings
 from tests.db.walks import Walk
@@ -213,6 +215,23 @@ async def test_a_worker_keeps_them_few(
             group.cancel_scope.cancel()
         assert await are_true(database)
         assert await database.read(flows) == {"sign_ups": 20}
+
+
+async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Settings) -> None:
+    """Not even one that would be folded: it would say when somebody asked."""
+    await sign_up(database, settings, *addresses(2))
+    before = await database.read(every_row)
+    email = parse_address("nobody@example.com", smtputf8=True)
+    asked = [LinkRequest.model_construct(email=email)]
+    assert await database.write(request_links_all, asked, settings) == [None]
+    assert await database.read(every_row) == before
+
+
+def every_row(tx: Transaction) -> list[tuple[object, ...]]:
+    """Every row that tallies take."""
+    return [
+        tuple(row) for row in tx.execute(select(tallies.tallies).order_by(tallies.tallies.c.id))
+    ]
 
 
 def row_count(tx: Transaction) -> int:
