@@ -14,10 +14,9 @@ _OURS = 500
 
 def note_admitted(new: int, known: int, robots: int) -> None:
     """Count those of one transaction, which has committed."""
-    NEW.inc(new)
-    KNOWN.inc(known)
-    if robots:
-        ROBOT.inc(robots)
+    for counter, count in ((NEW, new), (KNOWN, known), (ROBOT, robots)):
+        if count:
+            counter.inc(count)
 
 
 def note_answer(method: str, route: str, status: int) -> None:

@@ -1,0 +1,193 @@
+"""What several processes count is summed; what the dead have counted is not lost, nor doubled."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+
+from reach.telemetry import metrics
+from reach.telemetry.shares import VARIABLE, Shares, shared, told
+from tests.telemetry.counting import Counting
+from tests.telemetry.scraped import parsed
+
+NEW = 'reach_signups_total{result="new"}'
+MEMBERS = "reach_group_commit_members"
+IN_PROGRESS = "reach_http_requests_in_progress"
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made: the test's own."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def shares() -> Iterator[Shares]:
+    """A folder of shares."""
+    with shared() as made:
+        yield made
+
+
+def summed(shares: Shares) -> dict[str, float]:
+    """All series, as they would be scraped."""
+    return dict(parsed(generate_latest(shares).decode()))
+
+
+def test_the_shares_of_all_processes_are_summed(shares: Shares) -> None:
+    """Counters, histograms and gauges, each series once."""
+    with Counting.some(shares, 3) as processes:
+        for number, process in enumerate(processes, start=1):
+            process.count(number)
+        found = summed(shares)
+        assert found[NEW] == 6
+        assert found[f"{MEMBERS}_count"] == found[f'{MEMBERS}_bucket{{le="5.0"}}'] == 6
+        assert found[f'{MEMBERS}_bucket{{le="2.0"}}'] == 0
+        assert found[f"{MEMBERS}_sum"] == 18
+        assert found[IN_PROGRESS] == 3
+    assert VARIABLE not in os.environ
+
+
+def test_what_the_dead_have_counted_stays_and_what_they_were_doing_ends(shares: Shares) -> None:
+    """Killed at once: before and after its share is folded, the sums are the same."""
+    with Counting.some(shares, 2) as (dead, alive):
+        dead.count(5)
+        alive.count(2)
+        before = summed(shares)
+        dead.kill()
+        assert summed(shares) == before
+        shares.fold([alive.pid])
+        after = summed(shares)
+        assert after.pop(IN_PROGRESS) == before.pop(IN_PROGRESS) - 1 == 1
+        assert after == before
+        assert after[NEW] == 7
+        shares.fold([alive.pid])
+        alive.count(1)
+        assert summed(shares)[NEW] == 8
+
+
+def test_a_crash_loop_does_not_fill_the_disk(shares: Shares) -> None:
+    """However many processes there have been, their files are as few, and every count is there."""
+
+    def live_one_life() -> set[str]:
+        with Counting.some(shares, 1) as (process,):
+            process.count(3)
+        shares.fold([])
+        return {file.name for file in shares.folder.iterdir()}
+
+    first = live_one_life()
+    assert live_one_life() == live_one_life() == first
+    assert len(first) <= 3
+    assert summed(shares)[NEW] == 9
+
+
+def test_no_scrape_fails_or_sees_a_count_go_down_while_processes_come_and_go(
+    shares: Shares,
+) -> None:
+    """Scraped all the while, by a thread of its own, in the middle of whatever goes on."""
+    seen: list[float] = []
+    faults: list[Exception] = []
+    is_over = threading.Event()
+
+    def scrape_on() -> None:
+        while not is_over.is_set():
+            try:
+                seen.append(summed(shares).get(NEW, 0.0))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test says so
+                faults.append(error)
+
+    scraping = threading.Thread(target=scrape_on)
+    scraping.start()
+    try:
+        for _ in range(4):
+            with Counting.some(shares, 2) as (one, other):
+                one.count(2000)
+                one.kill()
+                shares.fold([other.pid])
+                other.count(1000)
+            shares.fold([])
+    finally:
+        is_over.set()
+        scraping.join()
+    assert faults == []
+    assert seen == sorted(seen)
+    assert len(seen) > 10
+    assert summed(shares)[NEW] == 12_000
+
+
+def test_a_file_that_is_just_being_made_fails_no_scrape(shares: Shares) -> None:
+    """A process makes it empty, and a moment later as long as it is to be."""
+    (shares.folder / "counter_1.db").touch()
+    assert NEW not in summed(shares)
+    shares.fold([])
+    assert NEW not in summed(shares)
+
+
+def test_what_the_parent_knows_is_in_the_sum_once(place: Path) -> None:
+    """Whatever the shares of others say of it, and if they say nothing."""
+    metrics.PEOPLE.labels("true").set(7)
+    try:
+        with shared({"reach_people"}) as shares, Counting.some(shares, 1):
+            found = summed(shares)
+    finally:
+        metrics.PEOPLE.remove("true")
+    assert {name for name in found if name.startswith("reach_people")} == {
+        'reach_people{confirmed="true"}'
+    }
+    assert found['reach_people{confirmed="true"}'] == 7
+    assert list(place.iterdir()) == []
+
+
+def test_the_folder_is_ours_alone_and_removed(place: Path) -> None:
+    """0700 while it is there; afterwards it is not."""
+    with shared() as shares:
+        assert stat.S_IMODE(shares.folder.stat().st_mode) == 0o700
+        assert shares.folder.parent == place
+    assert list(place.iterdir()) == []
+
+
+LEFT = """
+import sys
+from reach.telemetry.shares import shared
+with shared() as shares:
+    print(shares.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_parent_left_behind_is_removed_by_the_next(place: Path) -> None:
+    """But not what another one, who lives, is using."""
+    with (
+        shared() as alive,
+        subprocess.Popen(
+            [sys.executable, "-c", LEFT],
+            env={**os.environ, "TMPDIR": str(place)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as parent,
+    ):
+        assert parent.stdout is not None
+        left = Path(parent.stdout.readline().strip())
+        assert left.is_dir()
+        with shared():
+            assert left.is_dir()
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        assert left.is_dir()
+        with shared():
+            assert not left.exists()
+            assert alive.folder.is_dir()
+
+
+def test_nobody_is_told_unless_there_are_shares() -> None:
+    """Without a port for metrics, processes count in their memory, where it costs least."""
+    with told(None):
+        assert VARIABLE not in os.environ
