@@ -4,6 +4,7 @@ What is heavy is imported by the command that needs it, so that the others start
 """
 
 import asyncio
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -231,6 +232,8 @@ def _print_banner(started: Any) -> None:
 
 
 def _end(line: str, code: int) -> NoReturn:
+    for handler in logging.getLogger().handlers:
+        handler.flush()  # what the log has to say of it comes before
     _say(line, sys.stderr)
     sys.exit(code)
 

@@ -152,14 +152,13 @@ def test_libraries_are_told_in_the_same_shape(last: Callable[[], Line]) -> None:
     assert last()["message"] == "between two levels"
 
 
-def test_a_librarys_mistake_is_a_line_too() -> None:
-    """Its arguments do not fit its message, or cannot be written: the message is told."""
-    lines: list[bytes] = []
-    handler = LibraryHandler(Lines().render, lines.append)
+def test_a_librarys_mistake_is_a_line_too(told: Callable[[], str]) -> None:
+    """Its arguments do not fit its message: the message is told."""
+    (handler,) = [one for one in logging.getLogger().handlers if isinstance(one, LibraryHandler)]
     for arguments in ("no number",), (1, 2), ("",):
         values = {"name": "some.library", "msg": "%d", "args": arguments, "levelno": 30}
         handler.handle(logging.makeLogRecord(values))
-    assert [json.loads(line)["message"] for line in lines] == ["%d"] * 3
+    assert [json.loads(line)["message"] for line in told().splitlines()] == ["%d"] * 3
 
 
 def test_no_exceptions_message_is_told(last: Callable[[], Line]) -> None:

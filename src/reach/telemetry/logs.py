@@ -4,7 +4,6 @@ No address, name, token or subject ever: so no exception's message either, for t
 databases and mail servers quote what they were given.
 """
 
-import atexit
 import logging
 import re
 import sys
@@ -53,7 +52,6 @@ def configure(level: str, stream: TextIO | None) -> Writer:
         return render("reach.logs", "warning", "lines dropped", {"count": count})
 
     writer = Writer(None if stream is None else stream.fileno(), tell_dropped)
-    atexit.register(writer.flush, EXIT_SECONDS)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[_Renderer(render)],
@@ -62,7 +60,7 @@ def configure(level: str, stream: TextIO | None) -> Writer:
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
-    root.handlers[:] = [LibraryHandler(render, writer.write)]
+    root.handlers[:] = [LibraryHandler(render, writer)]
     root.setLevel(max(number, logging.INFO))
     for name, quiet_level in QUIET.items():
         logging.getLogger(name).setLevel(max(number, quiet_level))
@@ -96,9 +94,13 @@ class _Renderer:
 class LibraryHandler(logging.Handler):
     """Takes the lines of every library."""
 
-    def __init__(self, render: Render, write: Callable[[bytes], None]) -> None:
+    def __init__(self, render: Render, writer: Writer) -> None:
         super().__init__()
-        self._render, self._write = render, write
+        self._render, self._writer = render, writer
+
+    def flush(self) -> None:
+        """Write what waits, be it ours or theirs; the library asks for it when a process ends."""
+        self._writer.flush(EXIT_SECONDS)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a library's line, cut where an exception's message may begin."""
@@ -110,7 +112,7 @@ class LibraryHandler(logging.Handler):
         message = PRIVATE.sub("…", message[:MOST_CHARACTERS])
         error = _exception(record.exc_info)
         fields = {} if error is None else frames(error)
-        self._write(self._render(record.name, _word(record.levelno), message, fields))
+        self._writer.write(self._render(record.name, _word(record.levelno), message, fields))
 
 
 def _word(number: int) -> str:
