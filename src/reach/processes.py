@@ -112,11 +112,11 @@ def app_of_environment() -> Any:
 async def _api(settings: Settings, listener: socket.socket) -> None:
     stop = Stop()
     with stop.on_signals(), _counting(settings):
-        database = open_database(settings)
-        app = create_app(settings, database, close_database=True)
-        server = Server(app, settings, lambda: log.info("api started", port=settings.port))
-        async with _keeping_gauges(settings, database):
-            await server.serve_until(stop, listener)
+        async with _open(settings) as database:
+            app = create_app(settings, database)
+            server = Server(app, settings, lambda: log.info("api started", port=settings.port))
+            async with _keeping_gauges(settings, database):
+                await server.serve_until(stop, listener)
     log.info("api stopped")
 
 
@@ -128,10 +128,11 @@ async def work(settings: Settings) -> None:
     settings = with_secret_key(settings)
     stop = Stop()
     with stop.on_signals(), _counting(settings):
-        async with _open(settings) as database, _keeping_gauges(settings, database):
+        async with _open(settings) as database:
             worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
             if await _wait_for_schema(database, stop.asked):
-                await worker.run(stop.asked, stop.cut_off)
+                async with _keeping_gauges(settings, database):
+                    await worker.run(stop.asked, stop.cut_off)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 from reach.serving import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import exposition
+from reach.telemetry.shares import VARIABLE
 from tests.eventually import eventually
 from tests.promises.running import client, ended, everything, said
 from tests.servers.mail import MailServer
@@ -35,9 +36,15 @@ def get(port: int, path: str, method: str = "GET") -> httpx.Response:
 async def test_each_command_serves_its_metrics(
     settings: Settings, mail_server: MailServer, command: str
 ) -> None:
-    """By a setting or by a flag; it says where, and which Reach it is."""
+    """By a setting or by a flag; it says where, and which Reach it is.
+
+    What others use the library's variable for is no affair of ours.
+    """
     asked = settings.model_copy(update={"smtp_url": mail_server.url, "port": free_port()})
-    with ReachProcess(command, "--metrics-port", "0", settings=asked) as process:
+    elsewhere = {VARIABLE: "/nowhere"}
+    with ReachProcess(
+        command, "--metrics-port", "0", settings=asked, environment=elsewhere
+    ) as process:
         port = await port_of(process)
         database = "sqlite" if settings.database.is_sqlite else "postgresql"
         labels = f'database="{database}",python="{platform.python_version()}"'
