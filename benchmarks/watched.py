@@ -108,7 +108,7 @@ def door(
         limit_signups="1000000/second",
         port=port,
         metrics_port=metrics_port if is_watched else None,
-        log_level="info" if is_watched else "critical",
+        log_level="info" if is_watched else "error",
     )
     migrate(settings.database)
     program = "reach" if is_watched else "benchmarks.unwatched"
@@ -166,7 +166,7 @@ def scraped(port: int | None) -> Iterator[None]:
 class Collector(BaseHTTPRequestHandler):
     """Takes every span, and forgets it."""
 
-    def do_POST(self) -> None:  # noqa: N802 - the library's word
+    def do_POST(self) -> None:
         """Read it all, and say yes."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.send_response(200)
