@@ -21,7 +21,6 @@ from tests.eventually import wait_until
 from tests.servers import watchdog
 
 ROOT = Path(__file__).resolve().parents[2]
-REACH = (sys.executable, "-m", "reach")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -46,7 +45,7 @@ class ReachProcess:
     """One ``reach …`` process (with those it starts), ended at the latest by the ``with``.
 
     ``changes`` are settings by name, in place of those in ``settings``; ``environment`` holds
-    any other variables. Nothing else of ours is inherited.
+    any other variables. Nothing else of ours is inherited. ``module`` is what is run.
     """
 
     def __init__(
@@ -54,12 +53,14 @@ class ReachProcess:
         *arguments: str,
         settings: Settings | None = None,
         environment: Mapping[str, str] | None = None,
+        module: str = "reach",
         **changes: Any,
     ) -> None:
         if unknown := set(changes) - set(Settings.model_fields):
             raise TypeError(f"no such settings: {unknown}")
         given = settings.model_copy(update=changes) if settings else None
         self.arguments = arguments
+        self._command = (sys.executable, "-m", module, *arguments)
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
             "PYTHONPATH": str(ROOT / "src"),
@@ -114,7 +115,7 @@ class ReachProcess:
         """Start it, in a process group of its own; once it has ended, again."""
         assert self._process is None or self._process.poll() is not None, "it runs"
         self._process = subprocess.Popen(
-            [*REACH, *self.arguments],
+            self._command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
