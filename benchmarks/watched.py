@@ -7,26 +7,34 @@ each turn's ratio to the unwatched one's, of sign-ups a second and of processor 
 """
 
 import asyncio
-import sqlite3
+import secrets
 import statistics
 import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from pydantic import SecretStr
+from sqlalchemy import func, select, text
 
 from benchmarks.load import flood
+from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate
+from reach.people.model import people
 from reach.settings import Settings
+from tests.servers.databases import create_database
 from tests.servers.ports import free_port
+from tests.servers.postgres import Postgres
 from tests.servers.processes import ReachProcess
+
+T = TypeVar("T")
 
 SIGN_UPS, CONNECTIONS = 1500, 64
 TURNS = 11
@@ -39,7 +47,7 @@ class Door:
 
     name: str
     process: ReachProcess
-    port: int
+    settings: Settings
     per_second: list[float] = field(default_factory=list)
     microseconds: list[float] = field(default_factory=list)
 
@@ -47,7 +55,9 @@ class Door:
         """Let a flood in, and note how it went. Any answer but a 202 is an error."""
         before = self._busy_seconds()
         name = f"turn{turn}-"
-        figure = asyncio.run(flood(self.port, count=SIGN_UPS, connections=CONNECTIONS, name=name))
+        figure = asyncio.run(
+            flood(self.settings.port, count=SIGN_UPS, connections=CONNECTIONS, name=name)
+        )
         self.per_second.append(figure)
         self.microseconds.append((self._busy_seconds() - before) / SIGN_UPS * 1e6)
 
@@ -57,37 +67,43 @@ class Door:
 
 
 def main() -> None:
-    """Measure, and print one line for each way of being watched."""
-    with tempfile.TemporaryDirectory() as folder, collector() as endpoint, ExitStack() as stack:
+    """Measure on both databases, and print one line for each way of being watched."""
+    with tempfile.TemporaryDirectory() as folder, Postgres.private() as postgres:
+        measure("SQLite", Path(folder), lambda name: f"sqlite:///{folder}/{name}.sqlite3")
+        measure("Postgres", Path(folder), lambda _: create_database(postgres.url))
+
+
+def measure(database: str, folder: Path, new_url: Callable[[str], str]) -> None:
+    """Let the floods in, by turns, and see that nobody is missing afterwards."""
+    with collector() as endpoint, ExitStack() as stack:
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
         doors = [
-            stack.enter_context(door("unwatched", Path(folder), is_watched=False)),
-            stack.enter_context(door("watched", Path(folder))),
-            stack.enter_context(door("traced", Path(folder), environment=traced)),
+            stack.enter_context(door("unwatched", folder, new_url, is_watched=False)),
+            stack.enter_context(door("watched", folder, new_url)),
+            stack.enter_context(door("traced", folder, new_url, environment=traced)),
         ]
         for turn in range(-1, TURNS):
-            order = doors if turn % 2 else doors[::-1]
-            for each in order:
+            for each in doors if turn % 2 else doors[::-1]:
                 each.take_turn(turn)
         for each in doors:
             each.process.stop()
-        for each in doors:
-            assert people_in(file_of(Path(folder), each.name)) == SIGN_UPS * (TURNS + 1)
-    report(doors)
+            assert asyncio.run(written(each.settings, count)) == SIGN_UPS * (TURNS + 1)
+    report(database, doors)
 
 
-def report(doors: Sequence[Door]) -> None:
+def report(database: str, doors: Sequence[Door]) -> None:
     """Print the medians, the first turn being for warming up."""
     first = doors[0]
     for each in doors:
         speeds = [one / of for one, of in zip(each.per_second, first.per_second, strict=True)][1:]
         costs = [one / of for one, of in zip(each.microseconds, first.microseconds, strict=True)]
         cuts = statistics.quantiles(speeds, n=4)
+        figure, share = statistics.median(each.per_second[1:]), statistics.median(speeds)
+        took, cost = statistics.median(each.microseconds[1:]), statistics.median(costs[1:])
         print(
-            f"sign-ups, {each.name:10} {statistics.median(each.per_second[1:]):7.0f} /s"
-            f"  {statistics.median(speeds):.3f} x unwatched ({cuts[0]:.3f} to {cuts[2]:.3f})"
-            f"  {statistics.median(each.microseconds[1:]):6.0f} µs of processor each,"
-            f" {statistics.median(costs[1:]):.3f} x"
+            f"sign-ups, {database:8}, {each.name:9} {figure:6.0f} /s, {share:.3f} x unwatched"
+            f" ({cuts[0]:.3f} to {cuts[2]:.3f}); {took:4.0f} µs of processor each, {cost:.3f} x",
+            flush=True,
         )
 
 
@@ -95,51 +111,56 @@ def report(doors: Sequence[Door]) -> None:
 def door(
     name: str,
     folder: Path,
+    new_url: Callable[[str], str],
     *,
     is_watched: bool = True,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Door]:
     """Run an API process with a database of its own."""
-    port, metrics_port = free_port(), free_port()
     settings = Settings(
         data_dir=folder,
-        database_url=SecretStr(f"sqlite:///{file_of(folder, name)}"),
-        secret_key=SecretStr("a-key-that-is-long-enough-for-tests"),
+        database_url=SecretStr(new_url(name)),
+        secret_key=SecretStr(secrets.token_hex(32)),
         limit_signups="1000000/second",
-        port=port,
-        metrics_port=metrics_port if is_watched else None,
+        port=free_port(),
+        metrics_port=free_port() if is_watched else None,
         log_level="info" if is_watched else "error",
     )
     migrate(settings.database)
-    program = "reach" if is_watched else "benchmarks.unwatched"
+    module = "reach" if is_watched else "benchmarks.unwatched"
     if not is_watched:
-        drop_triggers(file_of(folder, name))
+        asyncio.run(written(settings, stop_tallies))
     with (
-        ReachProcess("api", settings=settings, environment=environment, module=program) as process,
-        scraped(metrics_port if is_watched else None),
+        ReachProcess("api", settings=settings, environment=environment, module=module) as process,
+        scraped(settings.metrics_port),
     ):
-        process.wait_ready(port)
-        yield Door(name, process, port)
+        process.wait_ready(settings.port)
+        yield Door(name, process, settings)
 
 
-def file_of(folder: Path, name: str) -> Path:
-    """Say where a door's database is."""
-    return folder / f"{name}.sqlite3"
+async def written(settings: Settings, fn: Callable[[Transaction], T]) -> T:
+    """Run ``fn(tx)`` in a transaction of its own."""
+    database = open_database(settings)
+    try:
+        return await database.write(fn)
+    finally:
+        await database.close()
 
 
-def drop_triggers(file: Path) -> None:
-    """Take the tallies' triggers out of a database."""
-    with closing(sqlite3.connect(file)) as connection:
-        named = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'")
-        for (name,) in named.fetchall():
-            connection.execute(f'DROP TRIGGER "{name}"')
-        connection.commit()
+def stop_tallies(tx: Transaction) -> None:
+    """Take their triggers out of a database."""
+    if tx.dialect.name == "postgresql":
+        for table in ("people", "messages"):
+            tx.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
+        return
+    named = tx.execute(text("SELECT name FROM sqlite_schema WHERE type = 'trigger'"))
+    for name in named.scalars().all():
+        tx.execute(text(f'DROP TRIGGER "{name}"'))
 
 
-def people_in(file: Path) -> int:
+def count(tx: Transaction) -> int:
     """Count who was signed up."""
-    with closing(sqlite3.connect(file)) as connection:
-        return int(connection.execute("SELECT count(*) FROM people").fetchone()[0])
+    return tx.execute(select(func.count()).select_from(people)).scalar_one()
 
 
 @contextmanager
