@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,14 +17,14 @@ START_SECONDS = 30
 async def port_of(process: ReachProcess) -> int:
     """Wait until a process says that its metrics can be scraped, and where."""
 
-    def lines() -> list[dict[str, object]]:
+    def lines() -> list[dict[str, Any]]:
         written = everything(process).splitlines()
         found = [json.loads(line) for line in written if line.startswith("{")]
         return [line for line in found if line["message"] == "metrics served"]
 
     await eventually(lambda: lines() or process.exit_code is not None, START_SECONDS, 0.02)
     (line,) = lines()
-    return int(str(line["port"]))
+    return int(line["server"]["port"])
 
 
 def scrape(port: int) -> Mapping[str, float]:

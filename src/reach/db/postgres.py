@@ -153,7 +153,9 @@ class PostgresDatabase(Database):
         await super().close()
         if self._running:
             await asyncio.wait(self._running, timeout=self.seconds)
-        await self._engine.dispose()
+        with suppress(TimeoutError):  # a server that is silent takes no leave
+            async with asyncio.timeout(self.seconds):
+                await self._engine.dispose()
 
 
 class _Attempt:

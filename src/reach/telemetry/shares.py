@@ -19,6 +19,8 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from reach.telemetry.metrics import known
+
 #: prometheus_client's own name for it.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 #: What a folder is called, and what it is called until it is locked.
@@ -47,7 +49,7 @@ class Shares(Collector):
         """Add the shares up."""
         with self._folding:
             found = MultiProcessCollector.merge([str(file) for file in self._files()])
-        yield from (metric for metric in found if metric.name not in self._own)
+        yield from known(metric for metric in found if metric.name not in self._own)
         for metric in REGISTRY.collect():
             if metric.name in self._own:
                 yield metric
