@@ -5,11 +5,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -61,7 +59,7 @@ async def test_an_api_of_two_processes(settings: Settings) -> None:
     flags = ("--processes", "2", "--port", str(several.port))
     with ReachProcess("api", *flags, settings=settings) as process:
         await until_ready(several, process)
-        family = children(process)
+        family = process.children
         assert len(family) == 2
         async with client(several) as http:
             for number in range(20):
@@ -83,14 +81,14 @@ async def test_a_killed_process_is_replaced(settings: Settings) -> None:
     several = settings.model_copy(update={"port": free_port(), "processes": 2})
     with ReachProcess("api", settings=several) as process:
         await until_ready(several, process)
-        serving = children(process)
+        serving = process.children
         assert len(serving) == 2
         killed = serving.pop()
         killed.kill()
         async with client(several) as http:
-            await eventually(lambda: len(children(process)) == 2 and not killed.is_running(), 30)
+            await eventually(lambda: len(process.children) == 2 and not killed.is_running(), 30)
             assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
-        assert serving < children(process)
+        assert serving < process.children
         process.running.terminate()
         assert await ended(process, 15) == 0
 
@@ -166,16 +164,6 @@ async def test_a_worker_heals_when_the_database_comes(
         async with opened(settings), door(settings), client(settings) as http:
             await http.post("/v1/signups", json=ADA)
             await eventually(lambda: mail_server.recipients == [ADA["email"]])
-
-
-def children(process: ReachProcess) -> set[psutil.Process]:
-    """Find the processes that serve for a parent; not that which tracks its resources."""
-    found = set()
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has just ended
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.add(child)
-    return found
 
 
 async def until_ready(settings: Settings, process: ReachProcess) -> None:

@@ -1,6 +1,6 @@
 """The application: routers, middleware, problem handlers, probes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -55,8 +55,6 @@ ROUTERS = (
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
-#: Asked every few seconds for ever, and never traced.
-PROBES = ("/livez", "/readyz")
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -104,8 +102,8 @@ def create_app(
     furnish(app, settings, database, mailbox)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_api_route("/livez", livez, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_api_route("/readyz", readyz, methods=["GET", "HEAD"], include_in_schema=False)
+    for path, probe in PROBES.items():
+        app.add_api_route(path, probe, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_exception_handler(Problem, answer_problem)
     app.add_exception_handler(HTTPException, answer_http_exception)
     app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
@@ -162,6 +160,10 @@ async def readyz(request: Request) -> Response:
     if not await database.read(is_current):
         raise NotMigrated
     return OK
+
+
+#: Asked every few seconds for ever, and never traced.
+PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
 
 
 async def answer_problem(request: Request, problem: Exception) -> Response:

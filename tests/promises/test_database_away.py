@@ -10,7 +10,7 @@ from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.conftest import LEASE_SECONDS
 from tests.promises.locks import ROWS_OF_MESSAGES, held
-from tests.promises.running import ended, said, worker
+from tests.promises.running import ended, everything, said, worker
 from tests.promises.stored import addresses, all_sent, attempts_in, opened, sign_up
 from tests.servers.mail import MailServer
 from tests.servers.postgres import Postgres
@@ -58,7 +58,7 @@ async def test_an_acceptance_is_noted_when_the_database_is_back(
             await all_sent(database)
             for process in (holding, other):
                 process.running.terminate()
-                assert await ended(process, settings.grace_seconds) == 0
+                assert await ended(process, settings.grace_seconds) == 0, everything(process)
     assert mail_server.recipients == ["ada@example.com", "bob@example.com"]
 
 

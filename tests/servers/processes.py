@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 from pydantic import SecretStr
 
 from reach.settings import Settings
@@ -95,6 +96,16 @@ class ReachProcess:
     def pid(self) -> int:
         """The number of the process, and of its group."""
         return self.running.pid
+
+    @property
+    def children(self) -> set[psutil.Process]:
+        """The processes that serve for it; not that which tracks its resources."""
+        found = set()
+        for child in psutil.Process(self.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.add(child)
+        return found
 
     @property
     def exit_code(self) -> int | None:

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import httpx
-import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -73,10 +71,10 @@ async def go_through(
     """Sign up as many as before the crash after it."""
     await sign_up(http, "before")
     await shows(prometheus, EACH)
-    first = children(api)
+    first = api.children
     killed = first.pop()
     killed.kill()
-    await eventually(lambda: len(children(api) - first - {killed}) == 1, DEADLINE_SECONDS, 0.05)
+    await eventually(lambda: len(api.children - first - {killed}) == 1, DEADLINE_SECONDS, 0.05)
     await said(api, f"Child process [{killed.pid}] died")
     async with client(settings) as others:
         await sign_up(others, "after")
@@ -114,13 +112,3 @@ async def is_ready(http: httpx.AsyncClient) -> bool:
         return (await http.get("/readyz")).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
-
-
-def children(process: ReachProcess) -> set[psutil.Process]:
-    """Find the processes that serve for a parent; not that which tracks its resources."""
-    found = set()
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has just ended
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.add(child)
-    return found

@@ -28,7 +28,7 @@ from reach.messages.outbox import Promise
 from reach.people import counts, proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address
 from reach.people.model import Person
-from reach.people.queries import NewPerson
+from reach.people.queries import Known, NewPerson
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -146,15 +146,7 @@ def sign_up_all(
             _welcome(person.id, waiting[key]) for key, person in new.items() if person.id in added
         ]
         promises += [
-            Promise(
-                person.id,
-                parse_address(person.email, smtputf8=True).recipient,
-                "already-signed-up",
-                {"name": person.name, "confirmed": bool(person.confirmed)},
-                waiting[person.email_key].trace_context,
-            )
-            for person in known
-            if person.greet
+            _already(person, waiting[person.email_key]) for person in known if person.greet
         ]
         outbox.promise(tx, promises, settings)
         owners |= {key: person.id for key, person in new.items() if person.id in added}
@@ -201,3 +193,10 @@ def _welcome(
     data = {"name": request.name, **more}
     recipient = request.email.recipient
     return Promise(person_id, recipient, "welcome", data, request.trace_context)
+
+
+def _already(person: Known, request: SignUp) -> Promise:
+    """Tell the owner of an address, written as they wrote it, that it was signed up before."""
+    recipient = parse_address(person.email, smtputf8=True).recipient
+    data = {"name": person.name, "confirmed": bool(person.confirmed)}
+    return Promise(person.id, recipient, "already-signed-up", data, request.trace_context)
