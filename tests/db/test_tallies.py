@@ -13,6 +13,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from reach.db import tallies
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
+from reach.db.identifiers import new_id
 from reach.db.migrate import migrate, newest
 from reach.messages.model import STATES, messages
 from reach.messages.sweep import fold_for_ever, sweep_for_ever
@@ -259,3 +260,41 @@ async def test_old_flows_go(database: Database) -> None:
         group.start_soon(sweep_for_ever, database, 90)
         await eventually(is_swept)
         group.cancel_scope.cancel()
+
+
+async def test_another_role_needs_no_right_on_them(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """Nor does it need to know of them: it changes people and messages, and they follow."""
+    settings = make_settings(database_url=postgres)
+    role = f"helper_{new_id().hex[:8]}"
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(2))
+
+        def help_out(tx: Transaction) -> None:
+            tx.execute(text(f"CREATE ROLE {role}"))
+            tx.execute(text(f"GRANT SELECT, DELETE ON people, messages, attempts TO {role}"))
+            tx.execute(text(f"SET LOCAL ROLE {role}"))
+            tx.execute(text("DELETE FROM people"))
+            tx.execute(text("RESET ROLE"))
+            tx.execute(text(f"DROP OWNED BY {role}"))
+            tx.execute(text(f"DROP ROLE {role}"))
+
+        await database.write(help_out)
+        assert await database.read(levels) == dict.fromkeys(("people", *OTHERS), 0)
+
+
+async def test_folding_much_takes_each_row_once(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """However many have piled up while no worker ran."""
+    settings = make_settings(database_url=postgres)
+    rows = [{"name": "queued", "hour": tallies.LEVEL, "count": 1}] * (2 * tallies.FOLD_ROWS + 1)
+    async with opened(settings) as database:
+        await database.write(lambda tx: tx.execute(insert(tallies.tallies), rows))
+        assert [await database.write(tallies.fold) for _ in range(3)] == [True, True, False]
+        assert await database.read(row_count) <= len(("people", *OTHERS)) + 2
+        assert (await database.read(levels))["queued"] == len(rows)
+        before = await database.read(every_row)
+        assert not await database.write(tallies.fold)
+        assert await database.read(every_row) == before

@@ -53,15 +53,16 @@ _READ = union_all(
     _SUMS.where(tallies.c.hour >= bindparam("since", type_=Instant)),
 )
 
-_many = (
-    select(tallies.c.hour, tallies.c.name)
-    .group_by(tallies.c.hour, tallies.c.name)
-    .having(func.count() > 1)
-)
-#: Two who fold at the same time take different rows, and wait for nobody.
+_oldest = select(tallies.c.hour, tallies.c.name).order_by(tallies.c.id).limit(FOLD_ROWS).subquery()
+#: How many rows the next fold would take, and how many it would leave.
+_LOOK = select(
+    func.count(), func.count(func.distinct(tuple_(_oldest.c.hour, _oldest.c.name)))
+).select_from(_oldest)
+#: The oldest: what is folded is new. Two who fold at the same time take different rows, and wait
+#: for nobody.
 _taken = (
     select(tallies.c.id)
-    .where(tuple_(tallies.c.hour, tallies.c.name).in_(_many))
+    .order_by(tallies.c.id)
     .limit(FOLD_ROWS)
     .with_for_update(skip_locked=True)
     .cte("taken")
@@ -102,7 +103,8 @@ def fold(tx: Transaction) -> bool:
     """
     if tx.dialect.name == "sqlite":
         return False
-    return tx.execute(_FOLD).scalar_one() == FOLD_ROWS
+    rows, sums = tx.execute(_LOOK).one()
+    return rows > sums and tx.execute(_FOLD).scalar_one() == FOLD_ROWS
 
 
 def sweep(tx: Transaction) -> int:

@@ -205,7 +205,9 @@ def _make_postgres_triggers() -> None:
 
 def _make_postgres_trigger(name: str, body: str, event: str, schema: str) -> None:
     op.execute(
-        f"CREATE FUNCTION {schema}.{name}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"CREATE FUNCTION {schema}.{name}() RETURNS trigger LANGUAGE plpgsql "
+        # With the rights of whoever migrates: another role may change people and know no tallies.
+        "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS "
         f"$$ BEGIN {body}; RETURN NULL; END $$"
     )
     when, _, rest = event.partition(" ON ")
