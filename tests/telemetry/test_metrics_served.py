@@ -4,7 +4,7 @@ import platform
 from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
-from socket import create_server
+from socket import create_connection, create_server
 
 import httpx
 import pytest
@@ -27,9 +27,10 @@ MakeSettings = Callable[..., Settings]
 COMMANDS = {"up": "Reach is ready.", "api": "api started", "worker": "worker started"}
 
 
-def get(port: int, path: str, method: str = "GET") -> httpx.Response:
+def get(port: int, path: str, method: str = "GET", **headers: str) -> httpx.Response:
     """Ask, with the event loop standing still meanwhile."""
-    return httpx.request(method, f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=10)
+    url = f"http://127.0.0.1:{port}{path}"
+    return httpx.request(method, url, headers=headers, trust_env=False, timeout=10)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -112,3 +113,22 @@ def test_a_command_whose_metrics_port_is_taken_ends_with_one_line(
             assert process.wait(30) == 1
             assert process.errors.startswith("Cannot serve metrics on 127.0.0.1, port ")
             assert process.errors.count("\n") == 1
+
+
+async def test_a_caller_who_says_nothing_is_hung_up_on_and_not_told_of(
+    make_settings: MakeSettings, sqlite: str
+) -> None:
+    """No line with their address, and no traceback; whoever asks for nonsense gets an answer."""
+    asked = make_settings(database_url=sqlite, port=free_port())
+    with ReachProcess("api", "--metrics-port", "0", settings=asked) as process:
+        port = await port_of(process)
+        silent = create_connection(("127.0.0.1", port))
+        silent.send(b"G")
+        strange = "application/openmetrics-text; version=canary; escaping=canary"
+        answer = get(port, "/metrics", Accept=strange)
+        assert answer.status_code in (httpx.codes.OK, httpx.codes.INTERNAL_SERVER_ERROR)
+        silent.settimeout(3 * exposition.CALLER_SECONDS)
+        with closing(silent):
+            assert silent.recv(1) == b""
+        assert process.stop() == 0
+        assert process.errors == ""

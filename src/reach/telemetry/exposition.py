@@ -14,10 +14,14 @@ from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+import structlog
 from prometheus_client import REGISTRY, disable_created_metrics, make_wsgi_app
 from prometheus_client.registry import Collector
 
+from reach.telemetry.logs import frames
 from reach.telemetry.metrics import BUILD_INFO
+
+log = structlog.get_logger("reach")
 
 PATH = "/metrics"
 #: Who asks and then says no more is hung up on.
@@ -40,6 +44,7 @@ def served(host: str, port: int, metrics: Collector = REGISTRY) -> Iterator[int]
     Raises OSError if it cannot listen there.
     """
     disable_created_metrics()  # they would double the series, and several processes have none
+    host = host.strip("[]")
     kind = _Server6 if ":" in host else _Server
     server = make_server(host, port, _only_at(PATH, make_wsgi_app(metrics)), kind, _Handler)
     thread = threading.Thread(
@@ -58,17 +63,25 @@ def _only_at(path: str, app: Any) -> Callable[[dict[str, Any], StartResponse], I
     """Answer 404 elsewhere: the library answers with its metrics whatever one asks for."""
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        status, words = "404 Not Found", f"Metrics are at {path}.\n"
         if environ["PATH_INFO"] == path:
-            found: Iterable[bytes] = app(environ, start_response)
-            return found
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"Metrics are at {path}.\n".encode()]
+            try:
+                found: Iterable[bytes] = app(environ, start_response)
+            except Exception as error:  # noqa: BLE001 - wsgiref would write its message to stderr
+                log.error("scrape failed", **frames(error))  # noqa: TRY400 - likewise
+                status, words = "500 Internal Server Error", "The metrics could not be shown.\n"
+            else:
+                return found
+        start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [words.encode()]
 
     return answer
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    #: socketserver's own 5 are few for whoever asks while others are still silent.
+    request_queue_size = 128
     allow_reuse_port = False
 
     def server_bind(self) -> None:
@@ -77,10 +90,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say what went wrong, unless it is that the caller hung up."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """Say what went wrong, unless it is that the caller hung up, or said nothing."""
+        error = sys.exc_info()[1]
+        if error is not None and not isinstance(error, OSError):
+            log.error("scrape failed", **frames(error))
 
 
 class _Server6(_Server):
