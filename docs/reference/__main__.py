@@ -1,4 +1,7 @@
-"""Writes the reference: `make reference`."""
+"""Writes the reference: `make reference`, or into a folder that is named."""
+
+import sys
+from pathlib import Path
 
 from docs.reference import logs, metrics, settings
 from docs.reference.markdown import FOLDER
@@ -6,11 +9,11 @@ from docs.reference.markdown import FOLDER
 PAGES = {"settings.md": settings.written, "metrics.md": metrics.written, "logs.md": logs.written}
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     """Write each page anew."""
     for name, page in PAGES.items():
-        (FOLDER / name).write_text(page(), encoding="utf-8")
+        (folder / name).write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
