@@ -19,6 +19,7 @@ from reach.messages.outcome import Refused, Sent
 from reach.people import record, stats
 from reach.people.stats import keep_gauges, recent
 from reach.settings import Settings
+from reach.telemetry import metrics
 from tests.eventually import eventually
 from tests.messages.outboxes import Outbox
 from tests.people.operator import operator
@@ -252,3 +253,14 @@ async def test_gauges_show_the_database_or_nothing(
         await outbox.fill(6)
         await eventually(lambda: exposed().get('reach_people{confirmed="false"}') == 5)
         assert set(exposed()) == GAUGES
+
+
+async def test_what_nobody_has_looked_at_for_long_is_not_shown(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop that looks may hang, while a thread goes on answering Prometheus."""
+    stats.show(await outbox.database.read(stats.read))
+    assert set(exposed()) == GAUGES
+    long_ago = time.monotonic() - metrics.STALE_SECONDS
+    monkeypatch.setattr(metrics.Known, "seen_at", long_ago)
+    assert exposed() == {}

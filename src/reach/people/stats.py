@@ -192,6 +192,7 @@ def _set(
     oldest_due_seconds: float,
     late: float,
 ) -> None:
+    metrics.Known.seen_at = time.monotonic()
     metrics.PEOPLE.labels("false").set(unconfirmed)
     metrics.PEOPLE.labels("true").set(confirmed)
     for state, count in by_state.items():

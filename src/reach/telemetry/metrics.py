@@ -9,9 +9,14 @@ With several API processes each writes to files, which their parent adds up (see
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import Counter, Gauge, Histogram, Metric
+
+from reach.telemetry import solid
+
+solid.use()  # before the first metric
 
 
 def known(found: Iterable[Metric]) -> Iterator[Metric]:
@@ -21,12 +26,31 @@ def known(found: Iterable[Metric]) -> Iterator[Metric]:
         yield metric
 
 
+#: Whoever has not looked for so long (every 5 s is usual) does not know any more.
+STALE_SECONDS = 20.0
+
+
 class Known(Gauge):
-    """A gauge of what somebody else knows, who may not answer: NaN is not exposed."""
+    """A gauge of what somebody else knows, who may not answer: NaN is not exposed.
+
+    Nor is what was last looked at long ago (``seen_at``, on the monotonic clock): the event loop
+    that looks may hang, while threads go on answering Prometheus.
+    """
+
+    seen_at = -math.inf
 
     def collect(self) -> Iterable[Metric]:
         """Give the samples that are known."""
-        return known(super().collect())
+        found = known(super().collect())
+        if time.monotonic() - Known.seen_at < STALE_SECONDS:
+            return found
+        return _without_samples(found)
+
+
+def _without_samples(found: Iterable[Metric]) -> Iterator[Metric]:
+    for metric in found:
+        metric.samples = []
+        yield metric
 
 
 # HTTP
