@@ -33,6 +33,7 @@ from reach.settings import BadSettings, Settings, load
 from reach.supervisor import supervise
 from reach.telemetry import logs, traces
 from reach.telemetry.exposition import note_build
+from reach.telemetry.solid import SolidDict
 from reach.urls import SmtpUrl
 
 log = structlog.get_logger("reach")
@@ -105,6 +106,8 @@ def app_of_environment() -> Any:
     settings = with_secret_key(load())
     logs.configure(settings.log_level, sys.stdout)
     traces.configure()
+    for path in SolidDict.unkept[:1]:
+        log.warning("no room for what is counted", path=path)
     note_build(settings.database.url.get_backend_name())
     return create_app(settings, open_database(settings), close_database=True)
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +46,8 @@ class ReachProcess:
     """One ``reach …`` process (with those it starts), ended at the latest by the ``with``.
 
     ``changes`` are settings by name, in place of those in ``settings``; ``environment`` holds
-    any other variables. Nothing else of ours is inherited. ``module`` is what is run.
+    any other variables. Nothing else of ours is inherited. ``module`` is what is run,
+    by ``wrapper`` if there is one.
     """
 
     def __init__(
@@ -55,13 +56,14 @@ class ReachProcess:
         settings: Settings | None = None,
         environment: Mapping[str, str] | None = None,
         module: str = "reach",
+        wrapper: Sequence[str] = (),
         **changes: Any,
     ) -> None:
         if unknown := set(changes) - set(Settings.model_fields):
             raise TypeError(f"no such settings: {unknown}")
         given = settings.model_copy(update=changes) if settings else None
         self.arguments = arguments
-        self._command = (sys.executable, "-m", module, *arguments)
+        self._command = (*wrapper, sys.executable, "-m", module, *arguments)
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
             "PYTHONPATH": str(ROOT / "src"),

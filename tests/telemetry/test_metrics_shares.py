@@ -1,11 +1,13 @@
 """What several processes count is summed; what the dead have counted is not lost, nor doubled."""
 
+import math
 import os
 import signal
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,9 +132,13 @@ def test_a_file_that_is_just_being_made_fails_no_scrape(shares: Shares) -> None:
     assert NEW not in summed(shares)
 
 
-def test_what_the_parent_knows_is_in_the_sum_once(place: Path) -> None:
+def test_what_the_parent_knows_is_in_the_sum_once(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the shares of others say of it, and if they say nothing."""
     metrics.PEOPLE.labels("true").set(7)
+    metrics.PEOPLE.labels("false").set(math.nan)
+    monkeypatch.setattr(metrics.Known, "seen_at", time.monotonic())
     try:
         with shared({"reach_people"}) as shares, Counting.some(shares, 1):
             found = summed(shares)

@@ -116,6 +116,13 @@ EVENTS = {
     "api started": Event("reach", "info", "The API takes requests.", ("port",)),
     "api stopped": Event("reach", "info", "The API has finished."),
     "metrics served": Event("reach", "info", "Metrics can be scraped.", ("port",)),
+    "scrape failed": Event("reach", "error", "Whoever asked for metrics met a fault.", _ERROR),
+    "no room for what is counted": Event(
+        "reach",
+        "warning",
+        "The disk of temporary files is full: this process's numbers are missing in `/metrics`.",
+        ("path",),
+    ),
     "starting without the database": Event(
         "reach", "warning", "It is away; it may come later.", ("reason",)
     ),

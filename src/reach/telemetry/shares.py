@@ -20,6 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from reach.telemetry.metrics import known
+from reach.telemetry.solid import SolidDict
 
 #: prometheus_client's own name for it.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -43,7 +44,9 @@ class Shares(Collector):
         self._own = frozenset(own)
         # Between a share's folding and its removal it would be counted twice.
         self._folding = Lock()
-        self._ended = {kind: MmapedDict(str(folder / f"{kind}_{ENDED}.db")) for kind in GROWING}
+        self._ended: dict[str, MmapedDict] = {
+            kind: SolidDict(str(folder / f"{kind}_{ENDED}.db")) for kind in GROWING
+        }
 
     def collect(self) -> Iterable[Metric]:
         """Add the shares up."""
