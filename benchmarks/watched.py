@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -86,7 +87,6 @@ def measure(database: str, folder: Path, new_url: Callable[[str], str]) -> None:
             for each in doors if turn % 2 else doors[::-1]:
                 each.take_turn(turn)
         for each in doors:
-            each.process.stop()
             assert asyncio.run(written(each.settings, count)) == SIGN_UPS * (TURNS + 1)
     report(database, doors)
 
@@ -130,12 +130,10 @@ def door(
     module = "reach" if is_watched else "benchmarks.unwatched"
     if not is_watched:
         asyncio.run(written(settings, stop_tallies))
-    with (
-        ReachProcess("api", settings=settings, environment=environment, module=module) as process,
-        scraped(settings.metrics_port),
-    ):
+    with ReachProcess("api", settings=settings, environment=environment, module=module) as process:
         process.wait_ready(settings.port)
-        yield Door(name, process, settings)
+        with scraped(settings.metrics_port):
+            yield Door(name, process, settings)
 
 
 async def written(settings: Settings, fn: Callable[[Transaction], T]) -> T:
@@ -165,7 +163,7 @@ def count(tx: Transaction) -> int:
 
 @contextmanager
 def scraped(port: int | None) -> Iterator[None]:
-    """Ask for the metrics every second, as Prometheus would."""
+    """Ask for the metrics every second, as Prometheus would. A scrape that fails is an error."""
     ended = threading.Event()
 
     def scrape() -> None:
@@ -173,15 +171,14 @@ def scraped(port: int | None) -> Iterator[None]:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
                 assert b"reach_signups_total" in answer.read()
 
-    thread = threading.Thread(target=scrape, daemon=True)
-    if port is not None:
-        thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        if port is not None:
-            thread.join()
+    with ThreadPoolExecutor(1) as thread:
+        scraping = None if port is None else thread.submit(scrape)
+        try:
+            yield
+        finally:
+            ended.set()
+        if scraping is not None:
+            scraping.result()
 
 
 class Collector(BaseHTTPRequestHandler):

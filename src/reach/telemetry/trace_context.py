@@ -5,7 +5,7 @@ and a message keeps it, so that a delivery days later, by another process, can b
 of this request. https://www.w3.org/TR/trace-context/
 """
 
-import os
+import random
 import re
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -34,8 +34,16 @@ current: ContextVar[TraceContext | None] = ContextVar("reach_trace", default=Non
 
 def new() -> TraceContext:
     """Begin a trace."""
-    digits = os.urandom(24).hex()  # one call to the system, for both: every request makes one
-    return TraceContext(digits[:32], digits[32:])
+    return TraceContext(_digits(32), _digits(16))
+
+
+def _digits(count: int) -> str:
+    """Make up hexadecimal digits, not all of them 0.
+
+    Nobody need be unable to guess them; and a call to the system for each request would let go of
+    the interpreter's lock, which a busy thread gets back only after a while.
+    """
+    return f"{random.getrandbits(4 * count) or 1:0{count}x}"
 
 
 def parse(header: str) -> TraceContext | None:
@@ -54,7 +62,7 @@ def of_request(headers: Sequence[str]) -> TraceContext:
     parent = parse(headers[0]) if len(headers) == 1 else None
     if parent is None:
         return new()
-    return replace(parent, span_id=os.urandom(8).hex())
+    return replace(parent, span_id=_digits(16))
 
 
 def current_header() -> str | None:
