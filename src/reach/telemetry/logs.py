@@ -70,6 +70,12 @@ def configure(level: str, stream: TextIO | None) -> Writer:
     return writer
 
 
+def flush() -> None:
+    """Write what waits, for a second at most: for who ends a process in a way of their own."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 class _Logger:
     """Where structlog leaves a rendered line."""
 
