@@ -16,7 +16,7 @@ from reach.settings import Settings
 from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS
 from reach.telemetry.fields import ALWAYS, FIELDS, Type
-from reach.telemetry.lines import Lines, flat
+from reach.telemetry.lines import MOST_BYTES, Lines, flat
 from reach.telemetry.logs import LibraryHandler, frames
 from reach.telemetry.terminal import Short
 from reach.telemetry.trace_context import TraceContext
@@ -177,6 +177,28 @@ def test_no_exceptions_message_is_told(last: Callable[[], Line]) -> None:
 def fail() -> None:
     """Raise what has a cause, both with messages that hold too much."""
     raise ValueError("canary") from KeyError("canary")
+
+
+@pytest.mark.parametrize("folder", ["/short", "/" + "ü" * 150, "/" + "deep/" * 1500])
+def test_a_line_is_short_enough_to_be_written_whole(folder: str) -> None:
+    """However deep it happened, and in however long a path: the innermost frames are told."""
+    with pytest.raises(RecursionError) as raised:
+        exec(compile("def deep(): deep()\ndeep()", f"{folder}/fault.py", "exec"), {})  # noqa: S102
+    text, line = rendered("request crashed", request_id="x" * 128, **frames(raised.value))
+    assert len(text) <= MOST_BYTES
+    *outer, innermost = line["error"]["stack_trace"].splitlines()
+    assert innermost.endswith("/fault.py:1 deep")
+    assert len(outer) == 11 or folder != "/short"
+    assert line["http"]["request"]["id"] == "x" * 128
+
+
+def test_a_text_that_is_too_long_is_cut() -> None:
+    """Of whatever characters: an emoji takes twelve."""
+    text, line = rendered("key file was open to others", path="/😀" * 3000, remedy="chmod 600")
+    assert 1000 < len(text) <= MOST_BYTES
+    assert line["file"]["path"].startswith("/😀/")
+    assert line["file"]["path"].endswith("…")
+    assert line["reach"]["remedy"] == "chmod 600"
 
 
 def test_warnings_are_told_without_their_words(last: Callable[[], Line]) -> None:
