@@ -15,12 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from ecs_logging import ECS_VERSION
-
 from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import FIELDS
 
+#: One that has every field of ours: http.request.id came with 1.9.
+ECS_VERSION = "8.11.0"
 FIRST_SERVER_ERROR = 500
 #: So much is written whole or not at all, into a pipe too: on Linux; elsewhere it may be 512, which
 #: would be too little. Lines are ASCII.

@@ -114,6 +114,8 @@ class LibraryHandler(logging.Handler):
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - whatever its arguments do, there is a line
             message = str(record.msg)
+        if record.name.startswith(STATEMENTS):  # a statement has many, and no exception's message
+            message = " ".join(message.split())
         message = re.split(ENDS.get(record.name, r"\n"), message.strip(), maxsplit=1)[0].strip()
         message = PRIVATE.sub("…", message[:MOST_CHARACTERS])
         error = _exception(record.exc_info)
