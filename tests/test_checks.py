@@ -210,3 +210,32 @@ def test_bad_settings_are_lines(tmp_path: Path) -> None:
         assert process.wait() == 2
         assert process.output == ""
         assert process.errors.startswith("REACH_PORT: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "found"),
+    [
+        ({}, ("ok", "off", "")),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "https://u:canary@127.0.0.1:1/otlp?canary=1"},
+            ("ok", "on, to https://127.0.0.1:1/otlp", ""),
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_ENDPOINT": "canary:1"},
+            (
+                "!!",
+                "cannot be used",
+                "OTEL_EXPORTER_OTLP_ENDPOINT must be a URL, as http://127.0.0.1:4318",
+            ),
+        ),
+    ],
+    ids=["off", "on", "no URL"],
+)
+def test_where_traces_go(
+    sqlite: str, make_settings: MakeSettings, variables: dict[str, str], found: tuple[str, ...]
+) -> None:
+    """Off, on, or why not; no credentials are shown, and 1 if it is to be mended."""
+    code, lines = check(make_settings(database_url=sqlite), **variables)
+    assert finding(lines, "traces") == found
+    assert code == (found[0] == "!!")
+    assert "canary" not in "".join(lines)

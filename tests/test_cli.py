@@ -1,7 +1,9 @@
 """The `reach` command: exit codes, what is on which stream, and its parts as processes."""
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,6 +171,60 @@ def test_keys_without_a_database(tmp_path: Path) -> None:
         assert process.output == ""
         (line,) = process.errors.splitlines()
         assert "reach migrate" in line
+
+
+@pytest.mark.parametrize("where", ["/dev/full", "nobody", "closed"])
+def test_output_that_cannot_be_written(sqlite: str, tmp_path: Path, where: str) -> None:
+    """1 and a line that says so; a key that nobody has seen is void."""
+    environment = {**os.environ, "REACH_DATABASE_URL": sqlite, "REACH_DATA_DIR": str(tmp_path)}
+    first = ""
+    for arguments in ("check", "keys create lost --scope people:read"):
+        done = subprocess.run(
+            ["sh", "-c", INTO[where], "sh", sys.executable, "-m", "reach", *arguments.split()],
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        first, *others = done.stderr.splitlines()
+        assert first.startswith("The output cannot be written: "), done.stderr
+        assert (done.returncode, others) == (1, [])
+    assert first.endswith("The key has been revoked.")
+    code, listed = run("keys", "list", REACH_DATABASE_URL=sqlite)
+    assert (code, listed.split()[1:3]) == (0, ["revoked", "lost"])
+
+
+#: Shell, for a stdout that takes nothing: "$@" is run. A pipe's reader has gone when its named
+#: pipe has been opened for both, and closed for reading.
+INTO = {
+    "/dev/full": 'exec "$@" >/dev/full',
+    "closed": 'exec "$@" >&-',
+    "nobody": (
+        'pipe=$REACH_DATA_DIR/pipe; rm -f "$pipe"; mkfifo "$pipe"; exec 3<>"$pipe" 4>"$pipe" 3<&-;'
+        ' exec "$@" >&4 4>&-'
+    ),
+}
+
+
+@pytest.mark.parametrize("module", ["typer", "reach.settings", "reach.processes", "uvicorn"])
+def test_an_impatient_ctrl_c(sqlite: str, tmp_path: Path, module: str) -> None:
+    """While it still imports: 130, without a traceback."""
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT.replace("MODULE", module))
+    path = {"PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}", "REACH_DATABASE_URL": sqlite}
+    with ReachProcess("api", environment=path) as process:
+        assert process.wait() == 130
+        assert everything(process) == ""
+
+
+#: Ctrl-C comes when a module is about to be imported.
+IMPATIENT = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "MODULE":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
 
 
 def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:

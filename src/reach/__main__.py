@@ -1,5 +1,19 @@
 """`python -m reach` is `reach`."""
 
-from reach.cli import main
+import sys
 
-main()
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command. Ctrl-C ends it, from the first import on, without a traceback."""
+    try:
+        from reach import cli  # noqa: PLC0415 - it takes a moment, in which somebody may be impatient
+
+        cli.main()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

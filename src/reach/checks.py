@@ -20,6 +20,7 @@ from reach.people import stats
 from reach.people.disposable import DisposableDomains
 from reach.problems import Unavailable
 from reach.settings import BadSettings, Settings, unknown_variables
+from reach.telemetry import traces
 from reach.urls import MASK
 from reach.variables import PREFIX
 
@@ -65,6 +66,7 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
         check_outbox,
         check_redis,
         check_smtp,
+        check_traces,
     )
     for check in checks:
         finding = await check(settings)
@@ -213,3 +215,15 @@ async def check_smtp(settings: Settings) -> Finding:
         remedy = "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
         return Finding("smtp", f"{where}: {paused.text}", remedy)
     return Finding("smtp", f"{where} lets us in")
+
+
+async def check_traces(_: Settings) -> Finding:
+    """Whether traces can be begun, and where they go; nothing is sent there."""
+    try:
+        traces.configure()
+        where = traces.endpoint()
+    except BadSettings as error:
+        return Finding("traces", "cannot be used", str(error))
+    finally:
+        traces.stop()
+    return Finding("traces", "off" if where is None else f"on, to {where}")

@@ -38,6 +38,10 @@ MetricsPort = Annotated[
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
 
 
+class Unwritten(Exception):  # noqa: N818 - an expected failure
+    """What a command has to say cannot be written where it belongs."""
+
+
 def _is_fit_for_a_list(name: str) -> str:
     if not 0 < len(name.strip()) <= KEY_NAME_CHARACTERS or not name.isprintable():
         raise typer.BadParameter(f"It needs 1 to {KEY_NAME_CHARACTERS} printable characters.")
@@ -58,6 +62,8 @@ def main() -> None:
         cli()
     except BadSettings as error:
         _end(str(error), MISUSED)
+    except Unwritten as error:
+        _end(str(error), FAILED)
     except Problem as problem:
         _end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
     except Exception as error:  # noqa: BLE001 - its message may hold an address
@@ -137,7 +143,7 @@ def migrate() -> None:
     # A database of its own place needs no data directory, which may be where nobody can write.
     if settings.has_database_in_data_dir:
         keyfiles.make_data_dir(settings)
-    typer.echo(f"The schema is at {migrate(settings.database)}.")
+    _print(f"The schema is at {migrate(settings.database)}.")
 
 
 @keys_cli.command("create")
@@ -156,7 +162,12 @@ def keys_create(
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(expires_days)
     text = keys.generate()
     _write(settings, keys.add, text, name, scope, expires_at)
-    typer.echo(text)
+    try:
+        _print(text)
+    except Unwritten as error:
+        # Nobody has it, and nobody could know which of the list it is.
+        _write(settings, keys.revoke, text)
+        raise Unwritten(f"{error} The key has been revoked.") from None
 
 
 @keys_cli.command("revoke")
@@ -166,7 +177,7 @@ def keys_revoke(prefix_or_name: str) -> None:
     from reach.access import keys  # noqa: PLC0415 - see above
 
     for key in _write(settings, keys.revoke, prefix_or_name):
-        typer.echo(f"Revoked rk_{key.prefix}… ({key.name}).")
+        _print(f"Revoked rk_{key.prefix}… ({key.name}).")
 
 
 @keys_cli.command("list")
@@ -179,7 +190,7 @@ def keys_list() -> None:
         state = "revoked" if key.revoked_at else "valid"
         if key.expires_at and key.expires_at < datetime.now(UTC):
             state = "expired"
-        typer.echo(f"rk_{key.prefix}…  {state:8}  {key.name}  {' '.join(sorted(key.scopes))}")
+        _print(f"rk_{key.prefix}…  {state:8}  {key.name}  {' '.join(sorted(key.scopes))}")
 
 
 @cli.command()
@@ -188,7 +199,7 @@ def check() -> None:
     settings = _settings(sys.stderr)
     from reach.checks import check_all  # noqa: PLC0415 - see above
 
-    is_well = asyncio.run(check_all(settings, typer.echo))
+    is_well = asyncio.run(check_all(settings, _print))
     raise typer.Exit(0 if is_well else FAILED)
 
 
@@ -246,6 +257,18 @@ def _take_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_DESCRIPTOR:
         os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no name
     os.close(descriptor)
+
+
+def _print(text: str) -> None:
+    """Print what a command was asked for. Raises Unwritten."""
+    rest = f"{text}\n".encode(errors="replace")
+    # A stream that was closed when the process started is None.
+    descriptor = -1 if sys.stdout is None else sys.stdout.fileno()
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        raise Unwritten(f"The output cannot be written: {error.strerror}.") from None
 
 
 def _say(text: str, stream: TextIO | None) -> None:

@@ -31,8 +31,8 @@ CALLER_LEFT = 499
 MOST_HEADER_BYTES = 32 * 1024
 
 #: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
-#: not the look of an operator's key or of a link's token, which are never logged.
-REQUEST_ID = re.compile(r"(?!rk_|eyJ)[A-Za-z0-9._-]{1,128}")
+#: nowhere the look of an operator's key or of a link's token, which are never logged.
+REQUEST_ID = re.compile(r"(?!.*(?:rk_|eyJ))[A-Za-z0-9._-]{1,128}")
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 

@@ -33,6 +33,7 @@ from reach.settings import BadSettings, Settings, load
 from reach.supervisor import supervise
 from reach.telemetry import logs, traces
 from reach.telemetry.exposition import note_build
+from reach.telemetry.logs import frames
 from reach.telemetry.solid import SolidDict
 from reach.urls import SmtpUrl
 
@@ -86,13 +87,14 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 def api(settings: Settings) -> None:
     """Run the API in ``settings.processes`` processes. Raises CannotStart, BadSettings."""
     require_one_count(settings)
-    traces.require_installed()
+    traces.configure()
+    if settings.processes > 1:
+        traces.stop()  # what each of them would meet has shown; they have their own
     with listen(settings) as listener:
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
         asyncio.run(_try_out(settings))
         if settings.processes == 1:
-            traces.configure()
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(_api(settings, listener))
             return
@@ -102,9 +104,24 @@ def api(settings: Settings) -> None:
 
 
 def app_of_environment() -> Any:
-    """Make the application of one API process out of several, which all read the environment."""
-    settings = with_secret_key(load())
+    """Make the application of one API process out of several, which all read the environment.
+
+    Whatever fails is a line of the log: uvicorn would write a traceback, messages and all.
+    """
+    try:
+        return _app_of_environment()
+    except Exception as error:  # noqa: BLE001 - its message may hold an address
+        if not structlog.is_configured():
+            logs.configure("info", sys.stdout)
+        log.critical("crashed", **frames(error))
+        logs.flush()
+        sys.exit(1)
+
+
+def _app_of_environment() -> Any:
+    settings = load()
     logs.configure(settings.log_level, sys.stdout)
+    settings = with_secret_key(settings)
     traces.configure()
     for path in SolidDict.unkept[:1]:
         log.warning("no room for what is counted", path=path)

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import resource
 import signal
 import socket
@@ -18,6 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from reach.settings import Settings
 from reach.telemetry import exposition
+from reach.telemetry.metrics import UNREADABLE_REQUESTS
 from reach.urls import LAST_PORT
 
 log = structlog.get_logger("reach")
@@ -27,6 +29,10 @@ KEEP_ALIVE_SECONDS = 75
 #: Those before it belong to the system's administrator.
 FIRST_FREE_PORT = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Apart from ``uvicorn.error``, which also says when processes come and go.
+_READERS_LOG = logging.getLogger("uvicorn.reader")
+_READERS_LOG.setLevel(logging.ERROR)
 
 
 class CannotStart(Exception):  # noqa: N818 - an expected failure
@@ -67,10 +73,21 @@ class Stop:
 
 
 class Reader(AutoHTTPProtocol):  # type: ignore[valid-type,misc]  # chosen when it is imported
-    """uvicorn's reader of HTTP, with our answer to what is none."""
+    """uvicorn's reader of HTTP, with our answer to what is none.
+
+    What is none is counted: a line each would let any stranger fill the log.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.logger = _READERS_LOG
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer the request as if it had not asked for another protocol."""
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says the same for all
         """Answer and hang up: nobody knows where the next request begins."""
+        UNREADABLE_REQUESTS.inc()
         self.transport.write(self.app.state.unreadable)
         self.transport.close()
 
@@ -125,6 +142,7 @@ def options(settings: Settings) -> dict[str, Any]:
     return {
         "loop": "auto",
         "http": Reader,
+        "ws": "none",  # there is none here, and its own lines have paths and addresses
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,  # it trusts loopback; what to trust is ours to say

@@ -1,5 +1,6 @@
 """The 429: what it says, and that it is there before anything else is done."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -173,6 +174,9 @@ async def test_a_refusal_tells_nothing_of_the_caller(twice: Reach, told: Callabl
         await twice.http.post("/v1/signups", json=ADA, headers={"X-Forwarded-For": "192.0.2.77"})
     await eventually(is_told)
     assert "192.0.2" not in told()
+    lines = [json.loads(line) for line in told().splitlines()]
+    of_all = [line for line in lines if line["message"] == "refused at the door"]
+    assert not any("trace" in line for line in of_all)  # it is nobody's in particular
 
 
 @pytest.mark.parametrize("path", ["/", "/links", "/v1/signups", "/v1/links"])

@@ -116,6 +116,7 @@ async def test_a_redis_that_refuses_is_away(
         away, back = said(process)
         assert away["event"]["reason"]
         assert back["reach"]["limits"]["local_decisions"]
+        assert not {"trace", "span"} & {*away, *back}  # they are no one caller's
     assert await crowd(ports_of(two), 200, "192.0.2.2") == Counter({202: LIMIT, 429: 160})
 
 

@@ -16,7 +16,7 @@ from reach.settings import Settings
 from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS
 from reach.telemetry.fields import ALWAYS, FIELDS, Type
-from reach.telemetry.lines import Lines, flat
+from reach.telemetry.lines import ECS_VERSION, MOST_BYTES, Lines, flat
 from reach.telemetry.logs import LibraryHandler, frames
 from reach.telemetry.terminal import Short
 from reach.telemetry.trace_context import TraceContext
@@ -80,8 +80,10 @@ def test_a_line_has_the_shape_of_ecs_logging(message: str) -> None:
     if message == "request":
         its["event.outcome"] = "failure"
     its["log.logger"] = event.logger
-    del its["ecs.version"]  # it is the formatter's own
-    assert line == json.loads(ecs_logging.StructlogFormatter()(None, event.level, its))
+    del its["ecs.version"]  # it is the formatter's own, and older than some of our fields
+    assert line.pop("ecs.version") == ECS_VERSION
+    its_own = line | {"ecs.version": ecs_logging.ECS_VERSION}
+    assert its_own == json.loads(ecs_logging.StructlogFormatter()(None, event.level, its))
 
 
 @pytest.mark.parametrize("message", EVENTS)
@@ -179,6 +181,28 @@ def fail() -> None:
     raise ValueError("canary") from KeyError("canary")
 
 
+@pytest.mark.parametrize("folder", ["/short", "/" + "ü" * 150, "/" + "deep/" * 1500])
+def test_a_line_is_short_enough_to_be_written_whole(folder: str) -> None:
+    """However deep it happened, and in however long a path: the innermost frames are told."""
+    with pytest.raises(RecursionError) as raised:
+        exec(compile("def deep(): deep()\ndeep()", f"{folder}/fault.py", "exec"), {})  # noqa: S102
+    text, line = rendered("request crashed", request_id="x" * 128, **frames(raised.value))
+    assert len(text) <= MOST_BYTES
+    *outer, innermost = line["error"]["stack_trace"].splitlines()
+    assert innermost.endswith("/fault.py:1 deep")
+    assert len(outer) == 11 or folder != "/short"
+    assert line["http"]["request"]["id"] == "x" * 128
+
+
+def test_a_text_that_is_too_long_is_cut() -> None:
+    """Of whatever characters: an emoji takes twelve."""
+    text, line = rendered("key file was open to others", path="/😀" * 3000, remedy="chmod 600")
+    assert 1000 < len(text) <= MOST_BYTES
+    assert line["file"]["path"].startswith("/😀/")
+    assert line["file"]["path"].endswith("…")
+    assert line["reach"]["remedy"] == "chmod 600"
+
+
 def test_warnings_are_told_without_their_words(last: Callable[[], Line]) -> None:
     """Python would write them to stderr, whoever reads it, and however slowly."""
     with warnings.catch_warnings():
@@ -201,6 +225,8 @@ async def test_statements_are_told_without_what_is_in_them(
         assert (await reach.sign_up("canary@example.com", "Canary")).status_code == 202
         assert await reach.database.read(queries.page, limit=1, prefix="canary")
     assert "INSERT INTO people" in told()
+    assert "SELECT people.id" in told()
+    assert re.search(r"SELECT people\.id[^\n]* FROM people +WHERE ", told()), "it is told whole"
     assert "hide_parameters" in told()
     assert "canary" not in told().lower()
 

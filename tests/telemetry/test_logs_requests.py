@@ -42,6 +42,8 @@ async def test_a_callers_id_is_kept(reach: Reach, told: Told, given: str) -> Non
         "a\tb",
         "canary@example.com",
         "rk_" + "a1" * 20,
+        "key-rk_" + "a1" * 20,
+        "token.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
     ],
 )

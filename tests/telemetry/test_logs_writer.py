@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -94,6 +95,21 @@ def test_lines_come_whole_and_in_order() -> None:
         for at in (0, 1000, 2000):
             of_one = [number for number in numbers if at <= number < at + 500]
             assert of_one == list(range(at, at + 500))
+
+
+def test_a_socket_gets_no_more_at_once_than_goes_whole() -> None:
+    """The journal of systemd is one, for several processes. Each datagram is a write."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        writer = Writer(ours.fileno(), tell)
+        for number in range(100):
+            writer.write(line(number))
+        read = b""
+        while read.count(b"\n") < 100:
+            piece = theirs.recv(2 * writing.FILE_BYTES)
+            assert len(piece) <= select.PIPE_BUF
+            assert piece.endswith(b"}\n")
+            read += piece
 
 
 @pytest.mark.parametrize("flags", [0, os.O_NONBLOCK], ids=["blocking", "non-blocking"])

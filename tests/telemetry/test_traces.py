@@ -196,6 +196,8 @@ def test_traces_are_on_if_a_variable_says_where_to(
     ("name", "value"),
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:badport"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[1"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://127.0.0.1"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/json"),

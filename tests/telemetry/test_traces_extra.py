@@ -1,5 +1,9 @@
 """OpenTelemetry's SDK is an extra: without it Reach runs, and says what it lacks if it lacks it."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +13,7 @@ from reach.settings import Settings
 from reach.telemetry import traces
 from tests.promises.running import client, ended, everything, said
 from tests.servers.ports import free_port
-from tests.servers.processes import ROOT, ReachProcess
+from tests.servers.processes import ROOT, ReachProcess, environment_of
 from tests.servers.reach import ADA
 
 #: Python runs it first of all, in every process: what is None here cannot be imported.
@@ -17,6 +21,8 @@ WITHOUT_SDK = """import sys
 sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
 """
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+BAD_SAMPLER = {**ENDPOINT, "OTEL_TRACES_SAMPLER": "canary"}
+MAKE = "from reach.processes import app_of_environment as make; make()"
 
 
 @pytest.fixture
@@ -53,6 +59,28 @@ async def test_traces_without_the_extra_are_refused_with_the_remedy(
         assert "OTEL_EXPORTER_OTLP_ENDPOINT is set" in everything(process)
         assert "pip install 'reach[traces]'" in everything(process)
         assert "Traceback" not in everything(process)
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+async def test_variables_that_no_process_could_use(mailing: Settings, count: str) -> None:
+    """2 and one line, from the parent: not children that are started again for ever."""
+    flags = ("--processes", count)
+    with ReachProcess("api", *flags, settings=mailing, environment=BAD_SAMPLER) as process:
+        assert await ended(process, 20) == 2
+        (line,) = process.errors.splitlines()
+        assert line.startswith("OpenTelemetry cannot use its OTEL_ variables")
+        assert "canary" not in everything(process)
+
+
+def test_a_process_that_cannot_make_its_application_says_so_in_the_log(mailing: Settings) -> None:
+    """In one line, without a message: no traceback of uvicorn's."""
+    environment = {**os.environ, **environment_of(mailing), **BAD_SAMPLER}
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE], env=environment, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "")
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["message"], line["error"]["type"]) == ("crashed", "reach.variables.BadSettings")
 
 
 async def test_commands_that_trace_nothing_need_no_extra(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -35,7 +36,7 @@ class KeyUses:
             return
         if key.id in self._tasks or time.monotonic() < self._rests_until.get(key.id, 0):
             return
-        task = self._tasks[key.id] = asyncio.create_task(self._touch(key.id))
+        task = self._tasks[key.id] = asyncio.create_task(self._touch(key.id), context=Context())
         task.add_done_callback(lambda _: self._tasks.pop(key.id))
 
     async def close(self) -> None:

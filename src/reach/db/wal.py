@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import Context
 
 import structlog
 
@@ -29,7 +30,7 @@ class Scrubber:
             self._task.cancel()  # it may end with a try that began before this deletion
         else:
             log.warning("what was deleted stays in the write-ahead log until it can be emptied")
-        self._task = asyncio.create_task(self._again())
+        self._task = asyncio.create_task(self._again(), context=Context())
 
     async def close(self) -> None:
         """Try what is left to do a last time."""

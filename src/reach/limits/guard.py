@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 import structlog
 from fastapi import Request, Response
@@ -64,7 +65,7 @@ class Door:
 
     def _count(self) -> None:
         if not self._refused:
-            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell, context=Context())
         self._refused += 1
 
     def _tell(self) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextvars import Context
 
 import structlog
 
@@ -109,8 +110,13 @@ class Shared:
         REDIS_AWAY.set(1)
         self.outages += 1
         self.local_decisions = 0
+        nobodys = Context()  # not that of the caller who came first
+        nobodys.run(self._tell_away, error)
+        self._probe = asyncio.create_task(self._wait_until_back(), context=nobodys)
+
+    @staticmethod
+    def _tell_away(error: Exception) -> None:
         log.warning("redis is away: each process counts for itself", reason=reason_of(error))
-        self._probe = asyncio.create_task(self._wait_until_back())
 
     async def _wait_until_back(self) -> None:
         line = Line(self._redis)

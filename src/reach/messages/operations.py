@@ -72,7 +72,8 @@ def page(  # noqa: PLR0913 - one for each filter
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
     """All that is stored of a person's messages, each with its attempts; the oldest first.
 
-    But for the worker, which is ours, and the lease, which says nothing of them.
+    But for the worker, which is ours, the lease, which says nothing of them, and the trace of the
+    request that promised it, which may be an operator's or a stranger's.
     """
     theirs = select(messages).where(messages.c.person_id == person_id).order_by(messages.c.id)
     found = [dict(row) for row in tx.execute(theirs).mappings()]
@@ -81,7 +82,7 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
     for attempt in tx.execute(made.order_by(attempts.c.id)).mappings():
         shown = {name: attempt[name] for name in attempt if name not in ("worker", "message_id")}
         tries[attempt["message_id"]].append(shown)
-    hidden = {"lease", "settled_lease"}
+    hidden = {"lease", "settled_lease", "trace_context"}
     return [
         {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
         for row in found

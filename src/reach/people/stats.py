@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NoReturn
@@ -125,7 +126,9 @@ class _Desk:
         if self.stats is not None and self.fresh_seconds > 0:
             return self.stats
         if self._asking is None:
-            self._asking = asyncio.create_task(self._read(database), name="stats")
+            self._asking = asyncio.create_task(
+                self._read(database), name="stats", context=Context()
+            )
             self._asking.add_done_callback(self._forget)
         # Whoever gives up does not take it from the others.
         return await asyncio.shield(self._asking)

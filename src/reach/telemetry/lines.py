@@ -7,6 +7,7 @@ where this takes 4, since all lines of an event are alike but for their values.
 import json
 import os
 import re
+import select
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -14,13 +15,16 @@ from importlib.metadata import PackageNotFoundError, version
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from ecs_logging import ECS_VERSION
-
 from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import FIELDS
 
+#: One that has every field of ours: http.request.id came with 1.9.
+ECS_VERSION = "8.11.0"
 FIRST_SERVER_ERROR = 500
+#: So much is written whole or not at all, into a pipe too: on Linux; elsewhere it may be 512, which
+#: would be too little. Lines are ASCII.
+MOST_BYTES = max(select.PIPE_BUF, 4096)
 OUTCOMES = {
     "sent": "success",
     "not sent": "failure",
@@ -55,7 +59,12 @@ class Lines:
         if made is None:
             made = self._templates[kind] = _template(known, level, tuple(found))
         template, order = made
-        return (template % tuple([_encoded(found[name]) for name in order])).encode()
+        text = template % tuple([_encoded(found[name]) for name in order])
+        while len(text) > MOST_BYTES:
+            longest = max(order, key=lambda name: len(_encoded(found[name])))
+            found[longest] = _shorter(found[longest])
+            text = template % tuple([_encoded(found[name]) for name in order])
+        return text.encode()
 
 
 def name_of(keyword: str) -> str:
@@ -137,6 +146,15 @@ def nested(fields: Mapping[str, Any], flat_names: Collection[str] = ()) -> dict[
             return nested(fields, (*flat_names, name))
         inner[name if is_flat else last] = value
     return found
+
+
+def _shorter(value: object) -> object:
+    """Leave out what matters least: the outermost frame; of the last one, its path's beginning."""
+    if isinstance(value, (list, tuple)) and len(value) > 1:
+        return value[1:]
+    if isinstance(value, (list, tuple)):
+        return [f"…{str(part)[len(str(part)) // 2 + 1 :]}" for part in value]
+    return f"{str(value)[: len(str(value)) // 2 - 1]}…"
 
 
 def _encoded(value: object) -> str:

@@ -70,6 +70,12 @@ def configure(level: str, stream: TextIO | None) -> Writer:
     return writer
 
 
+def flush() -> None:
+    """Write what waits, for a second at most: for who ends a process in a way of their own."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 class _Logger:
     """Where structlog leaves a rendered line."""
 
@@ -108,6 +114,8 @@ class LibraryHandler(logging.Handler):
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - whatever its arguments do, there is a line
             message = str(record.msg)
+        if record.name.startswith(STATEMENTS):  # a statement has many, and no exception's message
+            message = " ".join(message.split())
         message = re.split(ENDS.get(record.name, r"\n"), message.strip(), maxsplit=1)[0].strip()
         message = PRIVATE.sub("…", message[:MOST_CHARACTERS])
         error = _exception(record.exc_info)

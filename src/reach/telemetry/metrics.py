@@ -68,6 +68,11 @@ REQUESTS_IN_PROGRESS = Gauge(
     multiprocess_mode="livesum",
 )
 
+UNREADABLE_REQUESTS = Counter(
+    "reach_http_unreadable_requests_total",
+    "What callers sent that is no HTTP; each got a 400 and was hung up on.",
+)
+
 # People
 
 SIGN_UPS = Counter(

@@ -75,10 +75,27 @@ def endpoint_variable() -> str | None:
     protocol = next(filter(None, map(os.environ.get, PROTOCOLS)), "http/protobuf")
     if protocol != "http/protobuf":
         raise BadSettings("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf: Reach has no other")
-    url = urlsplit(os.environ[given[0]])
-    if url.scheme not in ("http", "https") or not url.hostname:
+    if not _is_url(os.environ[given[0]]):
         raise BadSettings(f"{given[0]} must be a URL, as http://127.0.0.1:4318")
     return given[0]
+
+
+def endpoint() -> str | None:
+    """Say where traces go, to be shown: without credentials or query; None if they are off."""
+    variable = endpoint_variable()
+    if variable is None:
+        return None
+    url = urlsplit(os.environ[variable])
+    host = url.netloc.rpartition("@")[2]
+    return f"{url.scheme}://{host}{url.path}"
+
+
+def _is_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is no number, an address that is none
+        return False
 
 
 def require_installed() -> bool:

@@ -19,6 +19,8 @@ MOST_LINES = 10_000
 BATCH_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 TELL_SECONDS = 1.0
+#: Into a file whatever is written goes whole. Into a pipe or a socket, which other processes may
+#: write to, a little does, or nothing at all.
 FILE_BYTES = 64 * 1024
 #: These may pass, and what was to be written is kept meanwhile; after others nobody reads it.
 MAY_PASS = (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT)
@@ -41,11 +43,10 @@ class Writer:
         self._counting = threading.Lock()
         self._descriptor = -1 if descriptor is None else descriptor
         self._most_lines = 0 if descriptor is None else MOST_LINES
-        self._batch_bytes = FILE_BYTES
+        self._batch_bytes = select.PIPE_BUF
         if descriptor is not None:
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                # So much is written whole or not at all: other processes write there too.
-                self._batch_bytes = select.PIPE_BUF
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                self._batch_bytes = FILE_BYTES
             threading.Thread(target=self._run, name="log", daemon=True).start()
 
     def write(self, line: bytes) -> None:
