@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reach.db.engine import Database
-from reach.messages import outbox
+from reach.messages import operations, outbox
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.conftest import database, mailing
@@ -110,6 +110,28 @@ async def test_a_message_that_is_given_up_is_counted_and_told(
     assert (line["message_id"], line["smtp_code"]) == (str(message.id), 550)
     assert (line["log_level"], line["enhanced_code"]) == ("warning", "5.1.1")
     assert [line["event"] for line in said].count("not sent") == 1
+
+
+async def test_what_an_operator_retried_is_sent_and_was_not_late_a_second_time(
+    mailing: Settings, mail_server: MailServer, database: Database, since: Since
+) -> None:
+    """Its time from the promise on would say so: it failed then, and was counted as that."""
+    mail_server.script["rcpt"] = "550 5.1.1 Nobody"
+    await sign_up(database, mailing, "ada@example.com")
+    async with running_worker(mailing):
+        await eventually(lambda: since.of(SETTLED, state="failed") == 1)
+        # Put off once more, it has failures again: fewer than attempts.
+        mail_server.script["rcpt"] = once("451 4.2.1 Not now")
+        (failed,) = await messages_in(database)
+        await database.write(operations.retry, failed.id)
+        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+        assert since.all_of(f"{SENT}_count", "template") == {}
+        await sign_up(database, mailing, "bob@example.com")
+        await eventually(lambda: since.of(SETTLED, state="sent") == 2)
+    assert since.of(f"{SENT}_count", template="welcome") == 1
+    assert since.all_of(SETTLED, "state") == {"failed": 1, "sent": 2}
+    tries = {("refused", "5xx"): 1, ("later", "4xx"): 1, ("sent", "2xx"): 2}
+    assert since.all_of(ATTEMPTS, *BY) == tries
 
 
 async def test_a_pause_is_seen_and_counted_once(

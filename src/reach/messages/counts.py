@@ -55,7 +55,10 @@ def note_settled(message: Message, state: State | None, finished_at: datetime) -
     """Count what an attempt, which ended at ``finished_at``, has brought a message to."""
     if state in _settled:
         _settled[state].inc()
-    if state == "sent":
+    # One that an operator retried has failed before, and was counted then. Each try is a failure
+    # until it succeeds, but for those before a retry.
+    was_retried = message.attempts > message.failures
+    if state == "sent" and not was_retried:
         # The worker's clock may be behind the database's, by which it was promised.
         seconds = (finished_at - message.created_at).total_seconds()
         _sent_seconds(message.template).observe(max(0.0, seconds))

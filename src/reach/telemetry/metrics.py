@@ -134,7 +134,8 @@ SETTLED = Counter(
 #: 60 s is what the objective "mailed within 60 s" counts by.
 SENT_SECONDS = Histogram(
     "reach_promised_to_sent_seconds",
-    "Time from the promise of a message (the sign-up, say) to the mail server's acceptance.",
+    "Time from the promise of a message (the sign-up, say) to the mail server's acceptance. Not of "
+    "one that was tried, and then retried by an operator: it was late or failed before.",
     ("template",),
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400),
 )
