@@ -93,10 +93,11 @@ GRAPHS = [
         unit="ops",
     ),
     graph(
-        "Callers who left (499)",
+        "Callers who left (499), or sent no HTTP",
         "Requests a second whose caller left before the answer, by route. Many: answers take "
-        "longer than somebody's time-out.",
+        "longer than somebody's time-out. What was no HTTP got a 400: a scanner, or a wrong port.",
         Ask(rate(f"{REQUESTS}_count", 'status="499"', "route"), "{{route}}"),
+        Ask(rate("reach_http_unreadable_requests_total"), "no HTTP at all"),
         unit="reqps",
     ),
     graph(

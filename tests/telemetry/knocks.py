@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 
@@ -38,7 +38,7 @@ class Knocks:
         """Call for ever, with ``between`` between rounds."""
         while True:
             kinds = [self.people, self.known, self.robot, self.mistaken]
-            kinds += [self.impatient, self.thief, self.gone]
+            kinds += [self.impatient, self.thief, self.gone, self.scanner]
             await asyncio.gather(*(kind() for kind in kinds * EACH_ROUND))
             await between()
 
@@ -76,6 +76,13 @@ class Knocks:
             writer.write(request(SIGN_UPS, f"X-Forwarded-For: {forwarded}", *headers))
             await reader.readuntil(b"\r\n\r\n")
             writer.write(json.dumps({"email": "gone@good.example"}).encode())
+
+    async def scanner(self) -> None:
+        """Say what is no HTTP; while no process serves, to nobody."""
+        with suppress(OSError, asyncio.IncompleteReadError):
+            async with connection(self._settings.port) as (reader, writer):
+                writer.write(b"no HTTP\r\n\r\n")
+                await reader.readuntil(b"\r\n\r\n")
 
     async def _sign_up(self, kind: str, address: str = "", **more: str) -> None:
         headers = self._from(kind)
