@@ -1,9 +1,9 @@
 """What it costs to be watched: `python -m benchmarks.watched`, about 40 seconds a database.
 
-Three API processes of one machine take the same flood in turns, the other two being idle:
-unwatched (no line of the log, no metric, no tally), watched (all of it, and scraped every second)
-and traced (watched, and every span sent to a collector). Printed is the median over the turns of
-each turn's ratio to the unwatched one's, of sign-ups a second and of processor time a sign-up.
+Two API processes of one machine take the same flood in turns, the other one being idle: unwatched
+(no line of the log, no metric, no tally) and watched (all of it, and scraped every second); then
+again with traced (watched, and every span sent to a collector) in its place. Printed is the median
+of the turns' ratios of sign-ups a second, and processor time a sign-up.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -40,6 +40,17 @@ T = TypeVar("T")
 SIGN_UPS, CONNECTIONS = 1500, 64
 TURNS = 11
 SCRAPE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Ways:
+    """In which ways a door is watched: none, or all but traces, or with the ``environment`` too."""
+
+    are_any: bool = True
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+NONE = Ways(are_any=False)
 
 
 @dataclass
@@ -75,36 +86,42 @@ def main() -> None:
 
 
 def measure(database: str, folder: Path, new_url: Callable[[str], str]) -> None:
+    """Compare each way of being watched with none.
+
+    One at a time: what is still to be sent of traces would be done in another's turn.
+    """
+    compare(database, door("watched", folder, new_url), door("none", folder, new_url, ways=NONE))
+    with collector() as endpoint:
+        ways = Ways(environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
+        traced = door("traced", folder, new_url, ways=ways)
+        compare(database, traced, door("none, again", folder, new_url, ways=NONE))
+
+
+def compare(
+    database: str, one: AbstractContextManager["Door"], other: AbstractContextManager["Door"]
+) -> None:
     """Let the floods in, by turns, and see that nobody is missing afterwards."""
-    with collector() as endpoint, ExitStack() as stack:
-        traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-        doors = [
-            stack.enter_context(door("unwatched", folder, new_url, is_watched=False)),
-            stack.enter_context(door("watched", folder, new_url)),
-            stack.enter_context(door("traced", folder, new_url, environment=traced)),
-        ]
+    with one as watched, other as unwatched:
         for turn in range(-1, TURNS):
-            for each in doors if turn % 2 else doors[::-1]:
+            for each in (watched, unwatched) if turn % 2 else (unwatched, watched):
                 each.take_turn(turn)
-        for each in doors:
+        for each in (watched, unwatched):
             assert asyncio.run(written(each.settings, count)) == SIGN_UPS * (TURNS + 1)
-    report(database, doors)
+    report(database, watched, unwatched)
 
 
-def report(database: str, doors: Sequence[Door]) -> None:
+def report(database: str, watched: Door, unwatched: Door) -> None:
     """Print the medians, the first turn being for warming up."""
-    first = doors[0]
-    for each in doors:
-        speeds = [one / of for one, of in zip(each.per_second, first.per_second, strict=True)][1:]
-        costs = [one / of for one, of in zip(each.microseconds, first.microseconds, strict=True)]
-        cuts = statistics.quantiles(speeds, n=4)
-        figure, share = statistics.median(each.per_second[1:]), statistics.median(speeds)
-        took, cost = statistics.median(each.microseconds[1:]), statistics.median(costs[1:])
-        print(
-            f"sign-ups, {database:8}, {each.name:9} {figure:6.0f} /s, {share:.3f} x unwatched"
-            f" ({cuts[0]:.3f} to {cuts[2]:.3f}); {took:4.0f} µs of processor each, {cost:.3f} x",
-            flush=True,
-        )
+    pairs = zip(watched.per_second[1:], unwatched.per_second[1:], strict=True)
+    shares = [one / other for one, other in pairs]
+    low, share, high = statistics.quantiles(shares, n=4)
+    figure = statistics.median(watched.per_second[1:])
+    took, least = (statistics.median(each.microseconds[1:]) for each in (watched, unwatched))
+    print(
+        f"sign-ups, {database:8}, {watched.name:7} {figure:6.0f} /s, {share:.3f} x unwatched"
+        f" ({low:.3f} to {high:.3f}); {took:3.0f} µs of processor each, unwatched {least:3.0f}",
+        flush=True,
+    )
 
 
 @contextmanager
@@ -113,8 +130,7 @@ def door(
     folder: Path,
     new_url: Callable[[str], str],
     *,
-    is_watched: bool = True,
-    environment: Mapping[str, str] | None = None,
+    ways: Ways = Ways(),
 ) -> Iterator[Door]:
     """Run an API process with a database of its own."""
     settings = Settings(
@@ -123,14 +139,16 @@ def door(
         secret_key=SecretStr(secrets.token_hex(32)),
         limit_signups="1000000/second",
         port=free_port(),
-        metrics_port=free_port() if is_watched else None,
-        log_level="info" if is_watched else "error",
+        metrics_port=free_port() if ways.are_any else None,
+        log_level="info" if ways.are_any else "error",
     )
     migrate(settings.database)
-    module = "reach" if is_watched else "benchmarks.unwatched"
-    if not is_watched:
+    module = "reach" if ways.are_any else "benchmarks.unwatched"
+    if not ways.are_any:
         asyncio.run(written(settings, stop_tallies))
-    with ReachProcess("api", settings=settings, environment=environment, module=module) as process:
+    with ReachProcess(
+        "api", settings=settings, environment=ways.environment, module=module
+    ) as process:
         process.wait_ready(settings.port)
         with scraped(settings.metrics_port):
             yield Door(name, process, settings)
