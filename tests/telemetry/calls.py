@@ -50,8 +50,8 @@ def _loggers(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 def _call(node: ast.Call, where: str, loggers: dict[str, str]) -> Iterator[Call]:
     function = node.func
-    if isinstance(function, ast.Name) and function.id == "render" and len(node.args) == 4:
-        *texts, fields = node.args
+    if isinstance(function, ast.Name) and function.id == "render" and len(node.args) == 5:
+        *texts, fields, _ = node.args
         assert isinstance(fields, ast.Dict)
         logger, level, message = map(_text, texts)
         keys = frozenset(str(_text(key)) for key in fields.keys)

@@ -64,7 +64,8 @@ def flattened(line: Line, before: str = "") -> Line:
 
 def rendered(event: str, /, **fields: object) -> tuple[bytes, Line]:
     """Render a line of an event."""
-    text = Lines().render(EVENTS[event].logger, EVENTS[event].level, event, fields)
+    logger, level = EVENTS[event].logger, EVENTS[event].level
+    text = Lines().render(logger, level, event, fields, 0, trace_context.current.get())
     return text, json.loads(text)
 
 
@@ -234,13 +235,13 @@ async def test_statements_are_told_without_what_is_in_them(
 def test_a_terminal_gets_short_lines() -> None:
     """Time, level, message, and what matters; nothing that the terminal would obey."""
     fields = {"method": "POST", "route": "/v1/signups", "status": 503, "nanoseconds": 4_123_456}
-    line = Short().render("reach.app", "info", "request", {**fields, "reason": "It is away."})
+    line = Short().render("reach.app", "info", "request", {**fields, "reason": "It is away."}, 0)
     plain = re.sub(rb"\x1b\[\d+m", b"", line)
     assert plain != line
     assert re.fullmatch(
         rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is away\.\n", plain
     )
-    line = Short().render("some.library", "error", "red \x1b[31m\n", {"frames": ["a", "b\rc"]})
+    line = Short().render("some.library", "error", "red \x1b[31m\n", {"frames": ["a", "b\rc"]}, 0)
     assert line.count(b"\n") == 1
     assert b"red ?[31m?" in line
     assert b"frames=b?c (some.library)" in line
@@ -249,7 +250,7 @@ def test_a_terminal_gets_short_lines() -> None:
 def test_no_colours_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """https://no-color.org."""
     monkeypatch.setenv("NO_COLOR", "1")
-    assert b"\x1b" not in Short().render("reach", "info", "api started", {"port": 1})
+    assert b"\x1b" not in Short().render("reach", "info", "api started", {"port": 1}, 0)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="terminals differ")

@@ -15,9 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import FIELDS
+from reach.telemetry.trace_context import TraceContext
 
 #: One that has every field of ours: http.request.id came with 1.9.
 ECS_VERSION = "8.11.0"
@@ -40,11 +40,19 @@ class Lines:
     def __init__(self) -> None:
         self._templates: dict[tuple[object, ...], tuple[str, Sequence[str]]] = {}
 
-    def render(self, logger: str, level: str, message: str, fields: Mapping[str, object]) -> bytes:
+    def render(  # noqa: PLR0913, PLR0917 - a line has so many parts
+        self,
+        logger: str,
+        level: str,
+        message: str,
+        fields: Mapping[str, object],
+        at_seconds: float,
+        context: TraceContext | None = None,
+    ) -> bytes:
         """Render a line: ``fields`` by the keywords of ``telemetry.fields``, None for none."""
         found = {name: value for name, value in fields.items() if value is not None}
-        found["@timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds")[:23] + "Z"
-        context = trace_context.current.get()
+        at = datetime.fromtimestamp(at_seconds, UTC)
+        found["@timestamp"] = at.isoformat(timespec="milliseconds")[:23] + "Z"
         if context is not None:
             found["trace.id"], found["span.id"] = context.trace_id, context.span_id
         if isinstance(status := found.get("status"), int):

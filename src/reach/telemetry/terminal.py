@@ -32,9 +32,17 @@ class Short:
     def __init__(self) -> None:
         self._has_colours = not os.environ.get("NO_COLOR")
 
-    def render(self, logger: str, level: str, message: str, fields: Mapping[str, object]) -> bytes:
+    def render(
+        self,
+        logger: str,
+        level: str,
+        message: str,
+        fields: Mapping[str, object],
+        at_seconds: float,
+        _context: object = None,
+    ) -> bytes:
         """Render a line: time, level, message, and the fields that matter."""
-        now = datetime.now(UTC).astimezone().strftime("%H:%M:%S")
+        now = datetime.fromtimestamp(at_seconds, UTC).astimezone().strftime("%H:%M:%S")
         if message == "request":
             rest = _request(fields)
         else:

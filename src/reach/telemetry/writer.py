@@ -26,6 +26,10 @@ FILE_BYTES = 64 * 1024
 MAY_PASS = (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT)
 
 
+#: As it is written, or what renders it.
+Line = bytes | Callable[[], bytes]
+
+
 class Writer:
     """Writes whole lines to a descriptor, some moments later; ``write`` never waits.
 
@@ -37,7 +41,7 @@ class Writer:
         """Start the thread; it ends with the process."""
         self._tell_dropped = tell_dropped
         #: A line, or what is set once all before it is written.
-        self._waiting: deque[bytes | threading.Event] = deque()
+        self._waiting: deque[Line | threading.Event] = deque()
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._untold, self._told_at = 0, -TELL_SECONDS
         self._counting = threading.Lock()
@@ -49,8 +53,11 @@ class Writer:
                 self._batch_bytes = FILE_BYTES
             threading.Thread(target=self._run, name="log", daemon=True).start()
 
-    def write(self, line: bytes) -> None:
-        """Take a line, which ends with a line break; drop it if too many wait."""
+    def write(self, line: Line) -> None:
+        """Take a line, which ends with a line break; drop it if too many wait.
+
+        What renders a line is called by the thread, once it is the line's turn.
+        """
         if len(self._waiting) >= self._most_lines:
             self._drop(1)
             return
@@ -94,13 +101,15 @@ class Writer:
         room = self._batch_bytes
         while self._waiting:
             first = self._waiting[0]
-            if isinstance(first, bytes):
-                room -= len(first)
-                if room < 0 and lines:
-                    break
-                lines.append(first)
-            else:
+            if isinstance(first, threading.Event):
                 written.append(first)
+            else:
+                line = first if isinstance(first, bytes) else self._rendered(first)
+                room -= len(line)
+                if room < 0 and lines:
+                    self._waiting[0] = line  # for the next batch
+                    break
+                lines.append(line)
             self._waiting.popleft()
         if lost := self._write(b"".join(lines)):
             self._drop(lost)
@@ -108,6 +117,13 @@ class Writer:
             event.set()
         if time.monotonic() - self._told_at >= TELL_SECONDS:
             self._tell()
+
+    def _rendered(self, render: Callable[[], bytes]) -> bytes:
+        try:
+            return render()
+        except Exception:  # noqa: BLE001 - one line is lost, and counted; the others are written
+            self._drop(1)
+            return b""
 
     def _write(self, text: bytes) -> int:
         """Write lines, however long it takes; return how many are lost since nobody reads them."""
