@@ -169,8 +169,8 @@ def test_keys_without_a_database(tmp_path: Path) -> None:
     with ReachProcess(*arguments, environment=environment) as process:
         assert process.wait() == 1
         assert process.output == ""
-        (line,) = process.errors.splitlines()
-        assert "reach migrate" in line
+        assert len(process.errors.splitlines()) == 1, process.errors
+        assert "reach migrate" in process.errors
 
 
 @pytest.mark.parametrize("where", ["/dev/full", "nobody", "closed"])
