@@ -50,17 +50,17 @@ class Answers:
         return {one.where: found[one] for one in self._unanswered}
 
     def _complaints_about(self, asked: Asked) -> Iterator[str]:
-        if self._is_about_alerts(asked):
-            return
         known = set()
         for selector in selectors(asked.expression):
             if selector.metric in self._may_be_absent:
                 continue
             yield from self._about(selector)
             known |= self._labels(selector.metric)
-        if unknown := grouped_by(asked.expression) - known:
+        unknown = grouped_by(asked.expression) - known
+        if unknown and known:
             yield f"groups by {sorted(unknown)}, which no metric in it has"
-        yield from self._about_values(asked)
+        if not self._is_about_alerts(asked):
+            yield from self._about_values(asked)
 
     def table(self) -> str:
         """Write every question with its answer, for a reader."""
@@ -78,7 +78,9 @@ class Answers:
 
     @staticmethod
     def _is_about_alerts(asked: Asked) -> bool:
-        return {one.metric for one in selectors(asked.expression)} == {WHILE_FIRING}
+        """Whether it is a recording that has an answer only while some alert fires."""
+        about = {one.metric for one in selectors(asked.expression)}
+        return bool(asked.records) and WHILE_FIRING in about
 
     def _about(self, selector: Selector) -> Iterator[str]:
         if selector.metric not in self.names:

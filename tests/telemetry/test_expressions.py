@@ -30,6 +30,7 @@ from tests.servers.redis import Redis
 from tests.telemetry.answers import Answers
 from tests.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
 from tests.telemetry.knocks import Knocks, turn_away
+from tests.telemetry.scraped import scrape
 
 #: For a scrape, on a machine that does other things too.
 SECONDS = 30
@@ -115,8 +116,11 @@ class Busy:
         """Kill a worker in the middle of its work; the other one takes over; it comes back."""
         victim = self._workers[1]
         self._mail_server.stall()
-        port = victim.environment["REACH_METRICS_PORT"]
-        await self.seen(f'reach_leases_held{{instance="127.0.0.1:{port}"}} > 0')
+        port = int(victim.environment["REACH_METRICS_PORT"])
+        await self.seen("sum(reach_leases_held) > 0")
+        await self.seen("sum(reach_worker_slots_busy) > 0")
+        # Not as Prometheus knows: by then it may hold nothing any more.
+        await eventually(lambda: scrape(port)["reach_leases_held"] > 0, SECONDS)
         victim.kill()
         self._mail_server.resume()
         await self.risen("reach_leases_reclaimed_total")
