@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -79,20 +80,10 @@ def create_app(
 
     ``close_database``, and end the traces, when it stops: if it is the process's only part.
     """
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await app.state.key_uses.close()
-        await app.state.limiter.close()
-        if close_database:
-            await database.close()
-            await anyio.to_thread.run_sync(traces.stop)
-
     app = Application(
         title=settings.brand_name,
         version="1",
-        lifespan=lifespan,
+        lifespan=partial(_lifespan, close_database=close_database),
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.docs
         redoc_url=None,
         redirect_slashes=False,
@@ -110,6 +101,16 @@ def create_app(
     app.add_middleware(Door, answer_problem=answer_problem)
     app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI, *, close_database: bool) -> AsyncIterator[None]:
+    yield
+    await app.state.key_uses.close()
+    await app.state.limiter.close()
+    if close_database:
+        await app.state.database.close()
+        await anyio.to_thread.run_sync(traces.stop)
 
 
 def telemetry() -> TelemetryConfig:

@@ -1,9 +1,6 @@
 """A real Prometheus on loopback, of the configuration and rules that a test gives it."""
 
-import os
 import shutil
-import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.eventually import wait_until
-from tests.servers import watchdog
 from tests.servers.ports import free_port
-
-START_SECONDS = 20
+from tests.servers.program import Program
 
 
 class NoPrometheus(Exception):  # noqa: N818 - an expected failure
@@ -37,51 +31,31 @@ def program(name: str) -> str:
     return found
 
 
-class Prometheus:
+class Prometheus(Program):
     """One Prometheus that scrapes ``targets`` and knows ``rules``; see ``running_prometheus``."""
 
     def __init__(self, folder: Path, configuration: Mapping[str, Any]) -> None:
+        super().__init__()
         self._folder = folder
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
-        self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(trust_env=False, timeout=10)
         self.port = free_port()
         self.file = folder / "prometheus.yaml"
         self.file.write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")
 
-    def start(self) -> None:
-        """Start it, and wait until it takes questions."""
-        self._process = subprocess.Popen(
-            [
-                program("prometheus"),
-                f"--config.file={self.file}",
-                f"--storage.tsdb.path={self._folder / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self.port}",
-                "--log.level=warn",
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        watchdog.guard(self._process.pid, signal.SIGKILL)
-        wait_until(lambda: self._has_ended() or self._is_ready(), START_SECONDS, 0.02)
-        assert not self._has_ended(), self.output
+    def command(self) -> list[str]:
+        """With a folder of its own."""
+        return [
+            program("prometheus"),
+            f"--config.file={self.file}",
+            f"--storage.tsdb.path={self._folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--log.level=warn",
+        ]
 
     def close(self) -> None:
-        """End it, and forget what it wrote."""
-        if self._process is not None:
-            watchdog.send(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            watchdog.release(self._process.pid)
+        """End it, and hang up."""
+        super().close()
         self._http.close()
-        self._output.close()
-
-    @property
-    def output(self) -> str:
-        """What it has written so far."""
-        size = os.fstat(self._output.fileno()).st_size
-        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     def ask(self, what: str, **parameters: str) -> Any:
         """Ask its API (``alerts``, ``targets``, ``rules`` …); returns ``data``.
@@ -115,10 +89,8 @@ class Prometheus:
         """How many targets answered when they were last scraped."""
         return sum(one["health"] == "up" for one in self.ask("targets")["activeTargets"])
 
-    def _has_ended(self) -> bool:
-        return self._process is not None and self._process.poll() is not None
-
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it takes questions."""
         try:
             url = f"http://127.0.0.1:{self.port}/-/ready"
             return self._http.get(url).status_code == httpx.codes.OK

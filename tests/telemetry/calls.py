@@ -50,7 +50,7 @@ def _loggers(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 def _call(node: ast.Call, where: str, loggers: dict[str, str]) -> Iterator[Call]:
     function = node.func
-    if isinstance(function, ast.Name) and function.id == "render" and len(node.args) == 5:
+    if isinstance(function, ast.Name) and function.id == "Told" and len(node.args) == 5:
         *texts, fields, _ = node.args
         assert isinstance(fields, ast.Dict)
         logger, level, message = map(_text, texts)

@@ -16,13 +16,13 @@ from reach.settings import Settings
 from reach.telemetry import trace_context
 from reach.telemetry.events import EVENTS
 from reach.telemetry.fields import ALWAYS, FIELDS, Type
-from reach.telemetry.lines import ECS_VERSION, MOST_BYTES, Lines, flat
+from reach.telemetry.lines import ECS_VERSION, MOST_BYTES, Lines, Told, flat
 from reach.telemetry.logs import LibraryHandler, frames
 from reach.telemetry.terminal import Short
 from reach.telemetry.trace_context import TraceContext
 from tests.eventually import wait_until
 from tests.servers.ports import free_port
-from tests.telemetry.test_logs_writer import ReachTo
+from tests.telemetry.test_logs_readers import ReachTo
 
 Line = dict[str, Any]
 PLACE = TraceContext("a" * 32, "b" * 16)
@@ -65,7 +65,7 @@ def flattened(line: Line, before: str = "") -> Line:
 def rendered(event: str, /, **fields: object) -> tuple[bytes, Line]:
     """Render a line of an event."""
     logger, level = EVENTS[event].logger, EVENTS[event].level
-    text = Lines().render(logger, level, event, fields, 0, trace_context.current.get())
+    text = Lines().render(Told(logger, level, event, fields, 0, trace_context.current.get()))
     return text, json.loads(text)
 
 
@@ -235,13 +235,15 @@ async def test_statements_are_told_without_what_is_in_them(
 def test_a_terminal_gets_short_lines() -> None:
     """Time, level, message, and what matters; nothing that the terminal would obey."""
     fields = {"method": "POST", "route": "/v1/signups", "status": 503, "nanoseconds": 4_123_456}
-    line = Short().render("reach.app", "info", "request", {**fields, "reason": "It is away."}, 0)
+    fields["reason"] = "It is away."
+    line = Short().render(Told("reach.app", "info", "request", fields, 0))
     plain = re.sub(rb"\x1b\[\d+m", b"", line)
     assert plain != line
     assert re.fullmatch(
         rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is away\.\n", plain
     )
-    line = Short().render("some.library", "error", "red \x1b[31m\n", {"frames": ["a", "b\rc"]}, 0)
+    where = {"frames": ["a", "b\rc"]}
+    line = Short().render(Told("some.library", "error", "red \x1b[31m\n", where, 0))
     assert line.count(b"\n") == 1
     assert b"red ?[31m?" in line
     assert b"frames=b?c (some.library)" in line
@@ -250,7 +252,7 @@ def test_a_terminal_gets_short_lines() -> None:
 def test_no_colours_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """https://no-color.org."""
     monkeypatch.setenv("NO_COLOR", "1")
-    assert b"\x1b" not in Short().render("reach", "info", "api started", {"port": 1}, 0)
+    assert b"\x1b" not in Short().render(Told("reach", "info", "api started", {"port": 1}, 0))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="terminals differ")

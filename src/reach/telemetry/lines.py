@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from json.encoder import encode_basestring_ascii
-from typing import Any
+from typing import Any, NamedTuple
 
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import FIELDS
@@ -34,22 +34,29 @@ OUTCOMES = {
 _MARK = re.compile(r'"\\u0000(\d+)"')
 
 
+class Told(NamedTuple):
+    """What a log call told: ``fields`` by the keywords of ``telemetry.fields``, None for none.
+
+    ``at_seconds`` is since 1970; ``context`` is where in a trace it was told.
+    """
+
+    logger: str
+    level: str
+    message: str
+    fields: Mapping[str, object]
+    at_seconds: float
+    context: TraceContext | None = None
+
+
 class Lines:
     """Renders lines. What those of an event have in common is rendered once."""
 
     def __init__(self) -> None:
         self._templates: dict[tuple[object, ...], tuple[str, Sequence[str]]] = {}
 
-    def render(  # noqa: PLR0913, PLR0917 - a line has so many parts
-        self,
-        logger: str,
-        level: str,
-        message: str,
-        fields: Mapping[str, object],
-        at_seconds: float,
-        context: TraceContext | None = None,
-    ) -> bytes:
-        """Render a line: ``fields`` by the keywords of ``telemetry.fields``, None for none."""
+    def render(self, told: Told) -> bytes:
+        """Render a line."""
+        logger, level, message, fields, at_seconds, context = told
         found = {name: value for name, value in fields.items() if value is not None}
         at = datetime.fromtimestamp(at_seconds, UTC)
         found["@timestamp"] = at.isoformat(timespec="milliseconds")[:23] + "Z"

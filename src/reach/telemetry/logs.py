@@ -17,7 +17,7 @@ import structlog
 from structlog.types import EventDict
 
 from reach.telemetry import trace_context
-from reach.telemetry.lines import Lines
+from reach.telemetry.lines import Lines, Told
 from reach.telemetry.terminal import Short
 from reach.telemetry.writer import Line, Writer
 
@@ -40,7 +40,7 @@ ENDS = {"asyncio": r"[\n(<]", "py.warnings": r"\n|(?<=Warning):"}
 #: What is left may still hold what somebody typed.
 PRIVATE = re.compile(r"\S*@\S*|rk_\w+|eyJ[\w.-]+|(?<=\?)\S+")
 
-Render = Callable[..., bytes]
+Render = Callable[[Told], bytes]
 
 
 def configure(level: str, stream: TextIO | None) -> Writer:
@@ -52,7 +52,7 @@ def configure(level: str, stream: TextIO | None) -> Writer:
     render = Short().render if is_terminal else Lines().render
 
     def tell_dropped(count: int) -> bytes:
-        return render("reach.logs", "warning", "lines dropped", {"count": count}, time.time())
+        return render(Told("reach.logs", "warning", "lines dropped", {"count": count}, time.time()))
 
     writer = Writer(None if stream is None else stream.fileno(), tell_dropped)
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -100,8 +100,9 @@ class _Renderer:
         message = str(event.pop("event"))
         if found := _exception(event.pop("exc_info", None)):
             event.update(frames(found))
-        told = (logger.name, level, message, event, time.time(), trace_context.current.get())
-        return (partial(self._render, *told),), {}  # the arguments of the logger's method
+        context = trace_context.current.get()
+        told = Told(logger.name, level, message, event, time.time(), context)
+        return (partial(self._render, told),), {}  # the arguments of the logger's method
 
 
 class LibraryHandler(logging.Handler):
@@ -127,8 +128,9 @@ class LibraryHandler(logging.Handler):
         message = PRIVATE.sub("…", message[:MOST_CHARACTERS])
         error = _exception(record.exc_info)
         fields = {} if error is None else frames(error)
-        told = (record.name, _word(record.levelno), message, fields, record.created)
-        self._writer.write(self._render(*told, trace_context.current.get()))
+        context, level = trace_context.current.get(), _word(record.levelno)
+        told = Told(record.name, level, message, fields, record.created, context)
+        self._writer.write(self._render(told))
 
 
 def _word(number: int) -> str:

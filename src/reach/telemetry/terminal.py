@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from reach.telemetry.lines import Told
+
 MOST_FIELDS = 3
 LEVEL_COLOURS = {"debug": 2, "info": 32, "warning": 33, "error": 31, "critical": 31}
 DIM = 2
@@ -32,16 +34,9 @@ class Short:
     def __init__(self) -> None:
         self._has_colours = not os.environ.get("NO_COLOR")
 
-    def render(
-        self,
-        logger: str,
-        level: str,
-        message: str,
-        fields: Mapping[str, object],
-        at_seconds: float,
-        _context: object = None,
-    ) -> bytes:
+    def render(self, told: Told) -> bytes:
         """Render a line: time, level, message, and the fields that matter."""
+        logger, level, message, fields, at_seconds, _ = told
         now = datetime.fromtimestamp(at_seconds, UTC).astimezone().strftime("%H:%M:%S")
         if message == "request":
             rest = _request(fields)

@@ -45,6 +45,7 @@ class Writer:
         self._wake, self._hurry = threading.Event(), threading.Event()
         self._untold, self._told_at = 0, -TELL_SECONDS
         self._counting = threading.Lock()
+        self._is_closed = False
         self._descriptor = -1 if descriptor is None else descriptor
         self._most_lines = 0 if descriptor is None else MOST_LINES
         self._batch_bytes = select.PIPE_BUF
@@ -75,6 +76,12 @@ class Writer:
         self._hurry.set()
         return written.wait(seconds)
 
+    def close(self) -> None:
+        """Write nothing any more: the descriptor's number may soon be that of another file."""
+        self._is_closed = True
+        self._wake.set()
+        self._hurry.set()
+
     def _drop(self, count: int) -> None:
         # Where prometheus-client counts is decided when it is imported: not by who logs first.
         from reach.telemetry.metrics import LINES_DROPPED  # noqa: PLC0415
@@ -86,10 +93,10 @@ class Writer:
     # The thread's
 
     def _run(self) -> None:
-        while True:
+        while not self._is_closed:
             self._wake.wait(TELL_SECONDS if self._untold else None)
             self._wake.clear()
-            while self._waiting:
+            while self._waiting and not self._is_closed:
                 self._write_batch()
             self._tell()
             self._pause(BATCH_SECONDS)
@@ -128,7 +135,7 @@ class Writer:
     def _write(self, text: bytes) -> int:
         """Write lines, however long it takes; return how many are lost since nobody reads them."""
         rest, lost = memoryview(text), 0
-        while rest:
+        while rest and not self._is_closed:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except OSError as error:
