@@ -119,6 +119,16 @@ def test_a_reader_that_left_is_no_fault() -> None:
         assert counted() == before + 2
 
 
+def test_a_closed_writer_writes_nothing() -> None:
+    """Its descriptor's number may be that of somebody else's file by then."""
+    with pipe() as (reading, written):
+        writer = Writer(written, tell)
+        writer.close()
+        writer.write(line(1))
+        assert not writer.flush(1)
+        assert select.select([reading], [], [], 0)[0] == []
+
+
 def test_a_full_disk_keeps_lines_until_there_is_room(tmp_path: Path) -> None:
     """A file that may not grow stands for it: lines wait, and are whole when it may."""
     code = FULL.replace("FILE", str(tmp_path / "log"))
