@@ -36,7 +36,7 @@ DASHBOARD := deploy/grafana/dashboards/reach.json
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1	\2/p' Makefile
 
 run: ## start Reach on this machine (PORT=8010 HOST=127.0.0.1 DATA_DIR=reach-data METRICS_PORT=9090)
 	$(call set_up,run)
@@ -78,8 +78,10 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	cd requirements && ../$(LOCK) run.in --output-file run.txt
 	cd requirements && ../$(LOCK) build.in --constraint run.txt --output-file build.txt
 	cd requirements && ../$(LOCK) traces.in --constraint run.txt --output-file traces.txt
+	cd requirements && ../$(LOCK) dkim.in --constraint run.txt --output-file dkim.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
-	  --constraint traces.txt --output-file dev.txt
+	  --constraint traces.txt --constraint dkim.txt --output-file dev.txt
+	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
 
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \

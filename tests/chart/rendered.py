@@ -1,0 +1,71 @@
+"""The chart as helm renders it."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.servers.layer import program
+
+CHART = Path(__file__).parents[2] / "deploy" / "chart"
+#: What no site can leave out.
+LEAST = {"publicUrl": "https://signup.example.com", "mailFrom": "hello@example.com"}
+
+Manifest = dict[str, Any]
+
+
+class Refused(Exception):  # noqa: N818 - an expected failure
+    """helm would not render it; ``args[0]`` is what it said."""
+
+
+def helm(*arguments: str, given: str = "") -> str:
+    """Run helm, ``given`` on its standard input. Raises Refused."""
+    command = [program("helm"), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Refused(done.stderr)
+    return done.stdout
+
+
+def render(
+    values: Mapping[str, Any] = LEAST,
+    *,
+    files: Sequence[str] = (),
+    release: str = "reach",
+    namespace: str = "signup",
+    flags: Sequence[str] = (),
+) -> list[Manifest]:
+    """List the objects of a release; ``files`` are values files of the chart. Raises Refused."""
+    return json.loads(_render(json.dumps(values), tuple(files), release, namespace, tuple(flags)))  # type: ignore[no-any-return]
+
+
+@cache
+def _render(
+    values: str, files: tuple[str, ...], release: str, namespace: str, flags: tuple[str, ...]
+) -> str:
+    named = [part for name in files for part in ("--values", str(CHART / name))]
+    text = helm(
+        "template",
+        *(release, str(CHART), "--namespace", namespace, *named, "--values", "-", *flags),
+        given=values,
+    )
+    return json.dumps([one for one in yaml.safe_load_all(text) if one])
+
+
+def only(objects: Sequence[Manifest], kind: str, component: str = "") -> Manifest:
+    """Find the one object of this kind (and of this component)."""
+    found = [
+        one
+        for one in objects
+        if one["kind"] == kind
+        and (
+            not component
+            or one["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component
+        )
+    ]
+    assert len(found) == 1, [f"{one['kind']} {one['metadata']['name']}" for one in objects]
+    return found[0]
