@@ -1,4 +1,4 @@
-"""The page of settings, from ``reach.settings``: its comments are the words."""
+"""The page of settings, from ``reach.settings.knobs``: its comments are the words."""
 
 import ast
 import inspect
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from docs.reference.markdown import codes, page, table
-from reach import settings as source
 from reach.settings import SECRETS, Settings
+from reach.settings import knobs as source
 from reach.variables import PREFIX
 
 WORDS = f"""
@@ -45,7 +45,7 @@ def knobs() -> Iterator[Knob]:
     (settings,) = [
         node
         for node in ast.parse("\n".join(lines)).body
-        if isinstance(node, ast.ClassDef) and node.name == Settings.__name__
+        if isinstance(node, ast.ClassDef) and node.name == source.Knobs.__name__
     ]
     section, last = "", settings.lineno
     for node in settings.body:

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from reach.access import keys
 from reach.db.engine import Database, Transaction
-from reach.settings import SECRET_KEY_MIN_CHARACTERS, BadSettings, Settings
+from reach.settings import BadSettings, Settings
+from reach.settings.effective import SECRET_KEY_MIN_CHARACTERS
 
 log = structlog.get_logger("reach.keyfiles")
 
