@@ -1,0 +1,100 @@
+"""Whether the servers that the settings name answer, and let us do what we need."""
+
+import asyncio
+
+from redis.exceptions import RedisError
+
+from reach.checks.finding import Finding
+from reach.db.away import DatabaseAway
+from reach.db.engine import open_database
+from reach.db.migrate import newest, revision
+from reach.limits.limiter import require_one_count
+from reach.limits.line import Line
+from reach.limits.shared import reason_of
+from reach.messages.smtp import Sender
+from reach.people import stats
+from reach.problems import Unavailable
+from reach.settings import BadSettings, Settings
+
+PROBE_SECONDS = 10
+#: Beyond it a window of a minute is no minute.
+MOST_SKEW_SECONDS = 1.0
+#: A worker that runs and a mail server that answers leave nothing due for this long.
+MOST_DUE_SECONDS = 300
+LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it: a paused lane?"
+FAILED = (
+    "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries again."
+)
+
+
+async def check_database(settings: Settings) -> Finding:
+    """Whether the database answers, and with which schema."""
+    database = open_database(settings)
+    try:
+        found = await database.read(revision)
+    except DatabaseAway as away:
+        remedy = "Check REACH_DATABASE_URL; `reach migrate` makes a new SQLite file."
+        return Finding("database", f"does not answer. {away.detail or ''}".strip(), remedy)
+    finally:
+        await database.close()
+    if (found or "") < newest():
+        return Finding("database", f"schema {found or 'missing'}", "Run `reach migrate`.")
+    return Finding("database", f"answers, schema {found}")
+
+
+async def check_outbox(settings: Settings) -> Finding:
+    """Whether messages leave; and how many there are of what."""
+    database = open_database(settings)
+    try:
+        found = await database.read(stats.read)
+    except Unavailable:  # check_database says so
+        return Finding("outbox", "not known")
+    finally:
+        await database.close()
+    by_state, due_seconds = found.messages, int(found.oldest_due_seconds)
+    since = f", longest due for {due_seconds} s" if due_seconds else ""
+    words = f"{by_state['queued']} queued{since}; {by_state['failed']} failed; "
+    words += f"{by_state['sent']} sent; {found.people} people"
+    remedy = LATE if due_seconds > MOST_DUE_SECONDS else ""
+    return Finding("outbox", words, remedy, FAILED if by_state["failed"] else "")
+
+
+async def check_redis(settings: Settings) -> Finding:
+    """Whether processes can count together: Redis answers, runs scripts, and has our time."""
+    try:
+        require_one_count(settings)
+    except BadSettings as error:
+        return Finding("redis", "not set", str(error))
+    if settings.redis is None:
+        return Finding("redis", "not set: an API process counts for itself")
+    line = Line(settings.redis)
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await line.probe()
+            ahead = await line.seconds_ahead()
+    except (RedisError, OSError) as error:
+        remedy = f"Check REACH_REDIS_URL, and that {settings.redis} takes scripts that write."
+        return Finding("redis", f"cannot be used: {reason_of(error)}", remedy)
+    finally:
+        await line.close()
+    words = f"answers, takes scripts, its clock differs by {ahead * 1000:+.0f} ms"
+    if abs(ahead) > MOST_SKEW_SECONDS:
+        return Finding("redis", words, "Let NTP set the clocks: windows are reckoned by them.")
+    return Finding("redis", words)
+
+
+async def check_smtp(settings: Settings) -> Finding:
+    """Whether the mail server lets us in: connect, TLS, EHLO, AUTH, QUIT."""
+    if settings.smtp is None:
+        return Finding("smtp", "the embedded mailbox of `reach up`")
+    seconds = min(PROBE_SECONDS, settings.smtp_greeting_seconds)
+    quick = settings.model_copy(update={"smtp_greeting_seconds": seconds})
+    where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
+    try:
+        paused = await Sender(quick, settings.smtp).probe()
+    except BadSettings as error:
+        return Finding("smtp", f"{where}: not asked", str(error))
+    if paused is not None:
+        remedy = "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
+        return Finding("smtp", f"{where}: {paused.text}", remedy)
+    return Finding("smtp", f"{where} lets us in")
