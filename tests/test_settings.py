@@ -51,6 +51,7 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
         "secret_key": LONG,
+        "dkim_private_key": "-----BEGIN …\n…\n-----END …",
     }
     file = tmp_path / "secret"
     environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})

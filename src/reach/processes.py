@@ -24,6 +24,7 @@ from reach.db.migrate import is_current, migrate
 from reach.keyfiles import operator_key, with_secret_key
 from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
+from reach.messages.dkim import DkimKey
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
@@ -57,6 +58,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 
     Makes and migrates what is missing. Raises CannotStart, BadSettings, DatabaseAway.
     """
+    dkim = DkimKey.of(settings)
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
@@ -76,7 +78,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         app = create_app(settings, database, mailbox)
         started = Started(settings, key, mailbox is not None)
         server = Server(app, settings, lambda: on_ready(started))
-        worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
+        worker = _worker(settings, database, server_url, dkim)
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)
             async with _keeping_gauges(settings, database):
@@ -145,14 +147,21 @@ async def work(settings: Settings) -> None:
     server_url = settings.smtp
     if server_url is None:
         raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
+    dkim = DkimKey.of(settings)
     settings = with_secret_key(settings)
     stop = Stop()
     with stop.on_signals(), _counting(settings):
         async with _open(settings) as database:
-            worker = Worker(settings, database, Composer(settings), Sender(settings, server_url))
+            worker = _worker(settings, database, server_url, dkim)
             if await _wait_for_schema(database, stop.asked):
                 async with _keeping_gauges(settings, database):
                     await worker.run(stop.asked, stop.cut_off)
+
+
+def _worker(
+    settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
+) -> Worker:
+    return Worker(settings, database, Composer(settings, dkim), Sender(settings, server_url))
 
 
 @contextmanager

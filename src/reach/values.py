@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -11,6 +12,14 @@ from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl, parse_mailbox, parse_netw
 
 Seconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+DOMAIN_CHARACTERS = 253
+#: Names as DNS has them for mail: letters, digits and hyphens, with dots between.
+DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+", re.IGNORECASE)
+#: An address with a port, or in brackets: ``9.9.9.9:53``, ``[2620:fe::fe]:53``, ``[2620:fe::fe]``.
+NAME_SERVER = re.compile(
+    r"\[(?P<six>[^\]]+)\](?::(?P<port6>\d{1,5}))?|(?P<four>[\d.]+):(?P<port4>\d{1,5})"
+)
+DNS_PORT, LAST_PORT = 53, 65535
 
 
 def reads(parse: Callable[[str], object]) -> AfterValidator:
@@ -40,6 +49,31 @@ def parse_policy(text: str) -> Policy:
     return Policy.parse("", text)
 
 
+def parse_domain(text: str) -> str:
+    """Read the name of a domain, in lower case. Raises ValueError."""
+    if len(text) > DOMAIN_CHARACTERS or not DOMAIN.fullmatch(text):
+        raise ValueError("must be letters, digits and hyphens with dots between, like example.org")
+    return text.lower()
+
+
+def parse_name_servers(text: str) -> list[tuple[str, int]]:
+    """Read several servers: their addresses and ports. Raises ValueError."""
+    return [_name_server(part) for part in parts_of(text)]
+
+
+def _name_server(text: str) -> tuple[str, int]:
+    found = NAME_SERVER.fullmatch(text)
+    address = (found["six"] or found["four"]) if found else text
+    port = int((found["port6"] or found["port4"] or DNS_PORT) if found else DNS_PORT)
+    try:
+        ip_address(address)
+    except ValueError:
+        port = 0
+    if not 0 < port <= LAST_PORT:
+        raise ValueError("must be addresses, like 9.9.9.9, [2620:fe::fe]:53")
+    return address, port
+
+
 def without_slash(url: str) -> str:
     """Leave the slash at an address's end out."""
     return url.rstrip("/")
@@ -53,3 +87,5 @@ RedisPlace = Annotated[SecretStr, reads(RedisUrl.parse)]
 Networks = Annotated[str, reads(parse_networks)]
 Origin = Annotated[str, reads(parse_origin), AfterValidator(without_slash)]
 Origins = Annotated[str, reads(parse_origins)]
+Domain = Annotated[str, reads(parse_domain), AfterValidator(str.lower)]
+NameServers = Annotated[str, reads(parse_name_servers)]

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic_settings import PydanticBaseSettingsSource
 
 PREFIX = "REACH_"
-SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key")
+SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key", "dkim_private_key")
 
 
 class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is

@@ -15,6 +15,7 @@ from reach.access import keys
 from reach.app import create_app
 from reach.db.engine import Database, open_database
 from reach.messages.compose import Composer
+from reach.messages.dkim import DkimKey
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
@@ -87,7 +88,8 @@ async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
     """Run a worker of ``settings`` (its ``smtp_url`` says where to) in this event loop."""
     database = open_database(settings)
     assert settings.smtp is not None
-    worker = Worker(settings, database, Composer(settings), Sender(settings, settings.smtp))
+    composer = Composer(settings, DkimKey.of(settings))
+    worker = Worker(settings, database, composer, Sender(settings, settings.smtp))
     stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:

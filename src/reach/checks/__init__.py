@@ -1,10 +1,11 @@
 """`reach check`: the effective configuration, and whether what it names answers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from reach.checks import alone, servers
 from reach.checks.configuration import configuration
 from reach.checks.finding import Finding
+from reach.checks.mail_dns import check_mail_dns
 from reach.settings import Settings
 
 CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (
@@ -25,9 +26,16 @@ async def check_all(settings: Settings, print_line: Callable[[str], None]) -> bo
     for line in configuration(settings):
         print_line(line)
     is_well = True
-    for check in CHECKS:
-        finding = await check(settings)
+    async for finding in findings(settings):
         for line in finding.lines():
             print_line(line)
         is_well = is_well and not finding.remedy
     return is_well
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Check one thing after another, and give what each comes to."""
+    for check in CHECKS:
+        yield await check(settings)
+    for finding in await check_mail_dns(settings):
+        yield finding

@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from itertools import count
 
 from reach.access.links import DAY_SECONDS, Links
+from reach.messages.dkim import DkimKey
 from reach.messages.headers import (
     BadHeader,
     mailbox_header,
@@ -52,15 +53,17 @@ class Mail:
 
 
 class Composer:
-    """Makes mails of messages; the same bytes of the same message, but for its links.
+    """Makes mails of messages; the same bytes of the same message, but for links and signature.
 
-    Those are minted each time: they are stored nowhere, and those of a late email work longer.
+    Links are minted each time: they are stored nowhere, and those of a late email work longer. The
+    signature, of ``dkim`` if that is given, holds the time.
 
     Raises BadSettings if there is no folder at ``templates_dir``, or what the settings put
     into headers cannot stand there.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, dkim: DkimKey | None = None) -> None:
+        self._dkim = dkim
         folder = settings.templates_dir
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
@@ -93,7 +96,10 @@ class Composer:
     def compose(self, message: Message) -> Mail:
         """Put a message into words. Raises CannotCompose, whatever goes wrong."""
         try:
-            return Mail(self._sender, message.recipient, self._content(message))
+            content = self._content(message)
+            if self._dkim is not None:
+                content = self._dkim.signed(content)
+            return Mail(self._sender, message.recipient, content)
         except CannotCompose:
             raise
         except Exception as error:  # noqa: BLE001 - templates are operators' code: anything may come

@@ -8,7 +8,7 @@ from pydantic import model_validator
 from reach.limits.policy import Policy
 from reach.settings.knobs import Knobs
 from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, is_loopback, parse_networks
-from reach.values import parse_origins, parts_of
+from reach.values import parse_name_servers, parse_origins, parts_of
 from reach.variables import BadSettings
 
 SECRET_KEY_MIN_CHARACTERS = 32
@@ -78,6 +78,11 @@ class Settings(Knobs):
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def name_servers(self) -> list[tuple[str, int]]:
+        """Whom to ask about a domain: addresses and ports; none means the system's."""
+        return parse_name_servers(self.dns_servers)
 
     def policy(self, name: str) -> Policy:
         """The policy that ``REACH_LIMIT_<name>`` is."""

@@ -12,8 +12,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reach.values import (
     DatabasePlace,
+    Domain,
     Limit,
     Mailbox,
+    NameServers,
     Networks,
     Origin,
     Origins,
@@ -130,6 +132,20 @@ class Knobs(BaseSettings):
     smtp_final_seconds: Seconds = 600
     #: An idle connection to the mail server is closed after this long.
     smtp_idle_seconds: Seconds = 30
+
+    # Whose emails they are
+    #: Emails are signed (DKIM) with the key that DNS has at ``<selector>._domainkey.<domain>``.
+    #: Empty means that Reach signs none; your mail server may. Needs the extra ``dkim``.
+    dkim_selector: Domain = ""
+    #: Whose signature it is: the domain that emails come from, or one above it. Empty means the
+    #: domain of ``REACH_MAIL_FROM``.
+    dkim_domain: Domain = ""
+    #: What signs: an RSA key as PEM (``openssl genrsa 2048``). Only ``reach up`` and
+    #: ``reach worker`` use it.
+    dkim_private_key: SecretStr = SecretStr("")
+    #: Whom ``reach check`` asks about your domain: ``9.9.9.9, [2620:fe::fe]:53``. Empty means the
+    #: system's name servers, which may know your domain otherwise than the world does.
+    dns_servers: NameServers = ""
 
     # The database
     #: A request that the database does not answer in this long gets 503.
