@@ -13,14 +13,19 @@ CREATED_AT = datetime(2026, 3, 4, 5, 6, 7, 890_123, tzinfo=UTC)
 ORIGIN = "https://signup.example.org"
 
 
-def a_composer(**settings: Any) -> Composer:
-    """Make a composer with usual settings, but for those given."""
+def usual_settings(**settings: Any) -> Settings:
+    """Make usual settings, but for those given."""
     usual = {
         "mail_from": "Reach <hello@example.org>",
         "public_url": ORIGIN,
         "secret_key": "a-key-that-is-long-enough-for-tests",
     }
-    return Composer(Settings(**(usual | settings)))
+    return Settings(**(usual | settings))
+
+
+def a_composer(**settings: Any) -> Composer:
+    """Make a composer with usual settings, but for those given."""
+    return Composer(usual_settings(**settings))
 
 
 def a_message(
