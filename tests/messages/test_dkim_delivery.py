@@ -20,7 +20,8 @@ MakeSettings = Callable[..., Settings]
 WITHOUT = """import sys
 sys.modules["dkim"] = None
 """
-ODD_TEXT = "{{ name }}\n\n.\n..\nFrom here\nblank \n" + "é" + "\n" + "x" * 1500 + "\n\n\n"
+#: In 7bit, as it stands: base64 and quoted-printable have no such lines.
+ODD_TEXT = "{{ name }}\n\n.\n..\nFrom here\n" + "x" * 900 + "\n\n\n"
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ TTL_SECONDS = 60
 TXT_STRING_CHARACTERS = 255
 
 
-class Handler(DNSHandler):  # type: ignore[misc]  # dnslib has no types
-    """Truncates as servers do."""
-
-    udplen = DATAGRAM_BYTES
-
-
 class DnsServer:
     """Listens on 127.0.0.1, at ``port``."""
 
@@ -50,7 +44,6 @@ class DnsServer:
                 self.port,
                 tcp=is_tcp,
                 logger=DNSLogger(logf=lambda _: None),
-                handler=Handler,
             ).server
             for is_tcp in (False, True)
         ]
@@ -103,6 +96,9 @@ class DnsServer:
         elif name not in self._said:
             reply.header.rcode = RCODE.NXDOMAIN
         reply.add_answer(*(one for one in self._said.get(name, []) if one.rtype == request.q.qtype))
+        if handler.protocol == "udp" and len(reply.pack()) > DATAGRAM_BYTES:
+            reply = request.reply()
+            reply.header.tc = 1
         return reply
 
     def __enter__(self) -> Self:
