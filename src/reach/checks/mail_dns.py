@@ -26,13 +26,15 @@ NOT_KNOWN = (
 async def check_mail_dns(settings: Settings) -> list[Finding]:
     """Whether receivers can know our mail for ours: DKIM, SPF, DMARC, and where answers go."""
     domain = parse_mailbox(settings.mail_from).domain.lower()
+    key, dkim = None, UNSIGNED
     try:
         key = DkimKey.of(settings)
     except BadSettings as error:
-        return [Finding(DKIM, "cannot be used", str(error))]
+        dkim = Finding(DKIM, "cannot be used", str(error))
     if (reason := _not_asked(settings, domain)) is not None:
         signs = f"emails are signed as {key.name}" if key else "no email is signed"
-        return [Finding(DKIM, f"{signs}; DNS was not asked: {reason}")]
+        told = Finding(DKIM, f"{signs}; DNS was not asked: {reason}")
+        return [dkim if dkim.remedy else told]
     try:
         dns = Dns(settings)
     except NotKnown as unknown:
@@ -42,7 +44,7 @@ async def check_mail_dns(settings: Settings) -> list[Finding]:
         await asyncio.gather(
             _known(SENDER, _check_sender(dns, domain)),
             _known(SPF, check_spf(dns, settings, domain)),
-            _known(DKIM, check_dkim(dns, key) if key else _unsigned()),
+            _known(DKIM, check_dkim(dns, key) if key else _told(dkim)),
             _known(DMARC, check_dmarc(dns, domain, signer)),
         )
     )
@@ -70,8 +72,8 @@ def _not_known(subject: str, unknown: NotKnown) -> Finding:
     return Finding(subject, f"not known: {unknown}", NOT_KNOWN)
 
 
-async def _unsigned() -> Finding:
-    return UNSIGNED
+async def _told(finding: Finding) -> Finding:
+    return finding
 
 
 async def _check_sender(dns: Dns, domain: str) -> Finding:
