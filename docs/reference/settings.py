@@ -24,7 +24,7 @@ refuses to start without a `REACH_SECRET_KEY` of 32 characters, with the embedde
 login over unencrypted SMTP to another host. Exit codes: 0 done, 1 failed, 2 usage or configuration.
 
 More about some of them: [Limits](../limits.md), [Links](../links.md), [Robots](../robots.md),
-[The edge](../edge.md), [Templates](../templates.md), [Logs](../logs.md).
+[The edge](../edge.md), [Templates](../templates.md), [DNS](../dns.md), [Logs](../logs.md).
 """
 SECTION = re.compile(r" {4}# (\w.*)")
 COMMENT = re.compile(r" {4}#: ?(.*)")
