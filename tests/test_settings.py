@@ -103,6 +103,19 @@ def test_a_secrets_file_that_cannot_be_read(
         ("LOG_LEVEL", CANARY),
         ("BRAND_NAME", "x" * 61),
         ("DATABASE_SECONDS", "61"),
+        ("DKIM_SELECTOR", f"{CANARY}_"),
+        ("DKIM_SELECTOR", f"{CANARY};p=x"),
+        ("DKIM_SELECTOR", f"{CANARY}."),
+        ("DKIM_DOMAIN", f"-{CANARY}.example.org"),
+        ("DKIM_DOMAIN", f"{CANARY}..org"),
+        ("DKIM_DOMAIN", f"{CANARY}.org\r\nX: y"),
+        ("DKIM_DOMAIN", f"{CANARY}." + "x" * 64),
+        ("DKIM_DOMAIN", f"{CANARY}." * 30 + "org"),
+        ("DNS_SERVERS", CANARY),
+        ("DNS_SERVERS", "9.9.9.9, 256.1.1.1"),
+        ("DNS_SERVERS", "9.9.9.9:0"),
+        ("DNS_SERVERS", "9.9.9.9:65536"),
+        ("DNS_SERVERS", "[9.9.9.9"),
     ],
 )
 def test_a_bad_value_is_one_line(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +127,20 @@ def test_a_bad_value_is_one_line(name: str, value: str, monkeypatch: pytest.Monk
     assert line.startswith(f"REACH_{name}: ")
     assert "\n" not in line
     assert CANARY not in line
+
+
+def test_name_servers_may_have_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of both kinds, with and without; with none, the system's are asked."""
+    assert load().name_servers == []
+    text = "9.9.9.9, 127.0.0.1:5353 2620:fe::fe,[2620:fe::fe]:54 [::1]"
+    environment(monkeypatch, {"DNS_SERVERS": text})
+    assert load().name_servers == [
+        ("9.9.9.9", 53),
+        ("127.0.0.1", 5353),
+        ("2620:fe::fe", 53),
+        ("2620:fe::fe", 54),
+        ("::1", 53),
+    ]
 
 
 def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
