@@ -56,9 +56,7 @@ class Pod:
         return None
 
 
-def pod(
-    objects: Sequence[Manifest], component: str, number: int, ports: Mapping[int, int]
-) -> Pod:
+def pod(objects: Sequence[Manifest], component: str, number: int, ports: Mapping[int, int]) -> Pod:
     """Make a pod of one component's Deployment; its address follows from its number."""
     deployment = only(objects, "Deployment", component)
     return Pod(number, deployment, address_of(component, number), ports)

@@ -11,66 +11,22 @@ import json
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-Object = dict[str, Any]
-#: Whose objects Kubernetes's published schemas are asked about.
-SCHEMA_VERSION = "1.34"
+from tests.servers.kinds import SERVED, Key, Object, key_of, with_defaults
+
 VERSION = {"major": "1", "minor": "34", "gitVersion": "v1.34.0"}
-#: What is served: the kind of each collection. Of other groups there are none, as in a cluster
-#: without their CustomResourceDefinitions.
-SERVED: Mapping[str, Mapping[str, str]] = {
-    "v1": {
-        "configmaps": "ConfigMap",
-        "namespaces": "Namespace",
-        "nodes": "Node",
-        "pods": "Pod",
-        "secrets": "Secret",
-        "services": "Service",
-    },
-    "discovery.k8s.io/v1": {"endpointslices": "EndpointSlice"},
-    "networking.k8s.io/v1": {"ingresses": "Ingress", "ingressclasses": "IngressClass"},
-    "traefik.io/v1alpha1": {
-        "ingressroutes": "IngressRoute",
-        "ingressroutetcps": "IngressRouteTCP",
-        "ingressrouteudps": "IngressRouteUDP",
-        "middlewares": "Middleware",
-        "middlewaretcps": "MiddlewareTCP",
-        "serverstransports": "ServersTransport",
-        "serverstransporttcps": "ServersTransportTCP",
-        "tlsoptions": "TLSOption",
-        "tlsstores": "TLSStore",
-        "traefikservices": "TraefikService",
-    },
-    "gateway.networking.k8s.io/v1": {
-        "backendtlspolicies": "BackendTLSPolicy",
-        "gatewayclasses": "GatewayClass",
-        "gateways": "Gateway",
-        "grpcroutes": "GRPCRoute",
-        "httproutes": "HTTPRoute",
-        "tlsroutes": "TLSRoute",
-    },
-    "gateway.networking.k8s.io/v1beta1": {"referencegrants": "ReferenceGrant"},
-}
-OF_THE_CLUSTER = {"Namespace", "Node", "IngressClass", "GatewayClass"}
-OWN_SCHEMA = ("v1", "discovery.k8s.io/v1", "networking.k8s.io/v1")
 TERM = re.compile(r"(?P<label>[\w./-]+)\s*(?P<sign>!=|==|=)\s*(?P<value>[\w.-]*)")
-
-
-class NotTaken(Exception):  # noqa: N818 - an expected failure
-    """A cluster would not take this object; ``args[0]`` says why."""
 
 
 class Kubernetes:
     """What a cluster holds, and what happened to it, in order."""
 
     def __init__(self) -> None:
-        self.objects: dict[tuple[str, str, str, str], Object] = {}
+        self.objects: dict[Key, Object] = {}
         self._events: list[tuple[str, Object]] = []
         self._changed = asyncio.Event()
         self.is_over = False
@@ -78,14 +34,14 @@ class Kubernetes:
     def apply(self, *objects: Object) -> None:
         """Store objects, new or changed. Raises NotTaken."""
         for given in objects:
-            key = _key(given)
+            key = key_of(given)
             kind = "MODIFIED" if key in self.objects else "ADDED"
-            self._happened(kind, key, _with_defaults(copy.deepcopy(given)))
+            self._happened(kind, key, with_defaults(copy.deepcopy(given)))
 
     def delete(self, *objects: Object) -> None:
         """Remove objects."""
         for given in objects:
-            key = _key(given)
+            key = key_of(given)
             self._happened("DELETED", key, self.objects[key])
 
     def end(self) -> None:
@@ -110,7 +66,7 @@ class Kubernetes:
                 version += 1
             await self._changed.wait()
 
-    def _happened(self, kind: str, key: tuple[str, str, str, str], thing: Object) -> None:
+    def _happened(self, kind: str, key: Key, thing: Object) -> None:
         number = self.version + 1
         meta = {"uid": f"uid-{'-'.join(key[1:])}", "generation": 1, **thing["metadata"]}
         thing = {**thing, "metadata": {**meta, "resourceVersion": str(number)}}
@@ -124,29 +80,6 @@ class Kubernetes:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _key(thing: Object) -> tuple[str, str, str, str]:
-    group, kind, meta = thing["apiVersion"], thing["kind"], thing["metadata"]
-    if kind not in SERVED.get(group, {}).values():
-        raise NotTaken(f'no matches for kind "{kind}" in version "{group}"')
-    if group in OWN_SCHEMA:
-        try:
-            kubernetes_validate.validate(thing, SCHEMA_VERSION, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            raise NotTaken(f"{kind} {meta['name']}: {error.message}") from None
-    if (kind in OF_THE_CLUSTER) == ("namespace" in meta):
-        raise NotTaken(f"{kind} {meta['name']}: its namespace")
-    return group, kind, meta.get("namespace", ""), meta["name"]
-
-
-def _with_defaults(thing: Object) -> Object:
-    """Fill in what a cluster fills in, and Traefik's Gateway provider does not do without."""
-    if thing["kind"] == "Service":
-        for port in thing["spec"]["ports"]:
-            port.setdefault("protocol", "TCP")
-            port.setdefault("targetPort", port["port"])
-    return thing
 
 
 def _is_of(thing: Object, group: str, kind: str, namespace: str, selector: str) -> bool:
@@ -220,7 +153,7 @@ def served(cluster: Kubernetes) -> FastAPI:
     return app
 
 
-def _asked(root: str, path: str) -> tuple[str, str, str, str] | None:
+def _asked(root: str, path: str) -> Key | None:
     parts = path.split("/")
     group, rest = ("/".join(parts[:2]), parts[2:]) if root == "apis" else (parts[0], parts[1:])
     namespace = ""
@@ -232,9 +165,7 @@ def _asked(root: str, path: str) -> tuple[str, str, str, str] | None:
     return (group, kind, namespace, rest[1] if len(rest) == 2 else "") if kind else None
 
 
-async def _watched(
-    cluster: Kubernetes, where: tuple[str, str, str, str], query: Mapping[str, str]
-) -> AsyncIterator[str]:
+async def _watched(cluster: Kubernetes, where: Key, query: Mapping[str, str]) -> AsyncIterator[str]:
     group, kind, *_ = where
     version = int(query.get("resourceVersion") or 0)
     if query.get("sendInitialEvents") == "true":

@@ -46,6 +46,15 @@ class Traefik(Program):
         lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
         return [line for line in lines if "DownstreamStatus" in line]
 
+    def complaints(self) -> list[str]:
+        """List what it warns of, and worse, in its log."""
+        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+        return [
+            f"{line.get('message', '')} {line.get('error', '')}".strip()
+            for line in lines
+            if line.get("level") in {"warn", "error", "fatal"}
+        ]
+
     def told(self, what: str) -> Any:
         """Ask its API, for ``http/routers`` say: what it made of its configuration."""
         answer = httpx.get(f"{self.inside}/api/{what}", trust_env=False, timeout=5)
@@ -90,12 +99,3 @@ class ClusterTraefik(Traefik):
         ours = [router["status"] for router in routers if router["provider"] == self._needs]
         is_whole = bool(ours) and set(ours) == {"enabled"}
         return is_whole if self._needs else bool(self.complaints())
-
-    def complaints(self) -> list[str]:
-        """List what it warns of, and worse, in its log."""
-        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
-        return [
-            f"{line.get('message', '')} {line.get('error', '')}".strip()
-            for line in lines
-            if line.get("level") in {"warn", "error", "fatal"}
-        ]
