@@ -32,15 +32,6 @@ class Pod:
         template: Manifest = self.deployment["spec"]["template"]
         return template
 
-    def manifest(self) -> Manifest:
-        """It as the cluster tells of it."""
-        labels, deployment = self.template["metadata"]["labels"], self.deployment["metadata"]
-        meta = {"name": self.name, "namespace": deployment["namespace"], "labels": labels}
-        ready = {"type": "Ready", "status": str(self.is_ready)}
-        told = {"phase": "Running", "podIP": self.address, "conditions": [ready]}
-        spec = self.template["spec"]
-        return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec, "status": told}
-
     def unready(self) -> "Pod":
         """It, while its readiness probe fails."""
         return replace(self, is_ready=False)
