@@ -225,6 +225,16 @@ def as_flag(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def test_what_a_site_sets_is_documented() -> None:
+    """Each value of the edge is named in docs/edge.md."""
+    page = (DEPLOY.parent / "docs" / "edge.md").read_text(encoding="utf-8")
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    for name, value in values["edge"].items():
+        names = [f"edge.{name}.{part}" for part in value] if isinstance(value, dict) else []
+        for each in names or [f"edge.{name}"]:
+            assert f"`{each}`" in page, each
+
+
 def test_the_chart_carries_the_files_themselves(tmp_path: Path) -> None:
     """Links, which helm follows: the packaged chart has the files and renders the same."""
     for name, file in LINKED.items():
