@@ -21,6 +21,7 @@ TOLD = {
     *("Service", "IngressRoute", "Middleware", "ServersTransport"),
     *("Ingress", "Gateway", "HTTPRoute"),
 }
+NAMESPACE = "signup"
 #: What Traefik calls those who read each kind of edge.
 KINDS = {
     "IngressRoute": "kubernetescrd",
@@ -51,13 +52,21 @@ def release(kind: str, port: int = 0, **edge: Any) -> list[Manifest]:
     """Render the chart with one kind of edge, whose TLS ends elsewhere unless ``edge`` says."""
     gateway = {"create": True, "port": port or None}
     values = {"kind": kind, "tls": {"enabled": False}, "gateway": gateway, **edge}
-    return render({**LEAST, "edge": values})
+    return installed({"edge": values})
+
+
+def installed(values: Manifest) -> list[Manifest]:
+    """Render the chart with these values, and put it where helm would."""
+    objects = render({**LEAST, **values}, namespace=NAMESPACE)
+    for one in objects:
+        one["metadata"].setdefault("namespace", NAMESPACE)
+    return objects
 
 
 def before_it() -> list[Manifest]:
     """What Traefik's own chart, and the cluster's keeper, have put there."""
     return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "signup"}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "IngressClass",

@@ -10,7 +10,7 @@ import pytest
 import trustme
 
 from tests.chart.rendered import LEAST, Manifest, Refused, only, render
-from tests.edge.clusters import release, running_cluster
+from tests.edge.clusters import NAMESPACE, release, running_cluster
 from tests.edge.configured import NAME
 from tests.edge.echo import echo
 from tests.edge.pods import Pod
@@ -37,11 +37,6 @@ def other_target(objects: list[Manifest]) -> None:
     only(objects, "Service", "api")["spec"]["ports"][0]["targetPort"] = "web"
 
 
-def other_labels(objects: list[Manifest]) -> None:
-    """The Service selects no pod."""
-    only(objects, "Service", "api")["spec"]["selector"]["app.kubernetes.io/name"] = "web"
-
-
 def other_service(objects: list[Manifest]) -> None:
     """The route names a Service that is not there."""
     only(objects, "Service", "api")["metadata"]["name"] = "web"
@@ -53,7 +48,6 @@ def other_service(objects: list[Manifest]) -> None:
         ("ingressRoute", other_name, "service port not found: http"),
         ("ingressRoute", other_service, "kubernetes service not found: signup/reach"),
         ("ingressRoute", other_target, "no servers found for signup/reach"),
-        ("ingressRoute", other_labels, "no servers found for signup/reach"),
         ("ingress", other_name, "service port not found"),
         ("gateway", other_number, "service port 80 not found"),
     ],
@@ -112,7 +106,7 @@ async def test_https_ends_at_traefik(kind: str) -> None:
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
-        "metadata": {"name": "reach-tls", "namespace": "signup"},
+        "metadata": {"name": "reach-tls", "namespace": NAMESPACE},
         "data": {
             "tls.crt": encoded(certificate.cert_chain_pems[0]),
             "tls.key": encoded(certificate.private_key_pem),

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from reach.settings import Settings
-from tests.chart.rendered import LEAST, Manifest, only, render
+from tests.chart.rendered import Manifest, only
+from tests.edge.clusters import installed
 from tests.edge.operated import jobs
 from tests.edge.pods import address_of, pod
 from tests.eventually import eventually
@@ -24,7 +25,12 @@ RUNBOOKS = "https://git.example.org/reach/docs/runbooks"
 
 def watched(**monitoring: Any) -> list[Manifest]:
     """Render the chart with what watches it."""
-    return render({**LEAST, "monitoring": {"enabled": True, **monitoring}})
+    return installed({"monitoring": {"enabled": True, **monitoring}})
+
+
+def dashboards(objects: list[Manifest]) -> list[Manifest]:
+    """List what Grafana's sidecar would read."""
+    return [one for one in objects if one["metadata"]["labels"].get("grafana_dashboard") == "1"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -99,17 +105,23 @@ def test_the_rules_are_those_of_prometheus_itself(tmp_path: Path) -> None:
 
 def test_the_dashboard_is_grafanas_own() -> None:
     """The sidecar's label, and the file, byte for byte."""
-    found = only(watched(), "ConfigMap")
-    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (found,) = dashboards(watched())
+    assert found["kind"] == "ConfigMap"
     assert found["data"] == {"reach.json": DASHBOARD.read_text(encoding="utf-8")}
     assert json.loads(found["data"]["reach.json"])["uid"] == "reach"
 
 
 def test_each_can_be_left_out() -> None:
     """A cluster without the operator gets none of it, unless it is asked for."""
-    kinds = {"serviceMonitor": "ServiceMonitor", "prometheusRule": "PrometheusRule"}
-    kinds["dashboard"] = "ConfigMap"
-    assert not {one["kind"] for one in render()} & set(kinds.values())
-    for name, kind in kinds.items():
-        found = {one["kind"] for one in watched(**{name: {"enabled": False}})}
-        assert found & set(kinds.values()) == set(kinds.values()) - {kind}
+    everything = {"serviceMonitor", "prometheusRule", "dashboard"}
+    assert parts(installed({})) == set()
+    assert parts(watched()) == everything
+    for name in everything:
+        assert parts(watched(**{name: {"enabled": False}})) == everything - {name}
+
+
+def parts(objects: list[Manifest]) -> set[str]:
+    """Name the parts that are there, as the values call them."""
+    kinds = {one["kind"] for one in objects}
+    found = {kind[0].lower() + kind[1:] for kind in kinds & {"ServiceMonitor", "PrometheusRule"}}
+    return found | ({"dashboard"} if dashboards(objects) else set())

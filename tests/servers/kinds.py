@@ -17,7 +17,6 @@ SERVED: Mapping[str, Mapping[str, str]] = {
         "configmaps": "ConfigMap",
         "namespaces": "Namespace",
         "nodes": "Node",
-        "pods": "Pod",
         "secrets": "Secret",
         "services": "Service",
     },
