@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,15 @@ class Traefik(Program):
         lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
         return [line for line in lines if "DownstreamStatus" in line]
 
+    def complaints(self) -> list[str]:
+        """List what it warns of, and worse, in its log."""
+        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+        return [
+            f"{line.get('message', '')} {line.get('error', '')}".strip()
+            for line in lines
+            if line.get("level") in {"warn", "error", "fatal"}
+        ]
+
     def told(self, what: str) -> Any:
         """Ask its API, for ``http/routers`` say: what it made of its configuration."""
         answer = httpx.get(f"{self.inside}/api/{what}", trust_env=False, timeout=5)
@@ -62,3 +72,30 @@ class Traefik(Program):
         except httpx.HTTPError:
             return False
         return True
+
+
+class ClusterTraefik(Traefik):
+    """One Traefik of these arguments that reads a cluster's API, until ``close``.
+
+    ``needs`` is the provider without whose routers it is not ready; if there is none, it is to
+    find a fault in what it reads, and is ready once it has said so.
+    """
+
+    def __init__(self, arguments: Sequence[str], inside: int, needs: str) -> None:
+        super().__init__(Path(), inside)
+        self._arguments, self._needs = arguments, needs
+
+    def command(self) -> list[str]:
+        """By its arguments."""
+        return [binary(), *self._arguments]
+
+    def is_ready(self) -> bool:
+        """Whether it has made something of the cluster's objects, or says why it cannot."""
+        try:
+            routers = self.told("http/routers")
+        except httpx.HTTPError:
+            return False
+        # Its providers are told of one after another: a router may come before its middlewares.
+        ours = [router["status"] for router in routers if router["provider"] == self._needs]
+        is_whole = bool(ours) and set(ours) == {"enabled"}
+        return is_whole if self._needs else bool(self.complaints())

@@ -1,0 +1,79 @@
+{{/*
+What the edge does is written once, for one machine and for clusters: files/edge.yaml is
+deploy/traefik/dynamic/reach.yaml. Here it gets this site's numbers; the rest is taken as it is.
+*/}}
+{{- define "reach.edge.source" -}}
+{{- $text := .Files.Get "files/edge.yaml" -}}
+{{- if include "reach.edge.tls" . -}}
+{{- $text = $text | replace "#tls# " "" -}}
+{{- end -}}
+{{- $http := ($text | fromYaml).http -}}
+{{- $limits := .Values.edge.limits -}}
+{{- $doorRate := mergeOverwrite (index $http.middlewares "door-rate" "rateLimit") $limits.door -}}
+{{- $restRate := mergeOverwrite (index $http.middlewares "rest-rate" "rateLimit") $limits.rest -}}
+{{- $inFlight := mergeOverwrite (index $http.middlewares "in-flight" "inFlightReq") $limits.inFlight -}}
+{{- range list $doorRate $restRate $inFlight -}}
+{{- $_ := set .sourceCriterion.ipStrategy "depth" $.Values.edge.proxiesBeforeTraefik -}}
+{{- end -}}
+{{- toYaml $http -}}
+{{- end -}}
+
+{{/* "yes" if TLS ends at Traefik; else empty. */}}
+{{- define "reach.edge.tls" -}}
+{{- $enabled := .Values.edge.tls.enabled -}}
+{{- if kindIs "bool" $enabled -}}
+{{- if $enabled -}}yes{{- end -}}
+{{- else if hasPrefix "https://" .Values.publicUrl -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* The names that the edge answers to, as a JSON list. */}}
+{{- define "reach.edge.hosts" -}}
+{{- $own := regexReplaceAll ":[0-9]+$" (urlParse .Values.publicUrl).host "" -}}
+{{- .Values.edge.hosts | default (list $own) | toJson -}}
+{{- end -}}
+
+{{/* Traefik's entry points, as a JSON list. */}}
+{{- define "reach.edge.entryPoints" -}}
+{{- $usual := ternary "websecure" "web" (eq (include "reach.edge.tls" .) "yes") -}}
+{{- .Values.edge.entryPoints | default (list $usual) | toJson -}}
+{{- end -}}
+
+{{/* The door's paths, out of its router's rule, as a JSON list: (dict "http" $http). */}}
+{{- define "reach.edge.doorPaths" -}}
+{{- $paths := list -}}
+{{- range regexFindAll "Path\\(`[^`]+`\\)" .http.routers.door.rule -1 -}}
+{{- $paths = append $paths (. | trimPrefix "Path(`" | trimSuffix "`)") -}}
+{{- end -}}
+{{- $paths | toJson -}}
+{{- end -}}
+
+{{/*
+What else Reach has for the world. An Ingress and an HTTPRoute can only say what is let in; what
+is not named here (/metrics, /livez, /readyz, /mailbox) is nobody's: 404.
+*/}}
+{{- define "reach.edge.paths" -}}
+exact: [/check-your-inbox, /docs, /openapi.json]
+prefix:
+  - /confirm
+  - /manage
+  - /problems
+  - /static
+  - /v1/challenge
+  - /v1/me
+  - /v1/messages
+  - /v1/people
+  - /v1/stats
+{{- end -}}
+
+{{/* "yes" if Traefik's Middlewares are used; else empty. */}}
+{{- define "reach.edge.middlewares" -}}
+{{- $edge := .Values.edge -}}
+{{- if or (eq $edge.kind "ingressRoute") (and (has $edge.kind (list "ingress" "gateway")) $edge.middlewares) -}}
+yes
+{{- end -}}
+{{- end -}}
+
+{{/* The API's port in the Service: routes of the Gateway API name it by number. */}}
+{{- define "reach.servicePort" -}}80{{- end -}}
