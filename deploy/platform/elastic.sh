@@ -20,6 +20,7 @@ datum() {
 # forward SERVICE PORT: until the subshell ends; the local port in $port
 forward() {
   local log=$folder/$1 process tries
+  : >"$log" # it is read before kubectl has begun
   k port-forward "service/$1" ":$2" --namespace elastic >"$log" 2>&1 &
   process=$!
   forwards+=("$process")

@@ -8,7 +8,8 @@
 #   CLUSTER            minikube or kind; by default whichever is installed
 #   PARTS              some of: database cache mail edge metrics logs app; by default all of them
 #   PLATFORM_CONTEXT   use this context of your kubeconfig instead of a local cluster
-#   PLATFORM_VALUES    a values file for Reach's chart; by default its values-minikube.yaml
+#   PLATFORM_VALUES    a values file for Reach's chart; on a local cluster, by default, the chart's
+#                      values-minikube.yaml
 #   PLATFORM_CPUS, PLATFORM_MEMORY_MB   what minikube takes; by default 4 and 8192
 #   PLATFORM_DELETE_DATA=yes   lets `down` delete what is in a cluster that PLATFORM_CONTEXT names
 set -euo pipefail
@@ -52,6 +53,9 @@ check_parts() {
   for part in ${PARTS:-}; do
     [[ " $ALL_PARTS " == *" $part "* ]] || fail "PARTS are some of: $ALL_PARTS; not $part"
   done
+  if wanted app && [ -n "${PLATFORM_CONTEXT:-}" ] && [ -z "${PLATFORM_VALUES:-}" ]; then
+    fail 'which values is Reach to have there? PLATFORM_VALUES=their-file, or PARTS without app'
+  fi
 }
 
 up() {
@@ -114,7 +118,7 @@ status() {
 case ${1:-} in
   up | down | status) "$1" ;;
   *)
-    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
