@@ -2,6 +2,8 @@
 # What is installed, part by part, and how it is taken away again.
 
 VALUES=$root/deploy/chart/values-minikube.yaml
+# What links in emails call it: the port is that of the `kubectl port-forward` to Traefik.
+ADDRESS=http://signup.localhost:8080
 
 is_ours() {
   local found
@@ -151,10 +153,19 @@ up_logs() {
 }
 
 up_app() {
+  local settings=(--values "$VALUES" --set-string "publicUrl=$ADDRESS")
+  if [ -n "${PLATFORM_VALUES:-}" ]; then
+    settings=(--values "$PLATFORM_VALUES")
+  else
+    # What else is there is made use of.
+    settings+=(--set "edge.kind=$(wanted edge && echo ingressRoute || echo none)")
+    ! wanted metrics || settings+=(--set "monitoring.enabled=true,api.autoscaling.enabled=true" \
+      --set "worker.autoscaling.enabled=true,worker.autoscaling.source=adapter")
+  fi
   ours reach restricted
   say 'reach: the migration, then the API and the worker'
-  h upgrade --install reach "$root/deploy/chart" --namespace reach --timeout "$WAIT" --wait \
-    --values "${PLATFORM_VALUES:-$VALUES}"
+  h upgrade --install reach "$root/deploy/chart" --namespace reach --timeout 15m --wait \
+    "${settings[@]}"
 }
 
 # On a cluster that is not ours: Reach first, then what it stands on; custom resources before the

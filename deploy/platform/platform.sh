@@ -72,14 +72,12 @@ up() {
 }
 
 next_steps() {
-  local address
   [ -n "${PLATFORM_CONTEXT:-}" ] || echo "export KUBECONFIG=$KUBECONFIG"
   if wanted app && wanted edge && [ -z "${PLATFORM_VALUES:-}" ]; then
-    address=$(sed -n 's/^publicUrl: *"\{0,1\}\([^" ]*\).*/\1/p' "$VALUES")
     cat <<END
 
-Sign up:  kubectl --namespace traefik port-forward service/traefik ${address##*:}:80
-          $address
+Sign up:  kubectl --namespace traefik port-forward service/traefik ${ADDRESS##*:}:80
+          $ADDRESS
 END
   fi
   ! wanted mail || cat <<END

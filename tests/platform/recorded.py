@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).with_name("standin.py")
 PROGRAMS = ("helm", "kubectl", "minikube", "kind", "docker", "make")
 POLL_SECONDS = 0.02
-ADDRESS = "http://reach.example:8090"
 KEY = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
 
 
@@ -72,8 +71,6 @@ class Platform:
 
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "deploy", self.root / "deploy")
-        values = self.root / "deploy/chart/values-minikube.yaml"
-        values.write_text(f"publicUrl: {ADDRESS}\n", encoding="utf-8")
         (self.folder / "bin").mkdir()
         self.write_state()
         kubectl, site = program("kubectl"), sysconfig.get_path("purelib")

@@ -5,6 +5,7 @@ much of a cluster as tells a right order from a wrong one: an object needs its n
 kind that some chart brings; what exists cannot be created.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -56,9 +57,12 @@ class Told:
 
     def __init__(self, program: str, folder: Path, arguments: list[str]) -> None:
         self.program, self.folder, self.arguments = program, folder, arguments
+        self.given = sys.stdin.read() if {"-", "/dev/stdin"} & self.words else ""
+        # One after the other from here on: those of a pipe run at the same time.
+        self.lock = (folder / "lock").open("w")
+        fcntl.flock(self.lock, fcntl.LOCK_EX)
         self.state: dict[str, Any] = json.loads((folder / "state.json").read_text())
         self.objects: list[str] = self.state["objects"]
-        self.given = sys.stdin.read() if {"-", "/dev/stdin"} & self.words else ""
 
     @property
     def words(self) -> set[str]:
@@ -66,7 +70,7 @@ class Told:
         return {part for one in self.arguments for part in one.split("=")}
 
     def keep(self) -> None:
-        """Write the call down, and the cluster as it is now."""
+        """Write the call down."""
         line = {
             "program": self.program,
             "arguments": self.arguments,
@@ -75,7 +79,6 @@ class Told:
         }
         with (self.folder / "calls.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
-        (self.folder / "state.json").write_text(json.dumps(self.state))
 
     def flag(self, name: str) -> str:
         """The value of a flag, in either form; empty if it was not given."""
@@ -161,6 +164,7 @@ def kubectl_(told: Told) -> None:
     elif verb == "port-forward":
         port = rest[1].removeprefix(":")
         print(f"Forwarding from 127.0.0.1:{told.state['port']} -> {port}", flush=True)  # noqa: T201
+        told.lock.close()
         signal.pause()
 
 

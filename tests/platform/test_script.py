@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.platform.recorded import ADDRESS, KEY, PROGRAMS, ROOT, Platform, elastic, environment
+from tests.platform.recorded import KEY, PROGRAMS, ROOT, Platform, elastic, environment
 from tests.servers.layer import program
 from tests.servers.mail import Authority
 
@@ -86,7 +86,11 @@ def test_up_brings_all_in_order_and_again(whole: Platform) -> None:
     assert set(whole.state()["objects"]) == had
     created = [one for one in (call.words for call in whole.calls()) if "kubectl create" in one]
     assert sum("dry-run" not in one for one in created) == 4
-    assert f"service/traefik 8090:80\n          {ADDRESS}\n" in again.stdout
+    assert "service/traefik 8080:80\n          http://signup.localhost:8080\n" in again.stdout
+    app = next(one for one in calls if one.startswith(ORDER[-1]))
+    assert "publicUrl=http://signup.localhost:8080" in app
+    assert "edge.kind=ingressRoute" in app
+    assert "monitoring.enabled=true" in app
     down = whole.run("down")
     assert down.returncode == 0, down.stderr
     assert whole.calls()[-1].words == "minikube delete --profile reach"
