@@ -32,7 +32,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 DASHBOARD := deploy/grafana/dashboards/reach.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test check bench timing reference dashboards lock clean
+.PHONY: help run watch test check bench timing reference dashboards lock cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -82,6 +82,12 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
 	  --constraint traces.txt --constraint dkim.txt --output-file dev.txt
 	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
+
+cluster: ## all of it on minikube or kind (CLUSTER=kind PARTS='database cache mail edge app')
+	@CLUSTER='$(CLUSTER)' PARTS='$(PARTS)' exec deploy/platform/platform.sh up
+
+cluster-down: ## delete that cluster
+	@CLUSTER='$(CLUSTER)' exec deploy/platform/platform.sh down
 
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
