@@ -24,8 +24,8 @@ MANIFESTS = (
     "elastic.yaml",
     "filebeat.yaml",
 )
-#: Kinds of others: the fields that we rely on, from their definitions (CloudNativePG 1.30's
-#: postgresql.cnpg.io_clusters.yaml, ECK 3's all-crds.yaml, the Prometheus operator's).
+#: Kinds of others, whose definitions cannot be had here: the fields that we rely on, so that a
+#: misspelt one is seen. Whether their operators take them was not tried.
 FIELDS = {
     "Cluster": {
         *("instances", "imageName", "bootstrap", "postgresql", "enablePDB", "affinity", "storage"),
