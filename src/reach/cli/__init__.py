@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from reach.cli import checking, keys, running
+from reach.cli import checking, database, keys, running
 from reach.cli.output import FAILED, MISUSED, Unwritten, end, take_standard_descriptors
 from reach.problems import Problem
 from reach.settings import BadSettings
@@ -20,6 +20,7 @@ cli = typer.Typer(
     help="Reach signs people up and emails every one of them, without fail.",
 )
 cli.add_typer(keys.cli, name="keys")
+cli.add_typer(database.cli, name="db")
 for command in (running.up, running.api, running.worker, checking.migrate, checking.check):
     cli.command()(command)
 
