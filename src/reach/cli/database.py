@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,6 +32,10 @@ INTERRUPTED = "Interrupted. Run the same command again: it goes on from here."
 SAME_KEY = (
     "Give Reach the same secret key there: links in emails, and what their holders are known by, "
     "depend on it. It is "
+)
+KEEP_KEY = (
+    "It does not hold the secret key, without which links in emails die. Keep that, elsewhere: "
+    "it is "
 )
 POSTGRES_BACKUP = (
     "This is a Postgres database, which has its own tools: `pg_dump --format=custom`, or base "
@@ -85,3 +90,35 @@ def _place_of_key(settings: Settings) -> str:
     if settings.secret_keys:
         return "what REACH_SECRET_KEY is here."
     return f"in {file}." if file.exists() else "REACH_SECRET_KEY, which is not set here."
+
+
+@cli.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it; a new file.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file, once whole.")] = False,
+) -> None:
+    """Write a SQLite database into a file, as it is now, while Reach goes on."""
+    settings = configured(sys.stderr)
+    if not settings.database.is_sqlite:
+        end(POSTGRES_BACKUP, MISUSED)
+    from reach.db.backup import CannotBackUp, back_up  # noqa: PLC0415 - heavy
+
+    database = Path(settings.database.url.database or "")
+    with watcher() as watching:
+        left = 0
+
+        def watch(total: int, still: int) -> None:
+            nonlocal left
+            if not left:
+                watching.begin("copying pages", total)
+                left = total
+            watching.advance(left - still)
+            left = still
+
+        try:
+            size_bytes = back_up(database, file, watch, replaces=force)
+        except CannotBackUp as reason:
+            end(str(reason), FAILED)
+    answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")
+    answer(KEEP_KEY + _place_of_key(settings))

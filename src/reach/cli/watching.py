@@ -30,12 +30,13 @@ class Lines:
     def begin(self, what: str, rows: int) -> None:
         """Say what is done now."""
         self._what, self._rows, self._done, self._said = what, rows, 0, 0
-        say(f"{what}: {rows:,} rows", sys.stderr)
+        say(f"{what}: {rows:,}", sys.stderr)
 
     def advance(self, rows: int) -> None:
         """Say how far it is, now and then."""
         self._done += rows
-        if self._done and (self._done - self._said) * LINES >= self._rows:
+        is_worth_it = (self._done - self._said) * LINES >= self._rows or self._done == self._rows
+        if is_worth_it and self._done > self._said:
             self._said = self._done
             say(f"{self._what}: {self._done:,} of {self._rows:,}", sys.stderr)
 
