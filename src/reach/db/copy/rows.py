@@ -115,8 +115,12 @@ def canonical(text: str) -> str:
 
     Postgres keeps neither the order of members, nor blanks, nor how a number was written.
     """
-    value = json.loads(text, parse_float=_number, parse_int=_number)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    value = json.loads(text, parse_float=_number, parse_int=_number, object_pairs_hook=_members)
+    return repr(value)  # not JSON again, in which a Decimal would have to be a float or a string
+
+
+def _members(pairs: Sequence[tuple[str, object]]) -> tuple[tuple[str, object], ...]:
+    return tuple(sorted(dict(pairs).items()))
 
 
 def _number(text: str) -> Decimal:

@@ -12,7 +12,7 @@ from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Role, Side
 from reach.db.sqlite_file import away_reason
 from reach.urls import DatabaseUrl
 
-BUSY_SECONDS = 5
+BUSY_SECONDS = 1
 CACHE_KIB = 64 * 1024
 
 
@@ -53,23 +53,26 @@ class SqliteSide(Side):
                 address, uri=True, timeout=BUSY_SECONDS, isolation_level=None
             )
         try:
-            for pragma in (
-                "locking_mode=EXCLUSIVE",
-                "synchronous=FULL",
-                "foreign_keys=ON",
-                "secure_delete=ON",
-                f"cache_size=-{CACHE_KIB}",
-            ):
-                await self.execute(f"PRAGMA {pragma}")
-            # A WAL connection keeps a shared lock for its life: nobody's is left if this succeeds.
-            self._connection.execute("BEGIN EXCLUSIVE")
-            self._connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
-            self._connection.execute("COMMIT")
+            self._lock()
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise CannotCopy(f"The {self.role} is in use. {IN_USE}") from error
             with self.may_fail():
                 raise
+
+    def _lock(self) -> None:
+        """A WAL connection keeps a shared lock for its life: nobody's is left if this succeeds."""
+        for statement in (
+            "PRAGMA locking_mode=EXCLUSIVE",
+            "BEGIN EXCLUSIVE",
+            "SELECT 1 FROM sqlite_schema",
+            "COMMIT",
+            "PRAGMA synchronous=FULL",
+            "PRAGMA foreign_keys=ON",
+            "PRAGMA secure_delete=ON",
+            f"PRAGMA cache_size=-{CACHE_KIB}",
+        ):
+            self._connection.execute(statement).fetchall()
 
     async def close(self) -> None:
         """Close the file."""
