@@ -1,6 +1,11 @@
 """A copy is all of it and nothing else, or it says so."""
 
+import os
+import pty
+import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -243,3 +248,26 @@ def test_a_database_in_use_is_refused(
             copied(source, target)
     assert target.revision == newest()
     assert copied(source, target) == counts(source.file)
+
+
+def test_a_terminal_shows_bars(source: Place, tmp_path: Path) -> None:
+    """Of what is done now, with how much there is; no lines."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "reach", "db", "copy", "--from", source.url]
+    target = {"REACH_DATABASE_URL": f"sqlite:///{tmp_path / 'target.sqlite3'}"}
+    terminal = {"TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(command, env=os.environ | target | terminal, stderr=theirs) as process:
+        os.close(theirs)
+        text = "".join(iter(lambda: shown_on(ours), ""))
+    os.close(ours)
+    assert process.returncode == 0
+    assert re.search(r"verifying people +\S*━+\S* +\S*310/310", text), text
+    assert " of 310" not in text
+
+
+def shown_on(terminal: int) -> str:
+    """What comes next; nothing once nobody has the other end open, which Linux calls an error."""
+    try:
+        return os.read(terminal, 4096).decode(errors="replace")
+    except OSError:
+        return ""
