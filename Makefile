@@ -4,6 +4,8 @@
 PYTHON ?= python3
 # Tests wait for processes more than they compute, so there are more of them than cores.
 TEST_PROCESSES ?= 4
+# How many people `make torture` copies.
+PEOPLE ?= 1000000
 
 BIN := .venv/bin
 GOAL := $(or $(firstword $(MAKECMDGOALS)),run)
@@ -32,7 +34,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 DASHBOARD := deploy/grafana/dashboards/reach.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test check bench timing reference dashboards lock cluster cluster-down clean
+.PHONY: help run watch test torture check bench timing reference dashboards lock image cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -49,6 +51,11 @@ watch: ## watch it with a local Prometheus (METRICS_PORT=9090 WATCH_PORT=9091 FO
 test: ## run every test (ARGS='-k word' for some of them)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
+
+torture: ## copy a million people, killed in the middle (ten minutes, 5 GB; PEOPLE=1000000)
+	$(call set_up,dev)
+	@REACH_TEST_PEOPLE=$(PEOPLE) exec $(BIN)/python -m pytest --capture=no --durations=9 \
+	  tests/moving/test_interrupted.py $(ARGS)
 
 check: ## lint, formatting, types, and which module may import which
 	$(call set_up,dev)

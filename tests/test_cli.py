@@ -64,6 +64,11 @@ def complaint(*arguments: str, **environment: str) -> str:
         "keys create name --scope nonsense",
         "keys create name --scope people:read --scope nonsense",
         "keys revoke",
+        "db",
+        "db copy",
+        "db copy --to nonsense",
+        "db copy --to sqlite:///x --from nonsense",
+        "db backup",
     ],
 )
 def test_misuse_ends_with_2(arguments: str, tmp_path: Path) -> None:
@@ -79,7 +84,7 @@ def test_the_help_names_every_command() -> None:
     """Asked for, it is a success."""
     code, output = run("--help")
     assert code == 0
-    for command in (*RUNNING, "migrate", "keys", "check"):
+    for command in (*RUNNING, "migrate", "keys", "db", "check"):
         assert f" {command} " in output
 
 
@@ -241,6 +246,6 @@ def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
 def test_make_alone_lists_the_targets() -> None:
     """Each with what it does."""
     done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for target in ("run", "test", "check", "bench"):
+    for target in ("run", "test", "torture", "check", "bench"):
         assert re.search(rf"^ +{target}\s+\w+", done.stdout, re.MULTILINE)
     assert done.stderr == ""

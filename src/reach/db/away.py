@@ -3,6 +3,9 @@
 from reach.problems import Unavailable
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
+HALF_COPIED = "Run the same `reach db copy` again, to its end."
+#: What such a database says its revision is: older than any, also for versions of before.
+COPYING = "0000-copying"
 LATE = "It did not answer in time."
 UNKNOWN = "Whether the change was made is not known."
 
@@ -27,3 +30,16 @@ class NotMigrated(Unavailable):
     def __init__(self) -> None:
         """There is one thing to do about it."""
         super().__init__(NOT_MIGRATED)
+
+
+class HalfCopied(NotMigrated):
+    """The database holds an unfinished copy of another one.
+
+    Its operator runs the same `reach db copy` again, to its end. What met this was not done.
+    """
+
+    type, title = "half-copied", "The database holds half a copy of another one"
+
+    def __init__(self) -> None:
+        """There is one thing to do about it."""
+        Unavailable.__init__(self, HALF_COPIED)

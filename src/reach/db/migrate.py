@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from reach.db import sqlite_file
-from reach.db.away import DatabaseAway
+from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.engine import Transaction
 from reach.db.turns import take_turn
 from reach.urls import DatabaseUrl
@@ -30,7 +30,7 @@ def newest() -> str:
 
 
 def revision(tx: Transaction) -> str | None:
-    """The revision a database is at; None if it was never migrated."""
+    """The revision a database is at; None if it was never migrated. Raises HalfCopied."""
     table = (
         "to_regclass('alembic_version')"
         if tx.dialect.name == "postgresql"
@@ -39,6 +39,8 @@ def revision(tx: Transaction) -> str | None:
     if tx.execute(text(f"SELECT {table}")).scalar() is None:
         return None
     found: str | None = tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found == COPYING:
+        raise HalfCopied
     return found
 
 

@@ -1,0 +1,124 @@
+"""`reach db`: what is done with the database as a whole."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reach.cli.configured import configured
+from reach.cli.output import FAILED, MISUSED, answer, end, say
+from reach.cli.watching import watcher
+from reach.settings import Settings
+from reach.urls import DatabaseUrl
+
+cli = typer.Typer(no_args_is_help=True, help="The database as a whole: copy it, back it up.")
+
+From = Annotated[
+    str | None,
+    typer.Option("--from", help="[the SQLite file in the data directory]", metavar="URL"),
+]
+To = Annotated[
+    str | None,
+    typer.Option(help="A password here is seen by all: better use [REACH_DATABASE_URL]"),
+]
+StartOver = Annotated[
+    bool, typer.Option("--start-over", help="Remove what an interrupted copy has left first.")
+]
+
+NO_TARGET = "Name the target: REACH_DATABASE_URL (or REACH_DATABASE_URL_FILE), or --to."
+INTERRUPTED = "Interrupted. Run the same command again: it goes on from here."
+SAME_KEY = (
+    "Give Reach the same secret key there: links in emails, and what their holders are known by, "
+    "depend on it. It is "
+)
+KEEP_KEY = (
+    "It does not hold the secret key, without which links in emails die. Keep that, elsewhere: "
+    "it is "
+)
+POSTGRES_BACKUP = (
+    "This is a Postgres database, which has its own tools: `pg_dump --format=custom`, or base "
+    "backups and an archive of its log (CloudNativePG: Backup and ScheduledBackup). "
+    "See docs/moving.md."
+)
+
+
+@cli.command()
+def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) -> None:
+    """Copy everything into an empty database, and verify it. Interrupted, it can go on."""
+    settings = configured(sys.stderr)
+    file = f"sqlite:///{settings.data_dir / 'reach.sqlite3'}"
+    source = _database(from_ or file, "--from")
+    target = _target(settings, to)
+    from reach.db.copy.run import copy as run  # noqa: PLC0415 - heavy
+    from reach.db.copy.side import CannotCopy  # noqa: PLC0415 - heavy
+    from reach.tables import kept_tables  # noqa: PLC0415 - heavy
+
+    say(f"From {source}\nto   {target}", sys.stderr)
+    try:
+        with watcher() as watching:
+            rows = asyncio.run(run(source, target, kept_tables(), watching, starts_over=start_over))
+    except CannotCopy as reason:
+        end(str(reason), FAILED)
+    except KeyboardInterrupt:
+        say(INTERRUPTED, sys.stderr)
+        raise
+    counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
+    answer(f"Copied, and verified by count and checksum: {counts}.")
+    answer(SAME_KEY + _place_of_key(settings))
+
+
+def _target(settings: Settings, to: str | None) -> DatabaseUrl:
+    if to is not None:
+        return _database(to, "--to")
+    if not settings.database_url.get_secret_value():
+        end(NO_TARGET, MISUSED)
+    return settings.database
+
+
+def _database(text: str, option: str) -> DatabaseUrl:
+    try:
+        return DatabaseUrl.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _place_of_key(settings: Settings) -> str:
+    """Say where the secret key is, and never what."""
+    file = settings.data_dir / "secret-key"
+    if settings.secret_keys:
+        return "what REACH_SECRET_KEY is here."
+    return f"in {file}." if file.exists() else "REACH_SECRET_KEY, which is not set here."
+
+
+@cli.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it; a new file.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file, once whole.")] = False,
+) -> None:
+    """Write a SQLite database into a file, as it is now, while Reach goes on."""
+    settings = configured(sys.stderr)
+    if not settings.database.is_sqlite:
+        end(POSTGRES_BACKUP, MISUSED)
+    from reach.db.backup import CannotBackUp, back_up  # noqa: PLC0415 - heavy
+
+    database = Path(settings.database.url.database or "")
+    with watcher() as watching:
+        left = 0
+
+        def watch(total: int, still: int) -> None:
+            nonlocal left
+            if not left:
+                watching.begin("copying pages", total)
+                left = total
+            watching.advance(left - still)
+            left = still
+
+        try:
+            size_bytes = back_up(database, file, watch, replaces=force)
+        except CannotBackUp as reason:
+            end(str(reason), FAILED)
+    answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")
+    answer(KEEP_KEY + _place_of_key(settings))

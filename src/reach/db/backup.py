@@ -1,0 +1,139 @@
+"""A copy of the SQLite file as it is at one moment, while Reach goes on writing to it."""
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from reach.db.away import COPYING, DatabaseAway, HalfCopied
+from reach.db.sqlite_file import away_reason
+
+#: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
+STEP_PAGES = 1024
+BUSY_SECONDS = 5
+
+
+class CannotBackUp(Exception):  # noqa: N818 - an expected failure
+    """Something is in the way; ``args[0]`` says what, and what to do."""
+
+
+def back_up(
+    database: Path, file: Path, watch: Callable[[int, int], None], *, replaces: bool = False
+) -> int:
+    """Write all that is committed when it begins into ``file`` (0600); how many bytes that is.
+
+    The file has its name once it is whole, checked and on the disk. ``watch`` is told how many
+    pages there are, and how many are left. Raises CannotBackUp, DatabaseAway, HalfCopied.
+    """
+    _require_place(database, file, replaces=replaces)
+    with _away("", DatabaseAway), closing(_opened(database)) as source:
+        _pin(source)
+        return _write(source, file, watch, replaces=replaces)
+
+
+def _write(
+    source: sqlite3.Connection, file: Path, watch: Callable[[int, int], None], *, replaces: bool
+) -> int:
+    with _away("The backup cannot be written. ", CannotBackUp), _beside(file) as new:
+        _fill(source, new, watch)
+        _check(new)
+        _publish(new, file, replaces=replaces)
+        return file.stat().st_size
+
+
+def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
+    """Refuse what must not be written over. Raises CannotBackUp."""
+    if not file.parent.is_dir():
+        raise CannotBackUp("The folder for the backup does not exist.")
+    if file.is_dir():
+        raise CannotBackUp("That is a folder: name a file in it.")
+    if file.exists() and database.exists() and file.samefile(database):
+        raise CannotBackUp("That is the database itself.")
+    if file.exists() and not replaces:
+        raise CannotBackUp("There is such a file: name another, or say --force.")
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    address = f"{database.absolute().as_uri()}?mode=rw"
+    return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+
+
+def _pin(source: sqlite3.Connection) -> None:
+    """Read the database as it is now, whatever is written to it meanwhile: its log keeps it.
+
+    Without a transaction of our own, the copying would begin anew at each commit of others.
+    """
+    source.execute("PRAGMA query_only=ON")
+    source.execute("BEGIN")
+    named = "SELECT name FROM sqlite_schema WHERE name = 'alembic_version'"
+    if source.execute(named).fetchone() is None:
+        raise CannotBackUp("That is no database of Reach.")
+    if source.execute("SELECT version_num FROM alembic_version").fetchone() == (COPYING,):
+        raise HalfCopied
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """Make a file in the same folder, for its owner alone, which is gone afterwards."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{name}{suffix}").unlink()
+
+
+def _fill(source: sqlite3.Connection, new: Path, watch: Callable[[int, int], None]) -> None:
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        target.execute("PRAGMA synchronous=OFF")  # it is made sure of at the end, at once
+        source.backup(target, pages=STEP_PAGES, progress=lambda _, left, total: watch(total, left))
+        # One file, with no log beside it; who opens it to write turns that on again.
+        target.execute("PRAGMA journal_mode=DELETE")
+
+
+def _check(new: Path) -> None:
+    """Have SQLite read all of it. Raises CannotBackUp."""
+    with closing(sqlite3.connect(new, isolation_level=None)) as target:
+        if target.execute("PRAGMA integrity_check(1)").fetchall() != [("ok",)]:
+            raise CannotBackUp("The backup is damaged, and so, most likely, is the database.")
+        if target.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            raise CannotBackUp("The database holds rows that refer to nothing.")
+
+
+def _publish(new: Path, file: Path, *, replaces: bool) -> None:
+    """Give it its name, once it is on the disk."""
+    _sync(new, os.O_RDONLY)
+    if replaces:
+        new.replace(file)
+    else:
+        try:
+            os.link(new, file)  # unlike renaming, it replaces nothing that has come meanwhile
+        except FileExistsError:
+            raise CannotBackUp("There is such a file now: name another.") from None
+    _sync(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _away(words: str, kind: type[DatabaseAway] | type[CannotBackUp]) -> Iterator[None]:
+    """Say in what way a file is away."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        reason = away_reason(error)
+        if reason is None:
+            raise
+        raise kind(f"{words}{reason}") from error
+    except OSError as error:
+        raise kind(f"{words}{error.strerror}.") from error

@@ -1,0 +1,198 @@
+"""A Postgres database, as a copy's source or target."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+
+from reach.db.columns import EPOCH
+from reach.db.copy.rows import Row, Shape
+from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Side
+from reach.db.postgres import AWAY_CLASSES, AWAY_CODES, CONFLICT_CODES, away_reason, sqlstate
+
+CONNECT_SECONDS = 10
+CLOSE_SECONDS = 3
+LOCK_SECONDS = 10
+#: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
+LOCK = 0x5265616369
+LOCK_REFUSED = "55P03"
+#: Server settings of a site must not cut a copy short.
+SESSION = {
+    "application_name": "reach db copy",
+    "statement_timeout": "0",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "0",
+}
+
+
+class PostgresSide(Side):
+    """One connection, with asyncpg itself: COPY is what it has and SQLAlchemy has not."""
+
+    _open: "asyncpg.Connection[Any] | None" = None
+
+    @property
+    def identity(self) -> str:
+        """Its address, without credentials."""
+        return str(self.url)
+
+    @property
+    def _connection(self) -> "asyncpg.Connection[Any]":
+        if self._open is None:
+            raise AssertionError("not open")
+        return self._open
+
+    async def open(self) -> None:
+        """Connect; one copy at a time into a target, and no Reach beside it."""
+        _, arguments = self.url.url.get_dialect()().create_connect_args(self.url.url)
+        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        arguments.pop("prepared_statement_cache_size", None)
+        with self.may_fail():
+            self._open = await asyncpg.connect(**arguments)
+        if self.role == "target":
+            await self._take_turn()
+        await self._require_alone()
+
+    async def _take_turn(self) -> None:
+        """Wait a little: of one that was killed, the server may not know yet."""
+        try:
+            await self._connection.execute(f"SELECT pg_advisory_lock({LOCK})")
+        except asyncpg.PostgresError as error:
+            if sqlstate(error) == LOCK_REFUSED:
+                raise CannotCopy("Another copy into the target is under way.") from error
+            with self.may_fail():
+                raise
+
+    async def _require_alone(self) -> None:
+        running = await self.fetch(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'reach'"
+        )
+        if running != [(0,)]:
+            raise CannotCopy(f"The {self.role} is in use. {IN_USE}")
+
+    @property
+    def exists(self) -> bool:
+        """Nobody makes one here."""
+        return True
+
+    async def close(self) -> None:
+        """Disconnect; a server that does not answer is left."""
+        connection, self._open = self._open, None
+        if connection is not None:
+            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await connection.close(timeout=CLOSE_SECONDS)
+
+    async def hold(self, tables: Sequence[str]) -> None:
+        """Lock before the first look, so that what is seen is what stays."""
+        names = ", ".join(f'"{name}"' for name in tables)
+        try:
+            await self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            await self._connection.execute(f"LOCK TABLE {names} IN SHARE MODE")
+        except asyncpg.PostgresError as error:
+            if sqlstate(error) == LOCK_REFUSED:
+                raise CannotCopy(f"The {self.role} is in use. {IN_USE}") from error
+            with self.may_fail():
+                raise
+
+    async def tables(self) -> set[str]:
+        """Name every table where ours would be made."""
+        named = "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()"
+        return {str(name) for (name,) in await self.fetch(named)}
+
+    async def fetch(self, statement: str, *arguments: object) -> list[Row]:
+        """Run a statement that gives a few rows."""
+        with self.may_fail():
+            return [tuple(row) for row in await self._connection.fetch(statement, *arguments)]
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """Run one that gives none."""
+        with self.may_fail():
+            await self._connection.execute(statement, *arguments)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        """Commit what is done in it; a failure undoes it."""
+        with self.may_fail():
+            async with self._connection.transaction():
+                yield
+
+    async def rows(
+        self, shape: Shape, *, after: Row | None = None, upto: Row | None = None
+    ) -> AsyncIterator[list[Row]]:
+        """Read a table through a cursor."""
+        statement, arguments = self.select(shape, after, upto)
+        with self.may_fail():
+            cursor = await self._connection.cursor(statement, *arguments)
+        while batch := await self._next(cursor):
+            yield batch
+
+    async def _next(self, cursor: "asyncpg.cursor.Cursor[Any]") -> list[Row]:
+        with self.may_fail():
+            return [tuple(row) for row in await cursor.fetch(BATCH_ROWS)]
+
+    async def add(self, shape: Shape, rows: Sequence[Row]) -> None:
+        """Insert rows by COPY."""
+        times = [n for n, kind in enumerate(shape.kinds) if kind == "time"]
+        with self.may_fail(shape.name):
+            await self._connection.copy_records_to_table(
+                shape.name, columns=shape.columns, records=[_as_stored(row, times) for row in rows]
+            )
+
+    async def empty(self, tables: Sequence[str]) -> None:
+        """Delete all rows at once."""
+        names = ", ".join(f'"{name}"' for name in tables)
+        await self.execute(f"TRUNCATE {names}")
+
+    async def settle(self, tables: Sequence[str]) -> None:
+        """Let the planner know: by itself the server may come to it in minutes."""
+        names = ", ".join(f'"{name}"' for name in tables)
+        await self.execute(f"ANALYZE {names}")
+
+    def read_as(self, column: str, kind: str) -> str:
+        """As SQLite stores it."""
+        if kind == "time":
+            return f'(extract(epoch FROM t."{column}") * 1000000)::bigint'
+        return f't."{column}"::text' if kind in ("key", "document") else f't."{column}"'
+
+    def reason(self, error: Exception) -> str | None:
+        """Say in what way the server is away."""
+        is_lost = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+        if is_lost or isinstance(error, OSError):
+            return away_reason(error) or "The connection to it was lost."
+        state = sqlstate(error)
+        if state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES:
+            return away_reason(error) or "It does not take this now."
+        return None
+
+    def is_about_values(self, error: Exception) -> bool:
+        """Whether what was to be stored is at fault: class 22 is of data, 23 of constraints.
+
+        What asyncpg itself cannot write down is a ValueError.
+        """
+        return isinstance(error, ValueError) or sqlstate(error)[:2] in ("22", "23")
+
+
+def _as_stored(row: Row, times: Sequence[int]) -> Sequence[object]:
+    """Write times as times; a key may stay text."""
+    values: list[object] = list(row)
+    for n in times:
+        at = values[n]
+        if isinstance(at, int):
+            values[n] = EPOCH + timedelta(microseconds=at)
+    return values
+
+
+async def is_same(one: PostgresSide, other: PostgresSide) -> bool:
+    """Whether both are one database, by whatever names: what one locks, the other cannot."""
+    number = secrets.randbits(62)
+    await one.fetch("SELECT pg_advisory_lock($1)::text", number)
+    try:
+        return await other.fetch("SELECT pg_try_advisory_lock($1)", number) == [(False,)]
+    finally:
+        await asyncio.gather(
+            *(side.fetch("SELECT pg_advisory_unlock($1)", number) for side in (one, other))
+        )

@@ -1,0 +1,108 @@
+"""The target before the first row: empty, migrated and marked, or refused."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from reach.db.away import COPYING
+from reach.db.copy import mark
+from reach.db.copy.rows import Shape
+from reach.db.copy.side import CannotCopy, Side
+from reach.db.migrate import migrate, newest
+
+NOT_REACHS = "The target is not empty: it holds tables of something else."
+
+
+async def require_current(source: Side) -> None:
+    """Refuse a source that this version cannot copy. Raises CannotCopy."""
+    found = await mark.revision(source)
+    if found is None:
+        raise CannotCopy("The source is no database of Reach.")
+    if found == COPYING:
+        raise CannotCopy("The source holds half a copy itself.")
+    if found < newest():
+        raise CannotCopy(
+            f"The source's schema ({found}) is older than this version's ({newest()}): "
+            "run `reach migrate` on it first."
+        )
+    if found > newest():
+        raise CannotCopy(
+            f"The source's schema ({found}) is newer than this version's ({newest()}): "
+            "copy it with the version of Reach that it is of."
+        )
+
+
+async def prepare(
+    target: Side, source: Side, shapes: Sequence[Shape], *, starts_over: bool
+) -> bool:
+    """Have the target open and marked; whether a copy is to go on in it. Raises CannotCopy.
+
+    Whoever starts over begins as if nothing had been copied: that alone is removed.
+    """
+    found = await mark.revision(target)
+    if found == COPYING and starts_over:
+        found = await _remove_copy(target, shapes)
+    if found == COPYING:
+        await _require_same(target, source)
+        return True
+    there = await target.tables()
+    if found is None and there:
+        raise CannotCopy(NOT_REACHS)
+    if found is not None and (not re.fullmatch(r"\d{4}", found) or found > newest()):
+        raise CannotCopy(f"{NOT_REACHS} Or it is of a newer version of Reach.")
+    await _require_empty(target, [shape.name for shape in shapes if shape.name in there])
+    if found != newest():
+        await migrated(target)
+    async with target.transaction():
+        await _require_empty(target, [shape.name for shape in shapes])
+        await mark.make(target, source, shapes)
+    return False
+
+
+async def migrated(target: Side) -> None:
+    """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseAway."""
+    await target.close()
+    await asyncio.to_thread(migrate, target.url)
+    await target.open()
+
+
+async def begin_anew(target: Side, source: Side, shapes: Sequence[Shape]) -> None:
+    """Delete what was copied, and be at the beginning."""
+    async with target.transaction():
+        await target.empty([shape.name for shape in shapes])
+        await mark.forget(target, source)
+
+
+async def _remove_copy(target: Side, shapes: Sequence[Shape]) -> str:
+    there = await target.tables()
+    async with target.transaction():
+        await target.empty([shape.name for shape in shapes if shape.name in there])
+        _, revision = await mark.origin(target)
+        await mark.remove(target, revision)
+    return revision
+
+
+async def _require_same(target: Side, source: Side) -> None:
+    identity, revision = await mark.origin(target)
+    if identity != source.identity:
+        raise CannotCopy(
+            f"The target holds half a copy of {identity}: copy that to its end, "
+            "or remove it with --start-over."
+        )
+    if revision != newest():
+        raise CannotCopy(
+            "The copy in the target was begun by another version of Reach: "
+            "go on with that, or remove it with --start-over."
+        )
+
+
+async def _require_empty(target: Side, tables: Sequence[str]) -> None:
+    full = [
+        table
+        for table in tables
+        if await target.fetch(f'SELECT 1 FROM "{table}" LIMIT 1')  # noqa: S608 - ours
+    ]
+    if full:
+        raise CannotCopy(
+            f"The target is not empty: it has rows in {', '.join(full)}. Name an empty database."
+        )
