@@ -14,8 +14,9 @@ from docs.reference.markdown import page, table
 
 VALUES = Path(__file__).parents[2] / "deploy" / "chart" / "values.yaml"
 WORDS = """
-What can be set when the chart is installed, with `--set` or in a file (`--values`). What is required
-says so; what is misspelt is refused. How to install it is in [its README](../../deploy/chart/README.md).
+What can be set when the chart is installed, with `--set` or in a file (`--values`). What is
+required says so; what is misspelt is refused. How to install it: [the chart's
+README](../../deploy/chart/README.md).
 """
 LINE = re.compile(r"( *)([A-Za-z]\w*):( .*)?")
 #: What begins the words of a value; those of a section begin without it.

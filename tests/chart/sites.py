@@ -65,7 +65,7 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
     "least": LEAST,
     "by-value": BY_VALUE,
     "everything": EVERYTHING,
-    **dict.fromkeys(FILES, {}),
+    **{name: {} for name in FILES},
 }
 
 

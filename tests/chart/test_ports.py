@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import Manifest, container_of, only, render
-from tests.chart.sites import BY_VALUE, LEAST, VALUES, site
+from tests.chart.rendered import LEAST, Manifest, container_of, only, render
+from tests.chart.sites import BY_VALUE, VALUES, site
 
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 

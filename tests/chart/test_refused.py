@@ -25,7 +25,10 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         "database.url must start with postgresql://",
     ),
     "no Redis": ({**LEAST, "redis": {"url": "http://cache"}}, "redis.url must start with redis://"),
-    "no SMTP": ({**LEAST, "smtp": {"url": "relay:25"}}, "smtp.url must start with smtp+starttls://"),
+    "no SMTP": (
+        {**LEAST, "smtp": {"url": "relay:25"}},
+        "smtp.url must start with smtp+starttls://",
+    ),
     "two databases": (
         {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
         "database.existingSecret and database.url are both set: keep one",

@@ -20,7 +20,7 @@ def pods(name: str) -> Iterator[tuple[Manifest, Manifest]]:
 
 @pytest.mark.parametrize("name", VALUES)
 def test_every_pod_is_restricted(name: str) -> None:
-    """The API's, the worker's, the migration's, the check's: as the image's user, without a token."""
+    """API's, worker's, migration's, check's: as the image's user, without a token."""
     found = list(pods(name))
     assert sorted(thing["kind"] for thing, _ in found) == ["Deployment", "Deployment", "Job", "Pod"]
     for _, pod in found:

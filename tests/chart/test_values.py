@@ -38,7 +38,9 @@ def test_nothing_that_is_not_known_can_be_set() -> None:
     """At any depth: a misspelt value would be ignored, and be missed in production."""
     found = dict(objects(SCHEMA))
     assert len(found) > 20
-    assert [where for where, one in found.items() if one.get("additionalProperties") is not False] == []
+    assert [
+        where for where, one in found.items() if one.get("additionalProperties") is not False
+    ] == []
 
 
 @pytest.mark.parametrize(

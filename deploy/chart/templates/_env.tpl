@@ -17,10 +17,14 @@
       key: {{ $secret.key }}
 {{- end -}}
 
-{{/* Where the database is. Kubernetes puts the parameters behind a URL that only the Secret knows. */}}
+{{/*
+Where the database is: (dict "root" $ "component" …). Kubernetes puts the parameters behind a URL that
+only the Secret knows. The migration has a Secret of its own: the release's may not be there yet.
+*/}}
 {{- define "reach.env.database" -}}
-{{- $database := .Values.database -}}
-{{- $secret := dict "root" . "of" "database" "own" "database-url" -}}
+{{- $database := .root.Values.database -}}
+{{- $suffix := ternary "migrate" "urls" (eq .component "migrate") -}}
+{{- $secret := dict "root" .root "of" "database" "own" "database-url" "suffix" $suffix -}}
 {{- if $database.sslMode -}}
 {{- include "reach.env.secret" (set $secret "name" "DATABASE_URL") }}
 - name: REACH_DATABASE_URL
@@ -68,7 +72,7 @@ mail server, the worker no Redis, the migration nothing but the database. `check
 */}}
 {{- define "reach.env" -}}
 {{- $v := .root.Values -}}
-{{- include "reach.env.database" .root -}}
+{{- include "reach.env.database" . -}}
 {{- if eq .component "migrate" -}}
 {{- include "reach.env.text" (dict "name" "REACH_LOG_LEVEL" "value" (get $v.settings "REACH_LOG_LEVEL" | default "")) -}}
 {{- else -}}
