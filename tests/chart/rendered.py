@@ -13,13 +13,14 @@ from tests.servers.layer import program
 
 CHART = Path(__file__).parents[2] / "deploy" / "chart"
 Manifest = dict[str, Any]
-#: What no site can leave out.
+#: What no site can leave out; and a key of its own, so that two renders are the same.
 LEAST: Manifest = {
     "publicUrl": "https://signup.example.com",
     "mailFrom": "hello@example.com",
     "database": {"existingSecret": "reach"},
     "redis": {"existingSecret": "reach", "key": "redis"},
     "smtp": {"existingSecret": "reach", "key": "smtp"},
+    "secretKey": {"existingSecret": "reach"},
     "edge": {"trustedProxies": ["10.244.0.0/16"]},
 }
 

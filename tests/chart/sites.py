@@ -47,7 +47,6 @@ EVERYTHING: Mapping[str, Any] = {
         "ca": {"existingSecret": "reach-db-ca"},
     },
     "smtp": {"existingSecret": "reach", "key": "smtp", "ca": {"existingSecret": "relay-ca"}},
-    "secretKey": {"existingSecret": "reach"},
     "dkim": {"selector": "reach", "domain": "example.com", "existingSecret": "reach-dkim"},
     "emailTemplates": {"files": {"welcome.txt": "Hi {{ name }}!"}},
     "traces": {"endpoint": "http://collector.monitoring.svc:4319"},
@@ -60,9 +59,12 @@ EVERYTHING: Mapping[str, Any] = {
     "migrate": PLACED,
     "networkPolicy": {"database": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]}},
 }
+#: Its key is made by helm.
+MADE: Mapping[str, Any] = {**LEAST, "secretKey": {}}
 FILES = ("values-minikube.yaml", "values-gke.yaml", "values-production.yaml")
 VALUES: Mapping[str, Mapping[str, Any]] = {
     "least": LEAST,
+    "made": MADE,
     "by-value": BY_VALUE,
     "everything": EVERYTHING,
     **{name: {} for name in FILES},
