@@ -3,10 +3,15 @@
 import sys
 from pathlib import Path
 
-from docs.reference import logs, metrics, settings
+from docs.reference import chart, logs, metrics, settings
 from docs.reference.markdown import FOLDER
 
-PAGES = {"settings.md": settings.written, "metrics.md": metrics.written, "logs.md": logs.written}
+PAGES = {
+    "settings.md": settings.written,
+    "metrics.md": metrics.written,
+    "logs.md": logs.written,
+    "chart.md": chart.written,
+}
 
 
 def main(folder: Path) -> None:

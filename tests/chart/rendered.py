@@ -12,10 +12,17 @@ import yaml
 from tests.servers.layer import program
 
 CHART = Path(__file__).parents[2] / "deploy" / "chart"
-#: What no site can leave out.
-LEAST = {"publicUrl": "https://signup.example.com", "mailFrom": "hello@example.com"}
-
 Manifest = dict[str, Any]
+#: What no site can leave out; and a key of its own, so that two renders are the same.
+LEAST: Manifest = {
+    "publicUrl": "https://signup.example.com",
+    "mailFrom": "hello@example.com",
+    "database": {"existingSecret": "reach"},
+    "redis": {"existingSecret": "reach", "key": "redis"},
+    "smtp": {"existingSecret": "reach", "key": "smtp"},
+    "secretKey": {"existingSecret": "reach"},
+    "edge": {"trustedProxies": ["10.244.0.0/16"]},
+}
 
 
 class Refused(Exception):  # noqa: N818 - an expected failure
@@ -69,3 +76,20 @@ def only(objects: Sequence[Manifest], kind: str, component: str = "") -> Manifes
     ]
     assert len(found) == 1, [f"{one['kind']} {one['metadata']['name']}" for one in objects]
     return found[0]
+
+
+def pod_of(thing: Manifest) -> Manifest | None:
+    """What an object says of its pods; None if it has none."""
+    if thing["kind"] == "Pod":
+        return thing["spec"]  # type: ignore[no-any-return]
+    if thing["kind"] in ("Deployment", "Job"):
+        return thing["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+    return None
+
+
+def container_of(thing: Manifest) -> Manifest:
+    """Find the container that runs Reach."""
+    pod = pod_of(thing)
+    assert pod is not None, f"{thing['kind']} has no pods"
+    (found,) = (one for one in pod["containers"] if one["name"] == "reach")
+    return found  # type: ignore[no-any-return]

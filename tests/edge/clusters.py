@@ -52,7 +52,7 @@ def release(kind: str, port: int = 0, **edge: Any) -> list[Manifest]:
     """Render the chart with one kind of edge, whose TLS ends elsewhere unless ``edge`` says."""
     gateway = {"create": True, "port": port or None}
     values = {"kind": kind, "tls": {"enabled": False}, "gateway": gateway, **edge}
-    return installed({"edge": values})
+    return installed({"edge": {**LEAST["edge"], **values}})
 
 
 def installed(values: Manifest) -> list[Manifest]:

@@ -94,7 +94,7 @@ async def test_what_a_cluster_would_not_take_is_not_taken(
 def test_what_cannot_work_is_not_rendered(edge: Manifest, complaint: str) -> None:
     """A route of no Gateway, and a Gateway without a certificate."""
     with pytest.raises(Refused, match=complaint):
-        render({**LEAST, "edge": edge})
+        render({**LEAST, "edge": {**LEAST["edge"], **edge}})
 
 
 @pytest.mark.parametrize("kind", ["ingressRoute", "ingress", "gateway"])

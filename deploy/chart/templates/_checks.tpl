@@ -1,0 +1,84 @@
+{{/* What cannot work is refused here, before anything is changed. */}}
+{{- define "reach.checks" -}}
+{{- $v := .Values -}}
+{{- if not $v.publicUrl -}}
+{{- fail "publicUrl must be set: what links in emails call this service, such as https://signup.example.org" -}}
+{{- end -}}
+{{- if not $v.mailFrom -}}
+{{- fail "mailFrom must be set: whom emails come from, such as Example <hello@example.org>" -}}
+{{- end -}}
+{{- include "reach.checks.url" (dict "root" . "of" "database" "schemes" "postgresql?" "as" "postgresql://") -}}
+{{- include "reach.checks.url" (dict "root" . "of" "redis" "schemes" "rediss?" "as" "redis:// or rediss://") -}}
+{{- include "reach.checks.url" (dict "root" . "of" "smtp" "schemes" "smtps?|smtp\\+starttls" "as" "smtp+starttls://, smtps:// or smtp://") -}}
+{{- if not (include "reach.given" (dict "root" . "of" "database")) -}}
+{{- fail "database.existingSecret or database.url must be set: pods share no disk, so SQLite will not do; use Postgres" -}}
+{{- end -}}
+{{- if not (include "reach.given" (dict "root" . "of" "smtp")) -}}
+{{- fail "smtp.existingSecret or smtp.url must be set: the mail server that takes what Reach sends" -}}
+{{- end -}}
+{{- include "reach.checks.tls" . -}}
+{{- include "reach.checks.counting" . -}}
+{{- if and $v.secretKey.existingSecret $v.secretKey.value -}}
+{{- fail "secretKey.existingSecret and secretKey.value are both set: keep one" -}}
+{{- end -}}
+{{- if and $v.secretKey.value (lt (len $v.secretKey.value) 32) -}}
+{{- fail "secretKey.value must have 32 characters or more: try `openssl rand -hex 32`" -}}
+{{- end -}}
+{{- if and (ne $v.edge.kind "none") (not $v.edge.trustedProxies) -}}
+{{- fail "edge.trustedProxies must be set: the network of the proxy's pods, such as [10.244.0.0/16]. Without it everybody has the proxy's address, and all share one limit" -}}
+{{- end -}}
+{{- if and $v.dkim.existingSecret (not $v.dkim.selector) -}}
+{{- fail "dkim.selector must be set beside dkim.existingSecret: the name under which the public key is published" -}}
+{{- end -}}
+{{- if and $v.dkim.selector (not $v.dkim.existingSecret) -}}
+{{- fail "dkim.existingSecret must be set beside dkim.selector: a Secret with the private key" -}}
+{{- end -}}
+{{- if and $v.emailTemplates.configMap $v.emailTemplates.files -}}
+{{- fail "emailTemplates.configMap and emailTemplates.files are both set: keep one" -}}
+{{- end -}}
+{{- range list "api" "worker" -}}
+{{- $scaling := (get $v .).autoscaling -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- printf "%s.autoscaling.minReplicas is above maxReplicas" . | fail -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One way of naming a server, and a URL that Reach reads. Its words never repeat the URL. */}}
+{{- define "reach.checks.url" -}}
+{{- $given := get .root.Values .of -}}
+{{- if and $given.existingSecret $given.url -}}
+{{- printf "%s.existingSecret and %s.url are both set: keep one" .of .of | fail -}}
+{{- end -}}
+{{- if and $given.url (hasPrefix "sqlite" $given.url) -}}
+{{- printf "%s.url names SQLite, a file on one machine, and pods share no disk: use Postgres, postgresql://user:password@host:5432/name" .of | fail -}}
+{{- end -}}
+{{- if and $given.url (not (regexMatch (printf "^(%s)://[^/]" .schemes) $given.url)) -}}
+{{- printf "%s.url must start with %s" .of .as | fail -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "reach.checks.tls" -}}
+{{- $database := .Values.database -}}
+{{- if and $database.ca.existingSecret (not (has $database.sslMode (list "require" "verify-ca" "verify-full"))) -}}
+{{- fail "database.sslMode must be verify-full or verify-ca beside database.ca.existingSecret: else nobody looks at it" -}}
+{{- end -}}
+{{- if and $database.sslMode (contains "?" $database.url) -}}
+{{- fail "database.url has parameters: write sslmode among them, and leave database.sslMode empty" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* DESIGN §8: whoever counts alone must be alone. Pods cannot see each other, so it is said here. */}}
+{{- define "reach.checks.counting" -}}
+{{- $api := .Values.api -}}
+{{- $pods := ternary $api.autoscaling.maxReplicas $api.replicas $api.autoscaling.enabled | int -}}
+{{- $limited := list -}}
+{{- range list "REACH_LIMIT_SIGNUPS" "REACH_LIMIT_API" "REACH_LIMIT_FAILED_KEYS" -}}
+{{- if ne (include "reach.text" (get $.Values.settings .) | trim | lower) "off" -}}
+{{- $limited = append $limited . -}}
+{{- end -}}
+{{- end -}}
+{{- if and (gt (mul $pods $api.processes | int) 1) $limited (not (include "reach.given" (dict "root" . "of" "redis"))) -}}
+{{- printf "%d API processes must count together: set redis.existingSecret or redis.url, or api.replicas: 1, api.processes: 1 and no autoscaling, or lift the limits in settings: %s, each \"off\"" (mul $pods $api.processes | int) (join ", " $limited) | fail -}}
+{{- end -}}
+{{- end -}}

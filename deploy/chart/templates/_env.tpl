@@ -1,0 +1,107 @@
+{{/* One variable: (dict "name" … "value" …); left out if it is empty. */}}
+{{- define "reach.env.text" -}}
+{{- $text := include "reach.text" .value -}}
+{{- if $text }}
+- name: {{ .name }}
+  value: {{ $text | quote }}
+{{- end -}}
+{{- end -}}
+
+{{/* One out of a Secret: (dict "root" $ "name" … "of" "redis" "own" "redis-url"). */}}
+{{- define "reach.env.secret" -}}
+{{- $secret := include "reach.secret" . | fromJson }}
+- name: {{ .name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret.name }}
+      key: {{ $secret.key }}
+{{- end -}}
+
+{{/*
+Where the database is: (dict "root" $ "component" …). Kubernetes puts the parameters behind a URL that
+only the Secret knows. The migration has a Secret of its own: the release's may not be there yet.
+*/}}
+{{- define "reach.env.database" -}}
+{{- $database := .root.Values.database -}}
+{{- $suffix := ternary "migrate" "urls" (eq .component "migrate") -}}
+{{- $secret := dict "root" .root "of" "database" "own" "database-url" "suffix" $suffix -}}
+{{- if $database.sslMode -}}
+{{- include "reach.env.secret" (set $secret "name" "DATABASE_URL") }}
+- name: REACH_DATABASE_URL
+  value: "$(DATABASE_URL)?sslmode={{ $database.sslMode }}
+    {{- if $database.ca.existingSecret }}&sslrootcert=/etc/reach/database/ca.crt{{ end }}"
+{{- else -}}
+{{- include "reach.env.secret" (set $secret "name" "REACH_DATABASE_URL") }}
+{{- end -}}
+{{- end -}}
+
+{{- define "reach.env.api" -}}
+{{- include "reach.env.text" (dict "name" "REACH_PROCESSES" "value" .Values.api.processes) -}}
+{{- include "reach.env.text" (dict "name" "REACH_TRUSTED_PROXIES" "value" (join ", " .Values.edge.trustedProxies)) -}}
+{{- if include "reach.given" (dict "root" . "of" "redis") -}}
+{{- include "reach.env.secret" (dict "root" . "of" "redis" "own" "redis-url" "name" "REACH_REDIS_URL") -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "reach.env.worker" -}}
+{{- include "reach.env.text" (dict "name" "REACH_WORKER_SLOTS" "value" .Values.worker.slots) -}}
+{{- include "reach.env.secret" (dict "root" . "of" "smtp" "own" "smtp-url" "name" "REACH_SMTP_URL") -}}
+{{- if .Values.smtp.ca.existingSecret -}}
+{{- include "reach.env.text" (dict "name" "REACH_SMTP_CA_FILE" "value" "/etc/reach/smtp/ca.crt") -}}
+{{- end -}}
+{{- if .Values.dkim.selector -}}
+{{- include "reach.env.text" (dict "name" "REACH_DKIM_SELECTOR" "value" .Values.dkim.selector) -}}
+{{- include "reach.env.text" (dict "name" "REACH_DKIM_DOMAIN" "value" .Values.dkim.domain) -}}
+{{- include "reach.env.text" (dict "name" "REACH_DKIM_PRIVATE_KEY_FILE" "value" "/etc/reach/dkim/dkim.pem") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where a service listens. The image says so too; what the ports are is agreed upon here. */}}
+{{- define "reach.env.ports" -}}
+{{- if eq .component "api" -}}
+{{- include "reach.env.text" (dict "name" "REACH_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_PORT" "value" 8000) -}}
+{{- end -}}
+{{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_METRICS_PORT" "value" 9090) -}}
+{{- end -}}
+
+{{/*
+The variables of a container: (dict "root" $ "component" …). Each knows what it needs: the API no
+mail server, the worker no Redis, the migration nothing but the database. `check` asks them all.
+*/}}
+{{- define "reach.env" -}}
+{{- $v := .root.Values -}}
+{{- include "reach.env.database" . -}}
+{{- if eq .component "migrate" -}}
+{{- include "reach.env.text" (dict "name" "REACH_LOG_LEVEL" "value" (get $v.settings "REACH_LOG_LEVEL" | default "")) -}}
+{{- else -}}
+{{- include "reach.env.text" (dict "name" "REACH_PUBLIC_URL" "value" $v.publicUrl) -}}
+{{- include "reach.env.text" (dict "name" "REACH_MAIL_FROM" "value" $v.mailFrom) -}}
+{{- include "reach.env.text" (dict "name" "REACH_BRAND_NAME" "value" $v.brandName) -}}
+{{- include "reach.env.text" (dict "name" "REACH_REPLY_TO" "value" $v.replyTo) -}}
+{{- include "reach.env.text" (dict "name" "REACH_GRACE_SECONDS" "value" $v.graceSeconds) -}}
+{{- include "reach.env.secret" (dict "root" .root "of" "secretKey" "own" "secret-key" "suffix" (ternary "urls" "secret-key" (ne $v.secretKey.value "")) "name" "REACH_SECRET_KEY") -}}
+{{- if or $v.emailTemplates.configMap $v.emailTemplates.files -}}
+{{- include "reach.env.text" (dict "name" "REACH_TEMPLATES_DIR" "value" "/etc/reach/templates") -}}
+{{- end -}}
+{{- range $name, $value := $v.settings -}}
+{{- include "reach.env.text" (dict "name" $name "value" $value) -}}
+{{- end -}}
+{{- if $v.traces.endpoint -}}
+{{- include "reach.env.text" (dict "name" "OTEL_EXPORTER_OTLP_ENDPOINT" "value" $v.traces.endpoint) -}}
+{{- end -}}
+{{- if has .component (list "api" "check") -}}
+{{- include "reach.env.api" .root -}}
+{{- end -}}
+{{- if has .component (list "worker" "check") -}}
+{{- include "reach.env.worker" .root -}}
+{{- end -}}
+{{- if has .component (list "api" "worker") -}}
+{{- include "reach.env.ports" . -}}
+{{- end -}}
+{{- end -}}
+{{- with $v.extraEnv }}
+{{ toYaml . }}
+{{- end -}}
+{{- end -}}

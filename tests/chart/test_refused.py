@@ -1,0 +1,110 @@
+"""What cannot work is refused before anything is changed, in words that say what to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.chart.rendered import LEAST, Refused, render
+from tests.chart.sites import PASSWORD
+
+ALONE = "API processes must count together: set redis.existingSecret or redis.url"
+NO_REDIS = {**LEAST, "redis": {}}
+OFF = dict.fromkeys(("REACH_LIMIT_SIGNUPS", "REACH_LIMIT_API", "REACH_LIMIT_FAILED_KEYS"), "off")
+CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
+    "no address": ({**LEAST, "publicUrl": ""}, "publicUrl must be set"),
+    "no sender": ({**LEAST, "mailFrom": ""}, "mailFrom must be set"),
+    "no database": ({**LEAST, "database": {}}, "SQLite will not do; use Postgres"),
+    "no mail server": ({**LEAST, "smtp": {}}, "smtp.existingSecret or smtp.url must be set"),
+    "SQLite": (
+        {**LEAST, "database": {"url": "sqlite:////data/reach.sqlite3"}},
+        "database.url names SQLite, a file on one machine, and pods share no disk: use Postgres",
+    ),
+    "no Postgres": (
+        {**LEAST, "database": {"url": f"mysql://reach:{PASSWORD}@db/reach"}},
+        "database.url must start with postgresql://",
+    ),
+    "no Redis": ({**LEAST, "redis": {"url": "http://cache"}}, "redis.url must start with redis://"),
+    "no SMTP": (
+        {**LEAST, "smtp": {"url": "relay:25"}},
+        "smtp.url must start with smtp+starttls://",
+    ),
+    "two databases": (
+        {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
+        "database.existingSecret and database.url are both set: keep one",
+    ),
+    "two keys": (
+        {**LEAST, "secretKey": {"existingSecret": "reach", "value": PASSWORD * 2}},
+        "secretKey.existingSecret and secretKey.value are both set",
+    ),
+    "a short key": (
+        {**LEAST, "secretKey": {"value": PASSWORD}},
+        "secretKey.value must have 32 characters or more",
+    ),
+    "replicas that count alone": (NO_REDIS, f"2 {ALONE}"),
+    "processes that count alone": (
+        {**NO_REDIS, "api": {"replicas": 1, "processes": 3}},
+        f"3 {ALONE}",
+    ),
+    "pods to come that count alone": (
+        {**NO_REDIS, "api": {"autoscaling": {"enabled": True, "minReplicas": 1}}},
+        f"10 {ALONE}",
+    ),
+    "one limit that is left": (
+        {**NO_REDIS, "settings": OFF | {"REACH_LIMIT_API": "5/minute"}},
+        'or lift the limits in settings: REACH_LIMIT_API, each "off"',
+    ),
+    "a route from nobody": (
+        {**LEAST, "edge": {"kind": "ingress", "trustedProxies": []}},
+        "edge.trustedProxies must be set: the network of the proxy's pods",
+    ),
+    "a CA that nobody looks at": (
+        {**LEAST, "database": {"existingSecret": "reach", "ca": {"existingSecret": "ca"}}},
+        "database.sslMode must be verify-full or verify-ca",
+    ),
+    "parameters twice": (
+        {**LEAST, "database": {"url": "postgresql://db/reach?sslmode=x", "sslMode": "require"}},
+        "database.url has parameters",
+    ),
+    "a signature without a key": (
+        {**LEAST, "dkim": {"selector": "reach"}},
+        "dkim.existingSecret must be set beside dkim.selector",
+    ),
+    "a key for no signature": (
+        {**LEAST, "dkim": {"existingSecret": "reach-dkim"}},
+        "dkim.selector must be set beside dkim.existingSecret",
+    ),
+    "templates twice": (
+        {**LEAST, "emailTemplates": {"configMap": "ours", "files": {"welcome.txt": "Hi"}}},
+        "emailTemplates.configMap and emailTemplates.files are both set",
+    ),
+    "more at least than at most": (
+        {**LEAST, "worker": {"autoscaling": {"minReplicas": 9}}},
+        "worker.autoscaling.minReplicas is above maxReplicas",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_work_is_refused_with_words(name: str) -> None:
+    """And the words repeat no URL: it holds a password."""
+    values, words = CASES[name]
+    with pytest.raises(Refused) as refused:
+        render(values)
+    said = " ".join(refused.value.args[0].split())
+    assert words in said
+    assert PASSWORD not in said
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"api": {"replicas": 1}},
+        # YAML reads a bare `off` as a truth value.
+        {"settings": dict.fromkeys(OFF, False)},
+        {"settings": OFF, "api": {"processes": 4}},
+    ],
+)
+def test_one_process_or_none_that_limits_needs_no_redis(changes: Mapping[str, Any]) -> None:
+    """As DESIGN §8 says of one machine."""
+    assert render({**NO_REDIS, **changes})

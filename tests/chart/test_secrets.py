@@ -1,0 +1,150 @@
+"""Secrets stand in Secrets alone, and the key that signs links is made once."""
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.chart.rendered import LEAST, Manifest, container_of, only, render
+from tests.chart.sites import BY_VALUE, MADE, PASSWORD, VALUES, site
+
+KEPT = "reach-secret-key"
+#: What the release is made of, by group: helm asks whether the cluster knows it.
+KINDS = {
+    "": {"secrets": "Secret", "services": "Service", "serviceaccounts": "ServiceAccount"},
+    "apps": {"deployments": "Deployment"},
+    "networking.k8s.io": {"networkpolicies": "NetworkPolicy"},
+    "policy": {"poddisruptionbudgets": "PodDisruptionBudget"},
+}
+
+
+def made(objects: list[Manifest]) -> Manifest:
+    """Find the Secret with the key that helm made."""
+    (found,) = (o for o in objects if o["kind"] == "Secret" and o["metadata"]["name"] == KEPT)
+    return found
+
+
+def test_no_secret_stands_elsewhere() -> None:
+    """Not in a Deployment, a Job, an annotation: those are read by many more people."""
+    objects = site("by-value")
+    for thing in objects:
+        assert (PASSWORD in json.dumps(thing)) == (thing["kind"] == "Secret"), thing["metadata"]
+    names = {one["metadata"]["name"] for one in objects if one["kind"] == "Secret"}
+    assert names == {"reach-urls", "reach-migrate"}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_secret_that_is_named_is_there_or_somebody_elses(name: str) -> None:
+    """By its name and its key: a pod whose Secret is not there never starts."""
+    objects = site(name)
+    held = {one["metadata"]["name"]: one for one in objects if one["kind"] == "Secret"}
+    for thing in (one for one in objects if one["kind"] in ("Deployment", "Job", "Pod")):
+        for variable in container_of(thing)["env"]:
+            source = variable.get("valueFrom", {}).get("secretKeyRef", {"name": "", "key": ""})
+            secret = held.get(source["name"])
+            if secret is None:
+                continue
+            assert source["key"] in {**secret.get("stringData", {}), **secret.get("data", {})}
+            # The migration comes before the release's own Secrets; they last, its own does not.
+            is_hook = "helm.sh/hook" in secret["metadata"].get("annotations", {})
+            assert is_hook == (thing["kind"] == "Job"), source
+
+
+def test_a_changed_value_rolls_the_pods_that_read_it() -> None:
+    """A Secret that changes rolls nothing by itself; eight digits of a digest tell no password."""
+    changed = {**BY_VALUE, "smtp": {"url": f"smtps://reach:{PASSWORD}2@relay.example"}}
+    marks = [
+        only(objects, "Deployment", "worker")["spec"]["template"]["metadata"]["annotations"]
+        for objects in (site("by-value"), render(changed))
+    ]
+    assert marks[0] != marks[1]
+    assert [len(one["reach/secrets"]) for one in marks] == [8, 8]
+
+
+def test_the_key_that_is_made_is_long_random_and_kept() -> None:
+    """It outlives the release, and Kubernetes lets nobody put another in its place."""
+    first, second = (made(render(MADE, flags=flags)) for flags in ((), ("--debug",)))
+    key = base64.b64decode(first["data"]["secret-key"]).decode()
+    assert len(key) >= 48
+    assert key.isalnum()
+    assert first["data"] != second["data"]
+    assert first["immutable"] is True
+    assert first["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert not [o for o in site("values-production.yaml") if o["kind"] == "Secret"]
+
+
+def test_an_upgrade_does_not_change_the_key() -> None:
+    """Helm finds the one that is there, and takes it for its own, after an uninstall too."""
+    kept = base64.b64encode(b"the-key-of-the-first-install").decode()
+    # As helm leaves it.
+    whose = {"meta.helm.sh/release-name": "reach", "meta.helm.sh/release-namespace": "signup"}
+    labels = {"app.kubernetes.io/managed-by": "Helm"}
+    metadata = {"name": KEPT, "namespace": "signup", "annotations": whose, "labels": labels}
+    secret: Manifest = {"kind": "Secret", "apiVersion": "v1", "metadata": metadata}
+    secret |= {"data": {"secret-key": kept}}
+    # This cluster has none of Traefik's objects.
+    values = {**MADE, "edge": {**LEAST["edge"], "kind": "none"}}
+    with _cluster({"signup": secret}) as url:
+        flags = (
+            *("--dry-run=server", "--disable-openapi-validation", "--kube-apiserver", url),
+            *("--kube-version", "1.34.0"),
+        )
+        assert made(render(values, flags=flags))["data"] == secret["data"]
+        assert made(render(values, flags=flags, namespace="other"))["data"] != secret["data"]
+
+
+def _resources(group: str) -> dict[str, Any]:
+    """List what a group has, as an API server does."""
+    return {
+        "kind": "APIResourceList",
+        "groupVersion": f"{group}/v1".lstrip("/"),
+        "resources": [
+            {"name": name, "namespaced": True, "kind": kind, "verbs": ["get"]}
+            for name, kind in KINDS[group].items()
+        ],
+    }
+
+
+@contextmanager
+def _cluster(secrets: dict[str, Any]) -> Iterator[str]:
+    """Serve what helm asks an API server for, to look one Secret up: by namespace."""
+    groups = [
+        {"name": group, "versions": [{"groupVersion": f"{group}/v1", "version": "v1"}]}
+        for group in KINDS
+        if group
+    ]
+    answers: dict[str, Any] = {
+        "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.0"},
+        "/api": {"kind": "APIVersions", "versions": ["v1"]},
+        "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups},
+        **{f"/apis/{group}/v1": _resources(group) for group in KINDS if group},
+        "/api/v1": _resources(""),
+        **{f"/api/v1/namespaces/{k}/secrets/{KEPT}": one for k, one in secrets.items()},
+    }
+    missing = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            found = answers.get(self.path.partition("?")[0])
+            body = json.dumps(missing | {"reason": "NotFound"} if found is None else found)
+            self.send_response(404 if found is None else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
