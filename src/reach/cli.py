@@ -138,7 +138,7 @@ def migrate() -> None:
     """Bring the database to this version's schema. It can be repeated."""
     settings = _settings(sys.stderr)
     from reach import keyfiles  # noqa: PLC0415 - see above
-    from reach.db.migrate import LOCK_SECONDS, CannotMigrate, migrate  # noqa: PLC0415 - see above
+    from reach.db.migrate import CannotMigrate, Patience, migrate  # noqa: PLC0415 - see above
 
     # A database of its own place needs no data directory, which may be where nobody can write.
     if settings.has_database_in_data_dir:
@@ -147,7 +147,7 @@ def migrate() -> None:
         at = migrate(
             settings.database,
             say=lambda line: _say(line, sys.stderr),
-            lock_seconds=min(LOCK_SECONDS, settings.database_seconds / 4),
+            patience=Patience.beside(settings.database_seconds),
         )
     except CannotMigrate as reason:
         _end(str(reason), FAILED)

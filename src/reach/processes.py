@@ -20,7 +20,7 @@ import structlog
 from reach.app import create_app
 from reach.db.away import DatabaseAway
 from reach.db.engine import Database, open_database
-from reach.db.migrate import CannotMigrate, is_current, migrate
+from reach.db.migrate import CannotMigrate, Patience, is_current, migrate
 from reach.keyfiles import operator_key, with_secret_key
 from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
@@ -87,7 +87,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
 def _migrate(settings: Settings) -> None:
     """Raises CannotStart, DatabaseAway."""
     try:
-        migrate(settings.database)
+        migrate(settings.database, patience=Patience.beside(settings.database_seconds))
     except CannotMigrate as reason:
         raise CannotStart(*reason.args) from None
 

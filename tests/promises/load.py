@@ -39,7 +39,7 @@ class Load:
         going = asyncio.Event()
         going.set()
         async with client(settings) as http, asyncio.TaskGroup() as group:
-            for visit in (self._sign_up, self._sign_up, self._look, self._come_and_go):
+            for visit in (self._sign_up, self._look, self._come_and_go):
                 group.create_task(self._repeat(visit, http, settings, going))
             for change in (self._change, self._change_own):
                 group.create_task(self._repeat(change, http, settings, going, next(self._known)))
@@ -48,7 +48,7 @@ class Load:
             finally:
                 going.clear()
 
-    async def goes_on(self, *ports: int, rounds: int = 10) -> None:
+    async def goes_on(self, *ports: int, rounds: int = 5) -> None:
         """Wait until each door has answered each kind of visitor some more."""
         before = self.answered.copy()
 

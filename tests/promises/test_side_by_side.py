@@ -106,7 +106,7 @@ class Site:
         """Run the newer version's ``reach migrate``, first in vain: somebody reads for long."""
         with self.process("migrate", newer=True) as migration:
             async with held(self.settings, LONG_READ):
-                await said(migration, "trying again", count=2)
+                await said(migration, "trying again")
                 await self.load.goes_on(*ports)
             assert await ended(migration, 60) == 0, migration.errors
             assert f"The schema is at {NEXT_REVISION}." in migration.output
@@ -133,9 +133,6 @@ async def test_a_migration_and_two_versions_fail_no_request(
 
 async def both_versions(site: Site, database: Database) -> None:
     """The old one alone, a migration, both, the new one alone, and the old one again."""
-    with site.process("api", newer=True, port=free_port()) as early:
-        assert await ended(early, START_SECONDS) == 2
-        assert "reach migrate" in early.errors
     async with AsyncExitStack() as leaving, AsyncExitStack() as staying:
         ports = [await leaving.enter_async_context(site.door(newer=False)) for _ in range(2)]
         await leaving.enter_async_context(site.worker(newer=False))

@@ -6,6 +6,7 @@ is in use: see ``db.migrating``, and docs/migrations.md for what a migration may
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,29 @@ if TYPE_CHECKING:
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 10
-#: What a lock on a table may be waited for while requests queue up behind: a request that meets
-#: such waits at two statements, and its predecessor too, still has REACH_DATABASE_SECONDS.
-LOCK_SECONDS = 1.0
-#: How long a migration is tried again while others hold what it needs.
-PATIENCE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long `reach migrate` waits on Postgres.
+
+    ``lock_seconds``, for a lock on a table: later requests queue up behind. One that meets such
+    waits at two statements, and its predecessor too, still has REACH_DATABASE_SECONDS.
+    ``migration_seconds``: how long one migration is tried again, while others hold what it needs.
+    ``turn_seconds``: how long another `reach migrate` may be at work.
+    """
+
+    lock_seconds: float = 1
+    migration_seconds: float = 120
+    turn_seconds: float = 600
+
+    @classmethod
+    def beside(cls, request_seconds: float) -> "Patience":
+        """Be no more patient than requests are which may take so long."""
+        return cls(lock_seconds=min(cls().lock_seconds, request_seconds / 4))
+
+
+DEFAULT = Patience()
 
 
 class CannotMigrate(Exception):  # noqa: N818 - an expected failure
@@ -70,8 +89,7 @@ def migrate(
     database: DatabaseUrl,
     *,
     say: Callable[[str], None] = _say_nothing,
-    lock_seconds: float = LOCK_SECONDS,
-    patience_seconds: float = PATIENCE_SECONDS,
+    patience: Patience = DEFAULT,
 ) -> str:
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
@@ -83,11 +101,7 @@ def migrate(
     from reach.db import migrating, postgres  # noqa: PLC0415 - one driver is enough
 
     try:
-        return asyncio.run(
-            migrating.migrate(
-                database, say, lock_seconds=lock_seconds, patience_seconds=patience_seconds
-            )
-        )
+        return asyncio.run(migrating.migrate(database, say, patience))
     except postgres.FAILURES as error:
         if not postgres.is_away(error):
             raise

@@ -15,15 +15,15 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from reach.db.migrate import CannotMigrate, names, revision, upgrade
+from reach.db.migrate import CannotMigrate, Patience, names, revision, upgrade
 from reach.db.postgres import CONFLICT_CODES, sqlstate
 from reach.urls import DatabaseUrl
 
 #: Any fixed number will do; it keeps two `reach migrate` from running at once.
 LOCK = 0x5265616368
 CONNECT_SECONDS = 10
-#: How long another `reach migrate` may be at work, and how often it is looked whether it still is.
-TURN_SECONDS, TURN_CHECK_SECONDS = 600.0, 0.25
+#: How often it is looked whether another `reach migrate` still is at work.
+TURN_CHECK_SECONDS = 0.25
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 8.0
 #: A lock that was not to be had in time, or only by waiting in a circle.
 IN_USE_CODES = ("55P03", *CONFLICT_CODES)
@@ -35,17 +35,11 @@ _IS_OURS = text(
 ).bindparams(lock=LOCK)
 
 
-async def migrate(
-    database: DatabaseUrl,
-    say: Callable[[str], None],
-    *,
-    lock_seconds: float,
-    patience_seconds: float,
-) -> str:
+async def migrate(database: DatabaseUrl, say: Callable[[str], None], patience: Patience) -> str:
     """Take the turn, then do what is missing, one migration after the other. See ``db.migrate``."""
     waits = {
         "application_name": "reach migrate",
-        "lock_timeout": str(int(lock_seconds * 1000)),
+        "lock_timeout": str(int(patience.lock_seconds * 1000)),
         # Building an index or filling a column takes as long as it takes: nobody waits for it.
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
@@ -57,22 +51,24 @@ async def migrate(
         hide_parameters=True,
     )
     async with engine.connect() as connection:
-        await _take_turn(connection, say)
+        await _take_turn(connection, say, patience.turn_seconds)
         at = await connection.run_sync(revision) or ""
         await connection.rollback()
         for name in names():
             if name[:4] > at:
-                await _Step(connection, name, say, patience_seconds).run()
+                await _Step(connection, name, say, patience.migration_seconds).run()
         return await connection.run_sync(revision) or ""
 
 
-async def _take_turn(connection: AsyncConnection, say: Callable[[str], None]) -> None:
+async def _take_turn(
+    connection: AsyncConnection, say: Callable[[str], None], turn_seconds: float
+) -> None:
     """Take the lock that one `reach migrate` has at a time; it is the connection's until its end.
 
     Not by waiting in the server: whoever does that has a snapshot, and an index that is built
     concurrently waits for every older snapshot, so both would wait for each other.
     """
-    gives_up_at = time.monotonic() + TURN_SECONDS
+    gives_up_at = time.monotonic() + turn_seconds
     has_said = False
     while True:
         is_ours = await connection.scalar(_TAKE)
@@ -81,12 +77,12 @@ async def _take_turn(connection: AsyncConnection, say: Callable[[str], None]) ->
             return
         if not has_said:
             say(
-                f"Another `reach migrate` is at work: waiting for it, {TURN_SECONDS:.0f} s at most."
+                f"Another `reach migrate` is at work: waiting for it, {turn_seconds:.0f} s at most."
             )
             has_said = True
         if time.monotonic() > gives_up_at:
             raise CannotMigrate(
-                f"Another `reach migrate` is still at work after {TURN_SECONDS:.0f} s. "
+                f"Another `reach migrate` is still at work after {turn_seconds:.0f} s. "
                 "Wait until it has ended, and run it again: it goes on where that one stopped."
             )
         await asyncio.sleep(TURN_CHECK_SECONDS)
@@ -113,7 +109,7 @@ class _Step:
         while True:
             try:
                 await self._connection.run_sync(
-                    upgrade, self._name[:4], on_version_apply=_require_turn
+                    upgrade, self._name[:4], on_version_apply=require_turn
                 )
                 break
             except DBAPIError as error:
@@ -136,7 +132,7 @@ class _Step:
         )
 
 
-def _require_turn(ctx: Any, **_: object) -> None:
+def require_turn(ctx: Any, **_: object) -> None:
     """Raise CannotMigrate if this transaction is not the one that has the turn.
 
     A pooler that hands a connection on after each transaction (PgBouncer's ``transaction`` mode)
