@@ -102,7 +102,7 @@ async def test_a_lock_that_is_not_to_be_had(fresh: Settings) -> None:
         async with anyio.create_task_group() as group:
 
             async def in_vain() -> None:
-                with pytest.raises(CannotMigrate, match="was not done: .*pg_stat_activity"):
+                with pytest.raises(CannotMigrate, match=r"was not done: .*pg_stat_activity"):
                     await anyio.to_thread.run_sync(to_newest)
 
             group.start_soon(in_vain)
