@@ -1,11 +1,14 @@
 """Every migration after the first release keeps the rule of docs/migrations.md."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from textwrap import dedent, indent
 
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.exc import OperationalError
 
 from reach.db.migrate import VERSIONS, names, upgrade
 from tests.db import rule
@@ -26,6 +29,10 @@ NEXT_ROWS = {
     "SELECT id, id, 'n', now() FROM people"
 }
 NEXT_NUMBERS = ("0007", "0008", "0009")
+ADA = (
+    "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
+    "version) VALUES ('a', 'a', 'a', 'Ada', 0, 0, 0, 1)"
+)
 SAMPLE = """
 import sqlalchemy as sa
 from alembic import op
@@ -207,6 +214,31 @@ def test_contracting_needs_a_reason() -> None:
     assert "its reason" in str(rule.unexcused({"0009": [drops]}, {"0009": "old"}))
     assert "its reason" in str(rule.unexcused({"0007": [drops]}, {"0007": reason}))
     assert "no exemption" in str(rule.unexcused({"0010": [blocks]}, {"0010": reason}))
+
+
+def test_steps_on_sqlite(sqlite: str, tmp_path: Path) -> None:
+    """There the same migration is one transaction: filled, indexed, or nothing of it."""
+    body = """
+    op.add_column("people", sa.Column("display_name", sa.Text))
+    steps.fill("people", {"display_name": "name"}, "display_name IS NULL")
+    steps.validate("ck_people_display_name", "people")
+    steps.add_index("ix_people_display_name", "people", ["display_name"], where="name <> ''")
+    op.execute("DROP TABLE DROPPED")
+    """
+    engine = create_engine(sqlite)
+    made = "SELECT sql FROM sqlite_schema WHERE name = 'ix_people_display_name'"
+    for number, (dropped, ends_well) in enumerate([("nothing", False), ("proofs", True)]):
+        (tmp_path / str(number)).mkdir()
+        folder = sample(tmp_path / str(number), body.replace("DROPPED", dropped))
+        expected = nullcontext() if ends_well else pytest.raises(OperationalError)
+        with expected, engine.begin() as connection:
+            connection.exec_driver_sql(ADA)
+            upgrade(connection, "0007", folder=folder)
+        with engine.begin() as connection:
+            assert (connection.exec_driver_sql(made).scalar() is not None) == ends_well
+            people = connection.exec_driver_sql("SELECT * FROM people").mappings().all()
+            assert [one["display_name"] for one in people] == ["Ada"] * ends_well
+    engine.dispose()
 
 
 async def test_steps_can_be_interrupted_anywhere(
