@@ -20,7 +20,7 @@ import structlog
 from reach.app import create_app
 from reach.db.away import DatabaseAway
 from reach.db.engine import Database, open_database
-from reach.db.migrate import is_current, migrate
+from reach.db.migrate import CannotMigrate, Patience, is_current, migrate
 from reach.keyfiles import operator_key, with_secret_key
 from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
@@ -69,7 +69,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         if server_url is None:
             mailbox = Mailbox(settings.data_dir / "mailbox")
             server_url = SmtpUrl.parse(await stack.enter_async_context(mailbox.serve()))
-        await asyncio.to_thread(migrate, settings.database)
+        await asyncio.to_thread(_migrate, settings)
         # From here to the very end: a signal must not end it while the database is closed.
         stop = Stop()
         stack.enter_context(stop.on_signals())
@@ -84,6 +84,14 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
             async with _keeping_gauges(settings, database):
                 await server.serve_until(stop, listener)
             stop.asked.set()
+
+
+def _migrate(settings: Settings) -> None:
+    """Raises CannotStart, DatabaseAway."""
+    try:
+        migrate(settings.database, patience=Patience.beside(settings.database_seconds))
+    except CannotMigrate as reason:
+        raise CannotStart(*reason.args) from None
 
 
 def api(settings: Settings) -> None:

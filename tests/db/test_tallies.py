@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -14,21 +15,25 @@ from reach.db import tallies
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.db.migrate import migrate, newest
+from reach.db.migrate import VERSIONS, migrate, newest, upgrade
 from reach.messages.model import STATES, messages
 from reach.messages.sweep import fold_for_ever, sweep_for_ever
 from reach.people.address import parse_address
 from reach.people.links import LinkRequest, request_links_all
 from reach.people.model import people
 from reach.settings import Settings
+from tests.db import rule
 from tests.db.walks import Walk
 from tests.eventually import eventually
 from tests.messages.outboxes import DAY
 from tests.promises.stored import addresses, opened, sign_up
+from tests.servers.databases import create_database, drop_database
 
 #: Before every flow, and after the hour of a level.
 LONG_AGO = datetime(1970, 1, 1, 1, tzinfo=UTC)
 OTHERS = ("confirmed", *STATES)
+#: By their numbers: statements of migration 0006 that count, on Postgres.
+COUNTING = (28, 31, 35)
 
 
 @pytest.fixture
@@ -181,6 +186,29 @@ async def test_they_begin_with_what_is_there(database: Database, settings: Setti
     assert found["deliveries"] == there["sent"] > 0
     await walk.go(30)
     assert await are_true(database)
+
+
+@pytest.mark.parametrize("after", COUNTING)
+async def test_they_begin_while_others_write(
+    make_settings: Callable[..., Settings], postgres_url: str, after: int
+) -> None:
+    """On Postgres counting locks nothing, and may be interrupted: what is done meanwhile counts."""
+    url = create_database(postgres_url)
+    try:
+        await rule.run(url, partial(upgrade, to="0005"))
+        settings = make_settings(database_url=url)
+        async with opened(settings) as database:
+            walk = Walk(database, settings, 5, folds=False)
+            await walk.go(40)
+            interrupt = partial(rule.interrupt, folder=VERSIONS.parent, number="0006")
+            assert await rule.run(url, partial(interrupt, after=after))
+            assert await database.read(row_count) > 0
+            await walk.go(40)
+            assert not await rule.run(url, partial(interrupt, after=1000))
+            await walk.go(40)
+            assert await are_true(database)
+    finally:
+        drop_database(postgres_url, url)
 
 
 def drop_tallies(tx: Transaction) -> None:

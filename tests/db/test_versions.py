@@ -1,9 +1,8 @@
 """Schema versions: what a newer one is to this version's processes, and migrating at once."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack
 
-import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -15,11 +14,11 @@ import reach.db.tallies
 import reach.people.model  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata
 from reach.db.engine import Transaction
-from reach.db.migrate import LOCK, is_current, newest, revision
+from reach.db.migrate import is_current, names, newest, revision
+from reach.db.migrating import LOCK
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import ask
-from tests.promises.running import START_SECONDS, client, door, ended, worker
+from tests.promises.locks import held
+from tests.promises.running import START_SECONDS, client, door, ended, said, worker
 from tests.promises.stored import all_sent, opened
 from tests.servers.databases import create_database, drop_database
 from tests.servers.mail import MailServer
@@ -27,10 +26,8 @@ from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA, Reach
 
-WAITERS = (
-    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
-    "(SELECT oid FROM pg_database WHERE datname = current_database())"
-)
+TURN = f"SELECT pg_advisory_lock({LOCK})"
+WAITS = "Another `reach migrate` is at work"
 
 
 def set_revision(tx: Transaction, number: str) -> None:
@@ -94,32 +91,20 @@ def fresh(make_settings: Callable[..., Settings], postgres_url: str) -> Iterator
     drop_database(postgres_url, url)
 
 
-@asynccontextmanager
-async def both_wait(settings: Settings) -> AsyncIterator[None]:
-    """Keep two `reach migrate` from beginning until both are about to."""
-    url = settings.database_url.get_secret_value()
-    holder = await asyncpg.connect(url)
-    try:
-        await holder.execute(f"SELECT pg_advisory_lock({LOCK})")
-        yield
-
-        async def two_wait() -> bool:
-            return await ask(url, WAITERS) == 2
-
-        await eventually(two_wait, START_SECONDS)
-    finally:
-        holder.terminate()
-
-
 async def test_two_migrate_postgres_at_once(fresh: Settings) -> None:
-    """They take turns, though both begin with nothing: both succeed, and the schema is whole."""
+    """They take turns, though both begin with nothing: each migration is done once, by one."""
     with ExitStack() as running:
-        async with both_wait(fresh):
+        async with held(fresh, TURN):
             both = [
                 running.enter_context(ReachProcess("migrate", settings=fresh)) for _ in range(2)
             ]
+            for process in both:
+                await said(process, WAITS)
         for process in both:
             assert await ended(process, START_SECONDS) == 0, process.errors
+        told = [line for process in both for line in process.errors.splitlines()]
+    done = [line.partition(":")[0] for line in told if ": done in" in line]
+    assert done == names()
     async with opened(fresh) as database:
         assert await database.read(revision) == newest()
         assert await database.read(differences) == []

@@ -13,10 +13,14 @@ import asyncpg
 T = TypeVar("T")
 
 
-def create_database(server: str) -> str:
-    """Make an empty database on the server that ``server`` is the URL of; return its own URL."""
+def create_database(server: str, like: str | None = None) -> str:
+    """Make a database on the server that ``server`` is the URL of; return its own URL.
+
+    It is empty, or a copy of the one at ``like``, which nobody may be connected to.
+    """
     name = f"reach_test_{os.getpid()}_{uuid4().hex[:8]}"
-    _execute(server, f"CREATE DATABASE {name}")
+    template = "" if like is None else f" TEMPLATE {urlsplit(like).path[1:]}"
+    _execute(server, f"CREATE DATABASE {name}{template}")
     return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 

@@ -1,12 +1,17 @@
-"""Bring a database to this version's schema."""
+"""Bring a database to this version's schema.
+
+SQLite's is changed in one transaction, while nobody else writes. Postgres's is changed while it
+is in use: see ``db.migrating``, and docs/migrations.md for what a migration may do.
+"""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, NullPool, text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from reach.db import sqlite_file
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
@@ -18,15 +23,44 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
-#: Any fixed number will do; it keeps two `reach migrate` from running at once.
-LOCK = 0x5265616368
 BUSY_SECONDS = 10
-CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long `reach migrate` waits on Postgres.
+
+    ``lock_seconds``, for a lock on a table: later requests queue up behind. One that meets such
+    waits at two statements, and its predecessor too, still has REACH_DATABASE_SECONDS.
+    ``migration_seconds``: how long one migration is tried again, while others hold what it needs.
+    ``turn_seconds``: how long another `reach migrate` may be at work.
+    """
+
+    lock_seconds: float = 1
+    migration_seconds: float = 120
+    turn_seconds: float = 600
+
+    @classmethod
+    def beside(cls, request_seconds: float) -> "Patience":
+        """Be no more patient than requests are which may take so long."""
+        return cls(lock_seconds=min(cls().lock_seconds, request_seconds / 4))
+
+
+DEFAULT = Patience()
+
+
+class CannotMigrate(Exception):  # noqa: N818 - an expected failure
+    """Something is in the way; ``args[0]`` says what, and what to do about it."""
+
+
+def names() -> list[str]:
+    """Every migration that this version of Reach knows, in order: ``0001_…``."""
+    return sorted(path.stem for path in VERSIONS.glob("[0-9]*.py"))
 
 
 def newest() -> str:
-    """The revision that this version of Reach needs: migrations are numbered, ``0001_…``."""
-    return max(path.name for path in VERSIONS.glob("[0-9]*.py"))[:4]
+    """The revision that this version of Reach needs: the number of its last migration."""
+    return names()[-1][:4]
 
 
 def revision(tx: Transaction) -> str | None:
@@ -49,17 +83,27 @@ def is_current(tx: Transaction) -> bool:
     return (revision(tx) or "") >= newest()
 
 
-def migrate(database: DatabaseUrl) -> str:
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def migrate(
+    database: DatabaseUrl,
+    *,
+    say: Callable[[str], None] = _say_nothing,
+    patience: Patience = DEFAULT,
+) -> str:
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
-    Raises DatabaseAway. Blocks; call it outside an event loop, or in a thread.
+    ``say`` is told what is waited for and what was done. Raises DatabaseAway, CannotMigrate.
+    Blocks; call it outside an event loop, or in a thread.
     """
     if database.is_sqlite:
         return _migrate_sqlite(database)
-    from reach.db import postgres  # noqa: PLC0415 - one driver is enough
+    from reach.db import migrating, postgres  # noqa: PLC0415 - one driver is enough
 
     try:
-        return asyncio.run(_migrate_postgres(database))
+        return asyncio.run(migrating.migrate(database, say, patience))
     except postgres.FAILURES as error:
         if not postgres.is_away(error):
             raise
@@ -81,31 +125,34 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
         raise DatabaseAway(reason) from error
 
 
-async def _migrate_postgres(database: DatabaseUrl) -> str:
-    engine = create_async_engine(
-        database.url,
-        poolclass=NullPool,
-        connect_args=database.connect_args | {"timeout": CONNECT_SECONDS},
-        hide_parameters=True,
-    )
-    async with engine.begin() as connection:
-        # Held until the transaction ends.
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-        return await connection.run_sync(_upgrade)
-
-
 def _upgrade(connection: Connection) -> str:
     if not is_current(connection):
-        from alembic import command  # noqa: PLC0415 - half a second that most starts spare
-
-        command.upgrade(_config(connection), "head")
+        upgrade(connection, "head")
     return revision(connection) or ""
 
 
-def _config(connection: Connection) -> "Config":
+def upgrade(
+    connection: Connection,
+    to: str,
+    *,
+    folder: Path = VERSIONS.parent,
+    on_version_apply: Callable[..., None] | None = None,
+) -> None:
+    """Have Alembic migrate up to revision ``to``: in a transaction of each migration's own.
+
+    Unless ``connection`` has begun one: then all happens in that. ``on_version_apply`` is called
+    at the end of each migration, in its transaction.
+    """
+    from alembic import command  # noqa: PLC0415 - half a second that most starts spare
+
+    command.upgrade(_config(connection, folder, on_version_apply), to)
+
+
+def _config(connection: Connection, folder: Path, on_version_apply: Any) -> "Config":
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     config = Config()
-    config.set_main_option("script_location", str(VERSIONS.parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
+    config.attributes["on_version_apply"] = on_version_apply or ()
     return config

@@ -99,7 +99,10 @@ class PostgresDatabase(Database):
             task.exception()  # its caller has it, or has given up
 
     async def _run(self, attempt: "_Attempt", work: Callable[[Transaction], R]) -> R:
-        """Run it; again if a pooled connection proves dead before COMMIT, or a race is lost."""
+        """Run it; again if a race is lost, or before COMMIT a pooled connection proves dead.
+
+        Or if what it has prepared proves older than the schema.
+        """
         for tries_left in reversed(range(MOST_TRIES)):
             try:
                 result, notices = await attempt.run(work)
@@ -185,7 +188,9 @@ class _Attempt:
 
     def may_repeat(self, error: Exception) -> bool:
         """Whether it surely changed nothing, and may well succeed if run again."""
-        return sqlstate(error) in CONFLICT_CODES or (is_lost(error) and not self.committing)
+        if sqlstate(error) in CONFLICT_CODES:
+            return True
+        return (is_lost(error) or is_outdated(error)) and not self.committing
 
 
 def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> AsyncEngine:
@@ -228,6 +233,15 @@ def is_away(error: BaseException) -> bool:
 def is_lost(error: BaseException) -> bool:
     """Whether the connection was lost on the way."""
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def is_outdated(error: BaseException) -> bool:
+    """Whether a statement was prepared before a migration changed the type of what it gives.
+
+    SQLAlchemy has every connection of the pool prepare its statements anew then.
+    """
+    cause = getattr(getattr(error, "orig", None), "__cause__", None)
+    return isinstance(cause, asyncpg.InvalidCachedStatementError)
 
 
 def away_reason(error: BaseException) -> str | None:

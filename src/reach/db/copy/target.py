@@ -8,7 +8,7 @@ from reach.db.away import COPYING
 from reach.db.copy import mark
 from reach.db.copy.rows import Shape
 from reach.db.copy.side import CannotCopy, Side
-from reach.db.migrate import migrate, newest
+from reach.db.migrate import CannotMigrate, migrate, newest
 
 NOT_REACHS = "The target is not empty: it holds tables of something else."
 
@@ -62,7 +62,10 @@ async def prepare(
 async def migrated(target: Side) -> None:
     """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseAway."""
     await target.close()
-    await asyncio.to_thread(migrate, target.url)
+    try:
+        await asyncio.to_thread(migrate, target.url)
+    except CannotMigrate as reason:
+        raise CannotCopy(*reason.args) from None
     await target.open()
 
 

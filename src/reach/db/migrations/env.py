@@ -1,14 +1,17 @@
-"""How Alembic runs our migrations: in the transaction that ``db.migrate`` opened."""
+"""How Alembic runs our migrations: over the connection that ``db.migrate`` opened."""
 
 from alembic import context
 
 from reach.db.columns import metadata
 
+given = context.config.attributes
 context.configure(
-    connection=context.config.attributes["connection"],
+    connection=given["connection"],
     target_metadata=metadata,
     render_as_batch=False,
-    transaction_per_migration=False,
+    # On SQLite all are one transaction, begun before: then this means nothing.
+    transaction_per_migration=True,
+    on_version_apply=given.get("on_version_apply", ()),
 )
 with context.begin_transaction():
     context.run_migrations()

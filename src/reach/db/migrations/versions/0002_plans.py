@@ -8,6 +8,8 @@ statistics of a large outbox, fixed, so that every installation of any size has 
 import sqlalchemy as sa
 from alembic import op
 
+from reach.db.migrations import steps
+
 revision = "0002"
 down_revision = "0001"
 
@@ -29,16 +31,9 @@ STATISTICS = (
 
 def upgrade() -> None:
     """Add them."""
-    op.create_index("ix_messages_template", "messages", ["template", "id"])
-    op.drop_index("ix_messages_settled_at", "messages")
-    is_swept = sa.text("template <> 'welcome'")
-    op.create_index(
-        "ix_messages_sweep",
-        "messages",
-        ["settled_at"],
-        postgresql_where=is_swept,
-        sqlite_where=is_swept,
-    )
+    steps.add_index("ix_messages_template", "messages", ["template", "id"])
+    steps.add_index("ix_messages_sweep", "messages", ["settled_at"], where="template <> 'welcome'")
+    steps.drop_index("ix_messages_settled_at", "messages")
     if op.get_bind().dialect.name == "sqlite":
         op.execute("ANALYZE sqlite_schema")  # it makes the table, and reads nothing else
         op.execute("DELETE FROM sqlite_stat1")

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from reach.db.columns import EPOCH, Instant, now
+from reach.db.migrations import steps
 
 revision = "0006"
 down_revision = "0005"
@@ -126,10 +127,25 @@ POSTGRES_EMPTIED = {"people": ("people", "confirmed"), "messages": STATES}
 
 
 def upgrade() -> None:
-    """Make the table, begin with the true counts, and let the database keep them true."""
-    is_sqlite = op.get_bind().dialect.name == "sqlite"
-    if not is_sqlite:
+    """Have the database keep them true from now on; and begin with the true counts."""
+    if steps.is_sqlite():
+        _make_table()
+        _count()
+        kept = sa.table("sqlite_stat1", *map(sa.column, ("tbl", "idx", "stat")))
+        op.execute(sa.insert(kept).values(STATISTICS))
+        for trigger, change in SQLITE.items():
+            op.execute(f"CREATE TRIGGER tally_{trigger} BEGIN {change} END")
+        return
+    if op.get_bind().scalar(sa.text("SELECT to_regclass('tallies') IS NULL")):
         op.execute("LOCK TABLE people, messages IN SHARE ROW EXCLUSIVE MODE")
+        _make_table()
+        _make_postgres_triggers()
+    # Those who write wait for the triggers, and not for the counting.
+    with op.get_context().autocommit_block():
+        _count()
+
+
+def _make_table() -> None:
     op.create_table(
         "tallies",
         sa.Column(
@@ -141,41 +157,51 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_tallies"),
     )
     op.create_index("ix_tallies_hour", "tallies", ["hour", "name"])
-    _count()
-    if is_sqlite:
-        kept = sa.table("sqlite_stat1", *map(sa.column, ("tbl", "idx", "stat")))
-        op.execute(sa.insert(kept).values(STATISTICS))
-        for trigger, change in SQLITE.items():
-            op.execute(f"CREATE TRIGGER tally_{trigger} BEGIN {change} END")
-    else:
-        _make_postgres_triggers()
 
 
 def _count() -> None:
-    """Count what there is: once, and all of it."""
+    """Count what there is, and add what the tallies lack.
+
+    A statement sees both as they are at one moment, triggers' rows included: so others may write
+    meanwhile, and it can be done again.
+    """
     people = sa.table("people", *(sa.column(n, Instant) for n in ("created_at", "confirmed_at")))
     messages = sa.table("messages", sa.column("state"), sa.column("settled_at", Instant))
     is_sent = messages.c.state == "sent"
-    n = sa.func.count()
-    level = sa.literal(EPOCH, Instant)
-    levels = [sa.select(sa.literal("people"), level, n).select_from(people)]
-    levels += [sa.select(sa.literal("confirmed"), level, sa.func.count(people.c.confirmed_at))]
+    n = sa.func.count().label("n")
+    level = sa.literal(EPOCH, Instant).label("hour")
+    levels = [sa.select(_name("people"), level, n).select_from(people)]
+    confirmed = sa.func.count(people.c.confirmed_at).label("n")
+    levels += [sa.select(_name("confirmed"), level, confirmed)]
     levels += [
-        sa.select(sa.literal(state), level, n).where(messages.c.state == state) for state in STATES
+        sa.select(_name(state), level, n).where(messages.c.state == state) for state in STATES
     ]
-    signed_up, sent = _hour(people.c.created_at), _hour(messages.c.settled_at)
+    signed_up, sent = (
+        _hour(at).label("hour") for at in (people.c.created_at, messages.c.settled_at)
+    )
     since = now(-KEPT_SECONDS)
     flows = [
-        sa.select(sa.literal("sign_ups"), signed_up, n)
+        sa.select(_name("sign_ups"), signed_up, n)
         .where(people.c.created_at > since)
         .group_by(sa.text("2")),
-        sa.select(sa.literal("deliveries"), sent, n)
+        sa.select(_name("deliveries"), sent, n)
         .where(is_sent, messages.c.settled_at > since)
         .group_by(sa.text("2")),
     ]
     tallies = sa.table("tallies", *map(sa.column, ("name", "hour", "count")))
     for counted in levels + flows:
-        op.execute(sa.insert(tallies).from_select(["name", "hour", "count"], counted))
+        true = counted.subquery()
+        told = (
+            sa.select(sa.func.coalesce(sa.func.sum(tallies.c.count), 0))
+            .where(tallies.c.name == true.c.name, tallies.c.hour == true.c.hour)
+            .scalar_subquery()
+        )
+        lack = sa.select(true.c.name, true.c.hour, true.c.n - told)
+        op.execute(sa.insert(tallies).from_select(["name", "hour", "count"], lack))
+
+
+def _name(name: str) -> sa.Label[str]:
+    return sa.literal(name, sa.Text).label("name")
 
 
 def _hour(at: sa.ColumnElement[object]) -> sa.ColumnElement[object]:
