@@ -130,8 +130,10 @@ def _stand_in(storage: Path, buildah: Any) -> str:
     tar = storage / "base.tar"
     python = 'ln -s /usr/bin/python3 "$1/usr/local/bin/python3"'
     packages = "--include=ca-certificates,python3,python3-venv"
+    # As in the images that it stands in for.
+    bare = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
     try:
-        _run("mmdebstrap", "--variant=minbase", packages, f"--customize-hook={python}",
+        _run("mmdebstrap", "--variant=minbase", packages, *bare, f"--customize-hook={python}",
              SUITE, str(tar), mirror())  # fmt: skip
     except subprocess.CalledProcessError as error:
         raise NoImage(f"no {SUITE} can be had from {mirror()}: {error.output[-500:]}") from None

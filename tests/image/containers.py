@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psutil
 
-from tests.eventually import wait_until
 from tests.image.built import Image
 from tests.servers.processes import ReachProcess
 
@@ -72,10 +71,6 @@ class Container(ReachProcess):
         """Ask it to end (SIGTERM), and return its exit code."""
         self.first.terminate()
         return self.wait(seconds)
-
-    def wait_serving(self) -> None:
-        """Wait until process 1 is Python, and no longer one of those that lay out its files."""
-        wait_until(lambda: "python" in self.first.name() or self.first.name() == "reach")
 
 
 def _here(program: str) -> str:
