@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
@@ -44,6 +45,33 @@ def test_what_stands_still_is_told_of() -> None:
         wait_until(lambda: livez(port).status_code == 503)
         assert livez(port).json() == {"status": "stuck"}
         assert livez(port, "HEAD").status_code == 503
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])  # noqa: S104 - it is asked about
+@pytest.mark.parametrize(
+    ("limit_seconds", "code", "words"),
+    [(60, 0, ""), (0, 1, "It is stuck: /livez says 503\n")],
+    ids=["alive", "stuck"],
+)
+def test_a_health_check_is_a_command(
+    host: str, limit_seconds: float, code: int, words: str
+) -> None:
+    """0 while the process lives, else 1 and why; it asks where the settings say."""
+    with served(host or "127.0.0.1", 0, Heart(limit_seconds)) as port:
+        asked = {"REACH_METRICS_PORT": str(port), "REACH_METRICS_HOST": host}
+        with ReachProcess(module="reach.telemetry.livez", environment=asked) as asking:
+            assert (asking.wait(), asking.errors) == (code, words)
+
+
+@pytest.mark.parametrize(
+    ("port", "words"), [("", "REACH_METRICS_PORT is not set"), ("1", "No answer from port 1: Co")]
+)
+def test_a_health_check_without_an_answer(port: str, words: str) -> None:
+    """1, and why."""
+    asked = {"REACH_METRICS_PORT": port}
+    with ReachProcess(module="reach.telemetry.livez", environment=asked) as asking:
+        assert asking.wait() == 1
+        assert asking.errors.startswith(words)
 
 
 async def test_the_answer_is_that_of_the_public_port(settings: Settings) -> None:
