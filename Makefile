@@ -28,6 +28,9 @@ endef
 # variable of shells and build tools. In the environment the names are REACH_HOST and so on.
 flag = $(if $(filter command,$(origin $(2))), $(1) '$($(2))')
 
+# Usage: $(call given,IMAGE). Likewise, for a command that reads its environment.
+given = $(if $(filter command,$(origin $(1))),$(1)='$($(1))' )
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --upgrade
 
@@ -79,6 +82,9 @@ reference: ## write docs/reference anew, from the source
 dashboards: ## write the Grafana dashboard from its code
 	$(call set_up,dev)
 	$(BIN)/python deploy/grafana/dashboard.py > $(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
+
+image: ## build the container image (IMAGE=reach:0.1.0 BASE=python:3.13-slim ENGINE=buildah)
+	@$(call given,IMAGE)$(call given,BASE)$(call given,ENGINE)$(call given,SOURCE)exec deploy/docker/build.sh $(ARGS)
 
 lock: ## choose the newest versions that fit, into requirements/*.txt
 	$(call set_up,dev)

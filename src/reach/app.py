@@ -1,7 +1,7 @@
 """The application: routers, middleware, problem handlers, probes."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -41,6 +41,7 @@ from reach.people.routes import door, operators, own, stats
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 from reach.telemetry import traces
+from reach.telemetry.heartbeat import ending_if_stuck
 
 ROUTERS = (
     door.router,
@@ -74,16 +75,17 @@ def create_app(
     database: Database,
     mailbox: Mailbox | None = None,
     *,
-    close_database: bool = False,
+    is_one_of_several: bool = False,
 ) -> FastAPI:
     """Put the application together.
 
-    ``close_database``, and end the traces, when it stops: if it is the process's only part.
+    ``is_one_of_several`` processes, each of which is nothing else: it closes the database and ends
+    the traces when it stops, and itself when it is stuck.
     """
     app = Application(
         title=settings.brand_name,
         version="1",
-        lifespan=partial(_lifespan, close_database=close_database),
+        lifespan=partial(_lifespan, is_one_of_several=is_one_of_several),
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.docs
         redoc_url=None,
         redirect_slashes=False,
@@ -104,11 +106,12 @@ def create_app(
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI, *, close_database: bool) -> AsyncIterator[None]:
-    yield
+async def _lifespan(app: FastAPI, *, is_one_of_several: bool) -> AsyncIterator[None]:
+    with ending_if_stuck() if is_one_of_several else nullcontext():
+        yield
     await app.state.key_uses.close()
     await app.state.limiter.close()
-    if close_database:
+    if is_one_of_several:
         await app.state.database.close()
         await anyio.to_thread.run_sync(traces.stop)
 

@@ -34,6 +34,7 @@ from reach.settings import BadSettings, Settings, load
 from reach.supervisor import supervise
 from reach.telemetry import logs, traces
 from reach.telemetry.exposition import note_build
+from reach.telemetry.heartbeat import beating
 from reach.telemetry.logs import frames
 from reach.telemetry.solid import SolidDict
 from reach.urls import SmtpUrl
@@ -136,7 +137,7 @@ def _app_of_environment() -> Any:
     for path in SolidDict.unkept[:1]:
         log.warning("no room for what is counted", path=path)
     note_build(settings.database.url.get_backend_name())
-    return create_app(settings, open_database(settings), close_database=True)
+    return create_app(settings, open_database(settings), is_one_of_several=True)
 
 
 async def _api(settings: Settings, listener: socket.socket) -> None:
@@ -174,9 +175,12 @@ def _worker(
 
 @contextmanager
 def _counting(settings: Settings) -> Iterator[None]:
-    """Serve what this process counts, if metrics are asked for. Raises CannotStart."""
+    """Serve what this process counts, and whether it lives, if metrics are asked for.
+
+    Raises CannotStart.
+    """
     note_build(settings.database.url.get_backend_name())
-    with metrics_served(settings):
+    with beating() as heart, metrics_served(settings, heart):
         yield
 
 

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from reach.settings import Settings
 from reach.telemetry import exposition
+from reach.telemetry.heartbeat import Heart
 from reach.telemetry.metrics import UNREADABLE_REQUESTS
 from reach.urls import LAST_PORT
 
@@ -186,15 +187,20 @@ def listen(settings: Settings) -> socket.socket:
 
 
 @contextmanager
-def metrics_served(settings: Settings, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
-    """Serve metrics for as long as the block lasts, if a port is set. Raises AddressTaken."""
+def metrics_served(
+    settings: Settings, heart: Heart, registry: CollectorRegistry = REGISTRY
+) -> Iterator[None]:
+    """Serve metrics, and whether ``heart`` beats, for as long as the block lasts.
+
+    If a port is set. Raises AddressTaken.
+    """
     host, port = settings.metrics_host, settings.metrics_port
     if port is None:
         yield
         return
     with ExitStack() as stack:
         try:
-            taken = stack.enter_context(exposition.served(host, port, registry))
+            taken = stack.enter_context(exposition.served(host, port, heart, registry))
         except OSError as error:
             other = "--metrics-port … or REACH_METRICS_PORT, REACH_METRICS_HOST"
             raise AddressTaken(

@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 from reach.serving import STOP_SIGNALS, metrics_served, options
 from reach.settings import Settings
 from reach.telemetry import metrics
+from reach.telemetry.heartbeat import STUCK_SECONDS, Heart
 from reach.telemetry.shares import Shares, shared, told
 
 JOIN_SECONDS = 0.05
@@ -43,16 +44,25 @@ def supervise(
     os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
     config = Config(app, factory=True, workers=settings.processes, **options(settings))
     with ExitStack() as stack:
-        shares = None
+        shares, heart = None, Heart(_longest_round_seconds(config))
         if settings.metrics_port is not None:
             shares = stack.enter_context(shared(FROM_DATABASE))
             registry = CollectorRegistry()
             registry.register(shares)
-            stack.enter_context(metrics_served(settings, registry))
-        processes = Processes(config, [listener], shares)
+            stack.enter_context(metrics_served(settings, heart, registry))
+        processes = Processes(config, [listener], shares, heart)
         if shares is not None:
             stack.enter_context(_beside(keep_gauges, processes.should_exit.set))
         processes.run()
+
+
+def _longest_round_seconds(config: uvicorn.Config) -> float:
+    """Reckon how long the parent may wait for its processes, one after the other.
+
+    For each to answer, and on SIGHUP for each to finish what it has in hand.
+    """
+    each = config.timeout_worker_healthcheck + (config.timeout_graceful_shutdown or 0)
+    return STUCK_SECONDS + config.workers * each
 
 
 @contextmanager
@@ -89,11 +99,12 @@ class Processes(Multiprocess):
     """uvicorn's supervisor, with our way of stopping, and of counting."""
 
     def __init__(
-        self, config: uvicorn.Config, sockets: list[socket], shares: Shares | None
+        self, config: uvicorn.Config, sockets: list[socket], shares: Shares | None, heart: Heart
     ) -> None:
-        """Have them write ``shares``."""
+        """Have them write ``shares``; ``heart`` beats whenever they were looked after."""
         super().__init__(config, sockets)
         self._shares = shares
+        self._heart = heart
 
     def init_processes(self) -> None:
         """Start them."""
@@ -107,6 +118,7 @@ class Processes(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Replace the dead; what they have counted is kept."""
+        self._heart.beat()
         if self._shares is not None:
             alive = (one.pid for one in self.processes if one.process.is_alive())
             self._shares.fold([pid for pid in alive if pid is not None])
@@ -129,5 +141,6 @@ class Processes(Multiprocess):
             if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
                 for process in self.processes:
                     process.kill()
+            self._heart.beat()
             time.sleep(JOIN_SECONDS)
         super().join_all()

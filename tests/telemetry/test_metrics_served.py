@@ -8,11 +8,11 @@ from socket import create_connection, create_server
 
 import httpx
 import pytest
-from prometheus_client import REGISTRY
 
 from reach.serving import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import exposition
+from reach.telemetry.heartbeat import Heart
 from reach.telemetry.shares import VARIABLE
 from tests.eventually import eventually
 from tests.promises.running import client, ended, everything, said
@@ -69,16 +69,16 @@ async def test_metrics_are_served_nowhere_unless_asked_for(settings: Settings) -
     with ReachProcess("api", settings=settings.model_copy(update={"port": free_port()})) as process:
         await said(process, "api started")
         assert "metrics served" not in everything(process)
-    with metrics_served(settings):
+    with metrics_served(settings, Heart()):
         assert settings.metrics_port is None
 
 
-def test_only_metrics_are_served() -> None:
+def test_only_metrics_and_life_are_served() -> None:
     """And only to GET, while the event loop, or whatever else there is, is busy."""
-    with exposition.served("127.0.0.1", 0, REGISTRY) as port:
+    with exposition.served("127.0.0.1", 0, Heart()) as port:
         assert "# TYPE reach_signups_total counter" in get(port, "/metrics").text
         assert get(port, "/metrics?x=1").status_code == 200
-        for path in ("/", "/metrics/", "/favicon.ico", "/livez", "/v1/people"):
+        for path in ("/", "/metrics/", "/favicon.ico", "/livez/", "/v1/people"):
             assert get(port, path).status_code == 404
         assert get(port, "/metrics", "POST").status_code == 405
     with pytest.raises(httpx.ConnectError):
@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_named(make_settings: MakeSettings, host: str) -
     with closing(create_server((host, 0), family=10 if ":" in host else 2)) as other:
         port = other.getsockname()[1]
         settings = make_settings(metrics_host=host, metrics_port=port)
-        with pytest.raises(AddressTaken) as refused, metrics_served(settings):
+        with pytest.raises(AddressTaken) as refused, metrics_served(settings, Heart()):
             pass
     assert f"Cannot serve metrics on {host}, port {port}" in str(refused.value)
     assert "--metrics-port" in str(refused.value)

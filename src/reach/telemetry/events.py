@@ -129,6 +129,11 @@ EVENTS = {
     "waiting for the database": Event(
         "reach", "warning", "The worker begins when it answers.", ("reason",)
     ),
+    "event loop stuck": Event(
+        "reach",
+        "critical",
+        "It stood still for 10 s: this process of several ends, and is replaced.",
+    ),
     "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
     "traces are not taken": Event(
         "reach.traces", "warning", "The collector is away or refuses: spans are lost, no mail."

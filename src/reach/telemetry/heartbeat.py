@@ -1,0 +1,86 @@
+"""Whether an event loop still moves: what a process says of itself to who would start it anew."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from reach.telemetry import logs
+
+log = structlog.get_logger("reach")
+
+BEAT_SECONDS = 1.0
+#: What stands still for so long will not move again: nothing here blocks a loop on purpose.
+STUCK_SECONDS = 10.0
+#: A process that ended itself so; not 3, with which uvicorn's supervisor would end too.
+STUCK = 70
+
+
+class Heart:
+    """Tells when something last moved."""
+
+    def __init__(self, limit_seconds: float = STUCK_SECONDS) -> None:
+        """Begin with a beat."""
+        self._limit_seconds = limit_seconds
+        self.beat()
+
+    def beat(self) -> None:
+        """Move."""
+        self._beat_at = time.monotonic()
+
+    def is_alive(self) -> bool:
+        """Whether it has moved within the limit. Any thread may ask."""
+        return time.monotonic() - self._beat_at < self._limit_seconds
+
+
+@contextmanager
+def beating() -> Iterator[Heart]:
+    """Have the running event loop beat for as long as the block lasts."""
+    loop = asyncio.get_running_loop()
+    heart = Heart()
+    next_beat: asyncio.TimerHandle
+
+    def beat() -> None:
+        nonlocal next_beat
+        heart.beat()
+        next_beat = loop.call_later(BEAT_SECONDS, beat)
+
+    beat()
+    try:
+        yield heart
+    finally:
+        next_beat.cancel()
+
+
+@contextmanager
+def ending_if_stuck() -> Iterator[None]:
+    """End this process if its event loop is stuck, for a parent to replace it.
+
+    The parent could not tell: what answers it is a thread.
+    """
+    over = threading.Event()
+    with beating() as heart:
+        watch = threading.Thread(
+            target=_watch, args=(heart, over), name="reach-heartbeat", daemon=True
+        )
+        watch.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+
+def _watch(heart: Heart, over: threading.Event) -> None:
+    was_alive = True
+    while not over.wait(BEAT_SECONDS):
+        is_alive = heart.is_alive()
+        # Twice in a row: what was frozen as a whole, and goes on, has a beat to do first.
+        if not is_alive and not was_alive:
+            log.critical("event loop stuck")
+            logs.flush()
+            os._exit(STUCK)
+        was_alive = is_alive
