@@ -13,18 +13,6 @@ from tests.platform.test_values import VERSIONS
 from tests.servers.processes import ReachProcess
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-#: What other parts of the work bring. What is there by now is taken off this list: a test says so.
-PROMISED = {
-    "deploy/chart/values-gke.yaml",
-    "values-gke.yaml",
-    "values-minikube.yaml",
-    "make image",
-    "reach db",
-    "edge.trustedProxies",
-    "networkPolicy.redis.ports",
-    "worker.autoscaling.source",
-    "worker.slots",
-}
 FILES = re.compile(r"(?<![\w/])((?:deploy|tests|docs|requirements)/[\w./-]+\w|values-\w+\.yaml)")
 
 
@@ -77,14 +65,7 @@ def named() -> set[str]:
 def test_what_is_named_is_there() -> None:
     """Else somebody who follows the page is stuck."""
     assert {"make cluster", "reach check", "deploy/platform/platform.sh"} < named()
-    assert {name for name in named() - PROMISED if not is_there(name)} == set()
-
-
-@pytest.mark.parametrize("name", sorted(PROMISED))
-def test_what_is_promised_is_not_there_yet(name: str) -> None:
-    """Else it is no promise any more, and the test above is to look at it."""
-    assert name in named(), "the page no longer names it: take it off the list"
-    assert not is_there(name), "it is here now: take it off the list"
+    assert {name for name in named() if not is_there(name)} == set()
 
 
 def test_settings_and_metrics_are_ours() -> None:
