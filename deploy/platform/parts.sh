@@ -164,7 +164,7 @@ up_app() {
   fi
   ours reach restricted
   say 'reach: the migration, then the API and the worker'
-  h upgrade --install reach "$root/deploy/chart" --namespace reach --timeout 15m --wait \
+  h upgrade --install reach "$root/deploy/chart" --namespace reach --timeout 25m --wait \
     "${settings[@]}"
 }
 
