@@ -55,7 +55,7 @@ test: ## run every test (ARGS='-k word' for some of them)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
-torture: ## copy a million people, killed in the middle (ten minutes, 5 GB; PEOPLE=1000000)
+torture: ## copy a million people, killed in the middle (20 minutes, 6 GB; PEOPLE=1000000)
 	$(call set_up,dev)
 	@REACH_TEST_PEOPLE=$(PEOPLE) exec $(BIN)/python -m pytest --capture=no --durations=9 \
 	  tests/moving/test_interrupted.py $(ARGS)

@@ -35,6 +35,11 @@ MIDDLE = PEOPLE // 2 + 17
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 ENDED += " AND datname = current_database()"
 HALF = "holds half a copy of another one. Run the same `reach db copy` again"
+#: A shell's background jobs, and what they start, are deaf to it.
+HEARS_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 
@@ -49,7 +54,9 @@ def many(empty_file: Callable[[str], Place]) -> tuple[Place, str]:
 def copying(source: Place, target: Place) -> ReachProcess:
     """Run the command."""
     return ReachProcess(
-        *("db", "copy", "--from", source.url), environment={"REACH_DATABASE_URL": target.url}
+        *("db", "copy", "--from", source.url),
+        environment={"REACH_DATABASE_URL": target.url},
+        wrapper=(sys.executable, "-c", HEARS_CTRL_C),
     )
 
 
