@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from ipaddress import IPv4Network, ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,35 @@ def test_only_the_edge_is_open_and_the_rest_is_on_loopback() -> None:
     assert networks["data"]["internal"] is networks["logs"]["internal"] is True
     for name in ("postgres", "redis"):
         assert services()[name]["networks"] == ["data"]
+
+
+def test_traefiks_address_is_given_to_nobody_else() -> None:
+    """Whoever came first would have it: Traefik could not start, and the other one were trusted."""
+    (range_,) = document()["networks"]["edge"]["ipam"]["config"]
+    subnet, given = ip_network(range_["subnet"]), ip_network(range_["ip_range"])
+    assert isinstance(given, IPv4Network)
+    assert given.subnet_of(IPv4Network(subnet))
+    fixed = [
+        ip_address(network["ipv4_address"])
+        for one in services().values()
+        if isinstance(one.get("networks"), dict)
+        for network in one["networks"].values()
+    ]
+    assert len(fixed) == 1
+    assert fixed[0] in subnet
+    assert fixed[0] not in given
+
+
+def test_the_image_is_built_once_and_never_fetched() -> None:
+    """By the first service; somewhere on the Internet there may be another of its name."""
+    found = services()
+    ours = OURS | {"prepare"}
+    assert {name for name, one in found.items() if "build" in one} == {"prepare"}
+    assert {found[name]["image"] for name in ours} == {"reach:0.1.0"}
+    assert {name: found[name]["pull_policy"] for name in ours} == {
+        "prepare": "build",
+        **dict.fromkeys(OURS, "never"),
+    }
 
 
 def test_everything_that_is_mounted_is_there() -> None:
