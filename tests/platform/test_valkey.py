@@ -22,7 +22,7 @@ async def test_the_rights_are_enough_and_no_more(
     valkey = values("valkey.yaml")
     rights = valkey["auth"]["aclUsers"]["default"]["permissions"].split()
     redis.do("ACL", "SETUSER", "default", "reset", "on", f">{PASSWORD}", *rights)
-    for line in valkey["valkeyConfig"].splitlines():
+    for line in valkey["extraConfig"].splitlines():
         name, value = line.split(" ", 1)
         redis.do("CONFIG", "SET", name, value.strip('"'))
     url = redis.url.replace("redis://", f"redis://default:{PASSWORD}@")
