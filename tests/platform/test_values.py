@@ -25,7 +25,7 @@ MANIFESTS = (
     "filebeat.yaml",
 )
 #: Kinds of others, whose definitions cannot be had here: the fields that we rely on, so that a
-#: misspelt one is seen. Whether their operators take them was not tried.
+#: misspelt one is seen. They are in their operators' types; whether those take them was not tried.
 FIELDS = {
     "Cluster": {
         *("instances", "imageName", "bootstrap", "postgresql", "enablePDB", "affinity", "storage"),
