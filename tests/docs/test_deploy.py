@@ -108,6 +108,21 @@ def test_figures_are_those_that_were_measured() -> None:
     assert 'max_connections: "300"' in database
 
 
+def test_the_ways_back_agree() -> None:
+    """Some of them run an older `reach migrate`, which does nothing (tests/db/test_versions.py)."""
+    assert "never run an older" not in PAGE
+    assert re.search(r"an older `reach migrate`[^.]*does nothing", PAGE)
+    versions = (ROOT / "tests/db/test_versions.py").read_text(encoding="utf-8")
+    assert "def test_migrating_leaves_a_newer_schema(" in versions
+
+
+def test_it_does_not_promise_that_a_503_was_not_kept() -> None:
+    """While no follower answers, a sign-up may be on the primary's disk all the same."""
+    (row,) = re.findall(r"^\| stop both of Postgres's followers \|.*$", PAGE, re.MULTILINE)
+    assert "nothing is accepted" not in row
+    assert all(words in row for words in ("503", "“not known to be kept”", "email nevertheless"))
+
+
 def test_it_says_what_was_not_run() -> None:
     """In each part that nobody could try where it was written."""
     parts = re.split(r"^## ", PAGE, flags=re.MULTILINE)
