@@ -7,6 +7,14 @@ import pytest
 from tests.chart.rendered import LEAST, Manifest, container_of, only, render
 from tests.chart.sites import BY_VALUE, VALUES, site
 
+#: All that a site may write, and the port that a policy reads in it.
+URLS = {
+    "postgresql://db/reach": 5432,
+    "postgres://reach:p%2Fw%40:x!$&'()*+,;=~@[2001:db8::5433]:5434/reach?sslmode=verify-full": 5434,
+    "postgresql://[2001:db8::5433]/reach": 5432,
+    "postgresql://reach@db-0.db.svc:6000": 6000,
+    "postgresql://reach:9@/reach?host=db-0,db-1": 5432,
+}
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -90,6 +98,8 @@ def test_each_talks_to_what_it_needs_alone() -> None:
     # A URL that is given by value says which port it is.
     assert egress(BY_VALUE, "api") == [5433, 6380]
     assert egress(BY_VALUE, "worker") == [5433, 465]
+    for url, port in URLS.items():
+        assert egress({**LEAST, "database": {"url": url}}, "migrate") == [port], url
     traced = {**LEAST, "traces": {"endpoint": "http://collector.monitoring.svc:4319"}}
     assert egress(traced, "api") == [5432, 6379, 4319]
     own = {**LEAST, "networkPolicy": {"smtp": {"ports": [2525], "to": [{"podSelector": {}}]}}}

@@ -97,6 +97,23 @@ def test_what_cannot_work_is_refused_with_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "scheme", "character"),
+    [
+        *(("database", "postgresql", one) for one in ("%", "%zz", "/", "?", "^", "#", " ", "@")),
+        *(("redis", "rediss", one) for one in ("%", "1/1", "1?1")),
+        ("smtp", "smtp+starttls", "%"),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_told(name: str, scheme: str, character: str) -> None:
+    """What helm says is in CI's logs."""
+    for password in (f"{PASSWORD}{character}", f"{character}{PASSWORD}"):
+        with pytest.raises(Refused) as refused:
+            render({**LEAST, name: {"url": f"{scheme}://reach:{password}@host:5432/0"}})
+        assert f"{name}.url cannot be read: percent-encode the password" in refused.value.args[0]
+        assert PASSWORD not in refused.value.args[0]
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"api": {"replicas": 1}},

@@ -7,7 +7,7 @@
 {{- if not $v.mailFrom -}}
 {{- fail "mailFrom must be set: whom emails come from, such as Example <hello@example.org>" -}}
 {{- end -}}
-{{- include "reach.checks.url" (dict "root" . "of" "database" "schemes" "postgresql?" "as" "postgresql://") -}}
+{{- include "reach.checks.url" (dict "root" . "of" "database" "schemes" "postgres(ql)?" "as" "postgresql://") -}}
 {{- include "reach.checks.url" (dict "root" . "of" "redis" "schemes" "rediss?" "as" "redis:// or rediss://") -}}
 {{- include "reach.checks.url" (dict "root" . "of" "smtp" "schemes" "smtps?|smtp\\+starttls" "as" "smtp+starttls://, smtps:// or smtp://") -}}
 {{- if not (include "reach.given" (dict "root" . "of" "database")) -}}
@@ -55,6 +55,9 @@
 {{- end -}}
 {{- if and $given.url (not (regexMatch (printf "^(%s)://[^/]" .schemes) $given.url)) -}}
 {{- printf "%s.url must start with %s" .of .as | fail -}}
+{{- end -}}
+{{- if and $given.url (not (include "reach.url" $given.url | fromJson).scheme) -}}
+{{- printf "%s.url cannot be read: percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, a space is %%20)" .of | fail -}}
 {{- end -}}
 {{- end -}}
 
