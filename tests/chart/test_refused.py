@@ -29,6 +29,10 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "smtp": {"url": "relay:25"}},
         "smtp.url must start with smtp+starttls://",
     ),
+    "no collector": (
+        {**LEAST, "traces": {"endpoint": "collector:4318"}},
+        "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318",
+    ),
     "two databases": (
         {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
         "database.existingSecret and database.url are both set: keep one",

@@ -16,6 +16,9 @@
 {{- if not (include "reach.given" (dict "root" . "of" "smtp")) -}}
 {{- fail "smtp.existingSecret or smtp.url must be set: the mail server that takes what Reach sends" -}}
 {{- end -}}
+{{- if and $v.traces.endpoint (not (has (include "reach.url" $v.traces.endpoint | fromJson).scheme (list "http" "https"))) -}}
+{{- fail "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318" -}}
+{{- end -}}
 {{- include "reach.checks.tls" . -}}
 {{- include "reach.checks.counting" . -}}
 {{- if and $v.secretKey.existingSecret $v.secretKey.value -}}
