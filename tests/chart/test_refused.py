@@ -33,6 +33,14 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "traces": {"endpoint": "collector:4318"}},
         "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318",
     ),
+    "processes without room": (
+        {**LEAST, "api": {"processes": 4}},
+        "(256Mi) is too little for api.processes: 4: each needs about 120 MB, so set 512Mi or more",
+    ),
+    "a process without room": (
+        {**LEAST, "api": {"resources": {"limits": {"memory": 100_000_000}}}},
+        "api.resources.limits.memory (100000000) is too little for api.processes: 1",
+    ),
     "two databases": (
         {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
         "database.existingSecret and database.url are both set: keep one",
@@ -123,9 +131,16 @@ def test_a_password_that_is_not_encoded_is_not_told(name: str, scheme: str, char
         {"api": {"replicas": 1}},
         # YAML reads a bare `off` as a truth value.
         {"settings": dict.fromkeys(OFF, False)},
-        {"settings": OFF, "api": {"processes": 4}},
+        {"settings": OFF, "api": {"processes": 2}},
     ],
 )
 def test_one_process_or_none_that_limits_needs_no_redis(changes: Mapping[str, Any]) -> None:
     """As DESIGN §8 says of one machine."""
     assert render({**NO_REDIS, **changes})
+
+
+@pytest.mark.parametrize("memory", ["512Mi", "0.5Gi", "480M", 480_000_000, None])
+def test_processes_that_have_room_are_not_refused(memory: Any) -> None:
+    """Whatever Kubernetes calls it; None is no limit."""
+    resources = {"requests": {"memory": "128Mi"}, "limits": {"memory": memory}}
+    assert render({**LEAST, "api": {"processes": 4, "resources": resources}})

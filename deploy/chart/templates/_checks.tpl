@@ -21,6 +21,7 @@
 {{- end -}}
 {{- include "reach.checks.tls" . -}}
 {{- include "reach.checks.counting" . -}}
+{{- include "reach.checks.memory" . -}}
 {{- if and $v.secretKey.existingSecret $v.secretKey.value -}}
 {{- fail "secretKey.existingSecret and secretKey.value are both set: keep one" -}}
 {{- end -}}
@@ -86,5 +87,19 @@
 {{- end -}}
 {{- if and (gt (mul $pods $api.processes | int) 1) $limited (not (include "reach.given" (dict "root" . "of" "redis"))) -}}
 {{- printf "%d API processes must count together: set redis.existingSecret or redis.url, or api.replicas: 1, api.processes: 1 and no autoscaling, or lift the limits in settings: %s, each \"off\"" (mul $pods $api.processes | int) (join ", " $limited) | fail -}}
+{{- end -}}
+{{- end -}}
+
+{{/* More processes than the limit has room for are killed, started again, and killed. */}}
+{{- define "reach.checks.memory" -}}
+{{- $api := .Values.api -}}
+{{- $limit := dig "limits" "memory" "" $api.resources | include "reach.text" -}}
+{{- $factors := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" $limit "" -}}
+{{- if and $limit (hasKey $factors $unit) -}}
+{{- $bytes := mulf (trimSuffix $unit $limit | float64) (get $factors $unit) -}}
+{{- if lt $bytes (mulf $api.processes 120e6) -}}
+{{- printf "api.resources.limits.memory (%s) is too little for api.processes: %d: each needs about 120 MB, so set %dMi or more" $limit (int $api.processes) (mul $api.processes 128 | int) | fail -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
