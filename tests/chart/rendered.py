@@ -63,6 +63,13 @@ def _render(
     return json.dumps([one for one in yaml.safe_load_all(text) if one])
 
 
+def notes(values: Mapping[str, Any]) -> str:
+    """What helm prints at the end of an install. Raises Refused."""
+    flags = ("--dry-run=client", "--namespace", "signup", "--values", "-")
+    said = helm("install", "reach", str(CHART), *flags, given=json.dumps(values))
+    return said.partition("\nNOTES:\n")[2]
+
+
 def only(objects: Sequence[Manifest], kind: str, component: str = "") -> Manifest:
     """Find the one object of this kind (and of this component)."""
     found = [

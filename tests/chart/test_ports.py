@@ -7,6 +7,14 @@ import pytest
 from tests.chart.rendered import LEAST, Manifest, container_of, only, render
 from tests.chart.sites import BY_VALUE, VALUES, site
 
+#: All that a site may write, and the port that a policy reads in it.
+URLS = {
+    "postgresql://db/reach": 5432,
+    "postgres://reach:p%2Fw%40:x!$&'()*+,;=~@[2001:db8::5433]:5434/reach?sslmode=verify-full": 5434,
+    "postgresql://[2001:db8::5433]/reach": 5432,
+    "postgresql://reach@db-0.db.svc:6000": 6000,
+    "postgresql://reach:9@/reach?host=db-0,db-1": 5432,
+}
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -78,7 +86,7 @@ def test_nobody_talks_to_anybody_but_for_what_is_said(name: str) -> None:
 def egress(values: Any, component: str) -> list[int]:
     """List the ports that pods of a component may talk to, but for DNS."""
     rules = only(render(values), "NetworkPolicy", component)["spec"]["egress"]
-    assert [port["port"] for port in rules[0]["ports"]] == [53, 53]
+    assert {port["port"] for port in rules[0]["ports"]} == {53}
     return [port["port"] for rule in rules[1:] for port in rule["ports"]]
 
 
@@ -90,12 +98,50 @@ def test_each_talks_to_what_it_needs_alone() -> None:
     # A URL that is given by value says which port it is.
     assert egress(BY_VALUE, "api") == [5433, 6380]
     assert egress(BY_VALUE, "worker") == [5433, 465]
+    for url, port in URLS.items():
+        assert egress({**LEAST, "database": {"url": url}}, "migrate") == [port], url
+    for scheme, port in (("http", 80), ("https", 443)):
+        otlp = {**LEAST, "traces": {"endpoint": f"{scheme}://otel.example.com/v1"}}
+        assert egress(otlp, "worker") == [5432, 25, 465, 587, port]
     traced = {**LEAST, "traces": {"endpoint": "http://collector.monitoring.svc:4319"}}
     assert egress(traced, "api") == [5432, 6379, 4319]
     own = {**LEAST, "networkPolicy": {"smtp": {"ports": [2525], "to": [{"podSelector": {}}]}}}
     assert egress(own, "worker") == [5432, 2525]
     rules = only(render(own), "NetworkPolicy", "worker")["spec"]["egress"]
     assert rules[2]["to"] == [{"podSelector": {}}]
+
+
+def rules_of(values: Any, component: str) -> list[Any]:
+    """List whom pods of a component may talk to."""
+    return only(render(values), "NetworkPolicy", component)["spec"]["egress"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("component", ["api", "worker", "migrate", "check"])
+def test_names_are_answered_by_whoever_does(component: str) -> None:
+    """By the cluster's DNS or the node's cache, a pod of its own, at the port of those pods."""
+    (names, *_) = rules_of(LEAST, component)
+    asked = [one["podSelector"]["matchLabels"] for one in names["to"] if "podSelector" in one]
+    assert asked == [{"k8s-app": "kube-dns"}, {"k8s-app": "node-local-dns"}]
+    (names, *_) = rules_of({**LEAST, "networkPolicy": {"dns": {"ports": [5353]}}}, component)
+    assert names["ports"] == [
+        {"port": 5353, "protocol": "UDP"},
+        {"port": 5353, "protocol": "TCP"},
+    ]
+
+
+def test_the_check_may_ask_the_name_servers_that_it_is_told_to_ask() -> None:
+    """Else `helm test` would say that nobody knows the sender's domain; no other pod asks them."""
+    servers = "9.9.9.9, 149.112.112.112:5353  [2620:fe::fe]:54,2620:fe::9,"
+    told = {**LEAST, "settings": {"REACH_DNS_SERVERS": servers}}
+    asked = [one for one in rules_of(told, "check") if one not in rules_of(LEAST, "check")]
+    assert [(one["to"][0]["ipBlock"]["cidr"], one["ports"][0]["port"]) for one in asked] == [
+        ("9.9.9.9/32", 53),
+        ("149.112.112.112/32", 5353),
+        ("2620:fe::fe/128", 54),
+        ("2620:fe::9/128", 53),
+    ]
+    assert all([port["protocol"] for port in one["ports"]] == ["UDP", "TCP"] for one in asked)
+    assert rules_of(told, "worker") == rules_of(LEAST, "worker")
 
 
 def test_policies_can_be_left_out() -> None:

@@ -29,6 +29,18 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "smtp": {"url": "relay:25"}},
         "smtp.url must start with smtp+starttls://",
     ),
+    "no collector": (
+        {**LEAST, "traces": {"endpoint": "collector:4318"}},
+        "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318",
+    ),
+    "processes without room": (
+        {**LEAST, "api": {"processes": 4}},
+        "(256Mi) is too little for api.processes: 4: each needs about 120 MB, so set 512Mi or more",
+    ),
+    "a process without room": (
+        {**LEAST, "api": {"resources": {"limits": {"memory": 100_000_000}}}},
+        "api.resources.limits.memory (100000000) is too little for api.processes: 1",
+    ),
     "two databases": (
         {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
         "database.existingSecret and database.url are both set: keep one",
@@ -97,14 +109,38 @@ def test_what_cannot_work_is_refused_with_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "scheme", "character"),
+    [
+        *(("database", "postgresql", one) for one in ("%", "%zz", "/", "?", "^", "#", " ", "@")),
+        *(("redis", "rediss", one) for one in ("%", "1/1", "1?1")),
+        ("smtp", "smtp+starttls", "%"),
+    ],
+)
+def test_a_password_that_is_not_encoded_is_not_told(name: str, scheme: str, character: str) -> None:
+    """What helm says is in CI's logs."""
+    for password in (f"{PASSWORD}{character}", f"{character}{PASSWORD}"):
+        with pytest.raises(Refused) as refused:
+            render({**LEAST, name: {"url": f"{scheme}://reach:{password}@host:5432/0"}})
+        assert f"{name}.url cannot be read: percent-encode the password" in refused.value.args[0]
+        assert PASSWORD not in refused.value.args[0]
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"api": {"replicas": 1}},
         # YAML reads a bare `off` as a truth value.
         {"settings": dict.fromkeys(OFF, False)},
-        {"settings": OFF, "api": {"processes": 4}},
+        {"settings": OFF, "api": {"processes": 2}},
     ],
 )
 def test_one_process_or_none_that_limits_needs_no_redis(changes: Mapping[str, Any]) -> None:
     """As DESIGN §8 says of one machine."""
     assert render({**NO_REDIS, **changes})
+
+
+@pytest.mark.parametrize("memory", ["512Mi", "0.5Gi", "480M", 480_000_000, None])
+def test_processes_that_have_room_are_not_refused(memory: Any) -> None:
+    """Whatever Kubernetes calls it; None is no limit."""
+    resources = {"requests": {"memory": "128Mi"}, "limits": {"memory": memory}}
+    assert render({**LEAST, "api": {"processes": 4, "resources": resources}})

@@ -70,6 +70,13 @@ def test_the_worker_scales_by_the_longest_due_message() -> None:
     assert not [one for one in render(KEDA) if one["kind"] == "HorizontalPodAutoscaler"]
 
 
+def test_production_is_watched_by_what_its_workers_scale_by() -> None:
+    """Without it Prometheus would never know of a message that waits."""
+    objects = site("values-production.yaml")
+    assert only(objects, "HorizontalPodAutoscaler", "worker")
+    assert only(objects, "ServiceMonitor")
+
+
 def query() -> str:
     """What KEDA asks Prometheus."""
     scaled = only(render(KEDA), "ScaledObject")

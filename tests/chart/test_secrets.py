@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import LEAST, Manifest, container_of, only, render
+from tests.chart.rendered import CHART, LEAST, Manifest, container_of, only, pod_of, render
 from tests.chart.sites import BY_VALUE, MADE, PASSWORD, VALUES, site
 
 KEPT = "reach-secret-key"
@@ -148,3 +149,27 @@ def _cluster(secrets: dict[str, Any]) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_the_readme_makes_every_secret_of_production() -> None:
+    """With its keys: a pod whose Secret is missing waits, and helm with it, until it gives up."""
+    readme = (CHART / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    created = {
+        line.split()[4]: set(re.findall(r"--from-\w+=([\w.-]+)", line))
+        for line in readme.splitlines()
+        if line.startswith("kubectl create secret ")
+    }
+    objects = site("values-production.yaml")
+    named: set[tuple[str, str]] = set()
+    for thing in objects:
+        pod = pod_of(thing)
+        if pod is None:
+            continue
+        for variable in container_of(thing)["env"]:
+            source = variable.get("valueFrom", {}).get("secretKeyRef")
+            named |= {(source["name"], source["key"])} if source else set()
+        for volume in (one["secret"] for one in pod["volumes"] if "secret" in one):
+            named |= {(volume["secretName"], item["key"]) for item in volume["items"]}
+    certificate = only(objects, "IngressRoute")["spec"]["tls"]["secretName"]
+    assert named == {(name, key) for name, keys in created.items() for key in keys}
+    assert set(created) == {name for name, _ in named} | {certificate}

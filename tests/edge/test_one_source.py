@@ -1,5 +1,6 @@
 """What the edge does is written once: for one machine, for clusters, and for what watches it."""
 
+import shlex
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -244,6 +245,23 @@ def test_what_a_site_sets_is_documented() -> None:
         names = [f"edge.{name}.{part}" for part in value] if isinstance(value, dict) else []
         for each in names or [f"edge.{name}"]:
             assert f"`{each}`" in page, each
+
+
+def test_what_is_documented_for_a_cluster_renders() -> None:
+    """The command as it is printed, with a certificate; and the policy for another's Traefik."""
+    page = (DEPLOY.parent / "docs" / "edge.md").read_text(encoding="utf-8")
+    command = page.split("**2. Reach**")[1].split("```sh\n")[1].split("```")[0]
+    words = shlex.split(command.replace("\\\n", " "))
+    assert words[:5] == ["helm", "upgrade", "--install", "reach", "deploy/chart"]
+    objects = list(yaml.safe_load_all(helm("template", "reach", str(CHART), *words[5:])))
+    route = only(objects, "IngressRoute")
+    assert route["metadata"]["namespace"] == "signup"
+    assert route["spec"]["tls"] == {"secretName": "signup-tls"}
+    elsewhere = yaml.safe_load(page.split("```yaml\n")[1].split("```")[0])
+    policy = only(render({**LEAST, **elsewhere}), "NetworkPolicy", "api")
+    assert elsewhere["networkPolicy"]["http"]["from"] in [
+        rule["from"] for rule in policy["spec"]["ingress"]
+    ]
 
 
 def test_the_chart_carries_the_files_themselves(tmp_path: Path) -> None:

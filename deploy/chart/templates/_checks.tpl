@@ -7,7 +7,7 @@
 {{- if not $v.mailFrom -}}
 {{- fail "mailFrom must be set: whom emails come from, such as Example <hello@example.org>" -}}
 {{- end -}}
-{{- include "reach.checks.url" (dict "root" . "of" "database" "schemes" "postgresql?" "as" "postgresql://") -}}
+{{- include "reach.checks.url" (dict "root" . "of" "database" "schemes" "postgres(ql)?" "as" "postgresql://") -}}
 {{- include "reach.checks.url" (dict "root" . "of" "redis" "schemes" "rediss?" "as" "redis:// or rediss://") -}}
 {{- include "reach.checks.url" (dict "root" . "of" "smtp" "schemes" "smtps?|smtp\\+starttls" "as" "smtp+starttls://, smtps:// or smtp://") -}}
 {{- if not (include "reach.given" (dict "root" . "of" "database")) -}}
@@ -16,8 +16,12 @@
 {{- if not (include "reach.given" (dict "root" . "of" "smtp")) -}}
 {{- fail "smtp.existingSecret or smtp.url must be set: the mail server that takes what Reach sends" -}}
 {{- end -}}
+{{- if and $v.traces.endpoint (not (has (include "reach.url" $v.traces.endpoint | fromJson).scheme (list "http" "https"))) -}}
+{{- fail "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318" -}}
+{{- end -}}
 {{- include "reach.checks.tls" . -}}
 {{- include "reach.checks.counting" . -}}
+{{- include "reach.checks.memory" . -}}
 {{- if and $v.secretKey.existingSecret $v.secretKey.value -}}
 {{- fail "secretKey.existingSecret and secretKey.value are both set: keep one" -}}
 {{- end -}}
@@ -56,6 +60,9 @@
 {{- if and $given.url (not (regexMatch (printf "^(%s)://[^/]" .schemes) $given.url)) -}}
 {{- printf "%s.url must start with %s" .of .as | fail -}}
 {{- end -}}
+{{- if and $given.url (not (include "reach.url" $given.url | fromJson).scheme) -}}
+{{- printf "%s.url cannot be read: percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, a space is %%20)" .of | fail -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "reach.checks.tls" -}}
@@ -80,5 +87,19 @@
 {{- end -}}
 {{- if and (gt (mul $pods $api.processes | int) 1) $limited (not (include "reach.given" (dict "root" . "of" "redis"))) -}}
 {{- printf "%d API processes must count together: set redis.existingSecret or redis.url, or api.replicas: 1, api.processes: 1 and no autoscaling, or lift the limits in settings: %s, each \"off\"" (mul $pods $api.processes | int) (join ", " $limited) | fail -}}
+{{- end -}}
+{{- end -}}
+
+{{/* More processes than the limit has room for are killed, started again, and killed. */}}
+{{- define "reach.checks.memory" -}}
+{{- $api := .Values.api -}}
+{{- $limit := dig "limits" "memory" "" $api.resources | include "reach.text" -}}
+{{- $factors := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
+{{- $unit := regexReplaceAll "^[0-9.]+" $limit "" -}}
+{{- if and $limit (hasKey $factors $unit) -}}
+{{- $bytes := mulf (trimSuffix $unit $limit | float64) (get $factors $unit) -}}
+{{- if lt $bytes (mulf $api.processes 120e6) -}}
+{{- printf "api.resources.limits.memory (%s) is too little for api.processes: %d: each needs about 120 MB, so set %dMi or more" $limit (int $api.processes) (mul $api.processes 128 | int) | fail -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

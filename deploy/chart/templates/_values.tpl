@@ -28,20 +28,36 @@ and no $(…) that Kubernetes would fill in.
 {{- if or $given.existingSecret $given.url -}}yes{{- end -}}
 {{- end -}}
 
+{{/*
+A URL's scheme, host and port, as JSON; all empty if it cannot be read. Not by urlParse: helm says what
+that could not read, with the password in it.
+*/}}
+{{- define "reach.url" -}}
+{{- $person := "(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?" -}}
+{{- $host := "(\\[[0-9A-Fa-f:.]+\\]|[A-Za-z0-9._-]*)" -}}
+{{- $form := printf "^([A-Za-z+]+)://%s%s(?::([0-9]+))?(?:[/?][^@#\\s]*)?$" $person $host -}}
+{{- $parts := dict "scheme" "" "host" "" "port" "" -}}
+{{- if regexMatch $form . -}}
+{{- range $index, $part := list "scheme" "host" "port" -}}
+{{- $_ := set $parts $part (regexReplaceAll $form $ (printf "${%d}" (add1 $index)) | lower) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $parts -}}
+{{- end -}}
+
 {{/* Ports, as a JSON list: those given, that of the URL, the usual ones: (dict "root" $ "of" …). */}}
 {{- define "reach.ports" -}}
-{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) "traces" (list 4318) -}}
-{{- $byScheme := dict "smtp" 25 "smtps" 465 "smtp+starttls" 587 -}}
+{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) -}}
+{{- $byScheme := dict "smtp" 25 "smtps" 465 "smtp+starttls" 587 "http" 80 "https" 443 -}}
 {{- $policy := get .root.Values.networkPolicy .of -}}
 {{- $given := get .root.Values .of -}}
 {{- $url := $given.url | default $given.endpoint -}}
 {{- if $policy.ports -}}
 {{- $policy.ports | toJson -}}
 {{- else if and $url (not $given.existingSecret) -}}
-{{- $parts := urlParse $url -}}
-{{- $port := regexFind ":[0-9]+$" $parts.host | trimPrefix ":" | int -}}
-{{- if $port -}}
-{{- list $port | toJson -}}
+{{- $parts := include "reach.url" $url | fromJson -}}
+{{- if $parts.port -}}
+{{- list (int $parts.port) | toJson -}}
 {{- else if hasKey $byScheme $parts.scheme -}}
 {{- list (get $byScheme $parts.scheme) | toJson -}}
 {{- else -}}
