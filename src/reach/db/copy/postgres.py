@@ -20,9 +20,17 @@ LOCK_SECONDS = 10
 #: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
 LOCK = 0x5265616369
 LOCK_REFUSED = "55P03"
+NAME = "reach db copy"
+#: A Reach that runs already looks at no mark: it is told "not now" (57P03), which is a 503.
+GUARD = f"""CREATE FUNCTION reach_copy_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('application_name') <> '{NAME}' THEN
+        RAISE cannot_connect_now USING MESSAGE = 'this database holds half a copy of another one';
+    END IF;
+    RETURN NULL;
+END $$"""
 #: Server settings of a site must not cut a copy short.
 SESSION = {
-    "application_name": "reach db copy",
+    "application_name": NAME,
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "0",
@@ -146,6 +154,19 @@ class PostgresSide(Side):
         """Delete all rows at once."""
         names = ", ".join(f'"{name}"' for name in tables)
         await self.execute(f"TRUNCATE {names}")
+
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Have triggers refuse the others' statements; whoever writes now is waited for."""
+        await self.execute(GUARD)
+        for table in tables:
+            await self.execute(
+                "CREATE TRIGGER reach_copy_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE "
+                f'ON "{table}" FOR EACH STATEMENT EXECUTE FUNCTION reach_copy_guard()'
+            )
+
+    async def unguard(self) -> None:
+        """Drop them."""
+        await self.execute("DROP FUNCTION IF EXISTS reach_copy_guard() CASCADE")
 
     async def settle(self, tables: Sequence[str]) -> None:
         """Let the planner know: by itself the server may come to it in minutes."""

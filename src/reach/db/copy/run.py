@@ -42,7 +42,8 @@ async def copy(
 ) -> Mapping[str, int]:
     """Copy every row of ``tables`` and the flows, and compare; how many rows there are of each.
 
-    Nothing in the target can be used before that is done. Raises CannotCopy, DatabaseAway.
+    Before that is done, no process of Reach starts on the target, and those that run already
+    cannot write to it. Raises CannotCopy, DatabaseAway.
     """
     if _is_same_file(source_url, target_url):
         raise CannotCopy(SAME)

@@ -82,6 +82,14 @@ class Side(ABC):
         """Delete all rows of ``tables``, those that others refer to being first."""
 
     @abstractmethod
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Let nobody but a copy write to ``tables``, from the caller's transaction on."""
+
+    @abstractmethod
+    async def unguard(self) -> None:
+        """Let everybody, in the caller's transaction."""
+
+    @abstractmethod
     async def settle(self, tables: Sequence[str]) -> None:
         """Do what makes the first queries after a copy as quick as later ones."""
 

@@ -140,6 +140,12 @@ class SqliteSide(Side):
         for table in reversed(tables):
             await self.execute(f'DELETE FROM "{table}"')  # noqa: S608 - ours
 
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Nothing to do: it is locked; between two runs, Reach looks at the mark when it opens."""
+
+    async def unguard(self) -> None:
+        """Nothing to undo."""
+
     async def settle(self, tables: Sequence[str]) -> None:
         """Nothing to do: its statistics come with the schema (migration 0002)."""
 

@@ -37,7 +37,8 @@ async def prepare(
 ) -> bool:
     """Have the target open and marked; whether a copy is to go on in it. Raises CannotCopy.
 
-    Whoever starts over begins as if nothing had been copied: that alone is removed.
+    Whoever starts over begins as if nothing had been copied. That alone is removed: rows that no
+    copy has written are a reason to refuse.
     """
     found = await mark.revision(target)
     if found == COPYING and starts_over:
@@ -54,8 +55,9 @@ async def prepare(
     if found != newest():
         await migrated(target)
     async with target.transaction():
-        await _require_empty(target, [shape.name for shape in shapes])
         await mark.make(target, source, shapes)
+        # Not before: who was writing when it was made has written.
+        await _require_empty(target, [shape.name for shape in shapes])
     return False
 
 
@@ -70,19 +72,33 @@ async def migrated(target: Side) -> None:
 
 
 async def begin_anew(target: Side, source: Side, shapes: Sequence[Shape]) -> None:
-    """Delete what was copied, and be at the beginning."""
+    """Delete what was copied, and be at the beginning. Raises CannotCopy."""
     async with target.transaction():
+        await _require_only_copied(target, shapes)
         await target.empty([shape.name for shape in shapes])
         await mark.forget(target, source)
 
 
 async def _remove_copy(target: Side, shapes: Sequence[Shape]) -> str:
-    there = await target.tables()
     async with target.transaction():
-        await target.empty([shape.name for shape in shapes if shape.name in there])
+        await _require_only_copied(target, shapes)
+        await target.empty([shape.name for shape in shapes])
         _, revision = await mark.origin(target)
         await mark.remove(target, revision)
     return revision
+
+
+async def _require_only_copied(target: Side, shapes: Sequence[Shape]) -> None:
+    """Refuse to delete what is there beyond the rows that the mark counts. Raises CannotCopy."""
+    for shape in shapes:
+        ((found,),) = await target.fetch(f'SELECT count(*) FROM "{shape.name}"')  # noqa: S608 - ours
+        copied = (await mark.read(target, shape)).digest.rows
+        if int(found or 0) > copied:
+            raise CannotCopy(
+                f"The target has {found:,} rows in {shape.name}, of which {copied:,} were copied: "
+                "somebody else has written the others. Look at them: nothing was removed. "
+                "Then name an empty database."
+            )
 
 
 async def _require_same(target: Side, source: Side) -> None:
