@@ -25,7 +25,7 @@ from tests.moving.copied import Place, copied
 from tests.moving.filled import counts, different, fill
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess, api_process
+from tests.servers.processes import HEARS_CTRL_C, ReachProcess, api_process
 
 PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "20000"))
 #: How long a run may take: the slowest machine copies so many rows in a second.
@@ -35,11 +35,6 @@ MIDDLE = PEOPLE // 2 + 17
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 ENDED += " AND datname = current_database()"
 HALF = "holds half a copy of another one. Run the same `reach db copy` again"
-#: A shell's background jobs, and what they start, are deaf to it.
-HEARS_CTRL_C = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 

@@ -55,9 +55,9 @@ async def copy(
         stack.push_async_callback(target.close)
         await source.open()
         await require_current(source)
-        await (target.open() if target.exists else migrated(target))
+        await (target.open() if target.exists else migrated(target, watcher.note))
         await _require_two(source, target)
-        goes_on = await prepare(target, source, shapes, starts_over=starts_over)
+        goes_on = await prepare(target, source, shapes, watcher.note, starts_over=starts_over)
         await source.hold(names)
         if goes_on:
             await _check_what_is_there(source, target, shapes, watcher)

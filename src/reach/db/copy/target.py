@@ -1,14 +1,13 @@
 """The target before the first row: empty, migrated and marked, or refused."""
 
-import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reach.db.away import COPYING
 from reach.db.copy import mark
 from reach.db.copy.rows import Shape
 from reach.db.copy.side import CannotCopy, Side
-from reach.db.migrate import CannotMigrate, migrate, newest
+from reach.db.migrate import CannotMigrate, migrate_beside, newest
 
 NOT_REACHS = "The target is not empty: it holds tables of something else."
 
@@ -33,7 +32,12 @@ async def require_current(source: Side) -> None:
 
 
 async def prepare(
-    target: Side, source: Side, shapes: Sequence[Shape], *, starts_over: bool
+    target: Side,
+    source: Side,
+    shapes: Sequence[Shape],
+    say: Callable[[str], None],
+    *,
+    starts_over: bool,
 ) -> bool:
     """Have the target open and marked; whether a copy is to go on in it. Raises CannotCopy.
 
@@ -53,7 +57,7 @@ async def prepare(
         raise CannotCopy(f"{NOT_REACHS} Or it is of a newer version of Reach.")
     await _require_empty(target, [shape.name for shape in shapes if shape.name in there])
     if found != newest():
-        await migrated(target)
+        await migrated(target, say)
     async with target.transaction():
         await mark.make(target, source, shapes)
         # Not before: who was writing when it was made has written.
@@ -61,11 +65,11 @@ async def prepare(
     return False
 
 
-async def migrated(target: Side) -> None:
+async def migrated(target: Side, say: Callable[[str], None]) -> None:
     """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseAway."""
     await target.close()
     try:
-        await asyncio.to_thread(migrate, target.url)
+        await migrate_beside(target.url, say=say)
     except CannotMigrate as reason:
         raise CannotCopy(*reason.args) from None
     await target.open()
