@@ -123,6 +123,8 @@ async def _migrate_postgres(
     try:
         return await migrating.migrate(database, say, patience)
     except postgres.FAILURES as error:
+        if isinstance(error, DBAPIError) and postgres.sqlstate(error) in postgres.REFUSED_CODES:
+            raise CannotMigrate(postgres.MAY_NOT_CREATE) from error
         if not postgres.is_away(error):
             raise
         raise DatabaseAway(postgres.away_reason(error)) from error

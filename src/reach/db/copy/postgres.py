@@ -12,7 +12,15 @@ import asyncpg
 from reach.db.columns import EPOCH
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Side
-from reach.db.postgres import AWAY_CLASSES, AWAY_CODES, CONFLICT_CODES, away_reason, sqlstate
+from reach.db.postgres import (
+    AWAY_CLASSES,
+    AWAY_CODES,
+    CONFLICT_CODES,
+    MAY_NOT_CREATE,
+    REFUSED_CODES,
+    away_reason,
+    sqlstate,
+)
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
@@ -20,6 +28,9 @@ LOCK_SECONDS = 10
 #: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
 LOCK = 0x5265616369
 LOCK_REFUSED = "55P03"
+MAY_NOT_LOCK = (
+    "The role may not read and lock the source's tables: connect to the source as their owner."
+)
 NAME = "reach db copy"
 #: A Reach that runs already looks at no mark: it is told "not now" (57P03), which is a 503.
 GUARD = f"""CREATE FUNCTION reach_copy_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -188,6 +199,12 @@ class PostgresSide(Side):
         if state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES:
             return away_reason(error) or "It does not take this now."
         return None
+
+    def refusal(self, error: Exception) -> str | None:
+        """Say what the role may not do."""
+        if sqlstate(error) not in REFUSED_CODES:
+            return None
+        return MAY_NOT_CREATE if self.role == "target" else MAY_NOT_LOCK
 
     def is_about_values(self, error: Exception) -> bool:
         """Whether what was to be stored is at fault: class 22 is of data, 23 of constraints.

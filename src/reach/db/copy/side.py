@@ -108,6 +108,9 @@ class Side(ABC):
             reason = self.reason(error)
             if reason is not None:
                 raise CannotCopy(f"The {self.role} is away. {reason}") from error
+            refusal = self.refusal(error)
+            if refusal is not None:
+                raise CannotCopy(refusal) from error
             if table and self.is_about_values(error):
                 raise CannotCopy(
                     f"A row of {table} cannot be stored in the target "
@@ -118,6 +121,10 @@ class Side(ABC):
     @abstractmethod
     def reason(self, error: Exception) -> str | None:
         """Say in what way the database is away; None if the error is something else."""
+
+    @abstractmethod
+    def refusal(self, error: Exception) -> str | None:
+        """Say what the database does not let us do; None if the error is something else."""
 
     @abstractmethod
     def is_about_values(self, error: Exception) -> bool:

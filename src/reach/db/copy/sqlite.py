@@ -157,6 +157,10 @@ class SqliteSide(Side):
         """Say in what way the file is away."""
         return away_reason(error)
 
+    def refusal(self, error: Exception) -> str | None:  # noqa: ARG002 - it knows no roles
+        """Nothing, to whoever may write to the file."""
+        return None
+
     def is_about_values(self, error: Exception) -> bool:
         """Whether what was to be stored is at fault."""
         return isinstance(
