@@ -9,6 +9,7 @@ from pathlib import Path
 
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.sqlite_file import away_reason
+from reach.newfiles import give_name, sync_folder
 
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
 STEP_PAGES = 1024
@@ -106,19 +107,19 @@ def _check(new: Path) -> None:
 
 def _publish(new: Path, file: Path, *, replaces: bool) -> None:
     """Give it its name, once it is on the disk."""
-    _sync(new, os.O_RDONLY)
+    _sync(new)
     if replaces:
         new.replace(file)
     else:
         try:
-            os.link(new, file)  # unlike renaming, it replaces nothing that has come meanwhile
+            give_name(new, file)
         except FileExistsError:
             raise CannotBackUp("There is such a file now: name another.") from None
-    _sync(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(file.parent)
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
