@@ -167,6 +167,29 @@ def test_a_file_that_is_there_is_not_replaced(source: Place, tmp_path: Path) -> 
             backed_up(source, name, replaces=True)
 
 
+def test_nothing_of_reachs_own_is_replaced(source: Place, tmp_path: Path) -> None:
+    """Not even with --force: the write-ahead log holds the last sign-ups, the turn orders writers.
+
+    By whatever name, and whether there is such a file now or not.
+    """
+    link = tmp_path / "link.sqlite3"
+    link.symlink_to(source.file)
+    beside = [f"{source.file.name}-{kind}" for kind in ("wal", "shm", "journal", "turn")]
+    others = ["secret-key", "operator-key", "up-lock", "link.sqlite3-turn"]
+    (tmp_path / "secret-key").write_text("kept")
+    (tmp_path / "alias").symlink_to(tmp_path / "secret-key")
+    with closing(sqlite3.connect(source.file)) as open_:
+        open_.execute("PRAGMA journal_mode=WAL")
+        open_.execute("SELECT count(*) FROM people").fetchall()
+        before = {path.name for path in tmp_path.iterdir()}
+        assert f"{source.file.name}-wal" in before
+        for name in (*beside, *others, "alias"):
+            with pytest.raises(CannotBackUp, match="a file of Reach's own"):
+                backed_up(Place(f"sqlite:///{link}"), tmp_path / name, replaces=True)
+        assert {path.name for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "secret-key").read_text() == "kept"
+
+
 def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
     """Neither under its name nor beside it: what cannot be trusted does not look like a backup."""
     folder = tmp_path / "backups"

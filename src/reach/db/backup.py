@@ -14,6 +14,10 @@ from reach.newfiles import give_name, sync_folder
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
 STEP_PAGES = 1024
 BUSY_SECONDS = 5
+#: What SQLite keeps beside a file.
+SQLITE_FILES = ("-journal", "-wal", "-shm")
+#: What a data directory holds besides the database.
+OWN_FILES = ("secret-key", "operator-key", "up-lock")
 
 
 class CannotBackUp(Exception):  # noqa: N818 - an expected failure
@@ -50,10 +54,26 @@ def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
         raise CannotBackUp("The folder for the backup does not exist.")
     if file.is_dir():
         raise CannotBackUp("That is a folder: name a file in it.")
-    if file.exists() and database.exists() and file.samefile(database):
-        raise CannotBackUp("That is the database itself.")
+    for taken in _names_taken(database):
+        if file.resolve() == taken.resolve() or _are_one(file, taken):
+            what = "the database itself" if taken.name == database.name else "a file of Reach's own"
+            raise CannotBackUp(f"That is {what}.")
     if file.exists() and not replaces:
         raise CannotBackUp("There is such a file: name another, or say --force.")
+
+
+def _names_taken(database: Path) -> Iterator[Path]:
+    """Name what lies beside a database and belongs to it, or to Reach, whether it is there or not.
+
+    SQLite's own files are beside the file that a link leads to; ours are beside the link.
+    """
+    for file in dict.fromkeys((database, database.resolve())):
+        yield from (Path(f"{file}{suffix}") for suffix in ("", *SQLITE_FILES, "-turn"))
+        yield from (file.parent / name for name in OWN_FILES)
+
+
+def _are_one(file: Path, other: Path) -> bool:
+    return file.exists() and other.exists() and file.samefile(other)
 
 
 def _opened(database: Path) -> sqlite3.Connection:
@@ -83,7 +103,7 @@ def _beside(file: Path) -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", *SQLITE_FILES):
             with suppress(FileNotFoundError):
                 Path(f"{name}{suffix}").unlink()
 
