@@ -10,7 +10,7 @@ NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def give_name(new: Path, file: Path) -> None:
-    """Let ``new``, in the same folder, be ``file``, which must not be there; ``new`` may stay.
+    """Let ``new``, in the same file system, be ``file``, which must not be there; ``new`` may stay.
 
     Raises FileExistsError, OSError. Without hard links an empty file has the name for a moment.
     """

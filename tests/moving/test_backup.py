@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -213,6 +215,32 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
     with pytest.raises(CannotBackUp, match="no database of Reach"):
         backed_up(other, folder / "file")
     assert list(folder.iterdir()) == []
+
+
+#: A backup that stops in its midst, until it is killed.
+HELD = """import sys; from pathlib import Path; from reach.db.backup import back_up
+back_up(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: (print(flush=True), sys.stdin.read()))"""
+
+
+def test_what_a_killed_one_leaves_is_removed_by_the_next(source: Place, tmp_path: Path) -> None:
+    """Under another name, as cron's is each day; but not what somebody is at now."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    left = folder / ".monday.reach-unfinished"
+    held = (sys.executable, "-c", HELD, str(source.file), str(folder / "monday"))
+    with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        backed_up(source, folder / "tuesday")
+        with pytest.raises(CannotBackUp, match="into that file is under way"):
+            backed_up(source, folder / "monday")
+        assert (left / "new").stat().st_size > 0
+        assert (left / "new").stat().st_mode & 0o777 == 0o600
+        assert left.stat().st_mode & 0o777 == 0o700
+        process.kill()
+    assert {path.name for path in folder.iterdir()} == {left.name, "tuesday"}
+    backed_up(source, folder / "wednesday")
+    assert {path.name for path in folder.iterdir()} == {"tuesday", "wednesday"}
 
 
 def test_the_command_says_what_else_to_keep(source: Place, tmp_path: Path) -> None:

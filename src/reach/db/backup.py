@@ -2,13 +2,13 @@
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.sqlite_file import away_reason
+from reach.db.unfinished import UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
 
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
@@ -46,6 +46,18 @@ def _write(
         _check(new)
         _publish(new, file, replaces=replaces)
         return file.stat().st_size
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """Make the file that will be the backup. Raises CannotBackUp."""
+    try:
+        with unfinished(file) as new:
+            yield new
+    except UnderWay as found:
+        raise CannotBackUp(
+            f"Another backup into that file is under way. If none is, remove {found}."
+        ) from None
 
 
 def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
@@ -93,19 +105,6 @@ def _pin(source: sqlite3.Connection) -> None:
         raise CannotBackUp("That is no database of Reach.")
     if source.execute("SELECT version_num FROM alembic_version").fetchone() == (COPYING,):
         raise HalfCopied
-
-
-@contextmanager
-def _beside(file: Path) -> Iterator[Path]:
-    """Make a file in the same folder, for its owner alone, which is gone afterwards."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
-    os.close(descriptor)
-    try:
-        yield Path(name)
-    finally:
-        for suffix in ("", *SQLITE_FILES):
-            with suppress(FileNotFoundError):
-                Path(f"{name}{suffix}").unlink()
 
 
 def _fill(source: sqlite3.Connection, new: Path, watch: Callable[[int, int], None]) -> None:
