@@ -16,6 +16,10 @@ from reach.db.copy.target import begin_anew, migrated, prepare, require_current
 from reach.db.migrate import newest
 from reach.urls import DatabaseUrl
 
+UNSETTLED = (
+    "The target could not be told to count anew (ANALYZE): it does so itself, in some minutes. "
+    "Until then it may be slow."
+)
 SAME = "The source and the target are one and the same database."
 
 
@@ -66,7 +70,10 @@ async def copy(
         async with target.transaction():
             await flows.copy(source, target)
             await mark.remove(target, newest())
-        await target.settle(names)
+        try:
+            await target.settle(names)
+        except CannotCopy:  # whatever is in the way now, everything is there
+            watcher.note(UNSETTLED)
     return {name: digest.rows for name, digest in copied.items()}
 
 

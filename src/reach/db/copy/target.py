@@ -127,5 +127,7 @@ async def _require_empty(target: Side, tables: Sequence[str]) -> None:
     ]
     if full:
         raise CannotCopy(
-            f"The target is not empty: it has rows in {', '.join(full)}. Name an empty database."
+            f"The target is not empty: it has rows in {', '.join(full)}. Name an empty database. "
+            "If a copy into it has just been cut off at its very end, it is whole, since half a "
+            "copy would say so: compare how many rows each table has in the source and here."
         )
