@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from reach.access import keys
 from reach.db.engine import Database, Transaction
+from reach.newfiles import give_name, sync_folder
 from reach.settings import BadSettings, Settings
 from reach.settings.effective import SECRET_KEY_MIN_CHARACTERS
 
@@ -98,19 +99,10 @@ def _write_once(file: Path, text: str) -> None:
             new.flush()
             os.fsync(new.fileno())
         with suppress(FileExistsError):
-            os.link(name, file)
+            give_name(Path(name), file)
     finally:
-        Path(name).unlink()
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, too. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+    sync_folder(file.parent)
 
 
 def _close_to_others(file: Path, descriptor: int) -> None:

@@ -20,7 +20,7 @@ import structlog
 from reach.app import create_app
 from reach.db.away import DatabaseAway
 from reach.db.engine import Database, open_database
-from reach.db.migrate import CannotMigrate, Patience, is_current, migrate
+from reach.db.migrate import CannotMigrate, Patience, is_current, migrate_beside
 from reach.keyfiles import operator_key, with_secret_key
 from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
@@ -54,10 +54,13 @@ class Started:
     has_mailbox: bool
 
 
-async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
+async def up(
+    settings: Settings, on_ready: Callable[[Started], None], say: Callable[[str], None]
+) -> None:
     """Run API, worker, pages and, without an SMTP server, the mailbox, on one event loop.
 
-    Makes and migrates what is missing. Raises CannotStart, BadSettings, DatabaseAway.
+    Makes and migrates what is missing; ``say`` is told what that waits for and has done. Raises
+    CannotStart, BadSettings, DatabaseAway.
     """
     dkim = DkimKey.of(settings)
     async with AsyncExitStack() as stack:
@@ -70,7 +73,7 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
         if server_url is None:
             mailbox = Mailbox(settings.data_dir / "mailbox")
             server_url = SmtpUrl.parse(await stack.enter_async_context(mailbox.serve()))
-        await asyncio.to_thread(_migrate, settings)
+        await _migrate(settings, say)
         # From here to the very end: a signal must not end it while the database is closed.
         stop = Stop()
         stack.enter_context(stop.on_signals())
@@ -87,10 +90,11 @@ async def up(settings: Settings, on_ready: Callable[[Started], None]) -> None:
             stop.asked.set()
 
 
-def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, say: Callable[[str], None]) -> None:
     """Raises CannotStart, DatabaseAway."""
+    patience = Patience.beside(settings.database_seconds)
     try:
-        migrate(settings.database, patience=Patience.beside(settings.database_seconds))
+        await migrate_beside(settings.database, say=say, patience=patience)
     except CannotMigrate as reason:
         raise CannotStart(*reason.args) from None
 

@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
 import pytest
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, select, text, update
 
 from reach.db import tallies
 from reach.db.columns import now
@@ -17,21 +16,15 @@ from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
 from reach.db.migrate import VERSIONS, migrate, newest, upgrade
 from reach.messages.model import STATES, messages
-from reach.messages.sweep import fold_for_ever, sweep_for_ever
-from reach.people.address import parse_address
-from reach.people.links import LinkRequest, request_links_all
 from reach.people.model import people
 from reach.settings import Settings
 from tests.db import rule
+from tests.db.tallied import OTHERS, are_true, counted, flows, levels, row_count
 from tests.db.walks import Walk
-from tests.eventually import eventually
 from tests.messages.outboxes import DAY
 from tests.promises.stored import addresses, opened, sign_up
 from tests.servers.databases import create_database, drop_database
 
-#: Before every flow, and after the hour of a level.
-LONG_AGO = datetime(1970, 1, 1, 1, tzinfo=UTC)
-OTHERS = ("confirmed", *STATES)
 #: By their numbers: statements of migration 0006 that count, on Postgres.
 COUNTING = (28, 31, 35)
 
@@ -41,38 +34,6 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     """An empty database."""
     async with opened(settings) as found:
         yield found
-
-
-def counted(tx: Transaction) -> dict[str, int]:
-    """Count people and messages, row by row."""
-    by_state = select(messages.c.state, func.count().label("n")).group_by(messages.c.state)
-    every, confirmed = tx.execute(select(func.count(), func.count(people.c.confirmed_at))).one()
-    found = {row.state: row.n for row in tx.execute(by_state)}
-    return {"people": every, "confirmed": confirmed, **dict.fromkeys(STATES, 0), **found}
-
-
-def levels(tx: Transaction) -> dict[str, int]:
-    """What the tallies say there is."""
-    found = tallies.read(tx, datetime.now(UTC))
-    return {name: found.get((name, tallies.LEVEL), 0) for name in ("people", *OTHERS)}
-
-
-def flows(tx: Transaction) -> Counter[str]:
-    """What the tallies say has happened, in whichever hour."""
-    found: Counter[str] = Counter()
-    for (name, hour), count in tallies.read(tx, LONG_AGO).items():
-        if hour != tallies.LEVEL:
-            found[name] += count
-    return found
-
-
-async def are_true(database: Database) -> bool:
-    """Whether they are what counting gives, at one moment."""
-
-    def compare(tx: Transaction) -> bool:
-        return levels(tx) == counted(tx)
-
-    return await database.read(compare)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -225,71 +186,6 @@ def drop_tallies(tx: Transaction) -> None:
     tx.execute(text("DROP TABLE tallies"))
 
 
-async def test_a_worker_keeps_them_few(
-    make_settings: Callable[..., Settings], postgres: str
-) -> None:
-    """On Postgres each statement adds rows; what is folded is one row each, and true.
-
-    Two workers who fold at the same time lose nothing.
-    """
-    settings = make_settings(database_url=postgres)
-    async with opened(settings) as database:
-        for address in addresses(20):
-            await sign_up(database, settings, address)
-        assert await database.read(row_count) >= 60
-        async with anyio.create_task_group() as group:
-            group.start_soon(fold_for_ever, database)
-            group.start_soon(fold_for_ever, database)
-            await eventually(lambda: is_folded(database))
-            group.cancel_scope.cancel()
-        assert await are_true(database)
-        assert await database.read(flows) == {"sign_ups": 20}
-
-
-async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Settings) -> None:
-    """Not even one that would be folded: it would say when somebody asked."""
-    await sign_up(database, settings, *addresses(2))
-    before = await database.read(every_row)
-    email = parse_address("nobody@example.com", smtputf8=True)
-    asked = [LinkRequest.model_construct(email=email)]
-    assert await database.write(request_links_all, asked, settings) == [None]
-    assert await database.read(every_row) == before
-
-
-def every_row(tx: Transaction) -> list[tuple[object, ...]]:
-    """Every row that tallies take."""
-    return [
-        tuple(row) for row in tx.execute(select(tallies.tallies).order_by(tallies.tallies.c.id))
-    ]
-
-
-def row_count(tx: Transaction) -> int:
-    """How many rows all tallies take."""
-    return tx.execute(select(func.count()).select_from(tallies.tallies)).scalar_one()
-
-
-async def is_folded(database: Database) -> bool:
-    """Whether there is about one row for people, for queued, and for this hour's sign-ups."""
-    return await database.read(row_count) <= 4  # the hour may end meanwhile
-
-
-async def test_old_flows_go(database: Database) -> None:
-    """After two weeks; levels stay."""
-    kept = [tallies.LEVEL, datetime.now(UTC) - timedelta(days=13)]
-    gone = [datetime.now(UTC) - timedelta(days=15), tallies.LEVEL + timedelta(hours=1)]
-    rows = [{"name": "sign_ups", "hour": hour, "count": 1} for hour in kept + gone]
-    await database.write(lambda tx: tx.execute(insert(tallies.tallies), rows))
-
-    async def is_swept() -> bool:
-        found = await database.read(tallies.read, LONG_AGO)
-        return {hour for name, hour in found if name == "sign_ups"} == set(kept)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(sweep_for_ever, database, 90)
-        await eventually(is_swept)
-        group.cancel_scope.cancel()
-
-
 async def test_another_role_needs_no_right_on_them(
     make_settings: Callable[..., Settings], postgres: str
 ) -> None:
@@ -310,19 +206,3 @@ async def test_another_role_needs_no_right_on_them(
 
         await database.write(help_out)
         assert await database.read(levels) == dict.fromkeys(("people", *OTHERS), 0)
-
-
-async def test_folding_much_takes_each_row_once(
-    make_settings: Callable[..., Settings], postgres: str
-) -> None:
-    """However many have piled up while no worker ran."""
-    settings = make_settings(database_url=postgres)
-    rows = [{"name": "queued", "hour": tallies.LEVEL, "count": 1}] * (2 * tallies.FOLD_ROWS + 1)
-    async with opened(settings) as database:
-        await database.write(lambda tx: tx.execute(insert(tallies.tallies), rows))
-        assert [await database.write(tallies.fold) for _ in range(3)] == [True, True, False]
-        assert await database.read(row_count) <= len(("people", *OTHERS)) + 2
-        assert (await database.read(levels))["queued"] == len(rows)
-        before = await database.read(every_row)
-        assert not await database.write(tallies.fold)
-        assert await database.read(every_row) == before

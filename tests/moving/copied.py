@@ -92,12 +92,14 @@ class Place:
             self.run("DROP FUNCTION test()")
 
 
-def copied(source: Place, target: Place, *, starts_over: bool = False) -> Mapping[str, int]:
+def copied(
+    source: Place, target: Place, *, starts_over: bool = False, watching: Lines | None = None
+) -> Mapping[str, int]:
     """Copy in this process; how many rows each table has."""
 
     async def run() -> Mapping[str, int]:
         source_url, target_url = map(DatabaseUrl.parse, (source.url, target.url))
-        with Lines() as lines:
+        with watching or Lines() as lines:
             return await copy(source_url, target_url, kept_tables(), lines, starts_over=starts_over)
 
     return asyncio.run(run())

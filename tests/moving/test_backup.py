@@ -4,6 +4,8 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -167,6 +169,29 @@ def test_a_file_that_is_there_is_not_replaced(source: Place, tmp_path: Path) -> 
             backed_up(source, name, replaces=True)
 
 
+def test_nothing_of_reachs_own_is_replaced(source: Place, tmp_path: Path) -> None:
+    """Not even with --force: the write-ahead log holds the last sign-ups, the turn orders writers.
+
+    By whatever name, and whether there is such a file now or not.
+    """
+    link = tmp_path / "link.sqlite3"
+    link.symlink_to(source.file)
+    beside = [f"{source.file.name}-{kind}" for kind in ("wal", "shm", "journal", "turn")]
+    others = ["secret-key", "operator-key", "up-lock", "link.sqlite3-turn"]
+    (tmp_path / "secret-key").write_text("kept")
+    (tmp_path / "alias").symlink_to(tmp_path / "secret-key")
+    with closing(sqlite3.connect(source.file)) as open_:
+        open_.execute("PRAGMA journal_mode=WAL")
+        open_.execute("SELECT count(*) FROM people").fetchall()
+        before = {path.name for path in tmp_path.iterdir()}
+        assert f"{source.file.name}-wal" in before
+        for name in (*beside, *others, "alias"):
+            with pytest.raises(CannotBackUp, match="a file of Reach's own"):
+                backed_up(Place(f"sqlite:///{link}"), tmp_path / name, replaces=True)
+        assert {path.name for path in tmp_path.iterdir()} == before
+    assert (tmp_path / "secret-key").read_text() == "kept"
+
+
 def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
     """Neither under its name nor beside it: what cannot be trusted does not look like a backup."""
     folder = tmp_path / "backups"
@@ -190,6 +215,32 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
     with pytest.raises(CannotBackUp, match="no database of Reach"):
         backed_up(other, folder / "file")
     assert list(folder.iterdir()) == []
+
+
+#: A backup that stops in its midst, until it is killed.
+HELD = """import sys; from pathlib import Path; from reach.db.backup import back_up
+back_up(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: (print(flush=True), sys.stdin.read()))"""
+
+
+def test_what_a_killed_one_leaves_is_removed_by_the_next(source: Place, tmp_path: Path) -> None:
+    """Under another name, as cron's is each day; but not what somebody is at now."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    left = folder / ".monday.reach-unfinished"
+    held = (sys.executable, "-c", HELD, str(source.file), str(folder / "monday"))
+    with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"\n"
+        backed_up(source, folder / "tuesday")
+        with pytest.raises(CannotBackUp, match="into that file is under way"):
+            backed_up(source, folder / "monday")
+        assert (left / "new").stat().st_size > 0
+        assert (left / "new").stat().st_mode & 0o777 == 0o600
+        assert left.stat().st_mode & 0o777 == 0o700
+        process.kill()
+    assert {path.name for path in folder.iterdir()} == {left.name, "tuesday"}
+    backed_up(source, folder / "wednesday")
+    assert {path.name for path in folder.iterdir()} == {"tuesday", "wednesday"}
 
 
 def test_the_command_says_what_else_to_keep(source: Place, tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ import httpx
 import psutil
 import pytest
 
-from reach.db.copy.side import BATCH_ROWS
+from reach.cli.watching import Lines
+from reach.db.copy.side import BATCH_ROWS, CannotCopy
+from reach.db.migrate import newest
 from reach.settings import Settings
 from tests.conftest import migrate
 from tests.eventually import wait_until
@@ -25,7 +27,7 @@ from tests.moving.copied import Place, copied
 from tests.moving.filled import counts, different, fill
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess, api_process
+from tests.servers.processes import HEARS_CTRL_C, ReachProcess, api_process
 
 PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "20000"))
 #: How long a run may take: the slowest machine copies so many rows in a second.
@@ -35,11 +37,6 @@ MIDDLE = PEOPLE // 2 + 17
 ENDED = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
 ENDED += " AND datname = current_database()"
 HALF = "holds half a copy of another one. Run the same `reach db copy` again"
-#: A shell's background jobs, and what they start, are deaf to it.
-HEARS_CTRL_C = (
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 
@@ -204,3 +201,35 @@ def test_cut_off_by_ctrl_c_and_by_the_server(
     back = Place(f"sqlite:///{tmp_path / 'back.sqlite3'}")
     copied(target, back)
     assert different(source.file, back.file) is None
+
+
+def test_a_failure_after_the_last_commit_is_none(
+    source: Place, new_postgres: Callable[[], Place]
+) -> None:
+    """All is there: whatever is in the way of ANALYZE. Who copies again is told how to see it."""
+    target = new_postgres()
+    migrate(target.url)
+    target.run(
+        "CREATE FUNCTION cut(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN "
+        "IF current_query() LIKE 'ANALYZE%' THEN RAISE connection_failure; END IF; "
+        "RETURN $1; END $$",
+        "CREATE INDEX cut ON people (cut(email))",
+    )
+    lines = Noted()
+    assert copied(source, target, watching=lines) == counts(source.file)
+    assert [line for line in lines.noted if "ANALYZE" in line]
+    assert target.revision == newest()
+    with pytest.raises(CannotCopy, match="cut off at its very end, it is whole"):
+        copied(source, target)
+
+
+class Noted(Lines):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.noted: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.noted.append(text)

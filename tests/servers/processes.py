@@ -22,6 +22,12 @@ from tests.eventually import wait_until
 from tests.servers import watchdog
 
 ROOT = Path(__file__).resolve().parents[2]
+#: To be run by Python before a command. A shell's background jobs, and what they start, are deaf
+#: to Ctrl-C.
+HEARS_CTRL_C = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL);"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

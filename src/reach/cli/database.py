@@ -17,17 +17,26 @@ cli = typer.Typer(no_args_is_help=True, help="The database as a whole: copy it, 
 
 From = Annotated[
     str | None,
-    typer.Option("--from", help="[the SQLite file in the data directory]", metavar="URL"),
+    typer.Option(
+        "--from",
+        help="[the SQLite file in the data directory] Without a password: in a process's "
+        "arguments all can see it, in PGPASSWORD or ~/.pgpass nobody.",
+        metavar="URL",
+    ),
 ]
 To = Annotated[
     str | None,
-    typer.Option(help="A password here is seen by all: better use [REACH_DATABASE_URL]"),
+    typer.Option(help="[REACH_DATABASE_URL] Without a password, likewise.", metavar="URL"),
 ]
 StartOver = Annotated[
     bool, typer.Option("--start-over", help="Remove what an interrupted copy has left first.")
 ]
 
 NO_TARGET = "Name the target: REACH_DATABASE_URL (or REACH_DATABASE_URL_FILE), or --to."
+SEEN = (
+    "Warning: whoever lists this machine's processes sees the password in {}. "
+    "Leave it out, and set PGPASSWORD, or write it into ~/.pgpass."
+)
 INTERRUPTED = "Interrupted. Run the same command again: it goes on from here."
 SAME_KEY = (
     "Give Reach the same secret key there: links in emails, and what their holders are known by, "
@@ -79,9 +88,12 @@ def _target(settings: Settings, to: str | None) -> DatabaseUrl:
 
 def _database(text: str, option: str) -> DatabaseUrl:
     try:
-        return DatabaseUrl.parse(text)
+        database = DatabaseUrl.parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+    if database.url.password:
+        say(SEEN.format(option), sys.stderr)
+    return database
 
 
 def _place_of_key(settings: Settings) -> str:

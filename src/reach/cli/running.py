@@ -1,6 +1,7 @@
 """`reach up`, `api` and `worker`: what runs until it is stopped."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ def up(
 
     keyfiles.make_data_dir(settings)
     try:
-        processes.run(processes.up, settings, _print_banner)
+        processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
     except CannotStart as reason:
         end(str(reason), FAILED)
 

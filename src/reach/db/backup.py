@@ -2,17 +2,22 @@
 
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.sqlite_file import away_reason
+from reach.db.unfinished import UnderWay, unfinished
+from reach.newfiles import give_name, sync_folder
 
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
 STEP_PAGES = 1024
 BUSY_SECONDS = 5
+#: What SQLite keeps beside a file.
+SQLITE_FILES = ("-journal", "-wal", "-shm")
+#: What a data directory holds besides the database.
+OWN_FILES = ("secret-key", "operator-key", "up-lock")
 
 
 class CannotBackUp(Exception):  # noqa: N818 - an expected failure
@@ -43,16 +48,44 @@ def _write(
         return file.stat().st_size
 
 
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """Make the file that will be the backup. Raises CannotBackUp."""
+    try:
+        with unfinished(file) as new:
+            yield new
+    except UnderWay as found:
+        raise CannotBackUp(
+            f"Another backup into that file is under way. If none is, remove {found}."
+        ) from None
+
+
 def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
     """Refuse what must not be written over. Raises CannotBackUp."""
     if not file.parent.is_dir():
         raise CannotBackUp("The folder for the backup does not exist.")
     if file.is_dir():
         raise CannotBackUp("That is a folder: name a file in it.")
-    if file.exists() and database.exists() and file.samefile(database):
-        raise CannotBackUp("That is the database itself.")
+    for taken in _names_taken(database):
+        if file.resolve() == taken.resolve() or _are_one(file, taken):
+            what = "the database itself" if taken.name == database.name else "a file of Reach's own"
+            raise CannotBackUp(f"That is {what}.")
     if file.exists() and not replaces:
         raise CannotBackUp("There is such a file: name another, or say --force.")
+
+
+def _names_taken(database: Path) -> Iterator[Path]:
+    """Name what lies beside a database and belongs to it, or to Reach, whether it is there or not.
+
+    SQLite's own files are beside the file that a link leads to; ours are beside the link.
+    """
+    for file in dict.fromkeys((database, database.resolve())):
+        yield from (Path(f"{file}{suffix}") for suffix in ("", *SQLITE_FILES, "-turn"))
+        yield from (file.parent / name for name in OWN_FILES)
+
+
+def _are_one(file: Path, other: Path) -> bool:
+    return file.exists() and other.exists() and file.samefile(other)
 
 
 def _opened(database: Path) -> sqlite3.Connection:
@@ -74,19 +107,6 @@ def _pin(source: sqlite3.Connection) -> None:
         raise HalfCopied
 
 
-@contextmanager
-def _beside(file: Path) -> Iterator[Path]:
-    """Make a file in the same folder, for its owner alone, which is gone afterwards."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
-    os.close(descriptor)
-    try:
-        yield Path(name)
-    finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{name}{suffix}").unlink()
-
-
 def _fill(source: sqlite3.Connection, new: Path, watch: Callable[[int, int], None]) -> None:
     with closing(sqlite3.connect(new, isolation_level=None)) as target:
         target.execute("PRAGMA synchronous=OFF")  # it is made sure of at the end, at once
@@ -106,19 +126,19 @@ def _check(new: Path) -> None:
 
 def _publish(new: Path, file: Path, *, replaces: bool) -> None:
     """Give it its name, once it is on the disk."""
-    _sync(new, os.O_RDONLY)
+    _sync(new)
     if replaces:
         new.replace(file)
     else:
         try:
-            os.link(new, file)  # unlike renaming, it replaces nothing that has come meanwhile
+            give_name(new, file)
         except FileExistsError:
             raise CannotBackUp("There is such a file now: name another.") from None
-    _sync(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(file.parent)
 
 
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

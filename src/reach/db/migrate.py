@@ -96,15 +96,35 @@ def migrate(
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
     ``say`` is told what is waited for and what was done. Raises DatabaseAway, CannotMigrate.
-    Blocks; call it outside an event loop, or in a thread.
+    Blocks; within an event loop, see ``migrate_beside``.
     """
     if database.is_sqlite:
         return _migrate_sqlite(database)
+    return asyncio.run(_migrate_postgres(database, say, patience))
+
+
+async def migrate_beside(
+    database: DatabaseUrl, *, say: Callable[[str], None], patience: Patience = DEFAULT
+) -> str:
+    """Do what ``migrate`` does, within an event loop: cancelled, it ends soon.
+
+    Unless it is SQLite that is waited for, which is a matter of moments.
+    """
+    if database.is_sqlite:
+        return await asyncio.to_thread(_migrate_sqlite, database)
+    return await _migrate_postgres(database, say, patience)
+
+
+async def _migrate_postgres(
+    database: DatabaseUrl, say: Callable[[str], None], patience: Patience
+) -> str:
     from reach.db import migrating, postgres  # noqa: PLC0415 - one driver is enough
 
     try:
-        return asyncio.run(migrating.migrate(database, say, patience))
+        return await migrating.migrate(database, say, patience)
     except postgres.FAILURES as error:
+        if isinstance(error, DBAPIError) and postgres.sqlstate(error) in postgres.REFUSED_CODES:
+            raise CannotMigrate(postgres.MAY_NOT_CREATE) from error
         if not postgres.is_away(error):
             raise
         raise DatabaseAway(postgres.away_reason(error)) from error

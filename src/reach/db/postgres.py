@@ -38,6 +38,12 @@ CONFLICT_CODES = ("40P01", "40001")
 MOST_TRIES = 5
 #: A table or a column that is not there yet.
 UNMIGRATED_CODES = ("42P01", "42703")
+#: A role that lacks a privilege; a schema that is not there, or not for it to see.
+REFUSED_CODES = ("42501", "3F000")
+MAY_NOT_CREATE = (
+    "The role may not create tables there: make it the database's owner "
+    "(or GRANT USAGE, CREATE ON SCHEMA public, and let it own what Reach has made)."
+)
 #: What a transaction can fail with. asyncpg's own come from connecting alone: SQLAlchemy wraps
 #: the others.
 FAILURES = (

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import spans
+from reach.db.away import COPYING
 from reach.db.wal import switch_on
 from reach.urls import DatabaseUrl
 
@@ -81,6 +82,17 @@ def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> Non
         f"query_only={'OFF' if writes else 'ON'}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def is_half_copied(connection: Any) -> bool:
+    """Whether a file holds an unfinished copy; asked of the driver itself."""
+    named = "SELECT name FROM sqlite_schema WHERE name = 'alembic_version'"
+    if connection.execute(named).fetchone() is None:
+        return False
+    found: tuple[str] | None = connection.execute(
+        "SELECT version_num FROM alembic_version"
+    ).fetchone()
+    return found == (COPYING,)
 
 
 def identity(file: Path) -> tuple[int, int]:

@@ -9,9 +9,16 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.away import UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.away import UNKNOWN, DatabaseAway, HalfCopied, NotMigrated
 from reach.db.engine import Transaction, forget_last, has_committed
-from reach.db.sqlite_file import AWAY, away_reason, create, identity, is_unmigrated
+from reach.db.sqlite_file import (
+    AWAY,
+    away_reason,
+    create,
+    identity,
+    is_half_copied,
+    is_unmigrated,
+)
 from reach.db.threads import DatabaseThread
 from reach.db.turns import take_turn
 from reach.db.wal import empty_log
@@ -77,6 +84,10 @@ class Station:
             self.close()
         if self._connection is None:
             self._connection, self._opened = self._engine.connect(), file
+            # A copy has the file to itself, but for a process that opens it between two runs.
+            if is_half_copied(self._connection.connection.driver_connection):
+                self.close()
+                raise HalfCopied
         return self._connection
 
     @contextmanager

@@ -1,7 +1,8 @@
 """The mark in a target that is not finished: what was copied into it, and from where.
 
 Its revision is held back (``COPYING``), so that no version of Reach starts on it or migrates it;
-how far each table is, is written in the transaction that brings it there.
+how far each table is, is written in the transaction that brings it there. Who runs already is kept
+from writing as long as the mark is there: see ``Side.guard``.
 """
 
 import json
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from reach.db.away import COPYING
+from reach.db.copy import flows
 from reach.db.copy.rows import Digest, Row, Shape
 from reach.db.copy.side import Side
 from reach.db.migrate import newest
@@ -40,7 +42,8 @@ async def origin(target: Side) -> tuple[str, str]:
 
 
 async def make(target: Side, source: Side, shapes: Sequence[Shape]) -> None:
-    """Mark the target, in the caller's transaction."""
+    """Mark the target, in the caller's transaction; nobody else writes to it from then on."""
+    await target.guard([*(shape.name for shape in shapes), flows.SHAPE.name])
     columns = "source text, revision text, last_key text, copied bigint, digest text"
     await target.execute(f"CREATE TABLE {TABLE} (name text PRIMARY KEY, {columns})")
     for shape in shapes:
@@ -55,6 +58,7 @@ async def make(target: Side, source: Side, shapes: Sequence[Shape]) -> None:
 
 async def remove(target: Side, revision: str) -> None:
     """Say that it is finished, in the caller's transaction: from then on Reach starts on it."""
+    await target.unguard()
     await target.execute(f"DROP TABLE {TABLE}")
     await target.execute(f"UPDATE {VERSION_TABLE} SET version_num = $1", revision)  # noqa: S608
 

@@ -12,7 +12,15 @@ import asyncpg
 from reach.db.columns import EPOCH
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Side
-from reach.db.postgres import AWAY_CLASSES, AWAY_CODES, CONFLICT_CODES, away_reason, sqlstate
+from reach.db.postgres import (
+    AWAY_CLASSES,
+    AWAY_CODES,
+    CONFLICT_CODES,
+    MAY_NOT_CREATE,
+    REFUSED_CODES,
+    away_reason,
+    sqlstate,
+)
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
@@ -20,9 +28,20 @@ LOCK_SECONDS = 10
 #: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
 LOCK = 0x5265616369
 LOCK_REFUSED = "55P03"
+MAY_NOT_LOCK = (
+    "The role may not read and lock the source's tables: connect to the source as their owner."
+)
+NAME = "reach db copy"
+#: A Reach that runs already looks at no mark: it is told "not now" (57P03), which is a 503.
+GUARD = f"""CREATE FUNCTION reach_copy_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF current_setting('application_name') <> '{NAME}' THEN
+        RAISE cannot_connect_now USING MESSAGE = 'this database holds half a copy of another one';
+    END IF;
+    RETURN NULL;
+END $$"""
 #: Server settings of a site must not cut a copy short.
 SESSION = {
-    "application_name": "reach db copy",
+    "application_name": NAME,
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "0",
@@ -147,6 +166,19 @@ class PostgresSide(Side):
         names = ", ".join(f'"{name}"' for name in tables)
         await self.execute(f"TRUNCATE {names}")
 
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Have triggers refuse the others' statements; whoever writes now is waited for."""
+        await self.execute(GUARD)
+        for table in tables:
+            await self.execute(
+                "CREATE TRIGGER reach_copy_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE "
+                f'ON "{table}" FOR EACH STATEMENT EXECUTE FUNCTION reach_copy_guard()'
+            )
+
+    async def unguard(self) -> None:
+        """Drop them."""
+        await self.execute("DROP FUNCTION IF EXISTS reach_copy_guard() CASCADE")
+
     async def settle(self, tables: Sequence[str]) -> None:
         """Let the planner know: by itself the server may come to it in minutes."""
         names = ", ".join(f'"{name}"' for name in tables)
@@ -167,6 +199,12 @@ class PostgresSide(Side):
         if state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES:
             return away_reason(error) or "It does not take this now."
         return None
+
+    def refusal(self, error: Exception) -> str | None:
+        """Say what the role may not do."""
+        if sqlstate(error) not in REFUSED_CODES:
+            return None
+        return MAY_NOT_CREATE if self.role == "target" else MAY_NOT_LOCK
 
     def is_about_values(self, error: Exception) -> bool:
         """Whether what was to be stored is at fault: class 22 is of data, 23 of constraints.

@@ -16,6 +16,10 @@ from reach.db.copy.target import begin_anew, migrated, prepare, require_current
 from reach.db.migrate import newest
 from reach.urls import DatabaseUrl
 
+UNSETTLED = (
+    "The target could not be told to count anew (ANALYZE): it does so itself, in some minutes. "
+    "Until then it may be slow."
+)
 SAME = "The source and the target are one and the same database."
 
 
@@ -42,7 +46,8 @@ async def copy(
 ) -> Mapping[str, int]:
     """Copy every row of ``tables`` and the flows, and compare; how many rows there are of each.
 
-    Nothing in the target can be used before that is done. Raises CannotCopy, DatabaseAway.
+    Before that is done, no process of Reach starts on the target, and those that run already
+    cannot write to it. Raises CannotCopy, DatabaseAway.
     """
     if _is_same_file(source_url, target_url):
         raise CannotCopy(SAME)
@@ -54,9 +59,9 @@ async def copy(
         stack.push_async_callback(target.close)
         await source.open()
         await require_current(source)
-        await (target.open() if target.exists else migrated(target))
+        await (target.open() if target.exists else migrated(target, watcher.note))
         await _require_two(source, target)
-        goes_on = await prepare(target, source, shapes, starts_over=starts_over)
+        goes_on = await prepare(target, source, shapes, watcher.note, starts_over=starts_over)
         await source.hold(names)
         if goes_on:
             await _check_what_is_there(source, target, shapes, watcher)
@@ -65,7 +70,10 @@ async def copy(
         async with target.transaction():
             await flows.copy(source, target)
             await mark.remove(target, newest())
-        await target.settle(names)
+        try:
+            await target.settle(names)
+        except CannotCopy:  # whatever is in the way now, everything is there
+            watcher.note(UNSETTLED)
     return {name: digest.rows for name, digest in copied.items()}
 
 

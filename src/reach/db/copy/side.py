@@ -82,6 +82,14 @@ class Side(ABC):
         """Delete all rows of ``tables``, those that others refer to being first."""
 
     @abstractmethod
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Let nobody but a copy write to ``tables``, from the caller's transaction on."""
+
+    @abstractmethod
+    async def unguard(self) -> None:
+        """Let everybody, in the caller's transaction."""
+
+    @abstractmethod
     async def settle(self, tables: Sequence[str]) -> None:
         """Do what makes the first queries after a copy as quick as later ones."""
 
@@ -100,6 +108,9 @@ class Side(ABC):
             reason = self.reason(error)
             if reason is not None:
                 raise CannotCopy(f"The {self.role} is away. {reason}") from error
+            refusal = self.refusal(error)
+            if refusal is not None:
+                raise CannotCopy(refusal) from error
             if table and self.is_about_values(error):
                 raise CannotCopy(
                     f"A row of {table} cannot be stored in the target "
@@ -110,6 +121,10 @@ class Side(ABC):
     @abstractmethod
     def reason(self, error: Exception) -> str | None:
         """Say in what way the database is away; None if the error is something else."""
+
+    @abstractmethod
+    def refusal(self, error: Exception) -> str | None:
+        """Say what the database does not let us do; None if the error is something else."""
 
     @abstractmethod
     def is_about_values(self, error: Exception) -> bool:

@@ -140,6 +140,12 @@ class SqliteSide(Side):
         for table in reversed(tables):
             await self.execute(f'DELETE FROM "{table}"')  # noqa: S608 - ours
 
+    async def guard(self, tables: Sequence[str]) -> None:
+        """Nothing to do: it is locked; between two runs, Reach looks at the mark when it opens."""
+
+    async def unguard(self) -> None:
+        """Nothing to undo."""
+
     async def settle(self, tables: Sequence[str]) -> None:
         """Nothing to do: its statistics come with the schema (migration 0002)."""
 
@@ -150,6 +156,10 @@ class SqliteSide(Side):
     def reason(self, error: Exception) -> str | None:
         """Say in what way the file is away."""
         return away_reason(error)
+
+    def refusal(self, error: Exception) -> str | None:  # noqa: ARG002 - it knows no roles
+        """Nothing, to whoever may write to the file."""
+        return None
 
     def is_about_values(self, error: Exception) -> bool:
         """Whether what was to be stored is at fault."""

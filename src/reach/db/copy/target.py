@@ -1,14 +1,13 @@
 """The target before the first row: empty, migrated and marked, or refused."""
 
-import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from reach.db.away import COPYING
 from reach.db.copy import mark
 from reach.db.copy.rows import Shape
 from reach.db.copy.side import CannotCopy, Side
-from reach.db.migrate import CannotMigrate, migrate, newest
+from reach.db.migrate import CannotMigrate, migrate_beside, newest
 
 NOT_REACHS = "The target is not empty: it holds tables of something else."
 
@@ -33,11 +32,17 @@ async def require_current(source: Side) -> None:
 
 
 async def prepare(
-    target: Side, source: Side, shapes: Sequence[Shape], *, starts_over: bool
+    target: Side,
+    source: Side,
+    shapes: Sequence[Shape],
+    say: Callable[[str], None],
+    *,
+    starts_over: bool,
 ) -> bool:
     """Have the target open and marked; whether a copy is to go on in it. Raises CannotCopy.
 
-    Whoever starts over begins as if nothing had been copied: that alone is removed.
+    Whoever starts over begins as if nothing had been copied. That alone is removed: rows that no
+    copy has written are a reason to refuse.
     """
     found = await mark.revision(target)
     if found == COPYING and starts_over:
@@ -52,37 +57,52 @@ async def prepare(
         raise CannotCopy(f"{NOT_REACHS} Or it is of a newer version of Reach.")
     await _require_empty(target, [shape.name for shape in shapes if shape.name in there])
     if found != newest():
-        await migrated(target)
+        await migrated(target, say)
     async with target.transaction():
-        await _require_empty(target, [shape.name for shape in shapes])
         await mark.make(target, source, shapes)
+        # Not before: who was writing when it was made has written.
+        await _require_empty(target, [shape.name for shape in shapes])
     return False
 
 
-async def migrated(target: Side) -> None:
+async def migrated(target: Side, say: Callable[[str], None]) -> None:
     """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseAway."""
     await target.close()
     try:
-        await asyncio.to_thread(migrate, target.url)
+        await migrate_beside(target.url, say=say)
     except CannotMigrate as reason:
         raise CannotCopy(*reason.args) from None
     await target.open()
 
 
 async def begin_anew(target: Side, source: Side, shapes: Sequence[Shape]) -> None:
-    """Delete what was copied, and be at the beginning."""
+    """Delete what was copied, and be at the beginning. Raises CannotCopy."""
     async with target.transaction():
+        await _require_only_copied(target, shapes)
         await target.empty([shape.name for shape in shapes])
         await mark.forget(target, source)
 
 
 async def _remove_copy(target: Side, shapes: Sequence[Shape]) -> str:
-    there = await target.tables()
     async with target.transaction():
-        await target.empty([shape.name for shape in shapes if shape.name in there])
+        await _require_only_copied(target, shapes)
+        await target.empty([shape.name for shape in shapes])
         _, revision = await mark.origin(target)
         await mark.remove(target, revision)
     return revision
+
+
+async def _require_only_copied(target: Side, shapes: Sequence[Shape]) -> None:
+    """Refuse to delete what is there beyond the rows that the mark counts. Raises CannotCopy."""
+    for shape in shapes:
+        ((found,),) = await target.fetch(f'SELECT count(*) FROM "{shape.name}"')  # noqa: S608 - ours
+        copied = (await mark.read(target, shape)).digest.rows
+        if int(found or 0) > copied:
+            raise CannotCopy(
+                f"The target has {found:,} rows in {shape.name}, of which {copied:,} were copied: "
+                "somebody else has written the others. Look at them: nothing was removed. "
+                "Then name an empty database."
+            )
 
 
 async def _require_same(target: Side, source: Side) -> None:
@@ -107,5 +127,7 @@ async def _require_empty(target: Side, tables: Sequence[str]) -> None:
     ]
     if full:
         raise CannotCopy(
-            f"The target is not empty: it has rows in {', '.join(full)}. Name an empty database."
+            f"The target is not empty: it has rows in {', '.join(full)}. Name an empty database. "
+            "If a copy into it has just been cut off at its very end, it is whole, since half a "
+            "copy would say so: compare how many rows each table has in the source and here."
         )
