@@ -13,7 +13,7 @@ URLS = {
     "postgres://reach:p%2Fw%40:x!$&'()*+,;=~@[2001:db8::5433]:5434/reach?sslmode=verify-full": 5434,
     "postgresql://[2001:db8::5433]/reach": 5432,
     "postgresql://reach@db-0.db.svc:6000": 6000,
-    "postgresql://reach:9@/reach?host=db-0,db-1": 5432,
+    "postgresql://reach:9@db/reach?sslmode=require&application_name=x": 5432,
 }
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
 

@@ -41,6 +41,18 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "api": {"resources": {"limits": {"memory": 100_000_000}}}},
         "api.resources.limits.memory (100000000) is too little for api.processes: 1",
     ),
+    "a port that the policy cannot see": (
+        {**LEAST, "database": {"url": f"postgresql://reach:{PASSWORD}@db/reach?port=6000"}},
+        "database.url names a host or a port among its parameters: set networkPolicy.database",
+    ),
+    "hosts": (
+        {**LEAST, "database": {"url": f"postgresql://reach:{PASSWORD}@db-0:1,db-1:2/reach"}},
+        "database.url cannot be read: name one host, and percent-encode the password",
+    ),
+    "a name server's name": (
+        {**LEAST, "settings": {"REACH_DNS_SERVERS": "9.9.9.9 ns.example.org"}},
+        "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names",
+    ),
     "two databases": (
         {**LEAST, "database": {"existingSecret": "reach", "url": "postgresql://db/reach"}},
         "database.existingSecret and database.url are both set: keep one",
@@ -121,7 +133,7 @@ def test_a_password_that_is_not_encoded_is_not_told(name: str, scheme: str, char
     for password in (f"{PASSWORD}{character}", f"{character}{PASSWORD}"):
         with pytest.raises(Refused) as refused:
             render({**LEAST, name: {"url": f"{scheme}://reach:{password}@host:5432/0"}})
-        assert f"{name}.url cannot be read: percent-encode the password" in refused.value.args[0]
+        assert f"{name}.url cannot be read: name one host, and" in refused.value.args[0]
         assert PASSWORD not in refused.value.args[0]
 
 
@@ -144,3 +156,8 @@ def test_processes_that_have_room_are_not_refused(memory: Any) -> None:
     """Whatever Kubernetes calls it; None is no limit."""
     resources = {"requests": {"memory": "128Mi"}, "limits": {"memory": memory}}
     assert render({**LEAST, "api": {"processes": 4, "resources": resources}})
+
+
+def test_who_wants_no_resources_has_none() -> None:
+    """The cluster may set its own (a LimitRange)."""
+    assert render({**LEAST, "api": {"processes": 4, "resources": None}})

@@ -40,6 +40,11 @@
 {{- if and $v.emailTemplates.configMap $v.emailTemplates.files -}}
 {{- fail "emailTemplates.configMap and emailTemplates.files are both set: keep one" -}}
 {{- end -}}
+{{- range regexSplit "[\\s,]+" (get $v.settings "REACH_DNS_SERVERS" | default "" | toString | trim) -1 -}}
+{{- if and . (not (regexMatch "^(\\[[0-9A-Fa-f:.]+\\](:[0-9]+)?|[0-9.]+(:[0-9]+)?|[0-9A-Fa-f:]+)$" .)) -}}
+{{- fail "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names" -}}
+{{- end -}}
+{{- end -}}
 {{- range list "api" "worker" -}}
 {{- $scaling := (get $v .).autoscaling -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
@@ -61,7 +66,10 @@
 {{- printf "%s.url must start with %s" .of .as | fail -}}
 {{- end -}}
 {{- if and $given.url (not (include "reach.url" $given.url | fromJson).scheme) -}}
-{{- printf "%s.url cannot be read: percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, a space is %%20)" .of | fail -}}
+{{- printf "%s.url cannot be read: name one host, and percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, ^ is %%5E, a quotation mark is %%22, a space is %%20)" .of | fail -}}
+{{- end -}}
+{{- if and (eq .of "database") (regexMatch "[?&](host|port)=" $given.url) (not .root.Values.networkPolicy.database.ports) -}}
+{{- fail "database.url names a host or a port among its parameters: set networkPolicy.database.ports, or write them before the database's name" -}}
 {{- end -}}
 {{- end -}}
 
@@ -93,7 +101,7 @@
 {{/* More processes than the limit has room for are killed, started again, and killed. */}}
 {{- define "reach.checks.memory" -}}
 {{- $api := .Values.api -}}
-{{- $limit := dig "limits" "memory" "" $api.resources | include "reach.text" -}}
+{{- $limit := dig "limits" "memory" "" ($api.resources | default dict) | include "reach.text" -}}
 {{- $factors := dict "" 1 "k" 1e3 "M" 1e6 "G" 1e9 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 -}}
 {{- $unit := regexReplaceAll "^[0-9.]+" $limit "" -}}
 {{- if and $limit (hasKey $factors $unit) -}}
