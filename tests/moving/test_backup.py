@@ -243,6 +243,36 @@ def test_what_a_killed_one_leaves_is_removed_by_the_next(source: Place, tmp_path
     assert {path.name for path in folder.iterdir()} == {"tuesday", "wednesday"}
 
 
+def test_what_only_looks_like_left_is_kept(
+    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a link leads, what is not a backup's, what is another user's; a line names it."""
+    folder, elsewhere = tmp_path / "backups", tmp_path / "elsewhere"
+    link, theirs = (folder / f".{name}.reach-unfinished" for name in ("link", "theirs"))
+    for place in (folder, elsewhere, theirs, theirs / "folder"):
+        place.mkdir()
+    link.symlink_to(elsewhere)
+    kept = [place / name for place in (elsewhere, theirs) for name in ("precious", "lock")]
+    kept += [elsewhere / "new", theirs / "new-wal.bak"]
+    for file in kept:
+        file.write_text("kept")
+    kept.remove(theirs / "lock")  # a backup's own
+    backed_up(source, folder / "any")
+    for name, place in (("link", link), ("theirs", theirs)):
+        with pytest.raises(CannotBackUp, match=f"^{place} is in the way.*remove it"):
+            backed_up(source, folder / name)
+    assert [file.read_text() for file in kept] == ["kept"] * len(kept)
+    others = folder / ".others.reach-unfinished"
+    others.mkdir()
+    (others / "new").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        backed_up(source, folder / "more")
+        assert (others / "new").exists()
+    backed_up(source, folder / "most")
+    assert not others.exists()
+
+
 def test_the_command_says_what_else_to_keep(source: Place, tmp_path: Path) -> None:
     """The secret key, by where it is. Of Postgres it says whose tools to use: 2; a failure is 1."""
     (tmp_path / "secret-key").write_text("canary" * 9)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.sqlite_file import away_reason
-from reach.db.unfinished import UnderWay, unfinished
+from reach.db.unfinished import InTheWay, UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
 
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
@@ -57,6 +57,11 @@ def _beside(file: Path) -> Iterator[Path]:
     except UnderWay as found:
         raise CannotBackUp(
             f"Another backup into that file is under way. If none is, remove {found}."
+        ) from None
+    except InTheWay as found:
+        raise CannotBackUp(
+            f"{found} is in the way: not all in it is a backup's, or it is no folder of yours. "
+            "Look what it is, then remove it."
         ) from None
 
 
