@@ -1,4 +1,4 @@
-"""Postgres alone: somebody else has the target's tables open while a copy is at work."""
+"""Postgres alone: who else is connected to the target while a copy is at work."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,12 +11,17 @@ from reach.db.copy.postgres import SESSION
 from reach.db.copy.side import CannotCopy
 from reach.db.migrate import newest
 from tests.conftest import migrate
+from tests.eventually import eventually
 from tests.moving.copied import Noted, Place, copied
 from tests.moving.filled import counts
 from tests.moving.test_copy import ADA, LAST
 
 TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname = 'reach_copy_guard'"
 DROPS = "DROP FUNCTION reach_copy_guard() CASCADE"
+HAS_LOOKED = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'reach db copy' "
+    "AND datname = current_database() AND state = 'idle' AND query LIKE '%pg_stat_activity%'"
+)
 
 
 @pytest.fixture
@@ -76,6 +81,18 @@ async def test_who_reads_is_in_nobodys_way(source: Place, postgres: Place) -> No
     assert writer.refusals
     assert not [line for line in writer.noted if DROPS in line]
     assert postgres.run(TRIGGERS) == [(0,)]
+
+
+async def test_who_has_just_left_is_in_nobodys_way(source: Place, postgres: Place) -> None:
+    """Of a Reach that was killed the server may know a moment later: it is looked again."""
+    left = {"application_name": "reach"}
+    connection = await asyncpg.connect(postgres.url, timeout=20, server_settings=left)
+    try:
+        copying = asyncio.create_task(asyncio.to_thread(copied, source, postgres))
+        await eventually(lambda: copying.done() or postgres.run(HAS_LOOKED))
+    finally:
+        await connection.close()
+    assert await copying == counts(source.file)
 
 
 async def test_who_must_be_waited_for_is_named(

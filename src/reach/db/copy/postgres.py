@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -25,9 +26,14 @@ from reach.db.postgres import (
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 LOCK_SECONDS = 10
+ALONE_SECONDS, ALONE_CHECK_SECONDS = 2, 0.1
 #: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
 LOCK = 0x5265616369
 LOCK_REFUSED = "55P03"
+RUNNING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'reach'"
+)
 MAY_NOT_LOCK = (
     "The role may not read and lock the source's tables: connect to the source as their owner."
 )
@@ -99,12 +105,12 @@ class PostgresSide(Side):
                 raise
 
     async def _require_alone(self) -> None:
-        running = await self.fetch(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'reach'"
-        )
-        if running != [(0,)]:
-            raise CannotCopy(f"The {self.role} is in use. {IN_USE}")
+        """Look again for a while, for the same reason."""
+        gives_up_at = time.monotonic() + ALONE_SECONDS
+        while await self.fetch(RUNNING) != [(0,)]:
+            if time.monotonic() > gives_up_at:
+                raise CannotCopy(f"The {self.role} is in use. {IN_USE}")
+            await asyncio.sleep(ALONE_CHECK_SECONDS)
 
     @property
     def exists(self) -> bool:
