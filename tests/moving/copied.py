@@ -103,3 +103,15 @@ def copied(
             return await copy(source_url, target_url, kept_tables(), lines, starts_over=starts_over)
 
     return asyncio.run(run())
+
+
+class Noted(Lines):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.noted: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep it."""
+        self.noted.append(text)

@@ -30,10 +30,10 @@ SHARED_LEASE_SECONDS = 2.0
 PEOPLE = 12_000
 
 
-def backed_up(source: Place, file: Path, **options: bool) -> list[int]:
+def backed_up(source: Place, file: Path, *, replaces: bool = False) -> list[int]:
     """Back up in this process; how many pages were left at each step."""
     steps: list[int] = []
-    back_up(source.file, file, lambda _, left: steps.append(left), **options)
+    back_up(source.file, file, lambda _, left: steps.append(left), replaces=replaces)
     return steps
 
 
@@ -243,18 +243,61 @@ def test_what_a_killed_one_leaves_is_removed_by_the_next(source: Place, tmp_path
     assert {path.name for path in folder.iterdir()} == {"tuesday", "wednesday"}
 
 
+def test_what_only_looks_like_left_is_kept(
+    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a link leads, what is not a backup's, what is another user's; a line names it."""
+    folder, elsewhere = tmp_path / "backups", tmp_path / "elsewhere"
+    link, theirs = (folder / f".{name}.reach-unfinished" for name in ("link", "theirs"))
+    for place in (folder, elsewhere, theirs, theirs / "folder"):
+        place.mkdir()
+    link.symlink_to(elsewhere)
+    kept = [place / name for place in (elsewhere, theirs) for name in ("precious", "lock")]
+    kept += [elsewhere / "new", theirs / "new-wal.bak"]
+    for file in kept:
+        file.write_text("kept")
+    kept.remove(theirs / "lock")  # a backup's own
+    backed_up(source, folder / "any")
+    for name, place in (("link", link), ("theirs", theirs)):
+        with pytest.raises(CannotBackUp, match=f"^{place} is in the way.*remove it"):
+            backed_up(source, folder / name)
+    assert [file.read_text() for file in kept] == ["kept"] * len(kept)
+    others = folder / ".others.reach-unfinished"
+    others.mkdir()
+    (others / "new").touch()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        backed_up(source, folder / "more")
+        assert (others / "new").exists()
+    backed_up(source, folder / "most")
+    assert not others.exists()
+
+
 def test_the_command_says_what_else_to_keep(source: Place, tmp_path: Path) -> None:
-    """The secret key, by where it is. Of Postgres it says whose tools to use: 2; a failure is 1."""
-    (tmp_path / "secret-key").write_text("canary" * 9)
-    data_dir = {"REACH_DATA_DIR": str(tmp_path)}
+    """The secret key, by where it is, which it never replaces. A failure is 1.
+
+    Of Postgres it says whose tools to use: 2.
+    """
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "secret-key").write_text("canary" * 9)
+    data_dir = {"REACH_DATA_DIR": str(keys)}
     file = tmp_path / "backup"
+    environment = {**data_dir, "REACH_DATABASE_URL": source.url}
     for code in (0, 1):
-        environment = {**data_dir, "REACH_DATABASE_URL": source.url}
         with ReachProcess("db", "backup", str(file), environment=environment) as process:
             assert process.wait() == code
-            assert (f"in {tmp_path / 'secret-key'}" in process.output) == (code == 0)
+            assert (f"in {keys / 'secret-key'}" in process.output) == (code == 0)
             assert "canary" not in process.output + process.errors
             assert ("There is such a file" in process.errors) == (code == 1)
+    for name in ("secret-key", "operator-key"):
+        own = ("db", "backup", "--force", str(keys / name))
+        with ReachProcess(*own, environment=environment) as process:
+            assert process.wait() == 1
+            assert "That is a file of Reach's own." in process.errors
+    assert [(path.name, path.read_text()) for path in keys.iterdir()] == [
+        ("secret-key", "canary" * 9)
+    ]
     url = "postgresql://u:canary@127.0.0.1:1/reach"
     environment = {**data_dir, "REACH_DATABASE_URL": url}
     with ReachProcess("db", "backup", str(file), environment=environment) as process:

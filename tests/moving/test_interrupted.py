@@ -17,13 +17,12 @@ import httpx
 import psutil
 import pytest
 
-from reach.cli.watching import Lines
 from reach.db.copy.side import BATCH_ROWS, CannotCopy
 from reach.db.migrate import newest
 from reach.settings import Settings
 from tests.conftest import migrate
 from tests.eventually import wait_until
-from tests.moving.copied import Place, copied
+from tests.moving.copied import Noted, Place, copied
 from tests.moving.filled import counts, different, fill
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
@@ -221,15 +220,3 @@ def test_a_failure_after_the_last_commit_is_none(
     assert target.revision == newest()
     with pytest.raises(CannotCopy, match="cut off at its very end, it is whole"):
         copied(source, target)
-
-
-class Noted(Lines):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        """Nothing yet."""
-        self.noted: list[str] = []
-
-    def note(self, text: str) -> None:
-        """Keep it."""
-        self.noted.append(text)

@@ -129,7 +129,7 @@ def backup(
             left = still
 
         try:
-            size_bytes = back_up(database, file, watch, replaces=force)
+            size_bytes = back_up(database, file, watch, replaces=force, data_dir=settings.data_dir)
         except CannotBackUp as reason:
             end(str(reason), FAILED)
     answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")

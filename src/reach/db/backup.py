@@ -2,13 +2,13 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reach.db.away import COPYING, DatabaseAway, HalfCopied
 from reach.db.sqlite_file import away_reason
-from reach.db.unfinished import UnderWay, unfinished
+from reach.db.unfinished import InTheWay, UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
 
 #: 4 MiB: the steps between which Ctrl-C is heard, and a bar moves.
@@ -25,14 +25,20 @@ class CannotBackUp(Exception):  # noqa: N818 - an expected failure
 
 
 def back_up(
-    database: Path, file: Path, watch: Callable[[int, int], None], *, replaces: bool = False
+    database: Path,
+    file: Path,
+    watch: Callable[[int, int], None],
+    *,
+    replaces: bool = False,
+    data_dir: Path | None = None,
 ) -> int:
     """Write all that is committed when it begins into ``file`` (0600); how many bytes that is.
 
-    The file has its name once it is whole, checked and on the disk. ``watch`` is told how many
-    pages there are, and how many are left. Raises CannotBackUp, DatabaseAway, HalfCopied.
+    The file has its name once it is whole, checked and on the disk; it is none of Reach's own,
+    beside the database or in ``data_dir``. ``watch`` is told how many pages there are, and how
+    many are left. Raises CannotBackUp, DatabaseAway, HalfCopied.
     """
-    _require_place(database, file, replaces=replaces)
+    _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
     with _away("", DatabaseAway), closing(_opened(database)) as source:
         _pin(source)
         return _write(source, file, watch, replaces=replaces)
@@ -58,15 +64,22 @@ def _beside(file: Path) -> Iterator[Path]:
         raise CannotBackUp(
             f"Another backup into that file is under way. If none is, remove {found}."
         ) from None
+    except InTheWay as found:
+        raise CannotBackUp(
+            f"{found} is in the way: not all in it is a backup's, or it is no folder of yours. "
+            "Look what it is, then remove it."
+        ) from None
 
 
-def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
+def _require_place(
+    database: Path, file: Path, names_taken: Iterable[Path], *, replaces: bool
+) -> None:
     """Refuse what must not be written over. Raises CannotBackUp."""
     if not file.parent.is_dir():
         raise CannotBackUp("The folder for the backup does not exist.")
     if file.is_dir():
         raise CannotBackUp("That is a folder: name a file in it.")
-    for taken in _names_taken(database):
+    for taken in names_taken:
         if file.resolve() == taken.resolve() or _are_one(file, taken):
             what = "the database itself" if taken.name == database.name else "a file of Reach's own"
             raise CannotBackUp(f"That is {what}.")
@@ -74,14 +87,16 @@ def _require_place(database: Path, file: Path, *, replaces: bool) -> None:
         raise CannotBackUp("There is such a file: name another, or say --force.")
 
 
-def _names_taken(database: Path) -> Iterator[Path]:
-    """Name what lies beside a database and belongs to it, or to Reach, whether it is there or not.
+def _names_taken(database: Path, data_dir: Path | None) -> Iterator[Path]:
+    """Name what belongs to a database beside it, or to Reach, whether it is there or not.
 
     SQLite's own files are beside the file that a link leads to; ours are beside the link.
     """
     for file in dict.fromkeys((database, database.resolve())):
         yield from (Path(f"{file}{suffix}") for suffix in ("", *SQLITE_FILES, "-turn"))
         yield from (file.parent / name for name in OWN_FILES)
+    if data_dir is not None:
+        yield from (data_dir / name for name in OWN_FILES)
 
 
 def _are_one(file: Path, other: Path) -> bool:

@@ -70,12 +70,13 @@ async def forget(target: Side, source: Side) -> None:
 
 
 async def read(target: Side, shape: Shape) -> Progress:
-    """How far a table was when the last run ended."""
+    """How far a table was when the last run ended; another version's may not know the table."""
     statement = f"SELECT last_key, copied, digest FROM {TABLE} WHERE name = $1"  # noqa: S608 - ours
-    ((last, copied, digest),) = await target.fetch(statement, shape.name)
-    if last is None:
-        return Progress()
-    return Progress(tuple(json.loads(str(last))), Digest.written(int(copied or 0), str(digest)))
+    for last, copied, digest in await target.fetch(statement, shape.name):
+        if last is not None:
+            found = Digest.written(int(copied or 0), str(digest))
+            return Progress(tuple(json.loads(str(last))), found)
+    return Progress()
 
 
 async def write(target: Side, shape: Shape, progress: Progress) -> None:

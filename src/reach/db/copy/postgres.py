@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -25,20 +26,38 @@ from reach.db.postgres import (
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
 LOCK_SECONDS = 10
+ALONE_SECONDS, ALONE_CHECK_SECONDS = 2, 0.1
 #: Any fixed number will do; not that of `reach migrate`, which a copy runs itself.
 LOCK = 0x5265616369
 LOCK_REFUSED = "55P03"
+RUNNING = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'reach'"
+)
 MAY_NOT_LOCK = (
     "The role may not read and lock the source's tables: connect to the source as their owner."
 )
+HELD = (
+    "Somebody has the {role}'s tables open (see pg_stat_activity): end that, and run the same "
+    "command again."
+)
 NAME = "reach db copy"
+#: Making no trigger waits for whoever reads; dropping one does, and has them queue up behind it.
+TIDY_LOCK = "1s"
+GUARD = "reach_copy_guard"
+GUARDS = f"CREATE OR REPLACE FUNCTION {GUARD}() RETURNS trigger LANGUAGE plpgsql AS "
 #: A Reach that runs already looks at no mark: it is told "not now" (57P03), which is a 503.
-GUARD = f"""CREATE FUNCTION reach_copy_guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+REFUSE = f"""{GUARDS} $$ BEGIN
     IF current_setting('application_name') <> '{NAME}' THEN
         RAISE cannot_connect_now USING MESSAGE = 'this database holds half a copy of another one';
     END IF;
     RETURN NULL;
 END $$"""
+LET = f"{GUARDS} $$ BEGIN RETURN NULL; END $$"
+GUARDED = (
+    "SELECT relname::text FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid "
+    "WHERE tgname = $1 AND relnamespace = current_schema()::regnamespace"
+)
 #: Server settings of a site must not cut a copy short.
 SESSION = {
     "application_name": NAME,
@@ -86,12 +105,12 @@ class PostgresSide(Side):
                 raise
 
     async def _require_alone(self) -> None:
-        running = await self.fetch(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND application_name = 'reach'"
-        )
-        if running != [(0,)]:
-            raise CannotCopy(f"The {self.role} is in use. {IN_USE}")
+        """Look again for a while, for the same reason."""
+        gives_up_at = time.monotonic() + ALONE_SECONDS
+        while await self.fetch(RUNNING) != [(0,)]:
+            if time.monotonic() > gives_up_at:
+                raise CannotCopy(f"The {self.role} is in use. {IN_USE}")
+            await asyncio.sleep(ALONE_CHECK_SECONDS)
 
     @property
     def exists(self) -> bool:
@@ -167,17 +186,29 @@ class PostgresSide(Side):
         await self.execute(f"TRUNCATE {names}")
 
     async def guard(self, tables: Sequence[str]) -> None:
-        """Have triggers refuse the others' statements; whoever writes now is waited for."""
-        await self.execute(GUARD)
-        for table in tables:
+        """Have triggers refuse the others' statements; whoever writes now is waited for.
+
+        Those that an earlier copy could not drop are used again.
+        """
+        names = ", ".join(f'"{name}"' for name in tables)
+        await self.execute(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
+        await self.execute(REFUSE)
+        guarded = {name for (name,) in await self.fetch(GUARDED, GUARD)}
+        for table in (table for table in tables if table not in guarded):
             await self.execute(
-                "CREATE TRIGGER reach_copy_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE "
-                f'ON "{table}" FOR EACH STATEMENT EXECUTE FUNCTION reach_copy_guard()'
+                f"CREATE TRIGGER {GUARD} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE "
+                f'ON "{table}" FOR EACH STATEMENT EXECUTE FUNCTION {GUARD}()'
             )
 
     async def unguard(self) -> None:
-        """Drop them."""
-        await self.execute("DROP FUNCTION IF EXISTS reach_copy_guard() CASCADE")
+        """Have them do nothing: dropping them would wait for whoever has read a table."""
+        await self.execute(LET)
+
+    async def tidy(self) -> None:
+        """Drop them, unless somebody holds a table."""
+        async with self.transaction():
+            await self.execute(f"SET LOCAL lock_timeout = '{TIDY_LOCK}'")
+            await self.execute(f"DROP FUNCTION IF EXISTS {GUARD}() CASCADE")
 
     async def settle(self, tables: Sequence[str]) -> None:
         """Let the planner know: by itself the server may come to it in minutes."""
@@ -201,7 +232,9 @@ class PostgresSide(Side):
         return None
 
     def refusal(self, error: Exception) -> str | None:
-        """Say what the role may not do."""
+        """Say what the role may not do, or who is in the way."""
+        if sqlstate(error) == LOCK_REFUSED:
+            return HELD.format(role=self.role)
         if sqlstate(error) not in REFUSED_CODES:
             return None
         return MAY_NOT_CREATE if self.role == "target" else MAY_NOT_LOCK

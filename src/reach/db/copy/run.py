@@ -1,6 +1,6 @@
 """A copy from its beginning, or from where it was interrupted, to its end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,11 @@ from reach.urls import DatabaseUrl
 UNSETTLED = (
     "The target could not be told to count anew (ANALYZE): it does so itself, in some minutes. "
     "Until then it may be slow."
+)
+UNTIDY = (
+    "The triggers that kept others from writing to the target are still there, and do nothing: "
+    "somebody has its tables open, or it is away. `DROP FUNCTION reach_copy_guard() CASCADE` "
+    "removes them."
 )
 SAME = "The source and the target are one and the same database."
 
@@ -70,11 +75,17 @@ async def copy(
         async with target.transaction():
             await flows.copy(source, target)
             await mark.remove(target, newest())
-        try:
-            await target.settle(names)
-        except CannotCopy:  # whatever is in the way now, everything is there
-            watcher.note(UNSETTLED)
+        await _if_it_can(target.tidy(), UNTIDY, watcher)
+        await _if_it_can(target.settle(names), UNSETTLED, watcher)
     return {name: digest.rows for name, digest in copied.items()}
+
+
+async def _if_it_can(work: Awaitable[None], otherwise: str, watcher: Watcher) -> None:
+    """Do what may be left undone: everything is there, whatever is in the way now."""
+    try:
+        await work
+    except CannotCopy:
+        watcher.note(otherwise)
 
 
 def _is_same_file(one: DatabaseUrl, other: DatabaseUrl) -> bool:

@@ -87,7 +87,11 @@ class Side(ABC):
 
     @abstractmethod
     async def unguard(self) -> None:
-        """Let everybody, in the caller's transaction."""
+        """Let everybody, in the caller's transaction; whoever reads is not waited for."""
+
+    @abstractmethod
+    async def tidy(self) -> None:
+        """Remove what is left of guarding, once all is committed, and nobody is in the way."""
 
     @abstractmethod
     async def settle(self, tables: Sequence[str]) -> None:
@@ -105,12 +109,12 @@ class Side(ABC):
         except CannotCopy:
             raise
         except Exception as error:
-            reason = self.reason(error)
-            if reason is not None:
-                raise CannotCopy(f"The {self.role} is away. {reason}") from error
             refusal = self.refusal(error)
             if refusal is not None:
                 raise CannotCopy(refusal) from error
+            reason = self.reason(error)
+            if reason is not None:
+                raise CannotCopy(f"The {self.role} is away. {reason}") from error
             if table and self.is_about_values(error):
                 raise CannotCopy(
                     f"A row of {table} cannot be stored in the target "

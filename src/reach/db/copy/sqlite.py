@@ -146,6 +146,9 @@ class SqliteSide(Side):
     async def unguard(self) -> None:
         """Nothing to undo."""
 
+    async def tidy(self) -> None:
+        """Nothing is left."""
+
     async def settle(self, tables: Sequence[str]) -> None:
         """Nothing to do: its statistics come with the schema (migration 0002)."""
 
