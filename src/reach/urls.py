@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
+from inspect import signature
 from ipaddress import (
     IPv4Network,
     IPv6Address,
@@ -32,6 +33,8 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
 CREDENTIALS = ("user", "password")
 MASK = "********"
 LAST_PORT = 65535
+#: Pythons that can be strict refuse ``hello@[192.0.2.1]``, unless told not to be.
+_AS_EVER: dict[str, Any] = {"strict": False} if "strict" in signature(parseaddr).parameters else {}
 #: What is before the IPv4 address in an IPv4-mapped one.
 MAPPED_BITS = 96
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -274,7 +277,7 @@ def as_browsers_write(origin: str) -> str:
 @lru_cache(maxsize=8)
 def parse_mailbox(text: str) -> Address:
     """Read ``hello@example.org`` or ``Name <hello@example.org>``. Raises ValueError."""
-    name, address = parseaddr(text)
+    name, address = parseaddr(text, **_AS_EVER)
     if not text.isprintable() or "@" not in address.strip("@") or not address.isascii():
         raise ValueError("must be like hello@example.org or Name <hello@example.org>")
     return Address(display_name=name, addr_spec=address)
