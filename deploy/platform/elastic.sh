@@ -21,7 +21,8 @@ datum() {
 forward() {
   local log=$folder/$1 process tries
   : >"$log" # it is read before kubectl has begun
-  k port-forward "service/$1" ":$2" --namespace elastic >"$log" 2>&1 &
+  # Not by k: the process to be ended would then be a shell's, and kubectl would go on without it.
+  kubectl --context "$context" port-forward "service/$1" ":$2" --namespace elastic >"$log" 2>&1 &
   process=$!
   forwards+=("$process")
   for ((tries = 0; tries < FORWARD_TRIES; tries++)); do

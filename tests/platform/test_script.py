@@ -8,8 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.eventually import wait_until
 from tests.platform.recorded import KEY, PROGRAMS, ROOT, Platform, elastic, environment
 from tests.servers.layer import program
 from tests.servers.mail import Authority
@@ -80,6 +82,7 @@ def test_up_brings_all_in_order_and_again(whole: Platform) -> None:
     assert places == sorted(places), list(zip(places, ORDER, strict=True))
     assert_flags_are_real(calls)
     assert_keys_are_hidden(whole)
+    wait_until(lambda: still_running(whole.folder) == [], 10, 0.05)
     had = set(whole.state()["objects"])
     again = whole.run("up", CLUSTER="minikube")
     assert again.returncode == 0, again.stderr
@@ -95,6 +98,12 @@ def test_up_brings_all_in_order_and_again(whole: Platform) -> None:
     assert down.returncode == 0, down.stderr
     assert whole.calls()[-1].words == "minikube delete --profile reach"
     assert not (whole.root / ".cluster").exists()
+
+
+def still_running(folder: Path) -> list[list[str]]:
+    """List the stand-ins that the script has started and not ended: ways into the cluster."""
+    found = [one.info["cmdline"] or [] for one in psutil.process_iter(["cmdline"])]
+    return [words for words in found if any(str(folder) in word for word in words)]
 
 
 def assert_flags_are_real(calls: list[str]) -> None:
