@@ -23,6 +23,7 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from reach.messages.reading import Reading, read, read_headers
+from reach.newfiles import sync_folder
 from reach.problems import NotFound
 
 log = structlog.get_logger("reach.mailbox")
@@ -108,7 +109,7 @@ class Mailbox:
         try:
             _write(unfinished, content)
             unfinished.rename(self._new / name)
-            _sync(self._new)
+            sync_folder(self._new)
         except OSError:
             for path in (unfinished, self._new / name):
                 path.unlink(missing_ok=True)
@@ -235,15 +236,6 @@ def _write(path: Path, content: bytes) -> None:
         while rest:
             rest = rest[file.write(rest) :]
         os.fsync(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    """Make a folder's new names survive a power cut. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _entry(mail_id: str, head: bytes) -> Entry:
