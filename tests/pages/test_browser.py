@@ -1,18 +1,27 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from playwright.async_api import Browser, Page, expect
 from pydantic import SecretStr
 
+from reach.access.links import SCOPES, Scope
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.pages.holder import holder
-from tests.servers.browser import NoBrowser, Visit, started, visiting
+from tests.servers.browser import (
+    NoBrowser,
+    Visit,
+    started,
+    visiting,
+    visiting_without_cookies,
+)
 from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
@@ -153,6 +162,28 @@ async def test_confirming_ones_address(here: Reach, visit: Visit) -> None:
     await page.get_by_role("button", name="Yes, confirm my address").click()
     await heading(page, "Your address is confirmed")
     assert (await person.stored() or {})["confirmed_at"]
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_browser_that_keeps_no_cookies_is_told_so(
+    here: Reach, tmp_path: Path, scope: Scope, scripts: bool
+) -> None:
+    """The link is good, and the page says so, and what to do; it is in no address, as ever."""
+    person = await holder(here, scope)
+    before, link = await person.stored(), f"{here.settings.origin}/{scope}?token={person.token}"
+    try:
+        async with visiting_without_cookies(tmp_path, java_script_enabled=scripts) as visit:
+            page = visit.page
+            await page.goto(link)
+            assert await page.context.cookies() == []
+            await heading(page, "Your browser keeps no cookies here")
+            await expect(page.get_by_text(urlsplit(here.settings.origin).netloc)).to_be_visible()
+            assert "token" not in page.url
+            assert person.token not in await page.content()
+    except NoBrowser as reason:
+        pytest.skip(str(reason))
+    assert await person.stored() == before
 
 
 async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> None:
