@@ -25,7 +25,14 @@ from tests.servers.browser import (
 from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
-PAGES += ["/manage/removed", "/manage/voided", "/confirm/done", "/mailbox", "/docs"]
+PAGES += [
+    "/confirm?kept",
+    "/manage/removed",
+    "/manage/voided",
+    "/confirm/done",
+    "/mailbox",
+    "/docs",
+]
 WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
@@ -243,15 +250,24 @@ async def test_the_page_of_the_api_without_scripts(here: Reach, browser: Browser
 async def test_no_page_is_wider_than_the_screen(
     here: Reach, browser: Browser, width: int, scheme: Any
 ) -> None:
-    """On a telephone nobody scrolls sideways; every field has its label, every page its heading."""
-    person, viewport = await holder(here), {"width": width, "height": 700}
+    """On a telephone nobody scrolls sideways, whatever people are called.
+
+    Every field has its label, every page its heading; and none loads itself again (WCAG 2.2.1).
+    """
+    person, confirming = [
+        await holder(here, scope, f"{scope}{'a' * 50}@{'d' * 60}.{'e' * 60}.example", "W" * 100)
+        for scope in ("manage", "confirm")
+    ]
+    viewport: Any = {"width": width, "height": 700}
     async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
-        for path in [*PAGES, f"/manage?token={person.token}", "/manage/removal"]:
+        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming)]
+        for path in [*PAGES, *links, "/manage/removal", "/manage?kept", "/manage?done=changed"]:
             await visit.page.goto(here.settings.origin + path)
             if path == "/docs":
                 await visit.page.locator(".opblock").first.wait_for()
             assert await visit.page.evaluate(WIDEST), path
             assert await visit.page.locator("h1:visible").count() == 1, path
+            assert await visit.page.locator("meta[http-equiv]").count() == 0, path
             fields = visit.page.locator("main input:not([type=hidden]):visible")
             for n in range(await fields.count()):
                 assert await fields.nth(n).evaluate("field => field.labels.length"), path
