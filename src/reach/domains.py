@@ -1,7 +1,7 @@
 """Domains that a setting lists: some of them exactly, and what lies below others."""
 
 import re
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,8 +18,8 @@ class Domains:
     Names are as machines write them: lower case, A-labels (RFC 5890), no dot at either end.
     """
 
-    exact: Set[str] = frozenset()
-    below: Set[str] = frozenset()
+    exact: AbstractSet[str] = frozenset()
+    below: AbstractSet[str] = frozenset()
 
     @classmethod
     def parse(cls, text: str) -> "Domains":
@@ -64,7 +64,8 @@ def is_intranet(domain: str) -> bool:
 
 @lru_cache(maxsize=8)
 def _parse(text: str) -> Domains:
-    exact, below = set(), set()
+    exact: set[str] = set()
+    below: set[str] = set()
     for part in filter(None, re.split(r"[\s,]+", text)):
         name = _as_machines_do(part.removeprefix("."), OUTER)
         if name is None:

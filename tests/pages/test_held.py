@@ -129,7 +129,7 @@ async def test_a_body_that_is_no_form(reach: Reach, content: bytes, kind: str, s
 
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_the_look_at_whether_a_cookie_is_kept(reach: Reach, scope: Scope) -> None:
-    """With one, it leads to the page; without, it says so; it reads no link and presses no button."""
+    """With one, it leads to the page; without, it says so; it reads no link, presses no button."""
     person = await holder(reach, scope)
     before = await person.stored()
     arrived = await reach.http.get(f"/{scope}?token={person.token}")

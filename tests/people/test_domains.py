@@ -131,7 +131,7 @@ def _is_taken(typed: str, *, smtputf8: bool) -> bool:
 async def test_people_of_an_intranet_get_their_mail(
     settings: Settings, mail_server: MailServer
 ) -> None:
-    """Added by an operator or signed up; what is owed goes out when the domain is no longer named."""
+    """Added or signed up; what is owed goes out when the domain is no longer named."""
     changes = {"smtp_url": mail_server.url, "allow_domains": ".local,mailhost"}
     allowed = Settings.model_validate({**settings.model_dump(), **changes})
     async with running_reach(allowed) as reach, running_worker(allowed):
