@@ -266,6 +266,8 @@ def test_what_a_mail_provider_shows(text: str, username: str, password: str) -> 
         ("127.9.9.9", True),
         ("::1", True),
         ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
         ("localhost", True),
         ("LOCALHOST.", True),
         ("reach.localhost", True),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from reach.domains import Domains
 from reach.hosts import LAST_PORT
 from reach.limits.policy import Policy
 from reach.urls import (
@@ -97,4 +98,5 @@ Networks = Annotated[str, reads(parse_networks)]
 PublicUrl = Annotated[str, reads(parse_public_url), AfterValidator(without_slash)]
 Origins = Annotated[str, reads(parse_origins)]
 Domain = Annotated[str, reads(parse_domain), AfterValidator(str.lower)]
+DomainNames = Annotated[str, reads(Domains.parse)]
 NameServers = Annotated[str, reads(parse_name_servers)]

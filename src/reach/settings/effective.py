@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
+from reach.domains import Domains
 from reach.hosts import is_loopback
 from reach.limits.policy import Policy
 from reach.server_urls import Login
@@ -73,6 +74,16 @@ class Settings(Knobs):
                 raise ValueError(f"{one} and {other} both hold a {part}: keep one")
         return Login(own.user or of_url.user, own.password or of_url.password)
 
+    @model_validator(mode="after")
+    def _somebody_can_sign_up(self) -> "Settings":
+        lonely = self.sign_up_domains.without(self.intranet)
+        if lonely:
+            raise ValueError(
+                f"REACH_ONLY_DOMAINS names {', '.join(lonely)}, where nobody can have an address "
+                "unless REACH_ALLOW_DOMAINS names it too"
+            )
+        return self
+
     @property
     def database(self) -> DatabaseUrl:
         """Where the database is."""
@@ -124,6 +135,16 @@ class Settings(Knobs):
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def intranet(self) -> Domains:
+        """The domains where people may have addresses, though no public mail gets there."""
+        return Domains.parse(self.allow_domains)
+
+    @property
+    def sign_up_domains(self) -> Domains:
+        """The domains whose people may sign up; none means all."""
+        return Domains.parse(self.only_domains)
 
     @property
     def name_servers(self) -> list[tuple[str, int]]:
