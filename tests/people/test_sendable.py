@@ -8,7 +8,7 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reach.messages.compose import CannotCompose, Composer
+from reach.messages.compose import CannotCompose
 from reach.messages.dialogue import unsendable
 from reach.people.address import SPECIAL_DOMAINS, parse_address, stored_recipient
 from reach.settings import Settings
@@ -49,7 +49,9 @@ ATEXT = "abzABZ019!#$%&'*+/=?^_`{|}~-"
 #: Before the @: ordinary words, long ones, and words of other alphabets.
 LOCALS = st.lists(
     st.text(st.sampled_from(ATEXT), min_size=1, max_size=12)
-    | st.sampled_from([*("a" * n for n in (31, 62, 63, 64, 65)), "é" * 32, "é" * 33, "漢字", "ا"])
+    | st.sampled_from(
+        [*("a" * n for n in (31, 62, 63, 64, 65)), "é" * 32, "é" * 33, "漢字", "\u0627"]
+    )
     | st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4),
     min_size=1,
     max_size=3,

@@ -99,4 +99,3 @@ def _split(typed: str, *, smtputf8: bool) -> tuple[str, str]:
     if not smtputf8 and not found.local_part.isascii():
         raise ValueError("This is not an email address that mail can be sent to.")
     return found.local_part, found.ascii_domain.lower()
-

@@ -22,23 +22,28 @@ HIDDEN_DOT = re.compile(r"\s*[(\[{]\s*\.\s*[)\]}]\s*|\s+\.\s*")
 _LABEL = r"[^\s!-,./:-@\[-`{-~]+"
 WORDS_WITH_DOTS = re.compile(rf"({_LABEL}(?:\.{_LABEL})+)(/?)")
 #: A label of Latin letters ends where those of another script begin, as in running Chinese.
-LATIN_LABEL = re.compile(r"(?:xn--[a-z0-9-]++|[a-z0-9]++)(?![\u00df-\u024f\u0300-\u036f\u1e00-\u1eff])")
+LATIN_LABEL = re.compile(
+    r"(?:xn--[a-z0-9-]++|[a-z0-9]++)(?![\u00df-\u024f\u0300-\u036f\u1e00-\u1eff])"
+)
+
+
+def _words(*lines: str) -> frozenset[str]:
+    return frozenset(" ".join(lines).split())
+
 
 #: Nobody's surname: after an initial too, they make a domain.
-NO_NAMES = frozenset("biz click com info link net online org shop site store website xyz".split())
-TITLES = frozenset(
-    "ao ass avv capt col cpt dipl dott dr dra drs emer fr gen habil hon jr jur lic lt mag maj med "
-    "mr mrs ms mx nat oec phil pol prof rer rev sgt sig sr sra srta sta ste st sto theol "
+NO_NAMES = _words("biz click com info link net online org shop site store website xyz")
+TITLES = _words(
+    "ao ass avv capt col cpt dipl dott dr dra drs emer fr gen habil hon jr jur lic lt mag maj med",
+    "mr mrs ms mx nat oec phil pol prof rer rev sgt sig sr sra srta sta ste st sto theol",
     # Short for names, and initials of two letters.
-    "chas chr ch dj dz geo jas joh jos kh ma ph sh th thos ts wm ya yu zh".split()
+    "chas chr ch dj dz geo jas joh jos kh ma ph sh th thos ts wm ya yu zh",
 )
-LEGAL_FORMS = frozenset(
-    "ab ag aps as assn assoc bhd bros bv cia co corp dept gmbh inc intl kg kk llc llp lp ltd ltda "
-    "mbh mfg nv ohg oy plc pte pty pvt sa sarl sas sdn se spa srl ug".split()
+LEGAL_FORMS = _words(
+    "ab ag aps as assn assoc bhd bros bv cia co corp dept gmbh inc intl kg kk llc llp lp ltd ltda",
+    "mbh mfg nv ohg oy plc pte pty pvt sa sarl sas sdn se spa srl ug",
 )
-DEGREES = frozenset(
-    "arch des div ed eng ing litt ll min mus pharm phd phil psy sc tech th".split()
-)
+DEGREES = _words("arch des div ed eng ing litt ll min mus pharm phd phil psy sc tech th")
 ABBREVIATIONS = TITLES | LEGAL_FORMS | DEGREES
 #: Bachelors and masters of commerce.
 COMMERCE = (["b"], ["m"])
@@ -61,13 +66,14 @@ def _is_domain(labels: Sequence[str], *, has_path: bool) -> bool:
     for label in labels:
         word = "".join(filter(str.isalnum, label))
         is_last = len(before) == len(labels) - 1
-        if before and _ends_domain(label) and not _is_name(before, word, has_path and is_last):
+        has_more = has_path and is_last
+        if before and _ends_domain(label) and not _is_name(before, word, has_path=has_more):
             return True
         before.append(word)
     return False
 
 
-def _is_name(before: Sequence[str], word: str, has_path: bool) -> bool:  # noqa: FBT001 - private
+def _is_name(before: Sequence[str], word: str, *, has_path: bool) -> bool:
     """Whether a top-level domain may stand here as a name, a degree, or a legal form."""
     if word == "com" and before in COMMERCE:
         return True
@@ -107,5 +113,5 @@ def top_level_domains() -> frozenset[str]:
     text = (files("publicsuffixlist") / "public_suffix_list.dat").read_text("utf-8")
     rules = text.partition("// ===END ICANN DOMAINS===")[0].splitlines()
     found = {rule.split()[0].rpartition(".")[2] for rule in rules if rule and rule[:2] != "//"}
-    by_machines = {f"xn--{name.encode('punycode').decode()}" for name in found if not name.isascii()}
-    return frozenset(found | by_machines)
+    others = [name for name in found if not name.isascii()]
+    return frozenset(found | {f"xn--{name.encode('punycode').decode()}" for name in others})
