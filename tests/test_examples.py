@@ -5,11 +5,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
 
 from reach.access.links import Link, Links, Scope
 from reach.db.engine import Transaction
-from reach.people import queries
-from reach.people.queries import NewPerson
+from reach.people.model import people
 from reach.people.robots import Hidden
 from tests.people.operator import everybody, operator, owed
 from tests.servers.reach import Reach
@@ -47,19 +47,14 @@ def success(operation: Operation) -> int:
 
 async def add_somebody(reach: Reach) -> None:
     """Have somebody with the id that the examples speak of."""
-    person = NewPerson(
-        id=SOMEBODY,
-        email="somebody@example.com",
-        email_key="somebody@example.com",
-        name="Somebody",
-        description=None,
-        greeted=True,
-    )
+    body = {"email": "somebody@example.com", "name": "Somebody", "welcome": False}
+    added = await reach.http.post("/v1/people", json=body, headers=await reach.key())
 
-    def add(tx: Transaction) -> None:
-        assert queries.add_if_new(tx, [person]) == {SOMEBODY}
+    def rename(tx: Transaction) -> int:
+        is_theirs = people.c.id == UUID(added.json()["id"])
+        return tx.execute(update(people).where(is_theirs).values(id=SOMEBODY)).rowcount
 
-    await reach.database.write(add)
+    assert await reach.database.write(rename) == 1
 
 
 async def link(reach: Reach, scope: Scope = "manage") -> dict[str, str]:

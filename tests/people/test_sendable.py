@@ -3,14 +3,19 @@
 Lengths are octets (RFC 5321 §4.5.3.1, RFC 6531 §3.4): 64 before the @, 254 in all.
 """
 
+from uuid import UUID
+
 import pytest
 from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
+from reach.db.engine import Transaction
 from reach.messages.compose import CannotCompose
 from reach.messages.dialogue import unsendable
 from reach.people.address import SPECIAL_DOMAINS, parse_address, stored_recipient
+from reach.people.model import people
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.messages.promised import a_composer, a_message
@@ -173,3 +178,28 @@ async def test_the_longest_address_gets_its_mail(reach: Reach, mail_server: Mail
         await eventually(lambda: mail_server.recipients == [typed])
     http = await operator(reach)
     assert [message["state"] for message in await owed(http)] == ["sent"]
+
+
+async def test_who_was_taken_before_can_still_change_their_record(
+    reach: Reach, mail_server: MailServer
+) -> None:
+    """Earlier versions took longer addresses: a change is stored, and its email visibly failed."""
+    http = await operator(reach)
+    body = {**ADA, "welcome": False}
+    person = (await http.post("/v1/people", json=body)).json()
+    address = f"{'a' * 65}@example.com"
+
+    def lengthen(tx: Transaction) -> None:
+        is_theirs = people.c.id == UUID(person["id"])
+        tx.execute(update(people).where(is_theirs).values(email=address, email_key=address))
+
+    await reach.database.write(lengthen)
+    changed = await http.patch(f"/v1/people/{person['id']}", json={"name": "Ada King"})
+    assert (changed.status_code, changed.json()["name"]) == (200, "Ada King")
+    async with running_worker(reach.settings):
+
+        async def has_failed() -> bool:
+            return [message["state"] for message in await owed(http)] == ["failed"]
+
+        await eventually(has_failed)
+    assert mail_server.recipients == []
