@@ -49,7 +49,8 @@ MOST_LOOKS = 5
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
-    return parse_address(value, smtputf8=(info.context or {})["settings"].smtputf8)
+    settings: Settings = (info.context or {})["settings"]
+    return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
 
 
 Address = Annotated[
