@@ -120,11 +120,11 @@ class Knobs(BaseSettings):
     limit_failed_keys: Limit = "30/minute"
     #: How many emails strangers can have sent to one address.
     limit_mail_per_address: Limit = "5/hour;20/day"
-    #: Who fills in the form faster than this is a robot.
+    #: Who fills in the form faster than this is asked to send it again.
     form_min_seconds: Annotated[float, Field(ge=0, le=60)] = 1
-    #: ``required``: who sends no ``started``, the form's signed time, is a robot.
+    #: ``required``: who sends no ``started``, the form's signed time, is asked to send it again.
     form_timestamp: Literal["optional", "required"] = "optional"
-    #: ``on``: who sends no proof of work is a robot.
+    #: ``on``: who sends no proof of work is asked for one.
     altcha: bool = False
     #: A file of domains, one a line, whose addresses cannot sign up.
     disposable_domains_file: Path | None = None
