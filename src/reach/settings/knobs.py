@@ -18,9 +18,9 @@ from reach.values import (
     Mailbox,
     NameServers,
     Networks,
-    Origin,
     Origins,
     Port,
+    PublicUrl,
     RedisPlace,
     Seconds,
     SmtpPlace,
@@ -33,22 +33,41 @@ class Knobs(BaseSettings):
 
     # An empty variable is one that is not set: compose files and charts cannot leave it out.
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a URL may hold a password
     )
 
     # Where things are
     #: Where the SQLite file, the mailbox and the generated keys live. Made if missing, 0700.
     data_dir: Path = Path("reach-data")
-    #: Empty means a SQLite file in the data directory.
+    #: ``postgresql://…`` or ``sqlite:///…``. Empty means a SQLite file in the data directory.
     database_url: DatabasePlace = SecretStr("")
-    #: Empty means the embedded mailbox, which only ``reach up`` has.
+    #: Who logs in at the database, if its URL does not say. Here nothing is encoded.
+    database_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    database_password: SecretStr = SecretStr("")
+    #: ``smtp://``, ``smtps://`` or ``smtp+starttls://…``. Empty means the embedded mailbox, which
+    #: only ``reach up`` has.
     smtp_url: SmtpPlace = SecretStr("")
-    #: Where API processes count together. Empty means that each counts for itself, in memory.
+    #: Who logs in at the mail server, if its URL does not say. Here nothing is encoded.
+    smtp_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    smtp_password: SecretStr = SecretStr("")
+    #: ``redis://…`` or ``rediss://…``: where API processes count together. Empty means that each
+    #: counts for itself, in memory.
     redis_url: RedisPlace = SecretStr("")
+    #: Who logs in at Redis, if its URL does not say. Here nothing is encoded.
+    redis_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    redis_password: SecretStr = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
-    #: What links and pages call this service. Empty means ``http://<host>:<port>``.
-    public_url: Origin = ""
+    #: What links in emails, and pages, call this service: ``https://signup.example.org``. Empty
+    #: means ``http://<host>:<port>``, which is refused unless all is on this machine.
+    public_url: PublicUrl = ""
     #: Signs what Reach hands out. Required when Reach can be reached from outside; otherwise one
     #: is made in the data directory. Several, with commas or blanks between them: the first
     #: signs, all are accepted.
