@@ -65,7 +65,7 @@ async def test_interrupted_while_it_builds_an_index(
     """By kill -9, or the statement is ended: the next `reach migrate` completes it."""
     newer = next_release(tmp_path / "next")
     folder = tmp_path / "next/reach" / VERSIONS.parent.relative_to(SOURCE)
-    await rule.run(url_of(fresh), partial(upgrade, to="0008", folder=folder))
+    await rule.run(url_of(fresh), partial(upgrade, to="0102", folder=folder))
     process = partial(ReachProcess, "migrate", settings=fresh, environment=newer)
 
     async def one_waits() -> bool:

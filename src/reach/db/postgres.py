@@ -1,7 +1,7 @@
 """Postgres through asyncpg: on the event loop, no threads."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from reach.db import spans
 from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
 from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
+from reach.db.group import Group
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
@@ -68,6 +69,7 @@ class PostgresDatabase(Database):
             connections=settings.database_connections,
             wait_seconds=settings.database_seconds,
         )
+        self._apart = Group(self.transact, settings.database_seconds)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def _look(self, work: Callable[[Transaction], R]) -> R:
@@ -129,14 +131,14 @@ class PostgresDatabase(Database):
             raise error
         raise DatabaseAway(UNKNOWN if unknown else away_reason(error)) from error
 
-    async def relay(self, channel: str) -> None:
+    async def relay(self, *channels: str) -> None:
         """LISTEN on a connection of its own, made anew whenever it is lost."""
         while True:
             with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._listen(channel)
+                await self._listen(channels)
             await asyncio.sleep(RELISTEN_SECONDS)  # the worker's poll goes on meanwhile
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen(self, channels: Sequence[str]) -> None:
         """Listen until the connection is lost."""
         _, arguments = self._engine.dialect.create_connect_args(self._url.url)
         arguments.update(self._url.connect_args, timeout=CONNECT_SECONDS)
@@ -144,8 +146,9 @@ class PostgresDatabase(Database):
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         try:
-            await connection.add_listener(channel, lambda *_: self.announce(channel))
-            self.announce(channel)  # something may have been promised before we listened
+            for channel in channels:
+                await connection.add_listener(channel, self._heard)
+                self.announce(channel)  # something may have been promised before we listened
             while not ended.is_set():
                 try:
                     await asyncio.wait_for(ended.wait(), LISTEN_CHECK_SECONDS)
@@ -153,6 +156,10 @@ class PostgresDatabase(Database):
                     await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
         finally:
             connection.terminate()
+
+    def _heard(self, _: object, __: int, channel: str, ___: object) -> None:
+        """Take what asyncpg tells a listener: of which connection and process, and what."""
+        self.announce(channel)
 
     async def scrub(self) -> None:
         """Nothing to do: vacuum is the server's, and its files are not ours."""
