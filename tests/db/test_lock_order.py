@@ -211,7 +211,7 @@ async def test_keys_and_erasures_at_once(
 async def test_link_requests_and_erasures_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
-    """Two workers answer requests of people who are erased, or sign up again: nobody in a circle."""
+    """Two workers answer requests while their people are erased, or sign up again: no error."""
 
     async def answer(database: Database) -> None:
         while await database.write(link_requests.answer_some, settings, limit=40):

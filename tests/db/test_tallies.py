@@ -126,7 +126,6 @@ async def test_emptying_a_table_empties_them(
 
 async def test_they_begin_with_what_is_there(database: Database, settings: Settings) -> None:
     """Migrating a database that has been used for weeks; who signs up before it counts too."""
-
     try:
         await database.write(make_old)
         walk = Walk(database, settings, 3, folds=False)

@@ -83,4 +83,4 @@ async def test_known_and_unknown_are_answered_alike(
 def asked_for(tx: Transaction) -> Counter[str]:
     """How many requests for a link wait, by address."""
     key = link_requests.c.email_key
-    return Counter(dict(tx.execute(select(key, func.count()).group_by(key)).tuples().all()))
+    return Counter({row[0]: row[1] for row in tx.execute(select(key, func.count()).group_by(key))})

@@ -26,7 +26,7 @@ from reach.people.address import parse_address
 from reach.people.queries import Known
 from reach.settings import Settings
 
-log = structlog.get_logger("reach.people")
+log = structlog.get_logger("reach.worker")
 
 #: Whoever answers requests waits for this to be announced.
 CHANNEL = "reach_link_requests"

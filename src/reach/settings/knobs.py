@@ -75,7 +75,7 @@ class Knobs(BaseSettings):
     templates_dir: Path | None = None
     #: ``on`` admits addresses with non-ASCII local parts; the mail server must offer SMTPUTF8.
     smtputf8: bool = False
-    #: A known address that signs up again is told so at most once in this long.
+    #: Whoever has confirmed and signs up again is told so at most once in this many hours.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
 
     # Who may do what, and how often
