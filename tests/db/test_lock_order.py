@@ -5,7 +5,7 @@ A lost deadlock is tried again, so callers never see one: these tests count the 
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -279,6 +279,29 @@ async def test_doors_and_workers_at_once(
         await two[0].write(make_due)
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
+
+
+async def test_each_replaces_what_the_other_has_sent(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """What each process's worker settles, the other one's door replaces: nobody in a circle.
+
+    In one transaction with sign-ups, each would hold what it replaces, and wait for the other.
+    """
+    await sign_up(two[0], settings, *addresses(COUNT))
+    unlimited = settings.model_copy(update={"limit_mail_per_address": "off"})
+    asked = {request.email.recipient: request for request in requests()}
+    ups = [db.group(partial(sign_up_all, settings=unlimited)) for db in two]
+    settles = [db.group(partial(settle_all, settings=unlimited), apart=True) for db in two]
+    for _ in range(8):
+        leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
+        work: list[Awaitable[object]] = []
+        for number in (0, 1):
+            work += map(ups[number], [asked[one.recipient] for one in leased[number::2]])
+            work += map(settles[number], settlements(leased[1 - number :: 2]))
+        await asyncio.gather(*work)
+    assert errors == []
     assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
 
 
