@@ -22,7 +22,7 @@ from reach.messages import budget, outbox
 from reach.messages.leases import FAILURES, reason_of
 from reach.messages.outbox import Promise
 from reach.people import queries
-from reach.people.address import parse_address
+from reach.people.address import stored_recipient
 from reach.people.queries import Known
 from reach.settings import Settings
 
@@ -173,13 +173,9 @@ def _delete(dialect: str) -> Executable:
 def _link_for(person: Known, asked: Asked) -> Promise:
     """Write to the address as its owner wrote it: another spelling might be another mailbox."""
     return Promise(
-        person.id, _recipient(person), "manage-link", {"name": person.name}, asked.trace_context
+        person.id,
+        stored_recipient(person.email),
+        "manage-link",
+        {"name": person.name},
+        asked.trace_context,
     )
-
-
-def _recipient(person: Known) -> str:
-    """How to write it on an envelope. What no rule lets in any more fails in composing, visibly."""
-    try:
-        return parse_address(person.email, smtputf8=True).recipient
-    except ValueError:
-        return person.email

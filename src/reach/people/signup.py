@@ -26,7 +26,7 @@ from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
 from reach.people import counts, proofs, queries
-from reach.people.address import LONGEST, EmailAddress, parse_address
+from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
 from reach.people.model import Person
 from reach.people.queries import Again, Known, NewPerson
 from reach.people.text import (
@@ -52,7 +52,8 @@ REPLACED = "replaced by a newer welcome"
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
-    return parse_address(value, smtputf8=(info.context or {})["settings"].smtputf8)
+    settings: Settings = (info.context or {})["settings"]
+    return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
 
 
 Address = Annotated[
@@ -248,7 +249,7 @@ def _welcome(
 
 def _promise_again(person: Known, name: str, template: str, asked: SignUp) -> Promise:
     """Promise a message to the owner of an address, written as they, or the first one, wrote it."""
-    recipient = parse_address(person.email, smtputf8=True).recipient
+    recipient = stored_recipient(person.email)
     data: dict[str, Any] = {"name": name}
     if template == "already-signed-up":
         data["confirmed"] = bool(person.confirmed)
