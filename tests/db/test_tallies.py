@@ -14,7 +14,7 @@ from reach.db import tallies
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.db.migrate import VERSIONS, migrate, newest, upgrade
+from reach.db.migrate import VERSIONS, newest, upgrade
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings
@@ -134,7 +134,7 @@ async def test_they_begin_with_what_is_there(database: Database, settings: Setti
         old = update(people).where(people.c.id.in_(some)).values(created_at=now(-20 * DAY))
         await database.write(lambda tx: tx.execute(old))
     finally:
-        assert await anyio.to_thread.run_sync(migrate, settings.database) == newest()
+        await count_again(database, settings)
     assert await are_true(database)
     found, there = await database.read(flows), await database.read(counted)
     assert found["sign_ups"] == there["people"] - 2 > 0
@@ -165,6 +165,17 @@ async def test_they_begin_while_others_write(
             assert await are_true(database)
     finally:
         drop_database(postgres_url, url)
+
+
+async def count_again(database: Database, settings: Settings) -> None:
+    """Do migration 0006 once more; what came after it is there."""
+    only_this = partial(upgrade, to="0006")
+    if settings.database.is_sqlite:
+        await database.write(only_this)
+    else:
+        await rule.run(settings.database_url.get_secret_value(), only_this)
+    stamp = text("UPDATE alembic_version SET version_num = :newest").bindparams(newest=newest())
+    await database.write(lambda tx: tx.execute(stamp))
 
 
 def make_old(tx: Transaction) -> None:
