@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -113,16 +114,55 @@ def test_an_unknown_variable_is_a_warning(sqlite: str) -> None:
 
 def test_a_worker_without_a_mail_server(make_settings: MakeSettings, sqlite: str) -> None:
     """It has no mailbox: 2, and the variable is named once."""
-    settings = make_settings(database_url=sqlite, host="0.0.0.0", secret_key="x" * 32)  # noqa: S104
+    settings = make_settings(database_url=sqlite)
     with ReachProcess("worker", settings=settings) as process:
         assert process.wait() == 2
         (line,) = process.errors.splitlines()
         assert line.startswith("REACH_SMTP_URL must be set")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (("api", "--host", "0.0.0.0"), {}),  # noqa: S104 - it is refused
+        (("api", "--host", "::"), {}),
+        (("api",), {"host": "192.0.2.1"}),
+        (("up", "--host", "0.0.0.0"), {"smtp_url": "smtp://127.0.0.1:9"}),  # noqa: S104 - likewise
+        (("worker",), {"smtp_url": "smtp://mail.example.org", "mail_from": "x@example.org"}),
+        (
+            ("worker",),
+            {"smtp_url": "smtp://127.0.0.1:9", "database_url": "postgresql://db.example.org/n"},
+        ),
+    ],
+)
+async def test_links_to_nowhere(
+    make_settings: MakeSettings, arguments: tuple[str, ...], changes: dict[str, str]
+) -> None:
+    """Nobody else could open http://127.0.0.1:8000: 2, and one line that says what to set."""
+    settings = make_settings(port=free_port(), secret_key="x" * 32, **changes)
+    with ReachProcess(*arguments, settings=settings) as process:
+        assert await ended(process, 15) == 2
+        (line,) = process.errors.splitlines()
+        assert line.startswith("REACH_PUBLIC_URL must be set, such as https://")
+
+
+def test_links_to_a_laptop_are_a_warning(make_settings: MakeSettings) -> None:
+    """`reach up` on loopback may try a mail server that is elsewhere: it says where links lead."""
+    settings = make_settings(port=free_port(), smtp_url="smtp://mail.invalid", mail_from="x@x.org")
+    with ReachProcess("up", settings=settings) as process:
+        process.wait_for("Reach is ready")
+        assert f"Warning: links in emails lead to {settings.origin}," in process.errors
+
+
 async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> None:
     """It never mails; what it does need is refused."""
-    changes = {"host": "0.0.0.0", "port": free_port(), "secret_key": SecretStr("")}  # noqa: S104
+    port = free_port()
+    changes = {
+        "host": "0.0.0.0",  # noqa: S104 - what is tested
+        "port": port,
+        "secret_key": SecretStr(""),
+        "public_url": f"http://127.0.0.1:{port}",
+    }
     exposed = settings.model_copy(update=changes)
     with ReachProcess("api", settings=exposed) as process:
         assert await ended(process, 15) == 2
@@ -142,11 +182,13 @@ def test_keys_are_made_listed_and_revoked(settings: Settings) -> None:
     code, listed = run("keys", "list", settings=settings)
     assert code == 0
     (line,) = (line for line in listed.splitlines() if key[:11] in line)
-    assert line.split() == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
+    id_, *shown = line.split()
+    assert UUID(id_).version == 7
+    assert shown == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
     assert key[11:].strip() not in listed
     code, said = run("keys", "revoke", "shop", settings=settings)
     assert (code, said) == (0, f"Revoked {key[:11]}… (shop).\n")
-    assert run("keys", "list", settings=settings)[1].split()[1] == "revoked"
+    assert run("keys", "list", settings=settings)[1].split()[2] == "revoked"
     assert run("keys", "revoke", "shop", settings=settings) == (1, "")
 
 
@@ -168,11 +210,11 @@ def test_an_unknown_scope_names_the_known(sqlite: str) -> None:
 
 
 def test_keys_without_a_database(tmp_path: Path) -> None:
-    """1, and one line that says what would help; no key on stdout, for none was stored."""
+    """2, and one line that says what would help; no key on stdout, for none was stored."""
     environment = {"REACH_DATA_DIR": str(tmp_path / "none")}
     arguments = ("keys", "create", "x", "--scope", "people:read")
     with ReachProcess(*arguments, environment=environment) as process:
-        assert process.wait() == 1
+        assert process.wait() == 2
         assert process.output == ""
         assert len(process.errors.splitlines()) == 1, process.errors
         assert "reach migrate" in process.errors
@@ -196,7 +238,7 @@ def test_output_that_cannot_be_written(sqlite: str, tmp_path: Path, where: str) 
         assert (done.returncode, others) == (1, [])
     assert first.endswith("The key has been revoked.")
     code, listed = run("keys", "list", REACH_DATABASE_URL=sqlite)
-    assert (code, listed.split()[1:3]) == (0, ["revoked", "lost"])
+    assert (code, listed.split()[2:4]) == (0, ["revoked", "lost"])
 
 
 #: Shell, for a stdout that takes nothing: "$@" is run. A pipe's reader has gone when its named

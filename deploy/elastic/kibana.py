@@ -47,7 +47,7 @@ def data_view() -> Json:
     }
     formats = {
         field("nanoseconds"): {"id": "duration", "params": duration},
-        **{name: story_of(name) for name in (always("trace.id"), field("message_id"))},
+        **{name: story_of(name) for name in (always("trace.id"), field("reach_message_id"))},
     }
     attributes = {
         "title": DATA_VIEW_PATTERN,
@@ -104,6 +104,7 @@ def refusals() -> Json:
     return bars(
         {
             "robots": measured("robots", happened("turned away")),
+            "again": measured("asked to send again", happened("asked to send again")),
             "refused": measured(
                 "told to come back later", happened("refused at the door"), sum_of=field("count")
             ),

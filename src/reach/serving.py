@@ -17,11 +17,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.registry import CollectorRegistry
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from reach.hosts import LAST_PORT
 from reach.settings import Settings
 from reach.telemetry import exposition
 from reach.telemetry.heartbeat import Heart
 from reach.telemetry.metrics import UNREADABLE_REQUESTS
-from reach.urls import LAST_PORT
 
 log = structlog.get_logger("reach")
 

@@ -76,7 +76,7 @@ async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Set
     before = await database.read(every_row)
     email = parse_address("nobody@example.com", smtputf8=True)
     asked = [LinkRequest.model_construct(email=email)]
-    assert await database.write(request_links_all, asked, settings) == [None]
+    assert await database.write(request_links_all, asked) == [None]
     assert await database.write(answer_some, settings) == 1
     assert await database.read(every_row) == before
 

@@ -122,7 +122,7 @@ class Walk:
 
     def _request_links(self, tx: Transaction) -> None:
         requests = [LinkRequest.model_construct(email=_request(a).email) for a in self._some()]
-        request_links_all(tx, requests, self._settings)
+        request_links_all(tx, requests)
         answer_some(tx, self._settings)
 
     def _confirm(self, tx: Transaction) -> None:

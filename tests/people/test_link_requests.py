@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, func, select, update
 from reach.access.answers import idempotency_keys
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction, notify, open_database
-from reach.messages.operations import page
+from reach.messages.filters import Filter, page
 from reach.people import stats
 from reach.people.link_requests import (
     BATCH,
@@ -262,6 +262,6 @@ async def test_the_message_keeps_its_request_s_trace(reach: Reach) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     await ask(reach, traceparent=f"00-{trace}-b7ad6b7169203331-01")
     await reach.database.write(answer_some, reach.settings)
-    newest, *_ = await reach.database.read(page, limit=1)
+    newest, *_ = await reach.database.read(page, Filter(), limit=1)
     assert newest.template == "manage-link"
     assert (newest.trace_context or "").split("-")[1] == trace

@@ -9,12 +9,21 @@ import sys
 import typer
 
 from reach.cli import checking, database, keys, running
-from reach.cli.output import FAILED, MISUSED, Unwritten, end, take_standard_descriptors
+from reach.cli.output import (
+    FAILED,
+    MARKUP,
+    MISUSED,
+    Unwritten,
+    end,
+    take_standard_descriptors,
+)
+from reach.db.away import NoDatabase
 from reach.problems import Problem
 from reach.settings import BadSettings
 
 cli = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=MARKUP,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Reach signs people up and emails every one of them, without fail.",
@@ -37,7 +46,8 @@ def main() -> None:
     except Unwritten as error:
         end(str(error), FAILED)
     except Problem as problem:
-        end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
+        code = MISUSED if isinstance(problem, NoDatabase) else FAILED
+        end(f"{problem.title}. {problem.detail or ''}".strip(), code)
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         import structlog  # noqa: PLC0415 - see above
 

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from reach.cli.configured import configured
-from reach.cli.output import FAILED, MISUSED, answer, end, say
+from reach.cli.configured import configured, database_of
+from reach.cli.output import FAILED, MARKUP, MISUSED, answer, end, say
 from reach.cli.watching import watcher
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
-cli = typer.Typer(no_args_is_help=True, help="The database as a whole: copy it, back it up.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=MARKUP,
+    help="The database as a whole: copy it, back it up.",
+)
 
 From = Annotated[
     str | None,
@@ -61,13 +65,15 @@ def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) ->
     source = _database(from_ or file, "--from")
     target = _target(settings, to)
     from reach.db.copy.run import copy as run  # noqa: PLC0415 - heavy
-    from reach.db.copy.side import CannotCopy  # noqa: PLC0415 - heavy
+    from reach.db.copy.side import CannotCopy, NotThere  # noqa: PLC0415 - heavy
     from reach.tables import kept_tables  # noqa: PLC0415 - heavy
 
     say(f"From {source}\nto   {target}", sys.stderr)
     try:
         with watcher() as watching:
             rows = asyncio.run(run(source, target, kept_tables(), watching, starts_over=start_over))
+    except NotThere as reason:
+        end(str(reason), MISUSED)
     except CannotCopy as reason:
         end(str(reason), FAILED)
     except KeyboardInterrupt:
@@ -75,7 +81,7 @@ def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) ->
         raise
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     answer(f"Copied, and verified by count and checksum: {counts}.")
-    answer(SAME_KEY + _place_of_key(settings))
+    answer(SAME_KEY + _key_of_source(source, settings))
 
 
 def _target(settings: Settings, to: str | None) -> DatabaseUrl:
@@ -96,8 +102,37 @@ def _database(text: str, option: str) -> DatabaseUrl:
     return database
 
 
+def _key_of_source(source: DatabaseUrl, settings: Settings) -> str:
+    """Say where the secret key is that signed what the source holds, and never what it is.
+
+    Not what is set here: that, like ``REACH_DATABASE_URL``, may be the target's already.
+    """
+    file = Path(source.url.database or "").absolute().parent / "secret-key"
+    if not source.is_sqlite or not file.exists():
+        return (
+            "what REACH_SECRET_KEY was where the source ran, "
+            "or what `secret-key` in its data directory holds."
+        )
+    said = f"in {file}."
+    if not settings.secret_keys:
+        return said
+    if _held_in(file) in settings.secret_keys:
+        return f"{said} REACH_SECRET_KEY has it here."
+    return (
+        f"{said} REACH_SECRET_KEY is another one here: if the source ran with that, keep both; "
+        "several are separated by commas."
+    )
+
+
+def _held_in(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):  # it may be somebody else's to read
+        return None
+
+
 def _place_of_key(settings: Settings) -> str:
-    """Say where the secret key is, and never what."""
+    """Say where the secret key is that is used here, and never what it is."""
     file = settings.data_dir / "secret-key"
     if settings.secret_keys:
         return "what REACH_SECRET_KEY is here."
@@ -129,7 +164,10 @@ def backup(
             left = still
 
         try:
-            size_bytes = back_up(database, file, watch, replaces=force, data_dir=settings.data_dir)
+            with database_of(settings):
+                size_bytes = back_up(
+                    database, file, watch, replaces=force, data_dir=settings.data_dir
+                )
         except CannotBackUp as reason:
             end(str(reason), FAILED)
     answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")

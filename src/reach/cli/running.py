@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reach.cli.configured import configured
+from reach.cli.configured import configured, database_of
 from reach.cli.output import FAILED, end, say
 
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
@@ -15,6 +15,10 @@ Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=
 MetricsPort = Annotated[
     int | None, typer.Option(help="[REACH_METRICS_PORT, none]", min=0, max=65535)
 ]
+NOWHERE = (
+    "Warning: links in emails lead to {}, which is this machine only. If others are to open them, "
+    "set REACH_PUBLIC_URL, such as https://signup.example.org."
+)
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
 
 
@@ -28,12 +32,15 @@ def up(
     flags = {"host": host, "port": port, "data_dir": data_dir, "metrics_port": metrics_port}
     settings = configured(sys.stderr, **flags)
     settings.require_safe_exposure()
+    if settings.is_spread and not settings.public_url:
+        say(NOWHERE.format(settings.origin), sys.stderr)
     from reach import keyfiles, processes  # noqa: PLC0415 - heavy
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
     keyfiles.make_data_dir(settings)
     try:
-        processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
+        with database_of(settings):
+            processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
     except CannotStart as reason:
         end(str(reason), FAILED)
 
@@ -52,7 +59,8 @@ def api(
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
     try:
-        running.api(settings)
+        with database_of(settings):
+            running.api(settings)
     except CannotStart as reason:
         end(str(reason), FAILED)
 
@@ -63,12 +71,13 @@ def worker(
 ) -> None:
     """Run a worker: it sends what the outbox holds."""
     settings = configured(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
-    settings.require_safe_exposure(has_mailbox=False)
+    settings.require_safe_exposure(has_mailbox=False, binds=False)
     from reach import processes  # noqa: PLC0415 - heavy
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
     try:
-        processes.run(processes.work, settings)
+        with database_of(settings):
+            processes.run(processes.work, settings)
     except CannotStart as reason:
         end(str(reason), FAILED)
 

@@ -9,13 +9,13 @@ from opentelemetry.trace import SpanKind
 
 from reach.messages.compose import Mail
 from reach.messages.connection import QUIT_SECONDS, Connection
-from reach.messages.dialogue import Gone, converse, unsendable
+from reach.messages.dialogue import MAIL, Gone, converse, unsendable
 from reach.messages.opener import Opener
 from reach.messages.outcome import Outcome, Paused, Refused, Sent
-from reach.messages.reply import NoReply
+from reach.messages.reply import NoReply, outcome
 from reach.settings import Settings
 from reach.telemetry import traces
-from reach.urls import SmtpUrl
+from reach.urls import SmtpUrl, parse_mailbox
 
 #: An idle connection is trusted this long; after it, NOOP shows whether it still lives. (A
 #: firewall may have forgotten it: MAIL FROM would then hang for its whole time-out.)
@@ -87,7 +87,7 @@ class Sender:
         return opened
 
     async def probe(self) -> Paused | None:
-        """Connect, log in and leave again: None means that messages can be sent.
+        """Connect, log in, name the sender and leave again: None means that messages can be sent.
 
         Idle connections are closed first: a server that allows few would turn this one away.
         """
@@ -96,7 +96,21 @@ class Sender:
         connection = await self._opener.open()
         if isinstance(connection, Paused):
             return connection
+        refusal = await self._name_sender(connection)
         await _leave([connection])
+        return refusal
+
+    async def _name_sender(self, connection: Connection) -> Paused | None:
+        """Begin a message and drop it: some servers refuse a sender who may log in."""
+        sender = parse_mailbox(self._settings.mail_from).addr_spec
+        seconds = self._settings.smtp_mail_seconds
+        try:
+            reply = await connection.ask(f"MAIL FROM:<{sender}>\r\n".encode(), seconds)
+            if reply.code // 100 != 2:  # noqa: PLR2004 - any yes
+                return outcome(Paused, MAIL.name, reply)
+            await connection.ask(b"RSET\r\n", seconds)
+        except NoReply as why:
+            return outcome(Paused, MAIL.name, str(why))
         return None
 
     async def close(self) -> None:

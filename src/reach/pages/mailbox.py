@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from reach.hosts import is_loopback
 from reach.messages.mailbox import Entry, Mailbox
 from reach.messages.reading import Reading, decode
 from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
-from reach.urls import is_loopback
 
 READ = ["GET", "HEAD"]
 #: What proxies add for the stranger whom they speak for. Not every one does: one that passes

@@ -32,11 +32,11 @@ class Knocking(Protocol):
     """Do what a form asks for; when it returns, that is on disk."""
 
     async def __call__(self, form: Any, once: Once | None = None) -> Answer:
-        """Raise Unprocessable: KeyReused if ``once`` is another request's, or an old form."""
+        """Raise Unprocessable: KeyReused if ``once`` is another request's; SendAgain."""
 
 
 class Knocks:
-    """Takes forms in: robots are turned away, and everybody else's share commits.
+    """Takes forms in: who fell into the trap is turned away, and everybody else's share commits.
 
     The answer is the same for all of them, and comes after the same time.
     """
@@ -88,7 +88,7 @@ class Knocks:
                     on_robot()
                     return usual
             except Unprocessable:
-                # It has grown old; but it may have been answered while it was new.
+                # It has grown old, say; but it may have been answered while it was new.
                 kept = None if once is None else await self._database.read(answers.find, once)
                 if kept is None:
                     raise

@@ -6,15 +6,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from reach.access.answers import Answer, KeyReused
+from reach.access.answers import Answer
 from reach.access.links import Link
 from reach.db.engine import Transaction
-from reach.people import link_requests, proofs, queries, record
+from reach.people import link_requests, queries, record
 from reach.people.conditions import ANY, Conditions
 from reach.people.link_requests import Asked
 from reach.people.model import Person
 from reach.people.signup import Address, Knock, answer_each
-from reach.problems import Forbidden, Unauthorised
+from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
@@ -87,21 +87,18 @@ def export(tx: Transaction, link: Link, settings: Settings) -> dict[str, Any]:
 
 def ask_all(
     tx: Transaction, knocks: Sequence[Knock[LinkRequest]], settings: Settings, answer: Answer
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Do what everybody asks for who did not ask by the same key before."""
-    return answer_each(tx, knocks, lambda new: request_links_all(tx, new, settings), answer)
+    return answer_each(tx, knocks, lambda new: request_links_all(tx, new), settings, answer)
 
 
-def request_links_all(
-    tx: Transaction, requests: Sequence[LinkRequest], settings: Settings
-) -> Sequence[None]:
+def request_links_all(tx: Transaction, requests: Sequence[LinkRequest]) -> Sequence[None]:
     """Write down that links were asked for: a row for each, whoever's address it is.
 
     Whose it is, nobody looks up here; so nobody can tell by the answer, nor by its time. A worker
     does (see ``people.link_requests``).
     """
-    admitted = proofs.use(tx, requests) if settings.altcha else requests
-    link_requests.add(tx, [Asked(one.email.key, one.trace_context) for one in admitted])
+    link_requests.add(tx, [Asked(one.email.key, one.trace_context) for one in requests])
     return [None] * len(requests)
 
 

@@ -18,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from reach.access.answers import Answer, Done, KeyReused, Once
+from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
 from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
@@ -29,6 +29,7 @@ from reach.people import counts, proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
 from reach.people.model import Person
 from reach.people.queries import Again, Known, NewPerson
+from reach.people.robots import SendAgain
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -39,7 +40,7 @@ from reach.problems import Problem, Unavailable
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
-R = TypeVar("R")
+R = TypeVar("R", bound=BaseModel)
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
@@ -108,24 +109,33 @@ def answer_each(
     tx: Transaction,
     knocks: Sequence[Knock[R]],
     work: Callable[[Sequence[R]], Sequence[UUID | None]],
+    settings: Settings,
     answer: Answer,
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Do ``work`` for those that were not done by the same key before: ``answer`` for each.
 
-    ``work`` says whose each one was, as far as they are known.
+    ``work`` says whose each one was, as far as they are known. It is not done for those whose
+    proof of work was used before: SendAgain is their answer.
     """
 
-    def do(new: Sequence[Knock[R]]) -> Sequence[Done]:
-        return [Done(answer, owner) for owner in work([knock.request for knock in new])]
+    def do(new: Sequence[Knock[R]]) -> Sequence[Done | Problem]:
+        requests = [knock.request for knock in new]
+        admitted = proofs.use(tx, requests) if settings.altcha else requests
+        # By identity: two requests may be equal.
+        owners = dict(zip(map(id, admitted), work(admitted), strict=True))
+        return [
+            Done(answer, owners[id(one)]) if id(one) in owners else SendAgain("proof used before")
+            for one in requests
+        ]
 
     return each_once(tx, knocks, do)
 
 
 def knock_all(
     tx: Transaction, knocks: Sequence[Knock[SignUp]], settings: Settings, answer: Answer
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Sign everybody up who was not signed up by the same key before."""
-    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), answer)
+    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), settings, answer)
 
 
 def sign_up_all(
@@ -137,14 +147,13 @@ def sign_up_all(
     learns whether an address is known. Each counts as coming after the one before: of several
     for one address, only what the last one typed is left.
     """
-    admitted = proofs.use(tx, requests) if settings.altcha else requests
-    asked = {request.email.key: request for request in admitted}
+    asked = {request.email.key: request for request in requests}
     added, known = _add_or_find(tx, asked, settings)
     promises = [_welcome(person.id, asked[key]) for key, person in added.items()]
     promises += _again(tx, [(one, asked[key]) for key, one in known.items()], settings)
     outbox.promise(tx, promises, settings)
-    count_known, robots = len(admitted) - len(added), len(requests) - len(admitted)
-    after_commit(tx, partial(counts.note_admitted, len(added), count_known, robots))
+    count_known = len(requests) - len(added)
+    after_commit(tx, partial(counts.note_admitted, len(added), count_known))
     owners = {key: one.id for people in (added, known) for key, one in people.items()}
     return [owners.get(request.email.key) for request in requests]
 

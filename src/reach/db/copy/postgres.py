@@ -20,6 +20,7 @@ from reach.db.postgres import (
     MAY_NOT_CREATE,
     REFUSED_CODES,
     away_reason,
+    no_database,
     sqlstate,
 )
 
@@ -86,7 +87,8 @@ class PostgresSide(Side):
     async def open(self) -> None:
         """Connect; one copy at a time into a target, and no Reach beside it."""
         _, arguments = self.url.url.get_dialect()().create_connect_args(self.url.url)
-        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        session = self.url.server_settings | SESSION  # the guard knows us by our name
+        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=session)
         arguments.pop("prepared_statement_cache_size", None)
         with self.may_fail():
             self._open = await asyncpg.connect(**arguments)
@@ -220,6 +222,10 @@ class PostgresSide(Side):
         if kind == "time":
             return f'(extract(epoch FROM t."{column}") * 1000000)::bigint'
         return f't."{column}"::text' if kind in ("key", "document") else f't."{column}"'
+
+    def nowhere(self, error: Exception) -> str | None:
+        """Say that its name is wrong, or the user, or the password."""
+        return no_database(error)
 
     def reason(self, error: Exception) -> str | None:
         """Say in what way the server is away."""
