@@ -243,6 +243,7 @@ def tables() -> list[str]:
     """Name every table, in an order in which they can be emptied."""
     import reach.access.answers
     import reach.messages.model
+    import reach.people.link_requests
     import reach.people.model
     import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
     from reach.db.columns import metadata

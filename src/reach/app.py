@@ -150,7 +150,13 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.onces = Onces(settings)
     app.state.links = Links(settings)
     app.state.robots = Robots(settings)
-    knocks = Knocks(settings, database, app.state.robots, door.CHECK_YOUR_INBOX)
+    knocks = Knocks(
+        settings,
+        database,
+        app.state.robots,
+        signed_up=door.CHECK_YOUR_INBOX,
+        asked=door.LINK_ON_ITS_WAY,
+    )
     app.state.sign_up, app.state.request_link = knocks.sign_up, knocks.request_link
     composer = Composer(settings)
     app.state.templates = lambda: composer.templates

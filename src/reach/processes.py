@@ -34,6 +34,7 @@ from reach.messages.dkim import DkimKey
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
+from reach.people.link_requests import LinkRequests
 from reach.people.stats import keep_gauges
 from reach.serving import CannotStart, Server, Stop, listen, metrics_served
 from reach.settings import BadSettings, Settings, load
@@ -180,7 +181,9 @@ async def work(settings: Settings) -> None:
 def _worker(
     settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
 ) -> Worker:
-    return Worker(settings, database, Composer(settings, dkim), Sender(settings, server_url))
+    composer, sender = Composer(settings, dkim), Sender(settings, server_url)
+    chores = [LinkRequests(settings, database)]
+    return Worker(settings, database, composer, sender, chores)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from sqlalchemy import Table
 # Each tells the metadata of its own.
 import reach.access.answers
 import reach.access.keys
+import reach.people.link_requests
 import reach.people.model
 import reach.people.proofs  # noqa: F401 - see above
 from reach.db.columns import metadata

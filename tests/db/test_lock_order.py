@@ -4,7 +4,8 @@ A lost deadlock is tried again, so callers never see one: these tests count the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,8 +24,9 @@ from reach.messages.model import Message, messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Later
 from reach.messages.settle import Settlement, settle_all
-from reach.people import record
+from reach.people import link_requests, record
 from reach.people.address import parse_address
+from reach.people.link_requests import Asked
 from reach.people.model import people
 from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
 from reach.settings import Settings
@@ -136,6 +138,11 @@ def knocks() -> list[Knock[SignUp]]:
     ]
 
 
+async def waiting_in(database: Database) -> list[str]:
+    """Whom the messages are for that wait: of each person's, only the newest does."""
+    return [one.recipient for one in await messages_in(database) if one.state == "queued"]
+
+
 def settlements(shares: Sequence[Message]) -> list[Settlement]:
     """Say of each message that it was not taken."""
     time = datetime.now(UTC)
@@ -160,7 +167,7 @@ async def test_sign_ups_from_both_ends(
     await ours
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
-    assert len(await messages_in(two[0])) == COUNT
+    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["new", "stored"])
@@ -198,6 +205,31 @@ async def test_keys_and_erasures_at_once(
             two[1].write(record.erase, one, settings) for one in await two[0].write(grow_old)
         ]
         await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
+    assert errors == []
+
+
+async def test_link_requests_and_erasures_at_once(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """Two workers answer requests while their people are erased, or sign up again: no error."""
+
+    async def answer(database: Database) -> None:
+        while await database.write(link_requests.answer_some, settings, limit=40):
+            pass
+
+    def everybody(tx: Transaction) -> Sequence[UUID]:
+        return tx.execute(select(people.c.id)).scalars().all()
+
+    up = two[0].group(partial(sign_up_all, settings=settings))
+    for _ in range(3):
+        await asyncio.gather(*map(up, requests()))
+        asked = [Asked(address, None) for address in reversed(addresses(COUNT))]
+        await two[1].write(link_requests.add, asked)
+        erased = (await two[0].read(everybody))[::2]
+        erasures = [two[0].write(record.erase, one, settings) for one in erased]
+        again = map(up, reversed(requests()))
+        await asyncio.gather(answer(two[0]), answer(two[1]), *erasures, *again)
+        assert not await two[0].read(link_requests.is_any)
     assert errors == []
 
 
@@ -245,9 +277,12 @@ async def test_retried_and_erased_at_once(settings: Settings, errors: list[str])
 async def test_doors_and_workers_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
-    """Sign-ups and settling share commits in both processes, round after round: no error."""
+    """Sign-ups and settling share commits in both processes, round after round: no error.
+
+    Each sign-up cancels the message that a worker holds meanwhile, for a newer one.
+    """
     doors = [db.group(partial(sign_up_all, settings=settings)) for db in two]
-    settles = [db.group(partial(settle_all, settings=settings)) for db in two]
+    settles = [db.group(partial(settle_all, settings=settings), apart=True) for db in two]
 
     def make_due(tx: Transaction) -> None:
         tx.execute(update(messages).values(due_at=now()))
@@ -263,11 +298,35 @@ async def test_doors_and_workers_at_once(
             *map(settles[1], reversed(settlements(shares[1]))),
         ]
         answers = await asyncio.gather(*work)
-        assert answers.count("queued") == sum(map(len, shares))
+        states = Counter(answer for answer in answers if isinstance(answer, str))
+        assert states["queued"] + states["cancelled"] == sum(map(len, shares))
         await two[0].write(make_due)
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
-    assert len(await messages_in(two[0])) == COUNT
+    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
+
+
+async def test_each_replaces_what_the_other_has_sent(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """What each process's worker settles, the other one's door replaces: nobody in a circle.
+
+    In one transaction with sign-ups, each would hold what it replaces, and wait for the other.
+    """
+    await sign_up(two[0], settings, *addresses(COUNT))
+    unlimited = settings.model_copy(update={"limit_mail_per_address": "off"})
+    asked = {request.email.recipient: request for request in requests()}
+    ups = [db.group(partial(sign_up_all, settings=unlimited)) for db in two]
+    settles = [db.group(partial(settle_all, settings=unlimited), apart=True) for db in two]
+    for _ in range(8):
+        leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
+        work: list[Awaitable[object]] = []
+        for number in (0, 1):
+            work += map(ups[number], [asked[one.recipient] for one in leased[number::2]])
+            work += map(settles[number], settlements(leased[1 - number :: 2]))
+        await asyncio.gather(*work)
+    assert errors == []
+    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
 
 
 async def test_leasing_waits_for_nobody(

@@ -22,13 +22,17 @@ FIRST_RELEASE = "0006"
 CONTRACTS: dict[str, str] = {}
 #: By a migration's number: INSERTs that give its new tables rows, so that those that follow are
 #: seen to leave them alone.
-ROWS: dict[str, str] = {}
+ROWS: dict[str, str] = {
+    "0007": "INSERT INTO link_requests (id, email_key, created_at) "
+    "SELECT id, email_key, now() FROM people",
+}
+OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 
 NEXT_ROWS = {
-    "0007": "INSERT INTO notes (id, person_id, text, created_at) "
+    "0101": "INSERT INTO notes (id, person_id, text, created_at) "
     "SELECT id, id, 'n', now() FROM people"
 }
-NEXT_NUMBERS = ("0007", "0008", "0009")
+NEXT_NUMBERS = ("0101", "0102", "0103")
 ADA = (
     "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
     "version) VALUES ('a', 'a', 'a', 'Ada', 0, 0, 0, 1)"
@@ -38,8 +42,10 @@ import sqlalchemy as sa
 from alembic import op
 from reach.db.migrations import steps
 
-revision = "0007"
-down_revision = "0006"
+from reach.db.migrate import names
+
+revision = "0101"
+down_revision = max(name[:4] for name in names() if name[:4] < revision)
 
 def upgrade():
 """
@@ -171,36 +177,38 @@ def url(postgres_url: str, released: str) -> Iterator[str]:
 
 def sample(folder: Path, body: str) -> Path:
     """Write a migration, beside ours."""
-    file = folder / "0007_sample.py"
+    file = folder / "0101_sample.py"
     file.write_text(SAMPLE + indent(dedent(body), "    "))
     return migrations_with(folder, file)
 
 
 async def test_our_migrations_keep_the_rule(url: str) -> None:
     """None takes away what the version before has need of, or has requests wait."""
-    numbers = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
-    found = await rule.check(url, VERSIONS.parent, numbers, ROWS)
+    found = await rule.check(url, VERSIONS.parent, OURS, ROWS)
     assert rule.unexcused(found, CONTRACTS) == {}
 
 
 async def test_what_the_rule_allows(url: str, tmp_path: Path) -> None:
     """A release that adds, keeps two forms in step, fills, validates and indexes keeps it."""
-    found = await rule.check(url, migrations_with(tmp_path, NEXT), NEXT_NUMBERS, NEXT_ROWS)
-    assert found == {number: [] for number in NEXT_NUMBERS}
+    folder = migrations_with(tmp_path, NEXT)
+    found = await rule.check(url, folder, [*OURS, *NEXT_NUMBERS], ROWS | NEXT_ROWS)
+    assert [found[number] for number in NEXT_NUMBERS] == [[], [], []]
 
 
 @pytest.mark.parametrize("name", BAD)
 async def test_what_the_rule_forbids(url: str, tmp_path: Path, name: str) -> None:
     """Each is told, in words that say what is wrong."""
     body, *words = BAD[name]
-    (found,) = (await rule.check(url, sample(tmp_path, body), ["0007"], {})).values()
+    every = await rule.check(url, sample(tmp_path, body), [*OURS, "0101"], ROWS)
+    found = every["0101"]
     assert [word for word in words if word not in "\n".join(found)] == [], found
 
 
 async def test_a_table_of_which_nothing_can_be_told(url: str, tmp_path: Path) -> None:
     """Whether an empty table is read cannot be seen, so the check asks for rows."""
-    found = await rule.check(url, migrations_with(tmp_path, NEXT), NEXT_NUMBERS, {})
-    assert "notes is empty here" in "\n".join(found["0008"])
+    folder = migrations_with(tmp_path, NEXT)
+    found = await rule.check(url, folder, [*OURS, *NEXT_NUMBERS], ROWS)
+    assert "notes is empty here" in "\n".join(found["0102"])
 
 
 def test_contracting_needs_a_reason() -> None:
@@ -233,7 +241,7 @@ def test_steps_on_sqlite(sqlite: str, tmp_path: Path) -> None:
         expected = nullcontext() if ends_well else pytest.raises(OperationalError)
         with expected, engine.begin() as connection:
             connection.exec_driver_sql(ADA)
-            upgrade(connection, "0007", folder=folder)
+            upgrade(connection, "0101", folder=folder)
         with engine.begin() as connection:
             assert (connection.exec_driver_sql(made).scalar() is not None) == ends_well
             people = connection.exec_driver_sql("SELECT * FROM people").mappings().all()
@@ -246,15 +254,15 @@ async def test_steps_can_be_interrupted_anywhere(
 ) -> None:
     """Ended after any of its statements, a migration that commits midway is done by the next."""
     folder = migrations_with(tmp_path, NEXT)
-    await rule.run(url, partial(upgrade, to="0008", folder=folder))
+    await rule.run(url, partial(upgrade, to="0102", folder=folder))
     whole, after = "", 0
     while True:
         copy = create_database(postgres_url, url)
         after += 1
         goes_on = await rule.run(
-            copy, partial(rule.interrupt, folder=folder, number="0009", after=after)
+            copy, partial(rule.interrupt, folder=folder, number="0103", after=after)
         )
-        await rule.run(copy, partial(upgrade, to="0009", folder=folder))
+        await rule.run(copy, partial(upgrade, to="0103", folder=folder))
         shape = str(await rule.run(copy, rule.shape))
         drop_database(postgres_url, copy)
         whole = whole or shape

@@ -14,7 +14,7 @@ from reach.db import tallies
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.db.migrate import VERSIONS, migrate, newest, upgrade
+from reach.db.migrate import VERSIONS, newest, upgrade
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings
@@ -126,12 +126,6 @@ async def test_emptying_a_table_empties_them(
 
 async def test_they_begin_with_what_is_there(database: Database, settings: Settings) -> None:
     """Migrating a database that has been used for weeks; who signs up before it counts too."""
-
-    def make_old(tx: Transaction) -> None:
-        """As if people had come and gone for weeks, before there was a tally."""
-        drop_tallies(tx)
-        tx.execute(text("UPDATE alembic_version SET version_num = '0005'"))
-
     try:
         await database.write(make_old)
         walk = Walk(database, settings, 3, folds=False)
@@ -140,7 +134,7 @@ async def test_they_begin_with_what_is_there(database: Database, settings: Setti
         old = update(people).where(people.c.id.in_(some)).values(created_at=now(-20 * DAY))
         await database.write(lambda tx: tx.execute(old))
     finally:
-        assert await anyio.to_thread.run_sync(migrate, settings.database) == newest()
+        await count_again(database, settings)
     assert await are_true(database)
     found, there = await database.read(flows), await database.read(counted)
     assert found["sign_ups"] == there["people"] - 2 > 0
@@ -156,9 +150,10 @@ async def test_they_begin_while_others_write(
     """On Postgres counting locks nothing, and may be interrupted: what is done meanwhile counts."""
     url = create_database(postgres_url)
     try:
-        await rule.run(url, partial(upgrade, to="0005"))
+        await rule.run(url, partial(upgrade, to="head"))
         settings = make_settings(database_url=url)
         async with opened(settings) as database:
+            await database.write(make_old)
             walk = Walk(database, settings, 5, folds=False)
             await walk.go(40)
             interrupt = partial(rule.interrupt, folder=VERSIONS.parent, number="0006")
@@ -170,6 +165,26 @@ async def test_they_begin_while_others_write(
             assert await are_true(database)
     finally:
         drop_database(postgres_url, url)
+
+
+async def count_again(database: Database, settings: Settings) -> None:
+    """Do migration 0006 once more; what came after it is there."""
+    only_this = partial(upgrade, to="0006")
+    if settings.database.is_sqlite:
+        await database.write(only_this)
+    else:
+        await rule.run(settings.database_url.get_secret_value(), only_this)
+    stamp = text("UPDATE alembic_version SET version_num = :newest").bindparams(newest=newest())
+    await database.write(lambda tx: tx.execute(stamp))
+
+
+def make_old(tx: Transaction) -> None:
+    """As if people had come and gone for weeks, before there was a tally.
+
+    What later migrations added stays: this version needs it.
+    """
+    drop_tallies(tx)
+    tx.execute(text("UPDATE alembic_version SET version_num = '0005'"))
 
 
 def drop_tallies(tx: Transaction) -> None:

@@ -13,6 +13,7 @@ from reach.db import tallies
 from reach.db.engine import Database, Transaction
 from reach.messages.sweep import fold_for_ever, sweep_for_ever
 from reach.people.address import parse_address
+from reach.people.link_requests import answer_some
 from reach.people.links import LinkRequest, request_links_all
 from reach.settings import Settings
 from tests.db.tallied import LONG_AGO, OTHERS, are_true, flows, levels, row_count
@@ -75,7 +76,8 @@ async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Set
     before = await database.read(every_row)
     email = parse_address("nobody@example.com", smtputf8=True)
     asked = [LinkRequest.model_construct(email=email)]
-    assert await database.write(request_links_all, asked, settings) == [None]
+    assert await database.write(request_links_all, asked) == [None]
+    assert await database.write(answer_some, settings) == 1
     assert await database.read(every_row) == before
 
 

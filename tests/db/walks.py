@@ -17,6 +17,7 @@ from reach.messages.settle import settle_all
 from reach.messages.sweep import sweep
 from reach.people import queries, record, signup
 from reach.people.address import parse_address
+from reach.people.link_requests import answer_some
 from reach.people.links import LinkRequest, request_links_all
 from reach.people.model import people
 from reach.problems import Problem
@@ -121,7 +122,8 @@ class Walk:
 
     def _request_links(self, tx: Transaction) -> None:
         requests = [LinkRequest.model_construct(email=_request(a).email) for a in self._some()]
-        request_links_all(tx, requests, self._settings)
+        request_links_all(tx, requests)
+        answer_some(tx, self._settings)
 
     def _confirm(self, tx: Transaction) -> None:
         if person_id := self._person(tx):

@@ -23,10 +23,11 @@ NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE 
 AT = "(:now - n * 1000003)"
 DATA = '{"b": [1.50, 1e20, -0.0, 12345678901234567890], "a": {"é": "\\u2028", "": null}, "c": true}'
 PEOPLE = """INSERT INTO people (id, email, email_key, name, description, confirmed_at,
-    links_version, language, greeted_at, created_at, updated_at, version)
+    links_version, language, greeted_at, created_at, updated_at, version, typed_version)
     SELECT printf('01900000-0000-7000-8000-%012x', n), 'P' || n || '@example.com',
     'p' || n || '@example.com', 'Zoë ' || n, CASE WHEN n % 3 THEN NULL ELSE 'ça va — 漢字' END,
-    CASE WHEN n % 2 THEN :at END, n % 5, NULL, :at, :at, :at + 1, 1 + n % 3 FROM n"""
+    CASE WHEN n % 2 THEN :at END, n % 5, NULL, :at, :at, :at + 1, 1 + n % 3,
+    CASE WHEN n % 4 THEN 1 END FROM n"""
 MESSAGES = """INSERT INTO messages (id, person_id, template, data, recipient, state, due_at, lease,
     settled_lease, attempts, failures, first_failed_at, message_id, created_at, settled_at,
     last_error, trace_context)
@@ -44,6 +45,9 @@ KEYS = """INSERT INTO idempotency_keys (caller, route, key, fingerprint, person_
     body, created_at)
     SELECT 'c', '/v1/people', char(64 + n) || n, 'f', printf('01900000-0000-7000-8000-%012x', n),
     201, '{"ETag": "\\"1\\""}', '{"a": 1}', :now FROM n WHERE n < 300"""
+LINKS = """INSERT INTO link_requests (id, email_key, created_at, trace_context)
+    SELECT printf('01900000-0000-7000-b000-%012x', n), 'p' || n || '@example.com', :at,
+    CASE WHEN n % 2 THEN '00-' || n END FROM n WHERE n < 50"""
 PROOFS = "INSERT INTO proofs (nonce, used_at) SELECT 'n' || n, :now FROM n WHERE n < 100"
 
 
@@ -56,7 +60,7 @@ def fill(file: Path, people: int) -> str:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, PROOFS):
+        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, PROOFS):
             into, _, select = rows.partition("SELECT")
             connection.execute(f"{into}{NUMBERS}SELECT{select}".replace(":at", AT), given)
         connection.execute(SENT)

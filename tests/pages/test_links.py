@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from reach.people.link_requests import answer_some
 from reach.problems import Unavailable
 from tests.pages.holder import holder
 from tests.promises.locks import held
@@ -18,13 +19,30 @@ async def test_known_and_unknown_are_answered_alike(reach: Reach) -> None:
     shown = []
     for email in ("ada@example.com", "nobody@example.com"):
         answer = await reach.http.post("/links", data={"email": email}, headers=BROWSER)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/check-your-inbox")
+        assert (answer.status_code, answer.headers["location"]) == (
+            303,
+            "/check-your-inbox?for=link",
+        )
         ours = {n: v for n, v in answer.headers.items() if n not in ("date", "x-request-id")}
         shown.append((answer.content, ours))
         assert "set-cookie" not in answer.headers
     assert shown[0] == shown[1]
+    await reach.database.write(answer_some, reach.settings)
     mails = await messages_of(reach, template="manage-link")
     assert [mail["recipient"] for mail in mails] == ["ada@example.com"]
+
+
+async def test_nobody_is_promised_more_than_is_true_for_everybody(reach: Reach) -> None:
+    """Whoever asks for a link may be unknown; whoever signs up is written to, or was just now."""
+    asked = (await reach.http.get("/check-your-inbox?for=link")).text
+    signed_up = (await reach.http.get("/check-your-inbox")).text
+    assert "<p>If that address is signed up, a link is on its way.</p>" in asked
+    assert "An email to the address you gave is on its way" not in asked
+    assert "An email to the address you gave is on its way" in signed_up
+    for page in ("/links", "/manage?token=x"):
+        shown = " ".join((await reach.http.get(page)).text.split())
+        assert "f your address is signed up, we " in shown
+        assert "We will email you a link" not in shown
 
 
 async def test_the_sign_up_page_leads_there(reach: Reach) -> None:

@@ -2,9 +2,12 @@
 
 import httpx
 import pytest
+from sqlalchemy import update
 
+from reach.messages.model import messages
 from reach.settings import Settings
 from tests.people.operator import everybody, operator, owed, templates
+from tests.promises.stored import confirm_everybody
 from tests.servers.reach import ADA, Reach, running_reach
 
 #: Which may differ between two answers.
@@ -51,23 +54,25 @@ async def test_new_and_known_get_the_same_answer(reach: Reach) -> None:
     known = await reach.sign_up(name="Somebody Else")
     other_case = await reach.sign_up("ADA@Example.com")
     another = await reach.sign_up("bob@example.com")
-    hurried = reach.settings.model_copy(update={"already_hours": 1e-9})
-    async with running_reach(hurried) as told:
-        told_again = await told.sign_up()
-    assert await templates(http) == ["already-signed-up", "welcome", "welcome"]
+    await reach.database.write(lambda tx: tx.execute(update(messages).values(state="sent")))
+    await confirm_everybody(reach.database)
+    told_again = await reach.sign_up()
+    assert await templates(http) == ["already-signed-up", *["welcome"] * 4]
     assert shape(new)[:2] == (202, b'{"message":"Check your inbox."}')
     assert shape(new) == shape(known) == shape(other_case) == shape(another) == shape(told_again)
     assert len({answer.headers["x-request-id"] for answer in (new, known, another)}) == 3
 
 
-async def test_who_is_known_is_not_changed(reach: Reach) -> None:
+async def test_who_has_confirmed_is_not_changed(reach: Reach) -> None:
     """A stranger who knows an address cannot rename its owner."""
     http = await operator(reach)
     await http.post("/v1/signups", json={**ADA, "description": "first"})
+    await confirm_everybody(reach.database)
+    (before,) = await everybody(http)
     await http.post("/v1/signups", json={**ADA, "name": "Eve", "description": "second"})
     (person,) = await everybody(http)
     assert (person["name"], person["description"]) == ("Ada", "first")
-    assert person["updated_at"] == person["created_at"]
+    assert person["updated_at"] == before["updated_at"]
 
 
 async def test_spellings_of_one_mailbox_are_one_person(reach: Reach) -> None:
@@ -76,9 +81,9 @@ async def test_spellings_of_one_mailbox_are_one_person(reach: Reach) -> None:
     for email in ("Ada@Bücher.example", "ada@xn--bcher-kva.example", "ADA@BÜCHER.EXAMPLE"):
         assert (await reach.sign_up(email)).status_code == 202
     (person,) = await everybody(http)
-    (message,) = await owed(http)
     assert person["email"] == "Ada@Bücher.example"
-    assert message["recipient"] == "Ada@xn--bcher-kva.example"
+    recipients = {message["recipient"] for message in await owed(http)}
+    assert recipients == {"Ada@xn--bcher-kva.example"}
 
 
 async def test_other_letters_are_two_mailboxes_or_none(settings: Settings) -> None:

@@ -85,14 +85,14 @@ async def test_a_known_address_is_a_conflict(reach: Reach) -> None:
 
 
 async def test_no_welcome_if_none_is_wanted(reach: Reach) -> None:
-    """The operator decides; the door greets such a person later."""
+    """The operator decides; whoever then signs up gets one, until they have confirmed."""
     http = await operator(reach)
     answer = await add(http, welcome=False)
     assert answer.json()["welcome"] == {"state": None, "sent_at": None}
     assert answer.headers["etag"] == '"1.none"'
     assert await templates(http) == []
     await reach.sign_up()
-    assert await templates(http) == ["already-signed-up"]
+    assert await templates(http) == ["welcome"]
 
 
 async def test_whether_to_welcome_is_true_or_false(reach: Reach) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 from sqlalchemy import update
 
-from reach.db.columns import now
-from reach.db.engine import Transaction
-from reach.people.model import people
+from reach.db.engine import Database
+from reach.messages.model import messages
+from reach.people.link_requests import is_any
 from tests.eventually import eventually
 from tests.people.operator import everybody, operator
-from tests.promises.stored import all_sent, messages_in
+from tests.promises.stored import all_sent, confirm_everybody, messages_in
 from tests.promises.test_one_address import seen
 from tests.servers.mail import MailServer
 from tests.servers.reach import Reach, running_reach, running_worker
@@ -57,7 +57,11 @@ async def test_a_bombed_inbox_gets_the_budget_and_no_more(
         turn = asyncio.Semaphore(64)
         call = partial(knock, turn, [one.http, other.http])
         async with running_worker(settings):
+            await one.sign_up(VICTIM["email"], VICTIM["name"])
+            await all_sent(one.database)
+            await confirm_everybody(one.database)
             answers = await asyncio.gather(*map(call, range(CLIENTS)))
+            await eventually(partial(all_looked_up, one.database))
             found = Counter(map(seen, answers))
             assert sorted(status for status, *_ in found) == [202, 303]
             sent = await all_sent(one.database)
@@ -72,6 +76,30 @@ async def test_a_bombed_inbox_gets_the_budget_and_no_more(
             await eventually(lambda: len(mail_server.recipients) == 6)
     templates = [message.template for message in await messages_in(reach.database)]
     assert Counter(templates) == Counter(["welcome", "changed", *others])
+
+
+async def all_looked_up(database: Database) -> bool:
+    """Whether no request for a link waits."""
+    return not await database.read(is_any)
+
+
+async def test_a_bombed_inbox_of_nobody_who_has_confirmed(
+    reach: Reach, mail_server: MailServer
+) -> None:
+    """The same budget for welcomes; and what was promised last is sent, never cancelled in vain."""
+    settings = reach.settings.model_copy(update=CHANGES)
+    async with running_reach(settings) as one, running_reach(settings) as other:
+        turn = asyncio.Semaphore(64)
+        call = partial(knock, turn, [one.http, other.http])
+        answers = await asyncio.gather(*map(call, range(CLIENTS)))
+        assert sorted({answer.status_code for answer in answers}) == [202, 303]
+        promised = await messages_in(one.database)
+        assert [message.template for message in promised] == ["welcome"] * 5
+        assert [message.state for message in promised] == ["cancelled"] * 4 + ["queued"]
+        async with running_worker(settings):
+            await eventually(lambda: mail_server.messages)
+            await eventually(partial(all_looked_up, one.database))
+    assert [mail.message_id for mail in mail_server.messages] == [promised[-1].message_id]
 
 
 async def test_an_operator_is_not_limited(reach: Reach) -> None:
@@ -89,17 +117,20 @@ async def test_an_operator_is_not_limited(reach: Reach) -> None:
         for _ in range(3):
             assert (await limited.sign_up("VICTIM@example.com")).status_code == 202
         templates = [message.template for message in await messages_in(limited.database)]
-        assert Counter(templates) == {"welcome": 4, "already-signed-up": 1}
+        assert Counter(templates) == {"welcome": 5}
+        assert await by_strangers(limited.database) == 1
+
+
+async def by_strangers(database: Database) -> int:
+    """How many messages no operator has promised."""
+    return sum("by_operator" not in message.data for message in await messages_in(database))
 
 
 async def test_who_was_not_told_is_told_when_there_is_budget(reach: Reach) -> None:
     """An email that the budget held back does not count as the day's one notice."""
-
-    def greeted_long_ago(tx: Transaction) -> None:
-        tx.execute(update(people).values(greeted_at=now(-30 * 3600.0)))
-
     await reach.sign_up()
-    await reach.database.write(greeted_long_ago)
+    await reach.database.write(lambda tx: tx.execute(update(messages).values(state="sent")))
+    await confirm_everybody(reach.database)
     poor = reach.settings.model_copy(update={"limit_mail_per_address": "1/hour"})
     async with running_reach(poor) as limited:
         await limited.sign_up()

@@ -3,13 +3,18 @@
 A new door is one line in ``DOORS``. How long answers take is measured: see benchmarks/timing.py.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from sqlalchemy import func, select, update
 
+from reach.db.engine import Transaction
+from reach.messages.model import messages
+from reach.people.link_requests import link_requests
 from tests.people.test_door import shape
-from tests.promises.stored import messages_in, people_in
+from tests.promises.stored import confirm_everybody, messages_in, people_in
 from tests.servers.reach import Reach, running_reach
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -25,16 +30,31 @@ DOORS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] 
     "POST /links": lambda http, email: http.post("/links", data={"email": email}, headers=BROWSER),
 }
 TIMES = 3
+#: What the known one may be, whether they have confirmed and what became of their welcome: with
+#: what they are sent when they sign up that often, at most once in a day and each time.
+KNOWN: dict[str, tuple[bool, str, list[str], list[str]]] = {
+    "unconfirmed": (False, "sent", ["welcome"] * TIMES, ["welcome"] * TIMES),
+    "confirmed": (True, "sent", ["already-signed-up"], ["already-signed-up"] * TIMES),
+    "failed": (True, "failed", ["welcome"] * TIMES, ["welcome"] * TIMES),
+    "undelivered": (True, "queued", ["welcome"] * TIMES, ["welcome"] * TIMES),
+}
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("hours", [24, 1e-9], ids=["quiet", "told"])
-async def test_known_and_unknown_are_answered_alike(reach: Reach, door: str, hours: float) -> None:
+@pytest.mark.parametrize("known", KNOWN)
+async def test_known_and_unknown_are_answered_alike(
+    reach: Reach, door: str, hours: float, known: str
+) -> None:
     """Status, bytes and every header but the date and the request's id, three times each.
 
-    Within the quiet time, when nothing is sent to somebody known, and after it.
+    Whoever the known one is, and whatever they are sent: within the quiet time and after it.
     """
+    is_confirmed, state, *sent = KNOWN[known]
     await reach.sign_up("known@example.com")
+    await reach.database.write(lambda tx: tx.execute(update(messages).values(state=state)))
+    if is_confirmed:
+        await confirm_everybody(reach.database)
     knock = DOORS[door]
     changed = reach.settings.model_copy(update={"already_hours": hours})
     async with running_reach(changed) as other:
@@ -46,9 +66,21 @@ async def test_known_and_unknown_are_answered_alike(reach: Reach, door: str, hou
     assert answers[0].status_code in (httpx.codes.ACCEPTED, httpx.codes.SEE_OTHER)
     assert len({str(shape(answer)) for answer in answers}) == 1
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
-    assert "known@example.com" in await people_in(reach.database)
-    sent = [message.template for message in await messages_in(reach.database)]
+    _, *later = [
+        one.template
+        for one in await messages_in(reach.database)
+        if one.recipient == "known@example.com"
+    ]
     if door.endswith("links"):
-        assert sent.count("manage-link") == TIMES
+        assert later == []
+        each = {"known@example.com": TIMES, "new@example.com": TIMES}
+        assert await reach.database.read(asked_for) == each
+        assert await people_in(reach.database) == ["known@example.com"]
     else:
-        assert ("already-signed-up" in sent) == (hours < 1)
+        assert later == sent[hours < 1]
+
+
+def asked_for(tx: Transaction) -> Counter[str]:
+    """How many requests for a link wait, by address."""
+    key = link_requests.c.email_key
+    return Counter({row[0]: row[1] for row in tx.execute(select(key, func.count()).group_by(key))})

@@ -10,7 +10,6 @@ from reach.db.engine import Transaction
 from reach.messages.model import messages
 from reach.messages.operations import retry
 from reach.people import record
-from reach.people.model import people
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.messages.received import links_in
@@ -103,16 +102,13 @@ async def test_what_is_composed_after_voiding_works(reach: Reach, mail_server: M
 async def test_an_unconfirmed_person_who_knocks_again_is_asked_again(
     reach: Reach, mail_server: MailServer
 ) -> None:
-    """`already-signed-up` has the confirm link for as long as it is needed."""
+    """A fresh welcome has the confirm link for as long as it is needed."""
     person = await signed_up(reach)
-
-    def forget(tx: Transaction) -> None:
-        tx.execute(update(people).values(greeted_at=None))
-
+    async with running_worker(reach.settings):
+        await all_sent(reach.database)
     for is_confirmed in (False, True):
         if is_confirmed:
             await reach.database.write(record.confirm, person.id)
-        await reach.database.write(forget)
         await signed_up(reach)
         await sent(reach, mail_server, 2 + is_confirmed)
         newest = mail_server.messages[-1]

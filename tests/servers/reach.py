@@ -19,6 +19,7 @@ from reach.messages.dkim import DkimKey
 from reach.messages.mailbox import Mailbox
 from reach.messages.smtp import Sender
 from reach.messages.worker import Worker
+from reach.people.link_requests import LinkRequests
 from reach.serving import Server, listen
 from reach.settings import Settings
 
@@ -89,7 +90,8 @@ async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
     database = open_database(settings)
     assert settings.smtp is not None
     composer = Composer(settings, DkimKey.of(settings))
-    worker = Worker(settings, database, composer, Sender(settings, settings.smtp))
+    chores = [LinkRequests(settings, database)]
+    worker = Worker(settings, database, composer, Sender(settings, settings.smtp), chores)
     stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:

@@ -5,21 +5,22 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog.testing
-from sqlalchemy import text
+from sqlalchemy import select, update
 
-from reach.db.engine import Transaction
-from reach.messages.model import Message
+from reach.db.engine import Database
+from reach.messages.model import Message, messages
+from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings
 from reach.telemetry import trace_context
 from reach.telemetry.trace_context import TraceContext
 from tests.eventually import eventually
 from tests.messages.outboxes import DAY, Outbox
 from tests.promises.running import client, said
-from tests.promises.stored import messages_in, opened
+from tests.promises.stored import confirm_everybody, messages_in, opened
 from tests.servers.collector import Collector, Span
 from tests.servers.mail import MailServer, once
 from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA, Reach, running_reach, running_worker
+from tests.servers.reach import ADA, Reach, running_worker
 
 #: What the caller is in, who asks for what the test does.
 CALLER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", is_sampled=True)
@@ -108,11 +109,12 @@ async def test_what_was_stored_while_traces_were_off_is_linked_too(
     mailing: Settings, mail_server: MailServer, collector: Collector
 ) -> None:
     """The message keeps its request's trace, exported or not; one begins here if none came."""
-    others = mailing.model_copy(update={"already_hours": 1e-9})
-    async with api(others, {}):
-        await sign_up(others)
-        await sign_up(others, None)
-    async with opened(mailing) as database:
+    async with api(mailing, {}), opened(mailing) as database:
+        await sign_up(mailing)
+        await set_states(database, "sent")
+        await confirm_everybody(database)
+        await sign_up(mailing, None)
+        await set_states(database, "queued")
         came, begun = map(trace_of, await messages_in(database))
     assert came.trace_id == CALLER.trace_id != begun.trace_id
     async with worker(mailing, collector.environment):
@@ -121,6 +123,11 @@ async def test_what_was_stored_while_traces_were_off_is_linked_too(
     told = await one(collector, "deliver already-signed-up")
     assert welcome.links == [(came.trace_id, came.span_id)]
     assert told.links == [(begun.trace_id, begun.span_id)]
+
+
+async def set_states(database: Database, state: str) -> None:
+    """Say so of every message."""
+    await database.write(lambda tx: tx.execute(update(messages).values(state=state)))
 
 
 def trace_of(message: Message) -> TraceContext:
@@ -183,32 +190,16 @@ async def test_the_message_of_each_route_keeps_its_request_s_trace(reach: Reach)
     promised = {"person_id": id_, "template": "changed", "data": {"fields": []}}
     await reach.http.post("/v1/messages", json=promised, headers=headers[2])
     await reach.http.post("/v1/links", json={"email": ADA["email"]}, headers=headers[3])
+    await reach.database.write(answer_some, reach.settings)
     found = {trace_of(message).trace_id for message in await messages_in(reach.database)}
     assert found == {caller.trace_id for caller in callers}
 
 
-async def test_stand_ins_for_unknown_addresses_carry_a_trace_as_well(
-    sqlite: str, make_settings: Any
-) -> None:
-    """Who is unknown costs the same writing: their message is removed, so a trigger has a look."""
-    async with running_reach(make_settings(database_url=sqlite)) as reach:
-
-        def look(tx: Transaction) -> None:
-            tx.execute(text("CREATE TABLE seen (recipient TEXT, trace_context TEXT)"))
-            tx.execute(
-                text(
-                    "CREATE TRIGGER look AFTER INSERT ON messages BEGIN INSERT INTO seen "
-                    "VALUES (new.recipient, new.trace_context); END"
-                )
-            )
-
-        await reach.database.write(look)
-        header = {"traceparent": str(CALLER)}
-        await reach.http.post("/v1/links", json={"email": "nobody@example.com"}, headers=header)
-
-        def seen(tx: Transaction) -> list[tuple[str, str]]:
-            found = tx.execute(text("SELECT recipient, trace_context FROM seen"))
-            return [(row.recipient, row.trace_context) for row in found]
-
-        stored = await reach.database.read(seen)
-    assert [(recipient, str(trace)[3:35]) for recipient, trace in stored] == [("", CALLER.trace_id)]
+async def test_requests_for_unknown_addresses_carry_a_trace_as_well(reach: Reach) -> None:
+    """Who is unknown costs the same writing."""
+    header = {"traceparent": str(CALLER)}
+    for email in ("nobody@example.com", "nobody.else@example.com"):
+        await reach.http.post("/v1/links", json={"email": email}, headers=header)
+    stored = select(link_requests.c.trace_context)
+    found = await reach.database.read(lambda tx: tx.execute(stored).scalars().all())
+    assert [str(trace)[3:35] for trace in found] == [CALLER.trace_id] * 2

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     Column,
+    ColumnElement,
     Executable,
     ForeignKey,
     Index,
@@ -176,14 +177,19 @@ def forget(tx: Transaction, person_id: UUID, callers: Collection[str]) -> None:
     under no person. The cascade would delete the rest too, but with the person locked first: the
     other way round from those who claim a key and then look for the person.
     """
-    theirs = or_(_columns.person_id == person_id, _columns.caller.in_(callers))
+    theirs = _theirs(person_id, callers)
     _delete(tx, select(*_NAME).where(theirs).order_by(*_NAME).with_for_update())
 
 
-def export(tx: Transaction, person_id: UUID) -> Sequence[Mapping[str, Any]]:
-    """All answers that are stored about a person, the oldest first."""
+def export(
+    tx: Transaction, person_id: UUID, callers: Collection[str]
+) -> Sequence[Mapping[str, Any]]:
+    """All answers that are stored about a person, the oldest first; ``callers`` as for ``forget``.
+
+    At the door it may not have been known whose they are.
+    """
     shown = (_columns.route, _columns.status, _columns.body, _columns.created_at)
-    statement = select(*shown).where(_columns.person_id == person_id)
+    statement = select(*shown).where(_theirs(person_id, callers))
     return [dict(row) for row in tx.execute(statement.order_by(_columns.created_at)).mappings()]
 
 
@@ -194,6 +200,10 @@ def sweep(tx: Transaction) -> int:
     """
     old = select(*_NAME).where(_columns.created_at < now(-KEEP_SECONDS)).limit(SWEEP_ROWS)
     return _delete(tx, old.with_for_update(skip_locked=True))
+
+
+def _theirs(person_id: UUID, callers: Collection[str]) -> ColumnElement[bool]:
+    return or_(_columns.person_id == person_id, _columns.caller.in_(callers))
 
 
 def _delete(tx: Transaction, chosen: Any) -> int:

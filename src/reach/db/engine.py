@@ -91,7 +91,7 @@ class Database(ABC):
         self.seconds = settings.database_seconds
         self._connections = connections
         POOL_CONNECTIONS.inc(connections)
-        self._group = Group(self.transact, settings.database_seconds)
+        self._group = self._apart = Group(self.transact, settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
         self._refused_at: float | None = None
@@ -112,13 +112,15 @@ class Database(ABC):
         return await self.transact(partial(_call, fn, args, kwargs))
 
     def group(
-        self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]]
+        self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]], *, apart: bool = False
     ) -> Callable[[T], Coroutine[Any, Any, R]]:
         """Make the form of ``fn_all`` that one caller uses for one item, commits being shared.
 
         ``fn_all(tx, items)`` answers for each item, in order; see ``Group`` for failures.
+        ``apart``: where several transactions write at a time, it shares none with those that are
+        not apart, for it locks rows that they lock as well, and not in the order of both.
         """
-        return self._group.member(fn_all)
+        return (self._apart if apart else self._group).member(fn_all)
 
     def subscribe(self, channel: str) -> asyncio.Event:
         """Get an event that is set whenever a commit announces ``channel`` (see ``relay``)."""
@@ -173,8 +175,8 @@ class Database(ABC):
         """Do what ``transact`` does."""
 
     @abstractmethod
-    async def relay(self, channel: str) -> None:
-        """Announce here what other processes commit on ``channel``; runs until cancelled."""
+    async def relay(self, *channels: str) -> None:
+        """Announce here what other processes commit on ``channels``; runs until cancelled."""
 
     @abstractmethod
     async def scrub(self) -> None:
@@ -183,6 +185,7 @@ class Database(ABC):
     async def close(self) -> None:
         """Finish the commits under way and let go of every connection."""
         await self._group.close()
+        await self._apart.close()
         POOL_CONNECTIONS.dec(self._connections)
         self._connections = 0
 

@@ -1,7 +1,7 @@
 """Postgres through asyncpg: on the event loop, no threads."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
@@ -23,6 +23,7 @@ from reach.db.away import (
     TakesNoWrites,
 )
 from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
+from reach.db.group import Group
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
 from reach.settings import Settings
@@ -87,6 +88,7 @@ class PostgresDatabase(Database):
             connections=settings.database_connections,
             wait_seconds=settings.database_seconds,
         )
+        self._apart = Group(self.transact, settings.database_seconds)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def _look(self, work: Callable[[Transaction], R]) -> R:
@@ -153,7 +155,7 @@ class PostgresDatabase(Database):
             raise TakesNoWrites(UNWRITABLE[state], is_unknown=attempt.committing) from error
         raise DatabaseAway(UNKNOWN if attempt.committing else away_reason(error)) from error
 
-    async def relay(self, channel: str) -> None:
+    async def relay(self, *channels: str) -> None:
         """LISTEN on a connection of its own, made anew whenever it is lost."""
         while True:
             pause_seconds: float = RELISTEN_SECONDS  # the worker's poll goes on meanwhile
@@ -164,17 +166,18 @@ class PostgresDatabase(Database):
                         self._say_that_it_polls()
                         pause_seconds = POOLER_CHECK_SECONDS
                     else:
-                        await self._listen(connection, channel)
+                        await self._listen(connection, channels)
                 finally:
                     connection.terminate()
             await asyncio.sleep(pause_seconds)
 
-    async def _listen(self, connection: PostgresConnection, channel: str) -> None:
+    async def _listen(self, connection: PostgresConnection, channels: Sequence[str]) -> None:
         """Listen until the connection is lost."""
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
-        await connection.add_listener(channel, lambda *_: self.announce(channel))
-        self.announce(channel)  # something may have been promised before we listened
+        for channel in channels:
+            await connection.add_listener(channel, self._heard)
+            self.announce(channel)  # something may have been promised before we listened
         while not ended.is_set():
             try:
                 await asyncio.wait_for(ended.wait(), LISTEN_CHECK_SECONDS)
@@ -186,6 +189,10 @@ class PostgresDatabase(Database):
         if not self._has_said_that_it_polls:
             self._has_said_that_it_polls = True
             log.info("no listening through a pooler")
+
+    def _heard(self, _: object, __: int, channel: str, ___: object) -> None:
+        """Take what asyncpg tells a listener: of which connection and process, and what."""
+        self.announce(channel)
 
     async def scrub(self) -> None:
         """Nothing to do: vacuum is the server's, and its files are not ours."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from itertools import cycle
 from pathlib import Path
@@ -76,17 +76,17 @@ class SqliteDatabase(Database):
             attempt.is_given_up = True
             raise
 
-    async def relay(self, channel: str) -> None:
+    async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
 
         It takes microseconds and never waits, so it runs on the event loop.
         """
         while True:
             with suppress(sqlite3.Error, OSError):
-                await self._watch(channel)
+                await self._watch(channels)
             await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
 
-    async def _watch(self, channel: str) -> None:
+    async def _watch(self, channels: Sequence[str]) -> None:
         """Watch until the file is another one."""
         address = f"{self._file.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
@@ -95,7 +95,8 @@ class SqliteDatabase(Database):
                 (version,) = watcher.execute("PRAGMA data_version").fetchone()
                 if version != seen:
                     seen = version
-                    self.announce(channel)
+                    for channel in channels:
+                        self.announce(channel)
                 await asyncio.sleep(WATCH_SECONDS)
 
     async def scrub(self) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     Text,
     bindparam,
+    case,
     func,
     insert,
     literal,
@@ -108,6 +109,44 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
     return ids
 
 
+@cache
+def _supersede(dialect: str) -> Executable:
+    """Lock in one order, by ids, as all do who lock several: then nobody waits in a circle."""
+    given = rows(dialect, messages.c.person_id)
+    older = (
+        select(messages.c.id)
+        .join_from(messages, given, messages.c.person_id == given.c.person_id)
+        .where(
+            messages.c.template == bindparam("of_template", type_=Text),
+            messages.c.state == bindparam("queued", type_=Text),
+        )
+        .order_by(messages.c.id)
+        .with_for_update(of=messages)
+        .cte("older")
+        .prefix_with("MATERIALIZED")
+    )
+    return (
+        update(messages)
+        .where(messages.c.id.in_(select(older.c.id)))
+        .values(
+            state=literal("cancelled"),
+            settled_at=now(),
+            last_error=bindparam("reason", type_=Text),
+        )
+    )
+
+
+def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason: str) -> None:
+    """Cancel what is queued of a template for people who are locked: a newer one is promised.
+
+    One that a worker is sending at this moment ends as ``sent`` if the mail server takes it,
+    because it was. That there are no people is no shortcut, as for ``promise``.
+    """
+    given = encode(tx.dialect.name, ({"person_id": person_id} for person_id in people))
+    values = {"rows": given, "of_template": template, "queued": "queued", "reason": reason}
+    tx.execute(_supersede(tx.dialect.name), values)
+
+
 def look(tx: Transaction) -> None:
     """Read something, to see whether the database answers."""
     tx.execute(select(messages.c.id).limit(1))
@@ -198,7 +237,11 @@ def _release(dialect: str) -> Executable:
         .values(
             due_at=now(bindparam("delay_seconds", type_=Float)),
             settled_lease=messages.c.lease,
-            last_error=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
+            # Why one was cancelled meanwhile stays.
+            last_error=case(
+                (messages.c.state == "cancelled", messages.c.last_error),
+                else_=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
+            ),
         )
     )
 

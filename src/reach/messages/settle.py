@@ -74,7 +74,7 @@ def _settle(dialect: str) -> Executable:
                 (_is_sent(given), messages.c.first_failed_at),
                 else_=func.coalesce(messages.c.first_failed_at, now()),
             ),
-            last_error=case((_is_sent(given), None), else_=given.c.error),
+            last_error=_last_error(given),
         )
         .returning(messages.c.id, messages.c.state)
     )
@@ -95,6 +95,13 @@ def _fate(given: Any) -> dict[str, ColumnElement[Any]]:
             else_=now(),
         ),
     }
+
+
+def _last_error(given: Any) -> ColumnElement[Any]:
+    """What an operator sees: of one that was cancelled, why, if that is known."""
+    was_cancelled = messages.c.state == "cancelled"
+    why = func.coalesce(messages.c.last_error, given.c.error)
+    return case((_is_sent(given), None), (was_cancelled, why), else_=given.c.error)
 
 
 def _is_sent(given: Any) -> ColumnElement[bool]:

@@ -33,7 +33,9 @@ class Settler:
         self.is_away = False
         self.gives_up_at = math.inf
         self._database = database
-        self._settle = database.group(partial(settle_all, settings=settings))
+        # Sign-ups cancel messages of their own choice first: in one transaction with them,
+        # settling would lock messages in two orders.
+        self._settle = database.group(partial(settle_all, settings=settings), apart=True)
         self._unsettled = 0
 
     async def settle(self, settlement: Settlement) -> State | None:

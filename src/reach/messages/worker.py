@@ -3,9 +3,10 @@
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Protocol
 
 import anyio
 import anyio.abc
@@ -48,13 +49,28 @@ MOST_AHEAD = 16
 UNSETTLED_PER_SLOT = 3
 
 
+class Chore(Protocol):
+    """What a worker does beside delivering, for somebody else; ``channel`` is what it waits for."""
+
+    channel: str
+
+    async def run(self) -> None:
+        """Do it until cancelled."""
+
+
 class Worker:
     """Delivers what the outbox holds, with ``worker_slots`` attempts at the same time."""
 
     def __init__(
-        self, settings: Settings, database: Database, composer: Composer, sender: Sender
+        self,
+        settings: Settings,
+        database: Database,
+        composer: Composer,
+        sender: Sender,
+        chores: Sequence[Chore] = (),
     ) -> None:
         """Take the collaborators; touch nothing yet."""
+        self._chores = chores
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._settings = settings
         self._database = database
@@ -81,7 +97,9 @@ class Worker:
         SLOTS.inc(self._settings.worker_slots)
         expect_templates(self._composer.templates)
         async with anyio.create_task_group() as around:
-            around.start_soon(self._database.relay, CHANNEL)
+            around.start_soon(self._database.relay, CHANNEL, *(one.channel for one in self._chores))
+            for chore in self._chores:
+                around.start_soon(chore.run)
             around.start_soon(self._leases.keep)
             around.start_soon(self._lane.keep, self._sender.probe, self._due.set)
             around.start_soon(sweep_for_ever, self._database, self._settings.keep_messages_days)

@@ -36,7 +36,7 @@ async def post_links(request: Request) -> Response:
         await request.app.state.request_link(validate(DoorLinkRequest, given, request))
     except (Unprocessable, Unavailable) as problem:
         return link_form(request, problem.status, typed=typed, problem=problem)
-    return see("/check-your-inbox")
+    return see("/check-your-inbox?for=link")
 
 
 async def no_link(request: Request) -> Response:

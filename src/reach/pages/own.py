@@ -100,7 +100,7 @@ async def post_confirmation(request: Request, held: Held) -> Response:
 @holding("manage", no_link)
 async def post_export(request: Request, held: Held) -> Response:
     """Hand out everything that is stored of the person, as a file."""
-    found = await _database(request).read(links.export, held.link)
+    found = await _database(request).read(links.export, held.link, request.app.state.settings)
     text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")

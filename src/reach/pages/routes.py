@@ -51,9 +51,13 @@ async def post_sign_up(request: Request) -> Response:
 
 @router.api_route("/check-your-inbox", methods=READ)
 async def get_check_your_inbox(request: Request) -> Response:
-    """Say the same to everybody, whether their address was known or not."""
+    """Say the same to everybody, whether their address was known or not.
+
+    What is true for whoever signed up is another thing than for whoever asked for a link.
+    """
     return render(
         "check-your-inbox.html",
+        for_link=request.query_params.get("for") == "link",
         brand_name=request.app.state.settings.brand_name,
         has_mailbox=may_read(request),
     )

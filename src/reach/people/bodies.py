@@ -32,7 +32,7 @@ def example(**fields: Any) -> ConfigDict:
 
 
 class Accepted(BaseModel):
-    """What everybody who signs up is told."""
+    """What everybody is told, whether their address is known or not."""
 
     message: str
 
@@ -156,9 +156,10 @@ class HourBody(BaseModel):
 class StatsBody(BaseModel):
     """How many there were at ``as_of``, at most 5 s ago.
 
-    ``oldest_due_seconds`` is how long the longest due message has been due, 0 if none is; ``late``
-    how many queued messages were promised more than a minute ago, 10,000 at most. ``per_hour`` has
-    the last 48 hours, the oldest first; the last one has only begun.
+    ``oldest_due_seconds`` is how long the longest due message has been due, or the oldest request
+    for a link has waited to be looked up, 0 if there is none; ``late`` how many queued messages
+    were promised more than a minute ago, 10,000 at most. ``per_hour`` has the last 48 hours, the
+    oldest first; the last one has only begun.
     """
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [STATS]})
@@ -175,12 +176,14 @@ class StatsBody(BaseModel):
 class Export(BaseModel):
     """Everything that is stored of a person, column by column; each message has its attempts.
 
-    ``answers`` are those that a repeated request would get again.
+    ``answers`` are those that a repeated request would get again; ``link_requests`` wait to be
+    looked up.
     """
 
     person: dict[str, Any]
     messages: list[dict[str, Any]]
     answers: list[dict[str, Any]]
+    link_requests: list[dict[str, Any]]
 
 
 def wanted(changes: Changes) -> Mapping[str, str | None]:

@@ -42,38 +42,51 @@ class Knocks:
     """
 
     def __init__(
-        self, settings: Settings, database: Database, robots: Robots, answer: Answer
+        self,
+        settings: Settings,
+        database: Database,
+        robots: Robots,
+        *,
+        signed_up: Answer,
+        asked: Answer,
     ) -> None:
-        """Answer everybody with ``answer``. Raises BadSettings if the list of domains is bad."""
-        self._database, self._robots, self._answer = database, robots, answer
+        """Answer everybody who signs up, and everybody who asks for a link, with these.
+
+        Raises BadSettings if the list of domains is bad.
+        """
+        self._database, self._robots = database, robots
+        self._signed_up, self._asked = signed_up, asked
         self._disposable = DisposableDomains.read(settings.disposable_domains_file)
         self._only = settings.sign_up_domains
-        self._signs_up = database.group(partial(knock_all, settings=settings, answer=answer))
-        self._asks = database.group(partial(ask_all, settings=settings, answer=answer))
+        self._signs_up = database.group(partial(knock_all, settings=settings, answer=signed_up))
+        self._asks = database.group(partial(ask_all, settings=settings, answer=asked))
 
     async def sign_up(self, form: DoorSignUp, once: Once | None = None) -> Answer:
         """Sign somebody up. Raises as Knocking, and for a domain that cannot."""
         if self._only and form.email.domain not in self._only:
             raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
         self._disposable.refuse(form.email)
-        return await self._knock(self._signs_up, form, once, on_robot=counts.ROBOT.inc)
+        return await self._knock(
+            self._signs_up, form, once, self._signed_up, on_robot=counts.ROBOT.inc
+        )
 
     async def request_link(self, form: DoorLinkRequest, once: Once | None = None) -> Answer:
         """Have a link sent, if the address is somebody's. Raises as Knocking."""
-        return await self._knock(self._asks, form, once)
+        return await self._knock(self._asks, form, once, self._asked)
 
     async def _knock(
         self,
         group: Group,
         form: Hidden,
         once: Once | None,
+        usual: Answer,
         on_robot: Callable[[], None] = lambda: None,
     ) -> Answer:
         async with in_one_time():
             try:
                 if self._robots.turn_away(form):
                     on_robot()
-                    return self._answer
+                    return usual
             except Unprocessable:
                 # It has grown old, say; but it may have been answered while it was new.
                 kept = None if once is None else await self._database.read(answers.find, once)

@@ -9,14 +9,10 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from reach.access.answers import Answer
 from reach.access.links import Link
 from reach.db.engine import Transaction
-from reach.db.identifiers import new_id
-from reach.messages import budget, outbox
-from reach.messages.outbox import Promise
-from reach.people import queries, record
-from reach.people.address import stored_recipient
+from reach.people import link_requests, queries, record
 from reach.people.conditions import ANY, Conditions
+from reach.people.link_requests import Asked
 from reach.people.model import Person
-from reach.people.queries import Known, NewPerson
 from reach.people.signup import Address, Knock, answer_each
 from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
@@ -84,67 +80,32 @@ def act(
     return use(tx, link.person_id, *args, **kwargs)
 
 
-def export(tx: Transaction, link: Link) -> dict[str, Any]:
+def export(tx: Transaction, link: Link, settings: Settings) -> dict[str, Any]:
     """Give the holder of a link everything that is stored of them. Raises LinkVoid."""
-    return record.export(tx, find_holder(tx, link).id)
+    return record.export(tx, find_holder(tx, link).id, settings)
 
 
 def ask_all(
     tx: Transaction, knocks: Sequence[Knock[LinkRequest]], settings: Settings, answer: Answer
 ) -> Sequence[Answer | Problem]:
     """Do what everybody asks for who did not ask by the same key before."""
-    return answer_each(
-        tx, knocks, lambda new: request_links_all(tx, new, settings), settings, answer
-    )
+    return answer_each(tx, knocks, lambda new: request_links_all(tx, new), settings, answer)
 
 
-def request_links_all(
-    tx: Transaction, requests: Sequence[LinkRequest], settings: Settings
-) -> Sequence[UUID | None]:
-    """Promise a ``manage-link`` message to each whose address is known.
+def request_links_all(tx: Transaction, requests: Sequence[LinkRequest]) -> Sequence[None]:
+    """Write down that links were asked for: a row for each, whoever's address it is.
 
-    The same is done for all, so that neither the answer nor the time tells a stranger whether an
-    address is known: each request adds a stand-in and a message, and the stand-in is removed
-    again in the same transaction, with the message if it is nobody else's. So each makes a durable
-    write, and each wakes a worker.
+    Whose it is, nobody looks up here; so nobody can tell by the answer, nor by its time. A worker
+    does (see ``people.link_requests``).
     """
-    asked = {request.email.key: request for request in requests}
-    wanted = sorted(asked)
-    owners = {one.email_key: one for one in queries.lock_known(tx, wanted)}
-    within = budget.within(tx, [one.id for one in owners.values()], settings)
-    known = {key: one for key, one in owners.items() if one.id in within}
-    stand_ins = {key: _stand_in() for key in wanted}
-    queries.add_if_new(tx, stand_ins.values())
-    promises = [_manage_link(asked[key], known.get(key), stand_ins[key]) for key in wanted]
-    outbox.promise(tx, promises, settings)
-    queries.remove(tx, [stand_in.id for stand_in in stand_ins.values()])
-    return [owners[r.email.key].id if r.email.key in owners else None for r in requests]
+    link_requests.add(tx, [Asked(one.email.key, one.trace_context) for one in requests])
+    return [None] * len(requests)
 
 
 def erase(tx: Transaction, link: Link, settings: Settings, conditions: Conditions = ANY) -> None:
     """Erase the holder of a link. Raises LinkVoid; PreconditionFailed.
 
-    Stored answers first, before the person is locked: whoever claims a key locks in that order.
+    What strangers asked for first, before the person is locked: see ``record.forget_asked``.
     """
-    record.forget_answers(tx, link.person_id, settings)
+    record.forget_asked(tx, link.person_id, settings)
     act(tx, link, record.remove, conditions)
-
-
-def _stand_in() -> NewPerson:
-    """Make up somebody of no address, and so of nobody's."""
-    id_ = new_id()
-    return NewPerson(id_, email="", email_key=id_.hex, name="", description=None, greeted=False)
-
-
-def _manage_link(asked: LinkRequest, person: Known | None, stand_in: NewPerson) -> Promise:
-    """Promise the owner of an address a link, or else a stand-in a message to nobody.
-
-    The owner's address is written as they wrote it: another spelling might be another mailbox.
-    """
-    # It takes 15 µs, so it is done for who is unknown as well.
-    typed = person.email if person else asked.email.typed
-    recipient = stored_recipient(typed)
-    if person is None:
-        return Promise(stand_in.id, "", "manage-link", {"name": ""}, asked.trace_context)
-    data = {"name": person.name}
-    return Promise(person.id, recipient, "manage-link", data, asked.trace_context)

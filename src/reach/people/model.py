@@ -24,6 +24,7 @@ people = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     Column("version", Integer, nullable=False),
+    Column("typed_version", Integer),
 )
 Index("uq_people_email_key", people.c.email_key, unique=True)
 

@@ -1,7 +1,7 @@
 """Every statement about people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,11 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    and_,
     bindparam,
     case,
     delete,
+    func,
     literal,
     or_,
     select,
@@ -24,36 +26,56 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from reach.db.columns import encode, now, rows
+from reach.db.columns import Key, encode, now, rows
 from reach.db.engine import Transaction
-from reach.messages import budget
-from reach.messages.model import messages
+from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
-from reach.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class NewPerson:
-    """What a person's row begins with. ``greeted``: a welcome goes out with it."""
+    """What a person's row begins with. ``typed_version``: 1 if a stranger typed it, else None."""
 
     id: UUID
     email: str
     email_key: str
     name: str
     description: str | None
-    greeted: bool
+    typed_version: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Somebody whose address came in again. ``greet``: they are due to be told so."""
+    """Somebody whose address came in again.
+
+    ``welcome`` is what became of their newest one; None if they never had any. ``is_strangers``:
+    nobody but strangers has a hand in their record. ``is_due``: they were not told in the time
+    asked for that they are signed up already.
+    """
 
     id: UUID
     email_key: str
     name: str
+    description: str | None
     email: str
     confirmed: bool
-    greet: bool
+    welcome: State | None
+    is_strangers: bool
+    is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What a sign-up of somebody known changes: what is typed, if anything, and when they are told.
+
+    ``told``: a message that says that they are signed up already goes out with it.
+    """
+
+    person_id: UUID
+    name: str
+    description: str | None
+    is_changed: bool
+    told: bool
 
 
 _newest = messages.alias("newest")
@@ -82,9 +104,8 @@ _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
 
 
 #: What ``add_if_new`` is given for each person.
-_NEW = (
-    *(people.c[name] for name in ("id", "email", "email_key", "name", "description")),
-    Column("greeted", Boolean),
+_NEW = tuple(
+    people.c[name] for name in ("id", "email", "email_key", "name", "description", "typed_version")
 )
 
 
@@ -94,24 +115,13 @@ def _add_if_new(dialect: str) -> Executable:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     given = rows(dialect, *_NEW)
     source = (
-        select(
-            given.c.id,
-            given.c.email,
-            given.c.email_key,
-            given.c.name,
-            given.c.description,
-            case((given.c.greeted, now())),
-            literal(0),
-            now(),
-            now(),
-            literal(1),
-        )
+        select(*(given.c[c.name] for c in _NEW), literal(0), now(), now(), literal(1))
         # Without a WHERE, SQLite takes ON CONFLICT for a join's ON.
         .where(given.c.id.is_not(None))
         .order_by(given.c.email_key)
     )
-    names = [c.name for c in _NEW[:-1]]
-    names += ["greeted_at", "links_version", "created_at", "updated_at", "version"]
+    names = [c.name for c in _NEW]
+    names += ["links_version", "created_at", "updated_at", "version"]
     return (
         insert(people)
         .from_select(names, source)
@@ -128,19 +138,36 @@ def add_if_new(tx: Transaction, wanted: Iterable[NewPerson]) -> set[UUID]:
     return set(tx.execute(_add_if_new(tx.dialect.name), {"rows": given}).scalars())
 
 
+_welcome_state = (
+    select(_newest.c.state)
+    .where(_newest.c.person_id == people.c.id, _newest.c.template == "welcome")
+    .order_by(_newest.c.id.desc())
+    .limit(1)
+    .correlate(people)
+    .scalar_subquery()
+)
+
+
 @cache
 def _lock_known(dialect: str) -> Executable:
-    """Lock before deciding whom to greet, in one order over all processes."""
+    """Lock before deciding what they are sent, in one order over all processes."""
     given = rows(dialect, people.c.email_key)
-    due = or_(
+    is_due = or_(
         people.c.greeted_at.is_(None),
-        people.c.greeted_at <= now(-bindparam("greeted_seconds", type_=Float)),
+        people.c.greeted_at <= now(-bindparam("quiet_seconds", type_=Float)),
+    )
+    is_strangers = and_(
+        people.c.confirmed_at.is_(None),
+        people.c.typed_version.is_not(None),
+        people.c.typed_version == people.c.version,
     )
     return (
         select(
-            *(people.c[name] for name in ("id", "email_key", "name", "email")),
+            *(people.c[name] for name in ("id", "email_key", "name", "description", "email")),
             people.c.confirmed_at.is_not(None).label("confirmed"),
-            due.label("greet"),
+            _welcome_state.label("welcome"),
+            is_strangers.label("is_strangers"),
+            is_due.label("is_due"),
         )
         .join_from(people, given, people.c.email_key == given.c.email_key)
         .order_by(people.c.email_key)
@@ -151,41 +178,59 @@ def _lock_known(dialect: str) -> Executable:
 def lock_known(tx: Transaction, keys: Iterable[str], *, hours: float = 0) -> Sequence[Known]:
     """Find the people with these keys; they stay as they are until the transaction ends.
 
-    Due to be greeted is who was not in the last ``hours``.
+    Due are those who were not told in the last ``hours`` that they are signed up already.
     """
     given = encode(tx.dialect.name, ({"email_key": key} for key in keys))
-    wanted = {"rows": given, "greeted_seconds": hours * 3600}
+    wanted = {"rows": given, "quiet_seconds": hours * 3600}
     return [Known(**row) for row in tx.execute(_lock_known(tx.dialect.name), wanted).mappings()]
 
 
+_AGAIN = (
+    Column("person_id", Key),
+    people.c.name,
+    people.c.description,
+    Column("is_changed", Boolean),
+    Column("told", Boolean),
+)
+
+
 @cache
-def _note_greetings(dialect: str) -> Executable:
-    given = rows(dialect, people.c.id, Column("greet", Boolean))
+def _note_again(dialect: str) -> Executable:
+    given = rows(dialect, *_AGAIN)
     as_it_was: ColumnElement[Any] = people.c.greeted_at
     if dialect == "sqlite":
         # It writes and syncs nothing for an UPDATE that changes no byte: this moves it by 1 µs.
-        as_it_was = type_coerce(people.c.greeted_at, BigInteger) + 1
+        as_it_was = func.coalesce(type_coerce(people.c.greeted_at, BigInteger), 0) + 1
+    typed = {
+        "name": given.c.name,
+        "description": given.c.description,
+        "updated_at": now(),
+        "version": people.c.version + 1,
+        "typed_version": people.c.version + 1,
+    }
     return (
         update(people)
-        .where(people.c.id == given.c.id)
-        .values(greeted_at=case((given.c.greet, now()), else_=as_it_was))
+        .where(people.c.id == given.c.person_id)
+        .values(
+            greeted_at=case((given.c.told, now()), else_=as_it_was),
+            **{
+                name: case((given.c.is_changed, value), else_=people.c[name])
+                for name, value in typed.items()
+            },
+        )
     )
 
 
-def greet_known(tx: Transaction, keys: Iterable[str], settings: Settings) -> Sequence[Known]:
-    """Find the people with these keys, and note now as the time of greeting those who are due.
+def note_again(tx: Transaction, again: Iterable[Again]) -> None:
+    """Write down what sign-ups of people who are locked change of their records.
 
-    Due is who was not greeted in the last ``REACH_ALREADY_HOURS``, unless strangers have used
-    their mail budget up. Every row is written, due or not: else a
-    missing fsync would tell a stranger that the address is known.
+    Every row is written, changed or not: else a missing fsync would tell a stranger that the
+    address is known.
     """
-    dialect = tx.dialect.name
-    known = lock_known(tx, keys, hours=settings.already_hours)
-    within = budget.within(tx, [one.id for one in known if one.greet], settings)
-    known = [replace(one, greet=one.id in within) for one in known]
-    greetings = encode(dialect, ({"id": one.id, "greet": one.greet} for one in known))
-    tx.execute(_note_greetings(dialect), {"rows": greetings})
-    return known
+    # Not by asdict, which copies every value deeply.
+    names = [column.name for column in _AGAIN]
+    given = encode(tx.dialect.name, ({n: getattr(one, n) for n in names} for one in again))
+    tx.execute(_note_again(tx.dialect.name), {"rows": given})
 
 
 def find(tx: Transaction, person_id: UUID) -> Person | None:
@@ -268,17 +313,6 @@ def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -
 def erase(tx: Transaction, person_id: UUID) -> bool:
     """Delete a person and by cascade all that is theirs; False if there is nobody."""
     return tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
-
-
-@cache
-def _remove(dialect: str) -> Executable:
-    return delete(people).where(people.c.id.in_(select(rows(dialect, people.c.id).c.id)))
-
-
-def remove(tx: Transaction, ids: Iterable[UUID]) -> None:
-    """Delete people, and by cascade all that is theirs."""
-    given = encode(tx.dialect.name, ({"id": id_} for id_ in ids))
-    tx.execute(_remove(tx.dialect.name), {"rows": given})
 
 
 def _person(row: Any) -> Person:

@@ -13,7 +13,7 @@ from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
-from reach.people import queries
+from reach.people import link_requests, queries
 from reach.people.address import stored_recipient
 from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
@@ -83,7 +83,7 @@ def void_links(tx: Transaction, person_id: UUID) -> None:
         raise NoSuchPerson
 
 
-def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
+def export(tx: Transaction, person_id: UUID, settings: Settings) -> dict[str, Any]:
     """Everything that is stored of a person, fit for JSON. Raises NoSuchPerson."""
     row = queries.stored(tx, person_id)
     if row is None:
@@ -91,7 +91,8 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
     found = {
         "person": dict(row),
         "messages": operations.export(tx, person_id),
-        "answers": answers.export(tx, person_id),
+        "answers": answers.export(tx, person_id, Onces(settings).door_callers(row["email_key"])),
+        "link_requests": link_requests.export(tx, row["email_key"]),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain
@@ -103,11 +104,11 @@ def erase(
     settings: Settings,
     conditions: Conditions = ANY,
 ) -> None:
-    """Delete a person with every message, attempt and stored answer.
+    """Delete a person with every message, attempt, stored answer and request for a link.
 
     Raises NoSuchPerson; PreconditionFailed.
     """
-    forget_answers(tx, person_id, settings)
+    forget_asked(tx, person_id, settings)
     remove(tx, person_id, conditions)
 
 
@@ -123,11 +124,16 @@ def remove(
         raise NoSuchPerson
 
 
-def forget_answers(tx: Transaction, person_id: UUID, settings: Settings) -> None:
-    """Delete the answers that are stored about a person: first of all, see ``answers.forget``."""
+def forget_asked(tx: Transaction, person_id: UUID, settings: Settings) -> None:
+    """Delete the answers that are stored about a person, and what waits to be looked up.
+
+    First of all, before the person is locked: whoever writes or answers them locks in that order
+    (see ``answers.forget``).
+    """
     row = queries.stored(tx, person_id)
     if row is not None:
         answers.forget(tx, person_id, Onces(settings).door_callers(row["email_key"]))
+        link_requests.forget(tx, row["email_key"])
 
 
 def may_get(person: Person, template: str, settings: Settings) -> bool:

@@ -22,13 +22,13 @@ from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
 from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
-from reach.messages import outbox
+from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
 from reach.people import counts, proofs, queries
 from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
 from reach.people.model import Person
-from reach.people.queries import Known, NewPerson
+from reach.people.queries import Again, Known, NewPerson
 from reach.people.robots import SendAgain
 from reach.people.text import (
     DESCRIPTION_LENGTH,
@@ -44,6 +44,10 @@ R = TypeVar("R", bound=BaseModel)
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
+#: What may have become of a welcome that has not arrived.
+UNSENT = ("queued", "failed", "cancelled")
+#: Why an older welcome was cancelled.
+REPLACED = "replaced by a newer welcome"
 
 
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
@@ -137,36 +141,83 @@ def knock_all(
 def sign_up_all(
     tx: Transaction, requests: Sequence[SignUp], settings: Settings
 ) -> Sequence[UUID | None]:
-    """Sign up each of ``requests``, or tell the address's owner that it was signed up before.
+    """Sign up each of ``requests``; who is known is written to again, as is due.
 
-    Returns whose address it is, for each. Callers are told the same for both, so that nobody
-    learns whether an address is known. Of several requests for one address the first counts.
+    Returns whose address it is, for each. Callers are told the same for all, so that nobody
+    learns whether an address is known. Each counts as coming after the one before: of several
+    for one address, only what the last one typed is left.
     """
-    owners: dict[str, UUID] = {}
-    waiting = {request.email.key: request for request in reversed(requests)}
-    count_new = 0
+    asked = {request.email.key: request for request in requests}
+    added, known = _add_or_find(tx, asked, settings)
+    promises = [_welcome(person.id, asked[key]) for key, person in added.items()]
+    promises += _again(tx, [(one, asked[key]) for key, one in known.items()], settings)
+    outbox.promise(tx, promises, settings)
+    count_known = len(requests) - len(added)
+    after_commit(tx, partial(counts.note_admitted, len(added), count_known))
+    owners = {key: one.id for people in (added, known) for key, one in people.items()}
+    return [owners.get(request.email.key) for request in requests]
+
+
+def _add_or_find(
+    tx: Transaction, asked: Mapping[str, SignUp], settings: Settings
+) -> tuple[Mapping[str, NewPerson], Mapping[str, Known]]:
+    """Add who is new and lock who is known, all by their address keys. Raises Unavailable."""
+    added: dict[str, NewPerson] = {}
+    known: dict[str, Known] = {}
+    waiting = asked
     for _ in range(MOST_LOOKS):
-        new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
-        added = queries.add_if_new(tx, new.values())
-        count_new += len(added)
-        others = [key for key, person in new.items() if person.id not in added]
+        new = {key: _new_person(request, typed_version=1) for key, request in waiting.items()}
+        ids = queries.add_if_new(tx, new.values())
+        added |= {key: person for key, person in new.items() if person.id in ids}
+        others = [key for key in new if key not in added]
         # Even if there are none: as many statements for all, lest their time tell who is known.
-        known = queries.greet_known(tx, others, settings)
-        promises = [
-            _welcome(person.id, waiting[key]) for key, person in new.items() if person.id in added
-        ]
-        promises += [
-            _already(person, waiting[person.email_key]) for person in known if person.greet
-        ]
-        outbox.promise(tx, promises, settings)
-        owners |= {key: person.id for key, person in new.items() if person.id in added}
-        owners |= {one.email_key: one.id for one in known}
-        waiting = {key: waiting[key] for key in set(others) - {one.email_key for one in known}}
+        found = queries.lock_known(tx, others, hours=settings.already_hours)
+        known |= {one.email_key: one for one in found}
+        waiting = {key: asked[key] for key in others if key not in known}
         if not waiting:
-            count_known = len(requests) - count_new
-            after_commit(tx, partial(counts.note_admitted, count_new, count_known))
-            return [owners.get(request.email.key) for request in requests]
-    raise Unavailable("This address is being removed. Try again in a moment.")
+            return added, known
+    # Somebody is being removed; but strangers are not told that of an address.
+    raise Unavailable("Try again in a moment.")
+
+
+def _again(
+    tx: Transaction, known: Sequence[tuple[Known, SignUp]], settings: Settings
+) -> Sequence[Promise]:
+    """Write down that people who are known, and locked, signed up again; what they are owed.
+
+    What strangers typed is replaced. Who is owed a fresh welcome gets no older one as well: those
+    that wait are cancelled. Who has used their mail budget up is owed nothing new, and keeps what
+    waits.
+    """
+    wanted = {one.id: template for one, _ in known if (template := _due(one))}
+    within = budget.within(tx, wanted, settings)
+    owed = {id_: template for id_, template in wanted.items() if id_ in within}
+    again = [_retyped(one, asked, owed.get(one.id)) for one, asked in known]
+    queries.note_again(tx, again)
+    greeted = [id_ for id_, template in owed.items() if template == "welcome"]
+    outbox.supersede(tx, greeted, template="welcome", reason=REPLACED)
+    return [
+        _promise_again(one, change.name, owed[one.id], asked)
+        for (one, asked), change in zip(known, again, strict=True)
+        if one.id in owed
+    ]
+
+
+def _due(person: Known) -> str | None:
+    """What somebody is to be sent who signs up again, budget or not: a template's name."""
+    if not person.confirmed or person.welcome in UNSENT:
+        return "welcome"
+    return "already-signed-up" if person.is_due else None
+
+
+def _retyped(person: Known, asked: SignUp, owed: str | None) -> Again:
+    """What a sign-up makes of a record: strangers may change only what strangers typed."""
+    typed = (asked.name, asked.description or None)
+    was = (person.name, person.description)
+    name, description = typed if person.is_strangers else was
+    is_changed = (name, description) != was
+    told = owed == "already-signed-up"
+    return Again(person.id, name, description, is_changed=is_changed, told=told)
 
 
 def add_person(
@@ -176,7 +227,7 @@ def add_person(
 
     Raises AlreadySignedUp.
     """
-    person = _new_person(request, greeted=welcome)
+    person = _new_person(request, typed_version=None)
     if person.id not in queries.add_if_new(tx, [person]):
         raise AlreadySignedUp
     if welcome:
@@ -186,14 +237,14 @@ def add_person(
     return found
 
 
-def _new_person(request: SignUp, *, greeted: bool) -> NewPerson:
+def _new_person(request: SignUp, *, typed_version: int | None) -> NewPerson:
     return NewPerson(
         id=new_id(),
         email=request.email.typed,
         email_key=request.email.key,
         name=request.name,
         description=request.description or None,
-        greeted=greeted,
+        typed_version=typed_version,
     )
 
 
@@ -205,8 +256,10 @@ def _welcome(
     return Promise(person_id, recipient, "welcome", data, request.trace_context)
 
 
-def _already(person: Known, request: SignUp) -> Promise:
-    """Tell the owner of an address, written as they wrote it, that it was signed up before."""
+def _promise_again(person: Known, name: str, template: str, asked: SignUp) -> Promise:
+    """Promise a message to the owner of an address, written as they, or the first one, wrote it."""
     recipient = stored_recipient(person.email)
-    data = {"name": person.name, "confirmed": bool(person.confirmed)}
-    return Promise(person.id, recipient, "already-signed-up", data, request.trace_context)
+    data: dict[str, Any] = {"name": name}
+    if template == "already-signed-up":
+        data["confirmed"] = bool(person.confirmed)
+    return Promise(person.id, recipient, template, data, asked.trace_context)

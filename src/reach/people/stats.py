@@ -21,6 +21,7 @@ from reach.db.engine import Database, Transaction
 from reach.db.identifiers import earliest_id
 from reach.messages.leases import FAILURES
 from reach.messages.model import IS_QUEUED, STATES, State, messages
+from reach.people.link_requests import link_requests
 from reach.telemetry import metrics
 
 #: How many hours are shown, the one that has begun among them.
@@ -48,8 +49,11 @@ _LATE = (
     .limit(bindparam("most_late", type_=Integer))
     .subquery("late")
 )
+#: By its id, as above. While no worker runs, nobody has looked it up: a message may be owed.
+_OLDEST_ASKED = select(link_requests.c.created_at).order_by(link_requests.c.id).limit(1)
 _OUTBOX = select(
     _OLDEST_DUE.scalar_subquery().label("oldest_due_at"),
+    _OLDEST_ASKED.scalar_subquery().label("oldest_asked_at"),
     select(func.count()).select_from(_LATE).scalar_subquery().label("late"),
     now().label("as_of"),
 )
@@ -68,7 +72,8 @@ class Hour:
 class Stats:
     """What the database held at ``as_of``, by its own clock.
 
-    ``oldest_due_seconds`` is how long the longest due message has been due; 0 if none is.
+    ``oldest_due_seconds`` is how long the longest due message has been due, or the oldest request
+    for a link has waited to be looked up; 0 if there is none.
     ``late`` is how many queued messages were promised more than a minute ago, 10,000 at most.
     ``per_hour`` has the last 48 hours, the oldest first.
     """
@@ -97,7 +102,10 @@ def read(tx: Transaction) -> Stats:
         people=tally("people"),
         confirmed=tally("confirmed"),
         messages={state: tally(state) for state in STATES},
-        oldest_due_seconds=_seconds_since(outbox.oldest_due_at, outbox.as_of),
+        oldest_due_seconds=max(
+            _seconds_since(at, outbox.as_of)
+            for at in (outbox.oldest_due_at, outbox.oldest_asked_at)
+        ),
         late=outbox.late,
         per_hour=[Hour(hour, tally("sign_ups", hour), tally("deliveries", hour)) for hour in hours],
         as_of=outbox.as_of,

@@ -100,7 +100,7 @@ class Knobs(BaseSettings):
     #: ``on`` admits addresses with non-ASCII local parts. The mail server must offer SMTPUTF8, and
     #: so must every server behind it: see docs/dns.md.
     smtputf8: bool = False
-    #: A known address that signs up again is told so at most once in this long.
+    #: Whoever has confirmed and signs up again is told so at most once in this many hours.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
 
     #: Where people may have addresses, though no public mail gets there: intranet domains, such as

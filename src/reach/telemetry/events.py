@@ -124,6 +124,9 @@ EVENTS = {
     "cannot fold": Event(
         "reach.worker", "warning", "Tallies are right; the next fold adds them up.", ("reason",)
     ),
+    "cannot answer link requests": Event(
+        "reach.worker", "warning", "The database did not answer; they wait.", ("reason",)
+    ),
     # The embedded mailbox
     "mailbox full": Event("reach.mailbox", "warning", "The disk took no more mail.", ("sqlstate",)),
     "mailbox not trimmed": Event(

@@ -98,7 +98,8 @@ OUTBOX_MESSAGES = Known(
 )
 OUTBOX_OLDEST_DUE = Known(
     "reach_outbox_oldest_due_age_seconds",
-    "How long the longest due message has been due; 0 if none is. From the database.",
+    "How long the longest due message has been due, or the oldest request for a link has waited; "
+    "0 if there is none. From the database.",
     (),
     multiprocess_mode="mostrecent",
 )

@@ -19,6 +19,9 @@ router = APIRouter(tags=["door"], route_class=StrictRoute)
 
 #: What everybody is told, whether their address is known or not.
 CHECK_YOUR_INBOX = answer_of(Accepted(message="Check your inbox."), 202)
+LINK_ON_ITS_WAY = answer_of(
+    Accepted(message="If that address is signed up, a link is on its way."), 202
+)
 
 
 @router.post(
@@ -42,7 +45,10 @@ async def post_signup(request: Request) -> Any:
     openapi_extra=in_json(DoorLinkRequest) | IDEMPOTENCY_KEY,
 )
 async def post_link(request: Request) -> Any:
-    """Ask for a link to one's record. If the address is signed up, it gets an email."""
+    """Ask for a link to one's record. If the address is signed up, it gets an email.
+
+    Whether it is, is looked up after the answer.
+    """
     return await _answer(request, DoorLinkRequest, request.app.state.request_link)
 
 

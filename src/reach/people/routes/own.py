@@ -127,9 +127,9 @@ async def delete_links(link: MayManage, db: Db) -> Response:
     response_model=Export,
     responses={200: {"headers": header("Content-Disposition", "A file to be kept")}},
 )
-async def get_export(link: MayManage, db: Db) -> Any:
+async def get_export(link: MayManage, db: Db, settings: Config) -> Any:
     """Download everything that is stored of oneself: record, messages, attempts."""
-    found = Export.model_validate(await db.read(links.export, link))
+    found = Export.model_validate(await db.read(links.export, link, settings))
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 

@@ -2,8 +2,8 @@
 
 from reach.db.migrations import steps
 
-revision = "0009"
-down_revision = "0008"
+revision = "0103"
+down_revision = "0102"
 
 
 def upgrade() -> None:

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 from alembic import op
 
 from reach.db.columns import Instant, Key
+from reach.db.migrate import names
 
-revision = "0007"
-down_revision = "0006"
+revision = "0101"
+down_revision = max(name[:4] for name in names() if name[:4] < revision)
 
 #: Whoever writes one form gets the other; who writes both is left alone.
 IN_STEP = """

@@ -5,8 +5,8 @@ from alembic import op
 
 from reach.db.columns import Key
 
-revision = "0008"
-down_revision = "0007"
+revision = "0102"
+down_revision = "0101"
 
 
 def upgrade() -> None:
