@@ -119,6 +119,7 @@ def retry(tx: Transaction, message_id: UUID) -> Message:
             due_at=case((is_held, messages.c.due_at), else_=now()),
             failures=0,
             first_failed_at=None,
+            suspected_at=None,
             settled_at=None,
         )
         .returning(*messages.c)
