@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 import anyio
 from opentelemetry.trace import SpanKind
@@ -47,6 +48,8 @@ class Sender:
         self._idle: list[Connection] = []
         #: Every connection that is open, idle or not.
         self._open: set[Connection] = set()
+        #: How many are being opened.
+        self._opening = 0
         #: Until when no more connections than there are will be tried (the event loop's clock).
         self._enough_until = -math.inf
         #: Set, and made anew, when a connection is free or closed.
@@ -63,35 +66,42 @@ class Sender:
         """
         if (fault := unsendable(mail)) is not None:
             return Refused(fault)
+        turned_away: Paused | None = None
         while True:
             reused = await self._take_idle()
             if reused is not None:
-                try:
+                with suppress(Gone, SessionOver):  # not taken: another connection starts over
                     return await self._attempt(reused, mail, still_held, is_fresh=False)
-                except (Gone, SessionOver):
-                    pass  # the message was not taken: a fresh connection starts over
-            elif self._has_enough():
-                with anyio.move_on_after(ENOUGH_SECONDS):
-                    await self._change.wait()
+            if turned_away and self._open:  # while another of ours was let in
+                self._note_enough()
+            if (turned_away or self._has_enough()) and (self._open or self._opening):
+                turned_away = None if self._open else turned_away
+                await self._wait_for_change()
                 continue
+            if turned_away:
+                return turned_away
             fresh = await self._connect()
             if not isinstance(fresh, Paused):
-                self._count(fresh)
                 return await self._attempt(fresh, mail, still_held, is_fresh=True)
             if leaving := self._leaving():
                 await _leave(leaving)  # one of these was one too many
-                continue
-            if not self._open:
-                return fresh
-            self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
+            else:
+                turned_away = fresh
 
     async def _connect(self) -> Connection | Paused:
-        with traces.child("connect", SpanKind.CLIENT) as span:
-            opened = await self._opener.open()
-            if isinstance(opened, Paused):
-                if opened.code is not None:
-                    span.set_attribute("reach.smtp.code", opened.code)
-                traces.fail(span, opened.name)
+        self._opening += 1
+        try:
+            with traces.child("connect", SpanKind.CLIENT) as span:
+                opened = await self._opener.open()
+                if isinstance(opened, Paused):
+                    if opened.code is not None:
+                        span.set_attribute("reach.smtp.code", opened.code)
+                    traces.fail(span, opened.name)
+                else:
+                    self._count(opened)
+        finally:
+            self._opening -= 1
+            self._tell()
         return opened
 
     async def probe(self) -> Paused | None:
@@ -171,8 +181,16 @@ class Sender:
         connection.closed.add_done_callback(forget)
 
     def _has_enough(self) -> bool:
-        """Whether to wait for one of our connections rather than to open another."""
-        return bool(self._open) and asyncio.get_running_loop().time() < self._enough_until
+        """Whether the server lately allowed no more connections than there were."""
+        return asyncio.get_running_loop().time() < self._enough_until
+
+    def _note_enough(self) -> None:
+        self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
+
+    async def _wait_for_change(self) -> None:
+        """Wait until a connection is free, open, closed or refused."""
+        with anyio.move_on_after(ENOUGH_SECONDS):
+            await self._change.wait()
 
     def _tell(self) -> None:
         """Wake those who wait for a connection."""
