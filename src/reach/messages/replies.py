@@ -44,9 +44,9 @@ class Meaning(Enum):
 class Rule:
     """Which replies have a meaning, why, and who says so.
 
-    ``codes``, ``enhanced`` and ``words`` are regular expressions, matched in full with the reply
-    code and the enhanced code, and searched for in the text in any case. An ``enhanced`` of ``""``
-    fits replies without such a code; None fits any, as does no ``words``.
+    ``codes`` and ``enhanced`` are regular expressions that match the whole reply code and enhanced
+    code; one of ``words``, expressions too, begins a word somewhere in the text, in any case. An
+    ``enhanced`` that matches "" fits replies without such a code; None fits any, as do no words.
     """
 
     stages: Collection[str]
@@ -55,7 +55,7 @@ class Rule:
     reason: str
     source: str
     enhanced: str | None = None
-    words: str = ""
+    words: tuple[str, ...] = ()
 
     def fits(self, stage: str, code: int, enhanced: str, text: str) -> bool:
         """Whether this is such a reply."""
@@ -68,7 +68,7 @@ class Rule:
 
     @cached_property
     def _words(self) -> re.Pattern[str]:
-        return re.compile(self.words, re.IGNORECASE)
+        return re.compile("|".join(rf"\b(?:{one})" for one in self.words), re.IGNORECASE)
 
 
 #: In order. Whoever adds a rule says where such a reply was documented or seen.
@@ -88,8 +88,10 @@ RULES: tuple[Rule, ...] = (
         Meaning.SESSION_OVER,
         "The same, in words",
         "Exim: 421 too many messages in this connection; KumoMTA: max_messages_per_connection",
-        words=r"\b(messages|e-?mails|mails|recipients|transactions)\b.*\b(this|per|one|a|the) "
-        r"(smtp )?(session|connection)\b",
+        words=(
+            r"(messages|e-?mails|mails|recipients)\b.*\b(this|per|one|a|the) (smtp )?session",
+            r"(messages|e-?mails|mails|recipients)\b.*\b(this|per|one|a|the) (smtp )?connection",
+        ),
     ),
     Rule(
         ANY,
@@ -108,11 +110,17 @@ RULES: tuple[Rule, ...] = (
         "Mailtrap: 550 5.7.0 too many emails per second; Amazon SES: 454 Throttling failure: Daily "
         "message quota exceeded; Postfix: 450 4.7.1 Error: too much mail from",
         enhanced=r"|[45]\.[03-9]\.\d+",
-        words=r"\btoo many (new |concurrent )*(e-?mails|mails|messages|requests|sessions"
-        r"|(smtp )?connections|recipients from)\b|\btoo much mail\b|\bthrottl|\brate[- ]?limit"
-        r"|\b(sending|message|messages|e-?mails?) (rate|quota|limits?)\b"
-        r"|\b(daily|hourly|monthly) [a-z ]*(limit|quota)\b"
-        r"|\b(messages|e-?mails?|mails) per (second|minute|hour|day)\b",
+        words=(
+            "too many (new |concurrent )*(e-?mails|mails|messages|requests|sessions)",
+            "too many (concurrent )?(smtp )?connections",
+            "too many recipients from",
+            "too much mail",
+            "throttl",
+            "rate[- ]?limit",
+            "(sending|messages?|e-?mails?) (rate|quota|limits?)",
+            "(daily|hourly|monthly) [a-z ]*(limit|quota)",
+            "(messages|e-?mails?|mails) per (second|minute|hour|day)",
+        ),
     ),
     Rule(
         ANY,
@@ -120,7 +128,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.TOO_MUCH,
         "The same, under a code that others use for mailboxes",
         "Gmail: 450 4.2.1 Peak SMTP relay limit exceeded for customer",
-        words=r"\brelay limit\b",
+        words=("relay limit",),
     ),
     Rule(
         ANY,
@@ -142,7 +150,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.DEFERRED,
         "Greylisting, of whatever it speaks",
         "RFC 6647; Postfix with postgrey: 450 4.7.1 Client host rejected: Greylisted",
-        words=r"\bgr[ea]y[- ]?list",
+        words=("gr[ea]y[- ]?list",),
     ),
     Rule(
         HEARD,
@@ -161,12 +169,20 @@ RULES: tuple[Rule, ...] = (
         "address rejected: not owned by user; Exim: 550 relay not permitted; qmail: 553 sorry, "
         "that domain isn't in my list of allowed rcpthosts (#5.7.1)",
         enhanced=r"|[45]\.[034579]\.\d+",
-        words=r"\brelaying\b|\brelay (access )?(denied|not|is not)\b|\b(to|not) relay\b"
-        r"|\brcpthosts\b|\bsender (address )?(rejected|denied|verif|is not|not)"
-        r"|\b(client host|helo command) rejected\b|\bnot authenticated\b"
-        r"|\bauthenticat(e|ion) (is )?(required|first)\b|\bnot verified\b"
-        r"|\b(your|client|sending) (ip|host|server)\b|\b(black|block)(list|ed using)"
-        r"|\bprohibit|(?<!rejected: )\baccess denied\b",
+        words=(
+            "relaying",
+            "relay (access )?(denied|not|is not)",
+            "(to|not) relay",
+            "rcpthosts",
+            "sender (address )?(rejected|denied|verif|is not|not)",
+            "(client host|helo command) rejected",
+            "not (authenticated|verified)",
+            "authenticat(e|ion) (is )?(required|first)",
+            "(your|client|sending) (ip|host|server)",
+            "(black|block)(list|ed using)",
+            "prohibit",
+            "(?<!rejected: )access denied",
+        ),
     ),
     Rule(
         HEARD,
