@@ -113,16 +113,55 @@ def test_an_unknown_variable_is_a_warning(sqlite: str) -> None:
 
 def test_a_worker_without_a_mail_server(make_settings: MakeSettings, sqlite: str) -> None:
     """It has no mailbox: 2, and the variable is named once."""
-    settings = make_settings(database_url=sqlite, host="0.0.0.0", secret_key="x" * 32)  # noqa: S104
+    settings = make_settings(database_url=sqlite)
     with ReachProcess("worker", settings=settings) as process:
         assert process.wait() == 2
         (line,) = process.errors.splitlines()
         assert line.startswith("REACH_SMTP_URL must be set")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "changes"),
+    [
+        (("api", "--host", "0.0.0.0"), {}),  # noqa: S104 - it is refused
+        (("api", "--host", "::"), {}),
+        (("api",), {"host": "192.0.2.1"}),
+        (("up", "--host", "0.0.0.0"), {"smtp_url": "smtp://127.0.0.1:9"}),  # noqa: S104 - likewise
+        (("worker",), {"smtp_url": "smtp://mail.example.org", "mail_from": "x@example.org"}),
+        (
+            ("worker",),
+            {"smtp_url": "smtp://127.0.0.1:9", "database_url": "postgresql://db.example.org/n"},
+        ),
+    ],
+)
+async def test_links_to_nowhere(
+    make_settings: MakeSettings, arguments: tuple[str, ...], changes: dict[str, str]
+) -> None:
+    """Nobody else could open http://127.0.0.1:8000: 2, and one line that says what to set."""
+    settings = make_settings(port=free_port(), secret_key="x" * 32, **changes)
+    with ReachProcess(*arguments, settings=settings) as process:
+        assert await ended(process, 15) == 2
+        (line,) = process.errors.splitlines()
+        assert line.startswith("REACH_PUBLIC_URL must be set, such as https://")
+
+
+def test_links_to_a_laptop_are_a_warning(make_settings: MakeSettings) -> None:
+    """`reach up` on loopback may try a mail server that is elsewhere: it says where links lead."""
+    settings = make_settings(port=free_port(), smtp_url="smtp://mail.invalid", mail_from="x@x.org")
+    with ReachProcess("up", settings=settings) as process:
+        process.wait_for("Reach is ready")
+        assert f"Warning: links in emails lead to {settings.origin}," in process.errors
+
+
 async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> None:
     """It never mails; what it does need is refused."""
-    changes = {"host": "0.0.0.0", "port": free_port(), "secret_key": SecretStr("")}  # noqa: S104
+    port = free_port()
+    changes = {
+        "host": "0.0.0.0",  # noqa: S104 - what is tested
+        "port": port,
+        "secret_key": SecretStr(""),
+        "public_url": f"http://127.0.0.1:{port}",
+    }
     exposed = settings.model_copy(update=changes)
     with ReachProcess("api", settings=exposed) as process:
         assert await ended(process, 15) == 2

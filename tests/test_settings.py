@@ -9,6 +9,15 @@ from reach.settings import SECRETS, BadSettings, Settings, load, unknown_variabl
 
 CANARY = "canary-4711"
 LONG = "x" * 32
+#: What a user or a password is set beside.
+LOGINS = {
+    "database_user": {"DATABASE_URL": "postgresql://db/name"},
+    "database_password": {"DATABASE_URL": "postgresql://db/name"},
+    "smtp_user": {"SMTP_URL": "smtp://mail", "SMTP_PASSWORD": "p"},
+    "smtp_password": {"SMTP_URL": "smtp://u@mail"},
+    "redis_user": {"REDIS_URL": "redis://cache"},
+    "redis_password": {"REDIS_URL": "redis://u@cache"},
+}
 
 
 def environment(patch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
@@ -50,13 +59,16 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "database_url": "postgresql://db/name",
         "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
+        **dict.fromkeys(LOGINS, "a/b:c#%41@ \u00e9"),
         "secret_key": LONG,
         "dkim_private_key": "-----BEGIN …\n…\n-----END …",
     }
     file = tmp_path / "secret"
+    if name in LOGINS:
+        environment(monkeypatch, LOGINS[name])
     environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})
     for end in ("", "\n", "\r\n"):
-        file.write_text(values[name] + end, newline="")
+        file.write_text(values[name] + end, encoding="utf-8", newline="")
         assert getattr(load(), name).get_secret_value() == values[name]
     environment(monkeypatch, {name.upper(): values[name]})
     with pytest.raises(BadSettings, match=f"REACH_{name.upper()}_FILE are both set"):
@@ -90,6 +102,19 @@ def test_a_secrets_file_that_cannot_be_read(
         ("PUBLIC_URL", f"https://{CANARY}:99999"),
         ("PUBLIC_URL", f"https://{CANARY}\r\nX: y"),
         ("PUBLIC_URL", f"https://[{CANARY}"),
+        ("PUBLIC_URL", f"https://*.{CANARY}.org"),
+        ("PUBLIC_URL", "https://*"),
+        ("PUBLIC_URL", f"https://{CANARY}..org"),
+        ("PUBLIC_URL", f"https://-{CANARY}.org"),
+        ("PUBLIC_URL", "https://256.1.1.1"),
+        ("PUBLIC_URL", "https://[::g]"),
+        ("PUBLIC_URL", f"https://{'x' * 64}.org"),
+        ("PUBLIC_URL", "http://0.0.0.0:8000"),
+        ("PUBLIC_URL", "http://[::]:8000"),
+        ("CORS_ORIGINS", "*"),
+        ("CORS_ORIGINS", f"https://example.org, https://*.{CANARY}.org"),
+        ("CORS_ORIGINS", f"https://{CANARY}_/x"),
+        ("SMTP_URL", f"smtp://:{CANARY}@host"),
         ("MAIL_FROM", CANARY),
         ("MAIL_FROM", f"{CANARY}\r\nBcc: a@example.com"),
         ("REPLY_TO", f"{CANARY}@"),
@@ -165,7 +190,9 @@ SAFE = {
     "secret_key": LONG,
     "smtp_url": "smtps://u:p@mail.example.org",
     "mail_from": "hello@example.org",
+    "public_url": "https://signup.example.org",
 }
+LOCAL = {"host": "127.0.0.1", "public_url": ""}
 
 
 @pytest.mark.parametrize(
@@ -180,10 +207,15 @@ SAFE = {
         ({"smtp_url": "smtp://mail.example.org"}, None),
         ({"smtp_url": "smtp://u:p@127.0.0.1"}, None),
         ({"mail_from": None}, "REACH_MAIL_FROM"),
-        ({"host": "127.0.0.1", "secret_key": ""}, None),
-        ({"host": "127.0.0.1", "smtp_url": ""}, None),
-        ({"host": "127.0.0.1", "smtp_url": "smtp://u:p@mail.example.org"}, None),
-        ({"host": "127.0.0.1", "mail_from": None}, "REACH_MAIL_FROM"),
+        ({"public_url": ""}, "REACH_PUBLIC_URL"),
+        ({"host": "::", "public_url": ""}, "REACH_PUBLIC_URL"),
+        ({"host": "192.0.2.1", "public_url": ""}, "REACH_PUBLIC_URL"),
+        ({"public_url": "http://localhost:8080"}, None),
+        (LOCAL, None),
+        (LOCAL | {"secret_key": ""}, None),
+        (LOCAL | {"smtp_url": ""}, None),
+        (LOCAL | {"smtp_url": "smtp://u:p@mail.example.org"}, None),
+        (LOCAL | {"mail_from": None}, "REACH_MAIL_FROM"),
         ({"host": "127.0.0.1", "public_url": "https://x.org", "smtp_url": ""}, "REACH_SMTP_URL"),
         (
             {"host": "127.0.0.1", "public_url": "https://x.org", "secret_key": ""},
@@ -227,6 +259,83 @@ def test_exposure_of_what_has_no_mailbox(changes: dict[str, str | None], named: 
     except BadSettings as refusal:
         lines = str(refusal).splitlines()
     assert [line.partition(" ")[0] for line in lines] == named
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        ({}, True),
+        ({"smtp_url": "smtp://127.0.0.1"}, False),
+        ({"smtp_url": "smtp://localhost", "database_url": "postgresql://127.0.0.1/n"}, False),
+        ({"smtp_url": "smtp://localhost", "database_url": "postgresql:///n?host=/run/pg"}, False),
+        ({"smtp_url": "smtp://localhost", "database_url": "postgresql://db/n"}, True),
+        ({"smtp_url": "smtp://localhost", "database_url": "postgresql://[::1],db/n"}, True),
+        ({"public_url": "https://signup.example.org"}, False),
+        ({"public_url": "http://localhost:8000"}, False),
+    ],
+)
+def test_a_worker_mails_no_links_to_nowhere(changes: dict[str, str], is_refused: bool) -> None:
+    """It listens nowhere; whom it talks to tells that others than this machine's are mailed."""
+    settings = load({**SAFE, **LOCAL, **changes})
+    if not is_refused:
+        settings.require_safe_exposure(has_mailbox=False, binds=False)
+        return
+    with pytest.raises(BadSettings, match=r"^REACH_PUBLIC_URL must be set.*emails[^\n]*$"):
+        settings.require_safe_exposure(has_mailbox=False, binds=False)
+    settings.require_safe_exposure(has_mailbox=False)  # an API on loopback serves this machine
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"DATABASE_PASSWORD": CANARY}, "need a REACH_DATABASE_URL of Postgres"),
+        ({"DATABASE_USER": CANARY, "DATABASE_URL": "sqlite:///x"}, "of Postgres"),
+        (
+            {"DATABASE_PASSWORD": CANARY, "DATABASE_URL": f"postgresql://u:{CANARY}@h/n"},
+            "REACH_DATABASE_URL and REACH_DATABASE_PASSWORD both hold a password: keep one",
+        ),
+        (
+            {"DATABASE_USER": CANARY, "DATABASE_URL": f"postgresql:///n?user={CANARY}"},
+            "REACH_DATABASE_URL and REACH_DATABASE_USER both hold a user: keep one",
+        ),
+        (
+            {"SMTP_PASSWORD": CANARY, "SMTP_URL": f"smtp://u:{CANARY}@h"},
+            "REACH_SMTP_URL and REACH_SMTP_PASSWORD both hold a password: keep one",
+        ),
+        (
+            {"REDIS_PASSWORD": CANARY, "REDIS_URL": f"redis://:{CANARY}@h"},
+            "REACH_REDIS_URL and REACH_REDIS_PASSWORD both hold a password: keep one",
+        ),
+        ({"SMTP_PASSWORD": CANARY, "SMTP_URL": "smtp://h"}, "REACH_SMTP_USER"),
+        ({"SMTP_USER": CANARY, "SMTP_URL": "smtp://h"}, "REACH_SMTP_PASSWORD"),
+    ],
+)
+def test_a_login_is_said_once_and_whole(
+    given: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one line that names both places, and holds neither."""
+    environment(monkeypatch, given)
+    with pytest.raises(BadSettings) as refusal:
+        load()
+    assert words in str(refusal.value)
+    assert CANARY not in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_login_may_be_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user in the URL and the password beside it; or both beside it."""
+    environment(monkeypatch, {"SMTP_URL": "smtps://ada@h", "SMTP_PASSWORD": "a/b@c%41"})
+    environment(monkeypatch, {"DATABASE_URL": "postgresql://h/n", "DATABASE_USER": "x@y"})
+    environment(monkeypatch, {"DATABASE_PASSWORD": "%2F", "REDIS_URL": "rediss://h"})
+    environment(monkeypatch, {"REDIS_PASSWORD": "p", "REDIS_USER": "default"})
+    settings = load()
+    smtp, redis = settings.smtp, settings.redis
+    assert smtp
+    assert (smtp.username, smtp.password) == ("ada", "a/b@c%41")
+    assert redis
+    assert (redis.username, redis.password) == ("default", "p")
+    assert (settings.database.url.username, settings.database.url.password) == ("x@y", "%2F")
+    assert str(settings.database) == "postgresql://********@h/n"
 
 
 def test_unknown_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,8 @@ def test_in_the_open_it_wants_more(tmp_path: Path, exposing: dict[str, str]) -> 
     """2, a line for each variable, and nothing has been made."""
     code, lines = refused(tmp_path / "data", **exposing)
     assert code == 2
-    assert [line.partition(" ")[0] for line in lines] == ["REACH_SECRET_KEY", "REACH_SMTP_URL"]
+    wanted = ["REACH_PUBLIC_URL", "REACH_SECRET_KEY", "REACH_SMTP_URL"]
+    assert [line.partition(" ")[0] for line in lines] == wanted["public_url" in exposing :]
     assert not (tmp_path / "data").exists()
 
 

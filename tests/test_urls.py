@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from reach.urls import DatabaseUrl, SmtpUrl, as_browsers_write, is_loopback
+from reach.hosts import is_loopback
+from reach.limits.line import Line
+from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl, as_browsers_write
 from tests.servers.mail import Authority
 
 CANARY = "s3cret-canary"
+REFUSALS = r"^(must|its port|its host|names|has|holds|may|can be read in two ways)"
 
 
 @pytest.mark.parametrize(
@@ -46,14 +49,17 @@ def test_credentials_are_percent_decoded() -> None:
         f"smtp://user:{CANARY}@host/path",
         f"smtp://user:{CANARY}@host?tls=no",
         f"smtp://user:{CANARY}@host#no",
-        f"smtp://{CANARY}@host",
         f"smtp://user:{CANARY}@[::1",
-        f"smtp://user:{CANARY}\u2100@host",
+        f"smtp://user:{CANARY}@ho\u2100st",
+        f"smtp://user:{CANARY}@one,two",
+        f"smtp://user:{CANARY}@*.example.org",
+        f"smtp://user:{CANARY}%ff@host",
+        f"smtp://user:{CANARY}%00@host",
     ],
 )
 def test_a_bad_mail_server_is_refused(text: str) -> None:
     """In words that do not hold the password."""
-    with pytest.raises(ValueError, match=r"^(must|its port|names|needs|is not)") as refusal:
+    with pytest.raises(ValueError, match=REFUSALS) as refusal:
         SmtpUrl.parse(text)
     assert CANARY not in str(refusal.value)
 
@@ -74,15 +80,21 @@ def test_a_bad_mail_server_is_refused(text: str) -> None:
         f"postgresql://user:{CANARY}@host:0/name",
         f"postgresql://user:{CANARY}@host:port/name",
         f"postgresql://user:{CANARY}@[::1/name",
-        f"postgresql://user:{CANARY}\u2100@host/name",
+        f"postgresql://user:{CANARY}@ho\u2100st/name",
+        f"postgresql://user:{CANARY}@one,/name",
+        f"postgresql://user:12/{CANARY}@host/name",
+        f"postgresql://user:1@two/{CANARY}@host/name",
+        f"postgresql://host/name?password={CANARY}&{CANARY}=",
+        f"postgresql://host/name?password={CANARY}&{CANARY}",
+        f"postgresql://host/name?password={CANARY}#{CANARY}",
         f"postgresql://user:{CANARY}@host/name?sslmode=yes",
         f"postgresql://user:{CANARY}@host/name?sslmode=verify-full&sslrootcert=/no/such/file",
-        f"postgresql://user:{CANARY}@host/name?options=-csearch_path%3Dx",
+        f"postgresql://user:{CANARY}@host/name?service=x",
     ],
 )
 def test_a_bad_database_is_refused(text: str) -> None:
     """Driver suffixes, files that are none, ports and parameters: in words without a secret."""
-    with pytest.raises(ValueError, match=r"^(must|its port|names|has|is not)") as refusal:
+    with pytest.raises(ValueError, match=REFUSALS) as refusal:
         DatabaseUrl.parse(text)
     assert CANARY not in str(refusal.value)
 
@@ -169,12 +181,93 @@ def test_a_shown_mail_server_has_no_credentials() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "shown", "login"),
+    [
+        ("redis://cache", "redis://cache:6379", (None, None)),
+        ("REDIS://Cache:6380/3", "redis://cache:6380/3", (None, None)),
+        ("redis://:p@[::1]/0", "redis://********@[::1]:6379/0", (None, "p")),
+        # DigitalOcean, Upstash, Heroku.
+        (
+            f"rediss://default:AVNS_{CANARY}@db-1.b.db.ondigitalocean.com:25061",
+            "rediss://********@db-1.b.db.ondigitalocean.com:25061",
+            ("default", f"AVNS_{CANARY}"),
+        ),
+        (
+            f"rediss://default:A/{CANARY}+=@usw1-x-1.upstash.io:6379",
+            "rediss://********@usw1-x-1.upstash.io:6379",
+            ("default", f"A/{CANARY}+="),
+        ),
+        (
+            f"rediss://:p{CANARY}@ec2-3-9-1-2.compute-1.amazonaws.com:25061",
+            "rediss://********@ec2-3-9-1-2.compute-1.amazonaws.com:25061",
+            (None, f"p{CANARY}"),
+        ),
+    ],
+)
+def test_redis_servers(text: str, shown: str, login: tuple[str | None, str | None]) -> None:
+    """The library that counts takes each, and is never handed a URL with a login in it."""
+    url = RedisUrl.parse(text)
+    assert str(url) == shown
+    assert (url.username, url.password) == login
+    assert "@" not in url.url
+    Line(url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"http://:{CANARY}@cache",
+        f"redis://:{CANARY}@",
+        f"redis://:{CANARY}@cache:0",
+        f"redis://:{CANARY}@cache:{CANARY}",
+        f"redis://:{CANARY}@cache/name",
+        f"rediss://:{CANARY}@cache?ssl_cert_reqs=none",
+        f"redis://:{CANARY}@one,two",
+    ],
+)
+def test_a_bad_redis_is_refused(text: str) -> None:
+    """Likewise."""
+    with pytest.raises(ValueError, match=REFUSALS) as refusal:
+        RedisUrl.parse(text)
+    assert CANARY not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "username", "password"),
+    [
+        # SES, Postmark (one token for both), Mailgun, SendGrid.
+        (
+            "smtp+starttls://AKIAX:BC/de+fg=@email-smtp.eu-west-1.amazonaws.com:587",
+            "AKIAX",
+            "BC/de+fg=",
+        ),
+        ("smtp+starttls://0a-1b:0a-1b@smtp.postmarkapp.com:587", "0a-1b", "0a-1b"),
+        (
+            "smtps://postmaster@mg.example.org:k/e+y=-1@smtp.eu.mailgun.org:465",
+            "postmaster@mg.example.org",
+            "k/e+y=-1",
+        ),
+        ("smtp+starttls://apikey:SG.x_y-z/+=@smtp.sendgrid.net:587", "apikey", "SG.x_y-z/+="),
+    ],
+)
+def test_what_a_mail_provider_shows(text: str, username: str, password: str) -> None:
+    """It is used as pasted, and neither user nor password is shown."""
+    url = SmtpUrl.parse(text)
+    assert (url.username, url.password) == (username, password)
+    told = str(url) + repr(url) + repr(url.login)
+    assert username not in told
+    assert password not in told
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         ("127.0.0.1", True),
         ("127.9.9.9", True),
         ("::1", True),
         ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
         ("localhost", True),
         ("LOCALHOST.", True),
         ("reach.localhost", True),

@@ -104,6 +104,7 @@ def refusals() -> Json:
     return bars(
         {
             "robots": measured("robots", happened("turned away")),
+            "again": measured("asked to send again", happened("asked to send again")),
             "refused": measured(
                 "told to come back later", happened("refused at the door"), sum_of=field("count")
             ),

@@ -47,8 +47,9 @@ STORY = Search(
 REFUSALS = Search(
     "reach-refusals",
     "Reach: robots and refusals",
-    "Who was taken for a robot, by which rule; who was told to come back later, how often.",
-    f"{happened('turned away', 'refused at the door')} or {status(429, 430)}",
+    "Who was taken for a robot, or asked to send a form again, by which rule; who came too often.",
+    f"{happened('turned away', 'asked to send again', 'refused at the door')} "
+    f"or {status(429, 430)}",
     (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),
 )
 TROUBLE = Search(

@@ -20,11 +20,15 @@ may come from a file instead, named by the variable with `_FILE` behind it. `rea
 what is in force.
 
 When Reach can be reached from outside (the bind address or `REACH_PUBLIC_URL` is not loopback), it
-refuses to start without a `REACH_SECRET_KEY` of 32 characters, with the embedded mailbox, or with a
-login over unencrypted SMTP to another host. Exit codes: 0 done, 1 failed, 2 usage or configuration.
+refuses to start without a `REACH_PUBLIC_URL`, without a `REACH_SECRET_KEY` of 32 characters, with
+the embedded mailbox, or with a login over unencrypted SMTP to another host. `reach worker` listens
+nowhere: it refuses to start without a `REACH_PUBLIC_URL` when its mail server or its database is
+not on this machine, as links to this machine would be links to nowhere. Exit codes: 0 done,
+1 failed, 2 usage or configuration.
 
-More about some of them: [Limits](../limits.md), [Links](../links.md), [Robots](../robots.md),
-[The edge](../edge.md), [Templates](../templates.md), [DNS](../dns.md), [Logs](../logs.md).
+More about some of them: [Servers](../servers.md), [Limits](../limits.md), [Links](../links.md),
+[Robots](../robots.md), [The edge](../edge.md), [Templates](../templates.md), [DNS](../dns.md),
+[Logs](../logs.md).
 """
 SECTION = re.compile(r" {4}# (\w.*)")
 COMMENT = re.compile(r" {4}#: ?(.*)")

@@ -17,11 +17,11 @@ from prometheus_client import REGISTRY
 from prometheus_client.registry import CollectorRegistry
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from reach.hosts import LAST_PORT
 from reach.settings import Settings
 from reach.telemetry import exposition
 from reach.telemetry.heartbeat import Heart
 from reach.telemetry.metrics import UNREADABLE_REQUESTS
-from reach.urls import LAST_PORT
 
 log = structlog.get_logger("reach")
 
@@ -170,6 +170,8 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if settings.host == exposition.ALL_SIX:
+        exposition.hear_both(listener)
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)

@@ -1,8 +1,7 @@
 """The URLs and addresses that settings carry: the database, mail, Redis, proxies, web sites."""
 
 import re
-import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
@@ -12,14 +11,16 @@ from ipaddress import (
     IPv6Address,
     IPv6Network,
     collapse_addresses,
-    ip_address,
     ip_network,
 )
 from typing import Any, Literal
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import urlsplit
 
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.engine import URL
+
+from reach import libpq
+from reach.hosts import Place, is_host, is_loopback
+from reach.server_urls import MASK, Login, ServerUrl, decoded, shown
 
 Security = Literal["plain", "tls", "starttls"]
 Network = IPv4Network | IPv6Network
@@ -29,16 +30,17 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
     "smtps": ("tls", 465),
     "smtp+starttls": ("starttls", 587),
 }
-#: What may also stand among a Postgres URL's parameters, and is nobody's business.
-CREDENTIALS = ("user", "password")
-MASK = "********"
-LAST_PORT = 65535
+REDIS_SCHEMES = ("redis", "rediss")
+REDIS_PORT = 6379
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+POSTGRES_PORT = 5432
 #: Pythons that can be strict refuse ``hello@[192.0.2.1]``, unless told not to be.
 _AS_EVER: dict[str, Any] = {"strict": False} if "strict" in signature(parseaddr).parameters else {}
 #: What is before the IPv4 address in an IPv4-mapped one.
 MAPPED_BITS = 96
 DEFAULT_PORTS = {"http": 80, "https": 443}
-SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+#: Where one can listen, and nobody can be asked.
+NOBODY = ("0.0.0.0", "::")  # noqa: S104 - they are refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class SmtpUrl:
     host: str
     port: int
     security: Security
-    username: str | None = None
-    password: str | None = None
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "SmtpUrl":
@@ -57,32 +59,33 @@ class SmtpUrl:
 
         Raises ValueError, with words that do not repeat the URL (it may hold a password).
         """
-        parts = _split(text)
-        if parts.scheme not in SMTP_SCHEMES:
+        url = ServerUrl.parse(text)
+        if url.scheme not in SMTP_SCHEMES:
             raise ValueError("must start with smtp://, smtps:// or smtp+starttls://")
-        security, default_port = SMTP_SCHEMES[parts.scheme]
-        try:
-            port = parts.port
-        except ValueError:
-            raise ValueError("its port is not a number from 1 to 65535") from None
-        if not parts.hostname:
-            raise ValueError("names no host")
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            raise ValueError("must end after the port (write %2F, %3F, %23 in a password)")
-        if (parts.username is None) != (parts.password is None):
-            raise ValueError("needs both a user and a password, or neither")
+        if url.path not in ("", "/") or url.parameters is not None:
+            raise ValueError("must end after the port")
+        security, default_port = SMTP_SCHEMES[url.scheme]
         return cls(
-            host=parts.hostname,
-            port=port or default_port,
+            host=url.place.host,
+            port=url.place.port or default_port,
             security=security,
-            username=None if parts.username is None else unquote(parts.username),
-            password=None if parts.password is None else unquote(parts.password),
+            username=url.login.user,
+            password=url.login.password,
         )
+
+    @property
+    def login(self) -> Login:
+        """Who logs in with what."""
+        return Login(self.username, self.password)
+
+    def with_login(self, login: Login) -> "SmtpUrl":
+        """Have another log in."""
+        return replace(self, username=login.user, password=login.password)
 
     def __str__(self) -> str:
         """The URL with its credentials masked."""
         scheme = next(name for name, (kind, _) in SMTP_SCHEMES.items() if kind == self.security)
-        return _shown(scheme, self.host, self.port, has_credentials=self.username is not None)
+        return shown(scheme, [Place(self.host, self.port)], has_login=bool(self.login))
 
     @property
     def is_local(self) -> bool:
@@ -92,9 +95,11 @@ class SmtpUrl:
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """A Redis server, as redis-py takes it."""
+    """A Redis server. ``url`` is as redis-py takes it, without who logs in: it may be told."""
 
     url: str
+    username: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "RedisUrl":
@@ -102,125 +107,137 @@ class RedisUrl:
 
         Raises ValueError, with words that do not repeat the URL (it may hold a password).
         """
-        parts = _split(text)
-        if parts.scheme not in ("redis", "rediss"):
+        url = ServerUrl.parse(text)
+        if url.scheme not in REDIS_SCHEMES:
             raise ValueError("must start with redis:// or rediss://")
-        try:
-            port = parts.port
-        except ValueError:
-            port = 0
-        if port == 0:
-            raise ValueError("its port is not a number from 1 to 65535")
-        if not parts.hostname:
-            raise ValueError("names no host")
-        if not re.fullmatch(r"(/\d{0,4})?", parts.path) or parts.query or parts.fragment:
+        if not re.fullmatch(r"(/[0-9]{0,4})?", url.path) or url.parameters is not None:
             raise ValueError("may end in the number of a database, and in nothing else")
-        return cls(parts.scheme + text[len(parts.scheme) :])  # in lower case, as its readers want
+        # The port is always named: `limits` takes a URL without one for a mistake.
+        place = Place(url.place.host, url.place.port or REDIS_PORT)
+        return cls(
+            f"{url.scheme}://{place}{url.path.removesuffix('/')}",
+            url.login.user,
+            url.login.password,
+        )
+
+    @property
+    def login(self) -> Login:
+        """Who logs in with what."""
+        return Login(self.username, self.password)
+
+    def with_login(self, login: Login) -> "RedisUrl":
+        """Have another log in."""
+        return replace(self, username=login.user, password=login.password)
 
     def __str__(self) -> str:
         """The URL with its credentials masked."""
-        parts = urlsplit(self.url)
-        has_credentials = "@" in parts.netloc
-        place = _shown(
-            parts.scheme, parts.hostname or "", parts.port, has_credentials=has_credentials
-        )
-        return place + parts.path
+        scheme, _, rest = self.url.partition("://")
+        return f"{scheme}://{f'{MASK}@' if self.login else ''}{rest}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class DatabaseUrl:
-    """A database: SQLAlchemy's URL for it, and what its driver needs besides."""
+    """A database: SQLAlchemy's URL for it, and what its driver needs besides.
+
+    ``connect_args`` are asyncpg's: ``ssl``, ``server_settings`` and ``target_session_attrs``, where
+    the URL says so; ``host`` and ``port``, lists, if it names several servers or a socket.
+    ``places`` are all that it names; ``parameters`` may be shown.
+    """
 
     url: URL
     connect_args: dict[str, Any]
-
-    def __str__(self) -> str:
-        """The URL with its credentials masked."""
-        url = self.url
-        if self.is_sqlite:
-            return f"sqlite:///{url.database}"
-        named = {key: url.query.get(key) for key in CREDENTIALS}
-        has_credentials = any([url.username, url.password, *named.values()])
-        rest = "&".join(f"{k}={v}" for k, v in url.query.items() if k not in CREDENTIALS)
-        place = _shown("postgresql", url.host or "", url.port, has_credentials=has_credentials)
-        return f"{place}/{url.database or ''}{'?' if rest else ''}{rest}"
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is a file on this machine."""
-        return self.url.get_backend_name() == "sqlite"
+    places: tuple[Place, ...] = ()
+    parameters: str = ""
 
     @classmethod
     def parse(cls, text: str) -> "DatabaseUrl":
         """Read ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``.
 
-        libpq's ``sslmode`` and ``sslrootcert`` are translated for asyncpg. Raises ValueError,
-        with words that do not repeat the URL (it may hold a password).
+        Of libpq's parameters those in ``reach.libpq`` are taken. Raises ValueError, with words that
+        do not repeat the URL (it may hold a password).
         """
-        scheme, _, rest = text.partition("://")
-        if scheme not in ("sqlite", "postgresql", "postgres"):
-            raise ValueError("must start with sqlite:/// or postgresql://")
+        scheme, _, rest = text.strip().partition("://")
         if scheme == "sqlite":
             if not rest.startswith("/") or rest.strip("/") in ("", ":memory:"):
                 raise ValueError("must name a file: sqlite:///relative or sqlite:////absolute")
             if "?" in rest or "\0" in rest:
                 raise ValueError("must end after the file's name")
             return cls(URL.create("sqlite", database=rest[1:]), {})
-        parts = _split(text)
-        try:
-            url = make_url(f"postgresql+asyncpg://{rest}")
-        except (ArgumentError, ValueError):
-            raise ValueError("is not a URL: postgresql://user:password@host:port/name") from None
-        if url.port is not None and not 1 <= url.port <= LAST_PORT:
-            raise ValueError("its port is not a number from 1 to 65535")
-        query = dict(parse_qsl(parts.query))
-        mode, root = query.get("sslmode"), query.get("sslrootcert")
-        if mode is not None and mode not in SSL_MODES:
-            raise ValueError(f"has an sslmode that is not one of {', '.join(SSL_MODES)}")
-        unknown = set(query) - {"sslmode", "sslrootcert", "host", "port", "user", "password"}
-        if unknown:
-            raise ValueError("has parameters other than sslmode, sslrootcert, host, port")
-        url = url.difference_update_query(["sslmode", "sslrootcert"])
-        security = _ssl_for_asyncpg(mode, root)
-        return cls(url, {} if security is None else {"ssl": security})
+        url = ServerUrl.parse(text, has_more=True)
+        if url.scheme not in POSTGRES_SCHEMES:
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return cls._of(url, libpq.read(url.parameters or ""))
 
+    @classmethod
+    def _of(cls, url: ServerUrl, parameters: list[tuple[str, str]]) -> "DatabaseUrl":
+        """Put together what a Postgres URL and its parameters say. Raises ValueError."""
+        given = dict(parameters)
+        places = libpq.places(url.places, parameters)
+        arguments: dict[str, Any] = {}
+        if (security := libpq.security(given)) is not None:
+            arguments["ssl"] = security
+        if session := libpq.session(given):
+            arguments["server_settings"] = session
+        if which := given.get("target_session_attrs"):
+            arguments["target_session_attrs"] = which
+        only = places[0] if len(places) == 1 else Place("")
+        if len(places) > 1 or only.host.startswith("/"):
+            arguments["host"] = [place.host for place in places]
+            arguments["port"] = [place.port or POSTGRES_PORT for place in places]
+            only = Place("")
+        return cls(
+            URL.create(
+                "postgresql+asyncpg",
+                username=url.login.user or given.get("user") or None,
+                password=url.login.password or given.get("password") or None,
+                host=only.host or None,
+                port=only.port,
+                database=decoded(url.path[1:]) or given.get("dbname") or None,
+            ),
+            arguments,
+            places,
+            "&".join(libpq.shown(parameters)),
+        )
 
-def _ssl_for_asyncpg(mode: str | None, root: str | None) -> str | ssl.SSLContext | None:
-    """Turn libpq's words into asyncpg's; as in libpq, a root certificate makes require verify."""
-    verifies = mode in ("verify-ca", "verify-full") or (root and mode == "require")
-    if not verifies:
-        return mode
-    try:
-        # libpq has no default but its user's own file; the system's authorities serve better.
-        context = ssl.create_default_context(cafile=None if root == "system" else root)
-    except OSError as error:
-        raise ValueError(f"names an sslrootcert that cannot be used ({error.strerror})") from None
-    context.check_hostname = mode == "verify-full"
-    return context
+    @property
+    def login(self) -> Login:
+        """Who logs in with what."""
+        return Login(self.url.username, self.url.password)
 
+    def with_login(self, login: Login) -> "DatabaseUrl":
+        """Have another log in."""
+        return replace(self, url=self.url.set(username=login.user, password=login.password))
 
-def _split(text: str) -> SplitResult:
-    """Split a URL. Raises ValueError without the standard library's words, which repeat it."""
-    try:
-        return urlsplit(text)
-    except ValueError:
-        raise ValueError("is not a URL") from None
+    @property
+    def server_settings(self) -> dict[str, str]:
+        """What the URL wants the server told at the start of a session."""
+        found: dict[str, str] = self.connect_args.get("server_settings", {})
+        return found
 
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file on this machine."""
+        return self.url.get_backend_name() == "sqlite"
 
-def _shown(scheme: str, host: str, port: int | None, *, has_credentials: bool) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{MASK + '@' if has_credentials else ''}{name}{f':{port}' if port else ''}"
+    @property
+    def is_local(self) -> bool:
+        """Whether it can only be on this machine: a file, a socket, a loopback address."""
+        hosts = [place.host for place in self.places]
+        return all(host.startswith("/") or is_loopback(host or "localhost") for host in hosts)
 
+    def __str__(self) -> str:
+        """The URL with its credentials masked."""
+        if self.is_sqlite:
+            return f"sqlite:///{self.url.database}"
+        named = {part.partition("=")[0] for part in self.parameters.split("&")}
+        places = () if "host" in named else self.places
+        place = shown("postgresql", places, has_login=bool(self.login))
+        rest = f"?{self.parameters}" if self.parameters else ""
+        return f"{place}/{self.url.database or ''}{rest}"
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` (a name or an address, no port) can only be this machine."""
-    name = host.rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name.strip("[]")).is_loopback
-    except ValueError:
-        return False
+    def __repr__(self) -> str:
+        """Likewise: what is in ``url`` and ``connect_args`` is for the driver alone."""
+        return f"DatabaseUrl({str(self)!r})"
 
 
 @lru_cache(maxsize=8)
@@ -249,16 +266,30 @@ def as_ipv4(network: Network) -> Network:
 
 
 def parse_origin(text: str) -> str:
-    """Read ``https://example.org``, less a slash at its end. Raises ValueError."""
+    """Read ``https://example.org``, less a slash at its end. Raises ValueError.
+
+    Its host must be one that can be: ``https://*.example.org`` is the origin of nothing.
+    """
     try:
         parts = urlsplit(text)
-        is_whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        is_whole = parts.scheme in ("http", "https") and parts.port != 0
+        is_one = is_whole and is_host(parts.hostname or "")
     except ValueError:
         raise ValueError("must be like https://signup.example.org") from None
     if not is_whole or not text.isprintable() or " " in text:
         raise ValueError("must be like https://signup.example.org")
-    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+    if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("must hold a scheme, a host and a port at most")
+    if not is_one:
+        raise ValueError("must name one host, by name or address (a * is neither)")
+    return text.rstrip("/")
+
+
+def parse_public_url(text: str) -> str:
+    """Read an origin that others can open. Raises ValueError."""
+    host = urlsplit(parse_origin(text)).hostname or ""
+    if host in NOBODY:
+        raise ValueError(f"must be what others can open, and nobody is at {host}")
     return text.rstrip("/")
 
 

@@ -7,8 +7,18 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from reach.domains import Domains
+from reach.hosts import LAST_PORT
 from reach.limits.policy import Policy
-from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl, parse_mailbox, parse_networks, parse_origin
+from reach.urls import (
+    DatabaseUrl,
+    RedisUrl,
+    SmtpUrl,
+    parse_mailbox,
+    parse_networks,
+    parse_origin,
+    parse_public_url,
+)
 
 Seconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -19,7 +29,7 @@ DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+", r
 NAME_SERVER = re.compile(
     r"\[(?P<six>[^\]]+)\](?::(?P<port6>\d{1,5}))?|(?P<four>[\d.]+):(?P<port4>\d{1,5})"
 )
-DNS_PORT, LAST_PORT = 53, 65535
+DNS_PORT = 53
 
 
 def reads(parse: Callable[[str], object]) -> AfterValidator:
@@ -85,7 +95,8 @@ DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]
 SmtpPlace = Annotated[SecretStr, reads(SmtpUrl.parse)]
 RedisPlace = Annotated[SecretStr, reads(RedisUrl.parse)]
 Networks = Annotated[str, reads(parse_networks)]
-Origin = Annotated[str, reads(parse_origin), AfterValidator(without_slash)]
+PublicUrl = Annotated[str, reads(parse_public_url), AfterValidator(without_slash)]
 Origins = Annotated[str, reads(parse_origins)]
 Domain = Annotated[str, reads(parse_domain), AfterValidator(str.lower)]
+DomainNames = Annotated[str, reads(Domains.parse)]
 NameServers = Annotated[str, reads(parse_name_servers)]

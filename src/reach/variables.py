@@ -7,7 +7,13 @@ from typing import Any
 from pydantic_settings import PydanticBaseSettingsSource
 
 PREFIX = "REACH_"
-SECRETS = ("database_url", "redis_url", "smtp_url", "secret_key", "dkim_private_key")
+#: Whose user and password have variables of their own, such as ``REACH_SMTP_PASSWORD``.
+SERVERS = ("database", "smtp", "redis")
+SECRETS = (
+    *(f"{server}_{part}" for server in SERVERS for part in ("url", "user", "password")),
+    "secret_key",
+    "dkim_private_key",
+)
 
 
 class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is

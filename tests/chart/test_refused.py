@@ -49,6 +49,14 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "database": {"url": f"postgresql://reach:{PASSWORD}@db-0:1,db-1:2/reach"}},
         "database.url cannot be read: name one host, and percent-encode the password",
     ),
+    "an address with a star": (
+        {**LEAST, "publicUrl": "https://*.example.org"},
+        "publicUrl must be a scheme and one host",
+    ),
+    "a password's key without its Secret": (
+        {**LEAST, "database": {"url": "postgresql://db/reach", "passwordKey": "password"}},
+        "database.existingSecret must be set beside database.userKey or database.passwordKey",
+    ),
     "a name server's name": (
         {**LEAST, "settings": {"REACH_DNS_SERVERS": "9.9.9.9 ns.example.org"}},
         "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names",

@@ -21,6 +21,9 @@ from tests.servers.processes import ReachProcess
 from tests.servers.programs import NoPostgres
 
 SERVICES = ("api", "worker")
+#: A password that no URL holds as it is.
+HOSTILE = "a/b@c%41:d#$(HOME)"
+PASSWORD_KEYS = ("database-password", "redis-password", "smtp-user", "smtp-password")
 COMPONENTS = {"Deployment": SERVICES, "Job": ("migrate",), "Pod": ("check",)}
 #: What ending takes, beyond the grace time.
 MARGIN_SECONDS = 5
@@ -35,6 +38,7 @@ def secrets(authority: Authority, database_url: str, **urls: str) -> Secrets:
         ("reach", "redis"): redis,
         ("reach", "smtp"): smtp,
         ("reach", "secret-key"): SECRET_KEY,
+        **{("reach", key): HOSTILE for key in PASSWORD_KEYS},
         ("reach-secret-key", "secret-key"): SECRET_KEY,
         ("reach-db-app", "uri"): database_url,
         ("reach-valkey", "url"): redis,
@@ -119,6 +123,14 @@ def test_what_a_site_sets_arrives_as_it_was_written(tmp_path: Path, authority: A
     assert settings.database_url.get_secret_value() == (
         f"postgresql://reach@db/reach?sslmode=verify-full&sslrootcert={tmp_path}/database/ca.crt"
     )
+    assert settings.database.login.password == HOSTILE
+    assert settings.redis is not None
+    assert settings.redis.login.password == HOSTILE
+    worker = only(site("everything"), "Deployment", "worker")
+    mount(worker, given, tmp_path / "worker")
+    sending = loaded(environment(worker, given, tmp_path / "worker")).smtp
+    assert sending is not None
+    assert (sending.username, sending.password) == (HOSTILE, HOSTILE)
     assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.monitoring.svc:4319"
     assert variables["TZ"] == "UTC"
 

@@ -10,7 +10,7 @@ import yaml
 
 from docs.reference import chart
 from reach.settings import Settings
-from reach.variables import PREFIX
+from reach.variables import PREFIX, SERVERS
 from tests.chart.rendered import CHART, LEAST, Refused, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -19,6 +19,7 @@ OWN = {
     *("public_url", "mail_from", "brand_name", "reply_to", "grace_seconds", "trusted_proxies"),
     *("database_url", "redis_url", "smtp_url", "secret_key", "smtp_ca_file", "templates_dir"),
     *("host", "port", "metrics_host", "metrics_port", "processes", "worker_slots", "data_dir"),
+    *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key"),
 }
 #: Written by whoever writes the edge and monitoring.

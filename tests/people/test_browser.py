@@ -62,8 +62,8 @@ async def test_nobody_meets_the_trap(guarded: Reach, browser: Browser) -> None:
         await page.keyboard.press("Tab")
         reached.append(await page.evaluate("document.activeElement.name ?? ''"))
     assert {"name", "email", "description"} <= set(reached)
-    assert "website" not in reached
-    await expect(page.locator("[name=website]")).not_to_be_in_viewport()
+    assert "motto" not in reached
+    await expect(page.locator("[name=motto]")).not_to_be_in_viewport()
     assert "Leave this empty" not in await page.locator("body").aria_snapshot()
 
 

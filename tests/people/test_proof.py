@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 
+import httpx
 import pytest
 from altcha import Challenge, Payload, Solution
 from sqlalchemy import func, select, update
@@ -15,7 +16,14 @@ from structlog.testing import capture_logs
 from reach.db.columns import now
 from reach.db.engine import Transaction
 from reach.people import proofs
-from reach.people.robots import CHALLENGE_SECONDS, FEWEST_TRIES, MOST_TRIES, Hidden, Robots
+from reach.people.robots import (
+    ASKED_AGAIN,
+    CHALLENGE_SECONDS,
+    FEWEST_TRIES,
+    MOST_TRIES,
+    Hidden,
+    Robots,
+)
 from reach.problems import Unavailable
 from reach.settings import Settings
 from tests.people.operator import everybody, operator
@@ -46,9 +54,21 @@ def with_key(proof: str, key: str) -> str:
     return payload.to_base64()
 
 
+def asks_again(answer: httpx.Response, rule: str) -> bool:
+    """Whether an answer, of page or API, is the refusal for this rule."""
+    pointer, words = ASKED_AGAIN[rule]
+    if answer.status_code != 422 or words not in answer.text:
+        return False
+    if answer.headers["content-type"].startswith("text/html"):
+        return "Nearly there: press the button once more" in answer.text
+    problem = answer.json()
+    is_ours = problem["type"].endswith("/problems/send-again")
+    return is_ours and [error["pointer"] for error in problem["errors"]] == [pointer]
+
+
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
-    """Who brings none, a wrong one, or a used one gets the answer of everybody, and no email."""
+    """Who brings none, a wrong one, or a used one is told so, and can bring another."""
     http = await operator(guarded)
     proof = await solved(guarded)
     wrong = {
@@ -63,23 +83,41 @@ async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
             with_key(proof, "00" * 32),
         ],
     }
-    robots = []
     for rule, texts in wrong.items():
         for text in texts:
             with capture_logs() as said:
-                robots.append(await DOORS[door](http, {**ADA, "altcha": text}))
+                answer = await DOORS[door](http, {**ADA, "altcha": text})
+            assert asks_again(answer, rule), text
             assert [line["rule"] for line in said if "rule" in line] == [rule], text
     assert await everybody(http) == []
-    person = await DOORS[door](http, {**ADA, "altcha": proof})
+    assert (await DOORS[door](http, {**ADA, "altcha": proof})).status_code in (202, 303)
+    other = {**ADA, "email": "bob@example.com"}
     with capture_logs() as said:
-        again = await DOORS[door](http, {**ADA, "email": "bot@example.com", "altcha": proof})
-    assert {"event": "turned away", "rule": "proof used before", "log_level": "info"} in said
-    assert all(shape(robot) == shape(person) for robot in (*robots, again))
+        used = await DOORS[door](http, {**other, "altcha": proof})
+    assert asks_again(used, "proof used before")
+    assert [line["rule"] for line in said if "rule" in line] == ["proof used before"]
     assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]
+    fresh = await DOORS[door](http, {**other, "altcha": await solved(guarded)})
+    assert fresh.status_code in (202, 303)
+    assert len(await everybody(http)) == 2
+
+
+async def test_a_used_proof_tells_nobody_whose_address_is_known(guarded: Reach) -> None:
+    """The same refusal, whether the address is known or not, at both doors."""
+    http = await operator(guarded)
+    proof = await solved(guarded)
+    assert (await http.post("/v1/signups", json={**ADA, "altcha": proof})).status_code == 202
+    for path, more in (("/v1/signups", {"name": "Ada"}), ("/v1/links", {})):
+        known, unknown = [
+            await http.post(path, json={"email": f"{who}@example.com", "altcha": proof, **more})
+            for who in ("ada", "nobody")
+        ]
+        assert asks_again(known, "proof used before")
+        assert shape(known) == shape(unknown)
 
 
 async def test_a_proof_works_once_over_all_replicas(guarded: Reach) -> None:
-    """Forty sign-ups at once at two replicas, with one proof: one person."""
+    """Forty sign-ups at once at two replicas, with one proof: one person, 39 are told."""
     http = await operator(guarded)
     proof = await solved(guarded)
     async with running_reach(guarded.settings) as other:
@@ -92,8 +130,29 @@ async def test_a_proof_works_once_over_all_replicas(guarded: Reach) -> None:
                 for n, door in enumerate(doors)
             )
         )
-    assert all(shape(answer) == shape(answers[0]) for answer in answers)
-    assert len(await everybody(http)) == 1
+    (taken,) = [n for n, answer in enumerate(answers) if answer.status_code == 202]
+    others = [answer for answer in answers if not asks_again(answer, "proof used before")]
+    assert others == [answers[taken]]
+    assert [one["email"] for one in await everybody(http)] == [f"p{taken}@example.com"]
+
+
+async def test_a_refusal_for_a_used_proof_is_not_kept(guarded: Reach) -> None:
+    """Its Idempotency-Key is free: with a new proof, the same key signs up."""
+    http = await operator(guarded)
+    proof = await solved(guarded)
+    assert (await http.post("/v1/signups", json={**ADA, "altcha": proof})).status_code == 202
+    other = {**ADA, "email": "bob@example.com"}
+    key = {"Idempotency-Key": "bob"}
+    both = await asyncio.gather(
+        *(http.post("/v1/signups", json={**other, "altcha": proof}, headers=key) for _ in range(2))
+    )
+    assert all(asks_again(answer, "proof used before") for answer in both)
+    new = {**other, "altcha": await solved(guarded)}
+    first = await http.post("/v1/signups", json=new, headers=key)
+    again = await http.post("/v1/signups", json=new, headers=key)
+    assert first.status_code == 202
+    assert shape(first) == shape(again)
+    assert len(await everybody(http)) == 2
 
 
 async def test_what_was_refused_used_no_proof(guarded: Reach) -> None:

@@ -86,7 +86,7 @@ async def _knock(http: httpx.AsyncClient, done: FullRun) -> None:
         await http.get("/nowhere"),
         await http.get("/v1/people"),
         await http.post("/v1/signups", content=b"{"),
-        await sign_up(http, "robot@example.com", website="https://spam.example"),
+        await sign_up(http, "robot@example.com", motto="https://spam.example"),
     ]
     done.statuses += [answer.status_code for answer in answers]
 

@@ -53,7 +53,7 @@ class Knocks:
 
     async def robot(self) -> None:
         """Fill in what people do not see."""
-        await self._sign_up("robot", website="https://buy.example")
+        await self._sign_up("robot", motto="https://buy.example")
 
     async def mistaken(self) -> None:
         """Mistype."""

@@ -8,7 +8,7 @@ import pytest
 from reach.settings import Settings
 from tests.bodies.raw import exchange, request
 from tests.eventually import eventually
-from tests.people.test_robots import DOORS, ROBOTS
+from tests.people.test_robots import DOORS, FILLED
 from tests.promises.locks import TABLE_OF_MESSAGES, held
 from tests.promises.running import half_a_request
 from tests.servers.reach import ADA, Reach, running_reach
@@ -98,18 +98,22 @@ async def test_no_caller_makes_series(limited: Reach) -> None:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_sign_up_counts_by_its_result(reach: Reach, door: str) -> None:
-    """New once, known from then on; a robot is one though it is told what everybody is."""
+    """New once, known from then on; a robot is one though it is told what everybody is.
+
+    Whoever is asked to send their form again is none: theirs is not valid, like a mistyped address.
+    """
     since = Since()
-    for fields in (ADA, ADA, {**ADA, "email": "nobody"}, ROBOTS["honeypot"](reach.settings) | ADA):
+    asked = {**ADA, "started": "junk"}
+    for fields in (ADA, ADA, {**ADA, "email": "nobody"}, asked, FILLED | ADA):
         await DOORS[door](reach.http, fields)
     await counted(
         since,
         {
             (ROUTE_OF[door], "POST", TAKEN[door]): 3,
-            (ROUTE_OF[door], "POST", "422"): 1,
+            (ROUTE_OF[door], "POST", "422"): 2,
         },
     )
-    expected = {"new": 1, "known": 1, "robot": 1, "invalid": 1}
+    expected = {"new": 1, "known": 1, "robot": 1, "invalid": 2}
     assert since.all_of(SIGN_UPS, RESULT) == expected
 
 

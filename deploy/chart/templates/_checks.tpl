@@ -4,6 +4,9 @@
 {{- if not $v.publicUrl -}}
 {{- fail "publicUrl must be set: what links in emails call this service, such as https://signup.example.org" -}}
 {{- end -}}
+{{- if not (regexMatch "^https?://[^/?#@*\\s]+/?$" $v.publicUrl) -}}
+{{- fail "publicUrl must be a scheme and one host, such as https://signup.example.org, with no * in it" -}}
+{{- end -}}
 {{- if not $v.mailFrom -}}
 {{- fail "mailFrom must be set: whom emails come from, such as Example <hello@example.org>" -}}
 {{- end -}}
@@ -45,6 +48,16 @@
 {{- fail "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names" -}}
 {{- end -}}
 {{- end -}}
+{{- range $v.extraVolumes -}}
+{{- if has .name (list "tmp" "database" "smtp" "dkim" "templates") -}}
+{{- printf "extraVolumes: %s is a volume of Reach's own: choose another name" .name | fail -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.extraVolumeMounts -}}
+{{- if or (hasPrefix "/etc/reach" .mountPath) (has (trimSuffix "/" .mountPath) (list "/tmp" "/")) -}}
+{{- printf "extraVolumeMounts: %s is a place of Reach's own: choose another one" .mountPath | fail -}}
+{{- end -}}
+{{- end -}}
 {{- range list "api" "worker" -}}
 {{- $scaling := (get $v .).autoscaling -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
@@ -59,6 +72,9 @@
 {{- if and $given.existingSecret $given.url -}}
 {{- printf "%s.existingSecret and %s.url are both set: keep one" .of .of | fail -}}
 {{- end -}}
+{{- if and (or $given.userKey $given.passwordKey) (not $given.existingSecret) -}}
+{{- printf "%s.existingSecret must be set beside %s.userKey or %s.passwordKey: they are keys of it" .of .of .of | fail -}}
+{{- end -}}
 {{- if and $given.url (hasPrefix "sqlite" $given.url) -}}
 {{- printf "%s.url names SQLite, a file on one machine, and pods share no disk: use Postgres, postgresql://user:password@host:5432/name" .of | fail -}}
 {{- end -}}
@@ -66,7 +82,7 @@
 {{- printf "%s.url must start with %s" .of .as | fail -}}
 {{- end -}}
 {{- if and $given.url (not (include "reach.url" $given.url | fromJson).scheme) -}}
-{{- printf "%s.url cannot be read: name one host, and percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, ^ is %%5E, a quotation mark is %%22, a space is %%20)" .of | fail -}}
+{{- printf "%s.url cannot be read: name one host, and percent-encode the password (%% is %%25, / is %%2F, @ is %%40, # is %%23, ? is %%3F, ^ is %%5E, a quotation mark is %%22, a space is %%20), or keep it in a Secret: %s.existingSecret and %s.passwordKey" .of .of .of | fail -}}
 {{- end -}}
 {{- if and (eq .of "database") (regexMatch "[?&](host|port)=" $given.url) (not .root.Values.networkPolicy.database.ports) -}}
 {{- fail "database.url names a host or a port among its parameters: set networkPolicy.database.ports, or write them before the database's name" -}}

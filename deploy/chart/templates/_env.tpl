@@ -17,6 +17,21 @@
       key: {{ $secret.key }}
 {{- end -}}
 
+{{/* Who logs in with what, if that is not in the URL: (dict "root" $ "of" "redis"). */}}
+{{- define "reach.env.login" -}}
+{{- $given := get .root.Values .of -}}
+{{- $of := .of -}}
+{{- range $part := list "user" "password" -}}
+{{- with get $given (printf "%sKey" $part) }}
+- name: {{ printf "REACH_%s_%s" $of $part | upper }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $given.existingSecret }}
+      key: {{ . }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/*
 Where the database is: (dict "root" $ "component" …). Kubernetes puts the parameters behind a URL that
 only the Secret knows. The migration has a Secret of its own: the release's may not be there yet.
@@ -33,6 +48,7 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- else -}}
 {{- include "reach.env.secret" (set $secret "name" "REACH_DATABASE_URL") }}
 {{- end -}}
+{{- include "reach.env.login" (dict "root" .root "of" "database") -}}
 {{- end -}}
 
 {{- define "reach.env.api" -}}
@@ -40,12 +56,14 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- include "reach.env.text" (dict "name" "REACH_TRUSTED_PROXIES" "value" (join ", " .Values.edge.trustedProxies)) -}}
 {{- if include "reach.given" (dict "root" . "of" "redis") -}}
 {{- include "reach.env.secret" (dict "root" . "of" "redis" "own" "redis-url" "name" "REACH_REDIS_URL") -}}
+{{- include "reach.env.login" (dict "root" . "of" "redis") -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "reach.env.worker" -}}
 {{- include "reach.env.text" (dict "name" "REACH_WORKER_SLOTS" "value" .Values.worker.slots) -}}
 {{- include "reach.env.secret" (dict "root" . "of" "smtp" "own" "smtp-url" "name" "REACH_SMTP_URL") -}}
+{{- include "reach.env.login" (dict "root" . "of" "smtp") -}}
 {{- if .Values.smtp.ca.existingSecret -}}
 {{- include "reach.env.text" (dict "name" "REACH_SMTP_CA_FILE" "value" "/etc/reach/smtp/ca.crt") -}}
 {{- end -}}
@@ -59,10 +77,10 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{/* Where a service listens. The image says so too; what the ports are is agreed upon here. */}}
 {{- define "reach.env.ports" -}}
 {{- if eq .component "api" -}}
-{{- include "reach.env.text" (dict "name" "REACH_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_PORT" "value" 8000) -}}
 {{- end -}}
-{{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_METRICS_PORT" "value" 9090) -}}
 {{- end -}}
 

@@ -163,6 +163,12 @@ def keep(tx: Transaction, kept: Mapping[Name, Done]) -> None:
     tx.execute(_keep(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
 
 
+def release(tx: Transaction, names: Collection[Name]) -> None:
+    """Give keys up that this transaction claimed: nothing came of them."""
+    if names:
+        tx.execute(delete(idempotency_keys).where(tuple_(*_NAME).in_(list(names))))
+
+
 def forget(tx: Transaction, person_id: UUID, callers: Collection[str]) -> None:
     """Delete what is stored about a person, before the person is locked and deleted.
 

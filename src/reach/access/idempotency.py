@@ -22,10 +22,10 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from reach.access import answers
-from reach.access.answers import Answer, Done, KeyReused, Name, Once, Stored
+from reach.access.answers import Answer, Done, Name, Once, Stored
 from reach.access.signing import Signer
 from reach.db.engine import Transaction
-from reach.problems import BadRequest
+from reach.problems import BadRequest, Problem
 from reach.settings import Settings
 
 HEADER = "idempotency-key"
@@ -126,29 +126,43 @@ def do_once(tx: Transaction, once: Once | None, work: Callable[[Transaction], Do
 def each_once(
     tx: Transaction,
     items: Sequence[I],
-    work: Callable[[Sequence[I]], Sequence[Done]],
-) -> Sequence[Answer | KeyReused]:
+    work: Callable[[Sequence[I]], Sequence[Done | Problem]],
+) -> Sequence[Answer | Problem]:
     """Do ``work`` for those ``items`` that were not done yet; an answer for each, in order.
 
     Of several items with one key the first is done. Another body under the same key is that
-    item's own failure.
+    item's own failure. What ``work`` refuses is not kept: its key is free again.
     """
     firsts: dict[Name, I] = {}
     for item in items:
         if item.once is not None:
             firsts.setdefault(item.once.name, item)
     if not firsts:
-        return [done.answer for done in work(items)]
+        return [_answer(done) for done in work(items)]
     stored = answers.claim(tx, [item.once for item in firsts.values() if item.once is not None])
     new = {name: item for name, item in firsts.items() if name not in stored}
     to_do = [i for i in items if i.once is None or new.get(i.once.name) is i]
     # By identity: two items may be equal.
     all_done = dict(zip(map(id, to_do), work(to_do) if to_do else (), strict=True))
-    kept = {name: all_done[id(item)] for name, item in new.items()}
-    answers.keep(tx, kept)
+    refused: dict[Name, Problem] = {}
+    kept: dict[Name, Done] = {}
     for name, item in new.items():
         assert item.once is not None  # noqa: S101 - it has a name
-        stored[name] = Stored(item.once.fingerprints[0], kept[name].answer)
+        done = all_done[id(item)]
+        if isinstance(done, Problem):
+            refused[name] = done
+        else:
+            kept[name] = done
+            stored[name] = Stored(item.once.fingerprints[0], done.answer)
+    answers.keep(tx, kept)
+    answers.release(tx, refused)
     return [
-        stored[i.once.name].answer_to(i.once) if i.once else all_done[id(i)].answer for i in items
+        _answer(all_done[id(i)])
+        if i.once is None
+        else refused.get(i.once.name) or stored[i.once.name].answer_to(i.once)
+        for i in items
     ]
+
+
+def _answer(done: Done | Problem) -> Answer | Problem:
+    return done if isinstance(done, Problem) else done.answer

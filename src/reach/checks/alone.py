@@ -23,6 +23,10 @@ async def check_exposure(settings: Settings) -> Finding:
     except BadSettings as error:
         return Finding("exposure", "not safe in the open", str(error))
     words = "may be reached from outside" if settings.is_exposed else "this machine only"
+    try:
+        settings.require_safe_exposure(has_mailbox=False, binds=False)
+    except BadSettings as error:
+        return Finding("exposure", words, advice=f"`reach worker` would not start: {error}")
     return Finding("exposure", words)
 
 

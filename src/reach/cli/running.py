@@ -15,6 +15,10 @@ Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=
 MetricsPort = Annotated[
     int | None, typer.Option(help="[REACH_METRICS_PORT, none]", min=0, max=65535)
 ]
+NOWHERE = (
+    "Warning: links in emails lead to {}, which is this machine only. If others are to open them, "
+    "set REACH_PUBLIC_URL, such as https://signup.example.org."
+)
 DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
 
 
@@ -28,6 +32,8 @@ def up(
     flags = {"host": host, "port": port, "data_dir": data_dir, "metrics_port": metrics_port}
     settings = configured(sys.stderr, **flags)
     settings.require_safe_exposure()
+    if settings.is_spread and not settings.public_url:
+        say(NOWHERE.format(settings.origin), sys.stderr)
     from reach import keyfiles, processes  # noqa: PLC0415 - heavy
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
@@ -63,7 +69,7 @@ def worker(
 ) -> None:
     """Run a worker: it sends what the outbox holds."""
     settings = configured(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
-    settings.require_safe_exposure(has_mailbox=False)
+    settings.require_safe_exposure(has_mailbox=False, binds=False)
     from reach import processes  # noqa: PLC0415 - heavy
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 

@@ -37,7 +37,7 @@ _IS_OURS = text(
 
 async def migrate(database: DatabaseUrl, say: Callable[[str], None], patience: Patience) -> str:
     """Take the turn, then do what is missing, one migration after the other. See ``db.migrate``."""
-    waits = {
+    waits = database.server_settings | {
         "application_name": "reach migrate",
         "lock_timeout": str(int(patience.lock_seconds * 1000)),
         # Building an index or filling a column takes as long as it takes: nobody waits for it.

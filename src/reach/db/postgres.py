@@ -221,6 +221,7 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
                 # to find one: slow, and by the time it took a stranger knew that one is there.
                 "enable_hashjoin": "off",
                 "enable_mergejoin": "off",
+                **database.server_settings,
             },
         },
     )

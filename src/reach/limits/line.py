@@ -34,6 +34,8 @@ class Line:
         """Take where Redis is; nothing is sent yet."""
         self._storage = RedisStorage(
             f"async+{redis.url}",
+            username=redis.username,  # type: ignore[arg-type]  # handed on to redis-py
+            password=redis.password,  # type: ignore[arg-type]  # likewise
             implementation="redispy",
             key_prefix=PREFIX,
             protocol=2,

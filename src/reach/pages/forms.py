@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import Request
 
 from reach.pages.render import REASON, public_detail
+from reach.people.robots import SendAgain
 from reach.problems import Problem, Unavailable
 
 
@@ -26,4 +27,5 @@ def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Reque
         "errors": {name: detail for name, detail in reversed(faults) if name in labels},
         "title": None if problem is None else public_detail(problem) or problem.title,
         "may_repeat": isinstance(problem, Unavailable),
+        "is_fine": isinstance(problem, SendAgain),
     }

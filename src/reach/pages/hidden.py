@@ -7,9 +7,12 @@ from fastapi import Request
 
 
 def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
-    """Make the values that the template of the form needs for it."""
+    """Make the values that the template of the form needs for it.
+
+    ``typed`` is what came with it, if it is shown again.
+    """
     robots = request.app.state.robots
-    started = robots.stamp(time.time(), typed.get("started"))
+    started = robots.stamp(time.time(), is_again=bool(typed))
     return {"started": started, "needs_proof": robots.needs_proof}
 
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from reach.hosts import is_loopback
 from reach.messages.mailbox import Entry, Mailbox
 from reach.messages.reading import Reading, decode
 from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
-from reach.urls import is_loopback
 
 READ = ["GET", "HEAD"]
 #: What proxies add for the stranger whom they speak for. Not every one does: one that passes
@@ -27,6 +27,9 @@ MAIL_POLICY = (
     "frame-ancestors 'self'; base-uri 'none'"
 )
 OPEN_LINKS_OUTSIDE = '<!doctype html><base target="_blank">'
+
+#: Its script looks for new mail.
+RUNS = {"connect-src": "'self'"}
 
 Part = Literal["html", "text", "source"]
 PARTS: tuple[Part, ...] = ("html", "text", "source")
@@ -95,7 +98,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "source": decode(mailbox.raw(message)) if shown == "source" else "",
         }
     brand_name = request.app.state.settings.brand_name
-    return render("mailbox.html", brand_name=brand_name, entries=entries, **values)
+    return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
 
 
 @router.api_route("/messages", methods=READ)

@@ -22,6 +22,15 @@ STATS: dict[str, Any] = {
 }
 
 
+def example(**fields: Any) -> ConfigDict:
+    """Say in the document what to send: sent as it is, it does what its route says.
+
+    What a form carries beside what people type has no place in it: filled in by those who try
+    things out, it would make robots of them.
+    """
+    return ConfigDict(json_schema_extra={"examples": [fields]})
+
+
 class Accepted(BaseModel):
     """What everybody who signs up is told."""
 
@@ -38,13 +47,22 @@ class Challenge(BaseModel):
 class DoorSignUp(Hidden, SignUp):
     """What someone types to sign up, and what their form carries besides."""
 
+    model_config = example(
+        email="ada@example.com", name="Ada Lovelace", description="I write about engines."
+    )
+
 
 class DoorLinkRequest(Hidden, LinkRequest):
     """Whose link is asked for, and what the form carries besides."""
 
+    model_config = example(email="ada@example.com")
+
 
 class Add(SignUp):
     """A person whom an operator adds."""
+
+    # Somebody else than signs up: each can be tried after the other.
+    model_config = example(email="grace@example.com", name="Grace Hopper", welcome=True)
 
     welcome: bool = True
 
@@ -53,6 +71,7 @@ def without_defaults(schema: dict[str, Any]) -> None:
     """Say no default where what is left out stays as it is."""
     for field in schema["properties"].values():
         field.pop("default", None)
+    schema["examples"] = [{"name": "Ada King", "description": None}]
 
 
 class Changes(BaseModel):
@@ -67,7 +86,9 @@ class Changes(BaseModel):
 class NewMessage(BaseModel):
     """A message that an operator promises to somebody."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid") | example(
+        person_id="01a20aee-6a2a-7a2b-8fad-3dec2137a7f1", template="manage-link"
+    )
 
     person_id: UUID
     template: str

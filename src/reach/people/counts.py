@@ -12,9 +12,9 @@ _BY_STATUS = {422: INVALID, 429: LIMITED}
 _OURS = 500
 
 
-def note_admitted(new: int, known: int, robots: int) -> None:
+def note_admitted(new: int, known: int) -> None:
     """Count those of one transaction, which has committed."""
-    for counter, count in ((NEW, new), (KNOWN, known), (ROBOT, robots)):
+    for counter, count in ((NEW, new), (KNOWN, known)):
         if count:
             counter.inc(count)
 

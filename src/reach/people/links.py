@@ -6,19 +6,19 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from reach.access.answers import Answer, KeyReused
+from reach.access.answers import Answer
 from reach.access.links import Link
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages import budget, outbox
 from reach.messages.outbox import Promise
-from reach.people import proofs, queries, record
-from reach.people.address import parse_address
+from reach.people import queries, record
+from reach.people.address import stored_recipient
 from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
 from reach.people.signup import Address, Knock, answer_each
-from reach.problems import Forbidden, Unauthorised
+from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
@@ -91,9 +91,11 @@ def export(tx: Transaction, link: Link) -> dict[str, Any]:
 
 def ask_all(
     tx: Transaction, knocks: Sequence[Knock[LinkRequest]], settings: Settings, answer: Answer
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Do what everybody asks for who did not ask by the same key before."""
-    return answer_each(tx, knocks, lambda new: request_links_all(tx, new, settings), answer)
+    return answer_each(
+        tx, knocks, lambda new: request_links_all(tx, new, settings), settings, answer
+    )
 
 
 def request_links_all(
@@ -106,8 +108,7 @@ def request_links_all(
     again in the same transaction, with the message if it is nobody else's. So each makes a durable
     write, and each wakes a worker.
     """
-    admitted = proofs.use(tx, requests) if settings.altcha else requests
-    asked = {request.email.key: request for request in admitted}
+    asked = {request.email.key: request for request in requests}
     wanted = sorted(asked)
     owners = {one.email_key: one for one in queries.lock_known(tx, wanted)}
     within = budget.within(tx, [one.id for one in owners.values()], settings)
@@ -142,7 +143,7 @@ def _manage_link(asked: LinkRequest, person: Known | None, stand_in: NewPerson) 
     """
     # It takes 15 µs, so it is done for who is unknown as well.
     typed = person.email if person else asked.email.typed
-    recipient = parse_address(typed, smtputf8=True).recipient
+    recipient = stored_recipient(typed)
     if person is None:
         return Promise(stand_in.id, "", "manage-link", {"name": ""}, asked.trace_context)
     data = {"name": person.name}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TypeVar
 
-import structlog
 from pydantic import BaseModel
 from sqlalchemy import Column, Executable, Index, Table, Text, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,8 +13,6 @@ from reach.db.engine import Transaction
 from reach.people.robots import nonce_of
 
 F = TypeVar("F", bound=BaseModel)
-
-log = structlog.get_logger("reach.people")
 
 #: Longer than a challenge can be answered, whatever the clocks of two machines say.
 KEPT_SECONDS = 3600
@@ -54,15 +51,15 @@ def _use(dialect: str) -> Executable:
 
 
 def use(tx: Transaction, forms: Sequence[F]) -> Sequence[F]:
-    """Use the proofs of ``forms`` up; returns those forms whose proof nobody used before.
+    """Use the proofs of ``forms`` up; returns those whose proof nobody used before, in order.
 
     It is for forms whose proof was found good. If the transaction is rolled back, nothing was
     used: who gets a 503 can send the same form again.
     """
-    first = {nonce_of(form): form for form in reversed(forms)}
+    first: dict[str | None, F] = {}
+    for form in forms:
+        first.setdefault(nonce_of(form), form)
     given = encode(tx.dialect.name, ({"nonce": nonce} for nonce in first))
     used = set(tx.execute(_use(tx.dialect.name), {"rows": given}).scalars())
     tx.execute(delete(proofs).where(proofs.c.nonce.in_(_OLD)))
-    for _ in range(len(forms) - len(used)):
-        log.info("turned away", rule="proof used before")
     return [form for nonce, form in first.items() if nonce in used]

@@ -1,7 +1,7 @@
-"""Robots: what tells them from people, at every door alike.
+"""Spam protection: what tells forms of robots from those of people, on page and API alike.
 
-A robot is told nothing: it gets the answer of everybody, and is turned away. A person with an old
-form is no robot, and is asked to send it again.
+Only who fills in the honeypot, which no person, browser or password manager does, is turned away
+without a word. Whatever else is wrong can happen to people: they are asked to send the form again.
 """
 
 import secrets
@@ -20,20 +20,61 @@ log = structlog.get_logger("reach.people")
 
 #: After a day a form is old: its signature would otherwise serve a robot for ever.
 FORM_SECONDS = 24 * 3600
+#: A form that is shown again may come back at once, though two machines' clocks differ by this.
+HEAD_START_SECONDS = 3600
 CHALLENGE_SECONDS = 600
 ALGORITHM = "PBKDF2/SHA-256"
 #: Rounds of one try, and how many tries it takes: a browser does all of them in about a second.
 COST, FEWEST_TRIES, MOST_TRIES = 2000, 1000, 4000
 
 TRAP = "A trap for robots: leave it out"
+OLD_TRAP = "What the trap was called before: leave it out"
 TIME = "The signed time at which the form was shown, as its page has it"
 PROOF = "The solution of a challenge, in base64"
 
+#: By the rule that was broken: where, and what somebody is told who sent a form by the API or saw
+#: it on the page. Sent again as it is, or from the page that is shown then, it goes through.
+ASKED_AGAIN = {
+    "time missing": ("/started", "The form does not say when it was opened."),
+    "time forged": ("/started", "The form does not say in words of ours when it was opened."),
+    "too fast": ("/started", "The form came back faster than most people type."),
+    "too old": ("/started", "This form is more than a day old."),
+    "proof missing": ("/altcha", "The check for robots was not made."),
+    "proof wrong": ("/altcha", "The check for robots did not work."),
+    "proof too old": ("/altcha", "The check for robots is out of date."),
+    "proof used before": ("/altcha", "The check for robots served for a form already."),
+    "old trap": ("/website", "The form is of an earlier version, with a hidden field filled in."),
+}
+
+
+class SendAgain(Unprocessable):
+    """The form was filled in well, but not sent in a way that tells it from a robot's.
+
+    Nothing was stored, nothing is lost: send it again. On the page that takes one press of the
+    button. A program sends the same again; if `errors` points to `/altcha`, with the solution of a
+    new challenge (`GET /v1/challenge`); if it points to `/website`, without that field.
+    """
+
+    type, title = "send-again", "Please send this form once more"
+
+    def __init__(self, rule: str) -> None:
+        """Say in words what the rule is; the log has its name."""
+        pointer, detail = ASKED_AGAIN[rule]
+        super().__init__(errors=[{"pointer": pointer, "detail": f"{detail} Please send it again."}])
+        log.info("asked to send again", rule=rule)
+
 
 class Hidden(BaseModel):
-    """What a form at the door carries beside what people type. Mix it into a door's model."""
+    """What a form at the door carries beside what people type. Mix it into a door's model.
 
-    website: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
+    The trap's name is none that browsers or password managers know: see docs/decisions/0034.
+    """
+
+    motto: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
+    website: Annotated[
+        str | None,
+        Field(max_length=500, description=OLD_TRAP, json_schema_extra={"deprecated": True}),
+    ] = None
     started: Annotated[str | None, Field(max_length=100, description=TIME)] = None
     altcha: Annotated[str | None, Field(max_length=4000, description=PROOF)] = None
 
@@ -54,29 +95,27 @@ class Robots:
     def turn_away(self, form: Hidden) -> bool:
         """Whether a robot sent this form: then do nothing, and answer as ever.
 
-        Raises Unprocessable if it is an old form, which a person may have left open.
+        Raises SendAgain if it may be a person's, but not by the rules.
         """
-        rule = self.rule_broken(form, time.time())
-        if rule:
-            log.info("turned away", rule=rule)
-        return rule is not None
+        if _is_filled(form.motto):
+            log.info("turned away", rule="honeypot")
+            return True
+        if rule := self.rule_broken(form, time.time()):
+            raise SendAgain(rule)
+        return False
 
     def rule_broken(self, form: Hidden, now: float) -> str | None:
-        """Name the rule that only a robot breaks. Raises Unprocessable for an old form."""
-        if form.website and form.website.strip():
-            return "honeypot"
+        """Name the rule of ``ASKED_AGAIN`` that a form breaks."""
+        if _is_filled(form.website):
+            return "old trap"
         return self._by_time(form.started, now) or self._by_proof(form.altcha)
 
-    def stamp(self, now: float, again: str | None = None) -> str:
-        """Sign the time at which a form is shown.
+    def stamp(self, now: float, *, is_again: bool = False) -> str:
+        """Sign the time at which a form is shown; ``is_again``: a second time, as it was filled in.
 
-        ``again`` is the form's stamp if it is shown a second time, with what is wrong: a person
-        need not wait once more. If it was old, that is all that was wrong.
+        Then it may come back at once: nobody waits twice.
         """
-        began = self._read(again)
-        if began is not None and now - began <= FORM_SECONDS:
-            return again or ""
-        text = str(int((now - (self._least_seconds if began is not None else 0)) * 1000))
+        text = str(int((now - (HEAD_START_SECONDS if is_again else 0)) * 1000))
         return f"{text}.{self._times.sign(text)}"
 
     def challenge(self, now: float) -> dict[str, Any]:
@@ -106,7 +145,7 @@ class Robots:
         if began is None:
             return "time forged"
         if now - began > FORM_SECONDS:
-            raise _old("/started", "This form is more than a day old. Please send it again.")
+            return "too old"
         return "too fast" if now - began < self._least_seconds else None
 
     def _read(self, started: str | None) -> float | None:
@@ -124,7 +163,7 @@ class Robots:
         for challenge_key, solution_key in self._proofs:
             found = verify_solution(altcha, challenge_key, hmac_key_secret=solution_key)
             if found.expired:
-                raise _old("/altcha", "The check for robots is out of date. Please send it again.")
+                return "proof too old"
             if found.verified:
                 return None
         return "proof wrong"
@@ -136,5 +175,5 @@ def nonce_of(form: BaseModel) -> str | None:
     return Payload.from_base64(altcha).challenge.parameters.nonce if altcha else None
 
 
-def _old(pointer: str, detail: str) -> Unprocessable:
-    return Unprocessable(errors=[{"pointer": pointer, "detail": detail}])
+def _is_filled(trap: str | None) -> bool:
+    return trap is not None and bool(trap.strip())

@@ -18,7 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from reach.access.answers import Answer, Done, KeyReused, Once
+from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
 from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
@@ -26,9 +26,10 @@ from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
 from reach.people import counts, proofs, queries
-from reach.people.address import LONGEST, EmailAddress, parse_address
+from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
+from reach.people.robots import SendAgain
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -39,7 +40,7 @@ from reach.problems import Problem, Unavailable
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
-R = TypeVar("R")
+R = TypeVar("R", bound=BaseModel)
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
@@ -48,7 +49,8 @@ MOST_LOOKS = 5
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
-    return parse_address(value, smtputf8=(info.context or {})["settings"].smtputf8)
+    settings: Settings = (info.context or {})["settings"]
+    return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
 
 
 Address = Annotated[
@@ -103,24 +105,33 @@ def answer_each(
     tx: Transaction,
     knocks: Sequence[Knock[R]],
     work: Callable[[Sequence[R]], Sequence[UUID | None]],
+    settings: Settings,
     answer: Answer,
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Do ``work`` for those that were not done by the same key before: ``answer`` for each.
 
-    ``work`` says whose each one was, as far as they are known.
+    ``work`` says whose each one was, as far as they are known. It is not done for those whose
+    proof of work was used before: SendAgain is their answer.
     """
 
-    def do(new: Sequence[Knock[R]]) -> Sequence[Done]:
-        return [Done(answer, owner) for owner in work([knock.request for knock in new])]
+    def do(new: Sequence[Knock[R]]) -> Sequence[Done | Problem]:
+        requests = [knock.request for knock in new]
+        admitted = proofs.use(tx, requests) if settings.altcha else requests
+        # By identity: two requests may be equal.
+        owners = dict(zip(map(id, admitted), work(admitted), strict=True))
+        return [
+            Done(answer, owners[id(one)]) if id(one) in owners else SendAgain("proof used before")
+            for one in requests
+        ]
 
     return each_once(tx, knocks, do)
 
 
 def knock_all(
     tx: Transaction, knocks: Sequence[Knock[SignUp]], settings: Settings, answer: Answer
-) -> Sequence[Answer | KeyReused]:
+) -> Sequence[Answer | Problem]:
     """Sign everybody up who was not signed up by the same key before."""
-    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), answer)
+    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), settings, answer)
 
 
 def sign_up_all(
@@ -132,8 +143,7 @@ def sign_up_all(
     learns whether an address is known. Of several requests for one address the first counts.
     """
     owners: dict[str, UUID] = {}
-    admitted = proofs.use(tx, requests) if settings.altcha else requests
-    waiting = {request.email.key: request for request in reversed(admitted)}
+    waiting = {request.email.key: request for request in reversed(requests)}
     count_new = 0
     for _ in range(MOST_LOOKS):
         new = {key: _new_person(request, greeted=True) for key, request in waiting.items()}
@@ -153,8 +163,8 @@ def sign_up_all(
         owners |= {one.email_key: one.id for one in known}
         waiting = {key: waiting[key] for key in set(others) - {one.email_key for one in known}}
         if not waiting:
-            count_known, robots = len(admitted) - count_new, len(requests) - len(admitted)
-            after_commit(tx, partial(counts.note_admitted, count_new, count_known, robots))
+            count_known = len(requests) - count_new
+            after_commit(tx, partial(counts.note_admitted, count_new, count_known))
             return [owners.get(request.email.key) for request in requests]
     raise Unavailable("This address is being removed. Try again in a moment.")
 
@@ -197,6 +207,6 @@ def _welcome(
 
 def _already(person: Known, request: SignUp) -> Promise:
     """Tell the owner of an address, written as they wrote it, that it was signed up before."""
-    recipient = parse_address(person.email, smtputf8=True).recipient
+    recipient = stored_recipient(person.email)
     data = {"name": person.name, "confirmed": bool(person.confirmed)}
     return Promise(person.id, recipient, "already-signed-up", data, request.trace_context)

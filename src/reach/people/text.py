@@ -1,7 +1,8 @@
 """What names and descriptions may hold."""
 
-import re
 import unicodedata
+
+from reach.people.advertising import SUSPECT, holds_address, holds_domain
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
@@ -29,8 +30,8 @@ IGNORED = BLANKS | {
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-#: An open door must not carry a stranger's links into somebody's inbox.
-LINK_SIGN = re.compile(r"://|www\.|@|https?:|\w\.[a-z]{2,}/")
+NO_ADDRESS = "A name must not hold an address or a link."
+NO_DOMAIN = f"{NO_ADDRESS} If it holds none, put a space after each dot."
 
 
 def clean_name(text: str) -> str:
@@ -38,14 +39,21 @@ def clean_name(text: str) -> str:
     name = _clean(text, "name", NAME_LENGTH)
     if all(map(_is_invisible, name)):
         raise ValueError("A name is needed.")
-    if LINK_SIGN.search(_as_seen(name)):
-        raise ValueError("A name must not hold an address or a link.")
+    if not name.isascii() or SUSPECT.search(name):
+        _refuse_advertising(_as_seen(name))
     return name
 
 
 def clean_description(text: str) -> str:
     """Normalise a description (NFC, trimmed). Raises ValueError saying which rule it breaks."""
     return _clean(text, "description", DESCRIPTION_LENGTH)
+
+
+def _refuse_advertising(seen: str) -> None:
+    if holds_address(seen):
+        raise ValueError(NO_ADDRESS)
+    if holds_domain(seen):
+        raise ValueError(NO_DOMAIN)
 
 
 def _clean(text: str, what: str, length: int) -> str:

@@ -1,15 +1,19 @@
 """What the knobs come to, together."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
+from reach.domains import Domains
+from reach.hosts import is_loopback
 from reach.limits.policy import Policy
+from reach.server_urls import Login
 from reach.settings.knobs import Knobs
-from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, is_loopback, parse_networks
+from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
 from reach.values import parse_name_servers, parse_origins, parts_of
-from reach.variables import BadSettings
+from reach.variables import PREFIX, BadSettings
 
 SECRET_KEY_MIN_CHARACTERS = 32
 
@@ -34,11 +38,60 @@ class Settings(Knobs):
             )
         return self
 
+    @model_validator(mode="after")
+    def _logins_are_said_once(self) -> "Settings":
+        database, smtp = self.database, self.smtp
+        _ = self.redis
+        if database.is_sqlite and self._login("database"):
+            raise ValueError(
+                "REACH_DATABASE_USER and REACH_DATABASE_PASSWORD need a REACH_DATABASE_URL of "
+                "Postgres: SQLite asks nobody who they are"
+            )
+        if smtp and (smtp.username is None) != (smtp.password is None):
+            raise ValueError(
+                "REACH_SMTP_URL: needs both a user and a password, or neither: they may be in "
+                "REACH_SMTP_USER and REACH_SMTP_PASSWORD"
+            )
+        return self
+
+    def _login(self, server: str) -> Login:
+        """Read the variables of its own that a server's login has."""
+        user, password = (
+            getattr(self, f"{server}_{part}").get_secret_value() for part in ("user", "password")
+        )
+        return Login(user or None, password or None)
+
+    def _whole(self, field: str, of_url: Login) -> Login:
+        """Add to the login in the URL that ``field`` is what variables of its own say.
+
+        Raises ValueError if both say it.
+        """
+        server = field.partition("_")[0]
+        own = self._login(server)
+        for part in ("user", "password"):
+            if getattr(own, part) is not None and getattr(of_url, part) is not None:
+                one, other = (PREFIX + name.upper() for name in (field, f"{server}_{part}"))
+                raise ValueError(f"{one} and {other} both hold a {part}: keep one")
+        return Login(own.user or of_url.user, own.password or of_url.password)
+
+    @model_validator(mode="after")
+    def _somebody_can_sign_up(self) -> "Settings":
+        lonely = self.sign_up_domains.without(self.intranet)
+        if lonely:
+            raise ValueError(
+                f"REACH_ONLY_DOMAINS names {', '.join(lonely)}, where nobody can have an address "
+                "unless REACH_ALLOW_DOMAINS names it too"
+            )
+        return self
+
     @property
     def database(self) -> DatabaseUrl:
         """Where the database is."""
         text = self.database_url.get_secret_value()
-        return DatabaseUrl.parse(text or f"sqlite:///{self.data_dir / 'reach.sqlite3'}")
+        if not text:
+            return DatabaseUrl.parse(f"sqlite:///{self.data_dir / 'reach.sqlite3'}")
+        url = DatabaseUrl.parse(text)
+        return url if url.is_sqlite else url.with_login(self._whole("database_url", url.login))
 
     @property
     def has_database_in_data_dir(self) -> bool:
@@ -49,14 +102,18 @@ class Settings(Knobs):
     @property
     def smtp(self) -> SmtpUrl | None:
         """Where mail goes; None means the embedded mailbox."""
-        text = self.smtp_url.get_secret_value()
-        return SmtpUrl.parse(text) if text else None
+        if not (text := self.smtp_url.get_secret_value()):
+            return None
+        url = SmtpUrl.parse(text)
+        return url.with_login(self._whole("smtp_url", url.login))
 
     @property
     def redis(self) -> RedisUrl | None:
         """Where API processes count together; None means each for itself."""
-        text = self.redis_url.get_secret_value()
-        return RedisUrl.parse(text) if text else None
+        if not (text := self.redis_url.get_secret_value()):
+            return None
+        url = RedisUrl.parse(text)
+        return url.with_login(self._whole("redis_url", url.login))
 
     @property
     def secret_keys(self) -> list[str]:
@@ -78,6 +135,16 @@ class Settings(Knobs):
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def intranet(self) -> Domains:
+        """The domains where people may have addresses, though no public mail gets there."""
+        return Domains.parse(self.allow_domains)
+
+    @property
+    def sign_up_domains(self) -> Domains:
+        """The domains whose people may sign up; none means all."""
+        return Domains.parse(self.only_domains)
 
     @property
     def name_servers(self) -> list[tuple[str, int]]:
@@ -102,30 +169,49 @@ class Settings(Knobs):
         public_host = urlsplit(self.origin).hostname or ""
         return not (is_loopback(self.host) and is_loopback(public_host))
 
-    def require_safe_exposure(self, *, has_mailbox: bool = True) -> None:
+    @property
+    def needs_public_url(self) -> bool:
+        """Whether links to this machine's loopback would lead others to nowhere, if it is bound."""
+        return not self.public_url and not is_loopback(self.host)
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the mail server or the database is, or may be, on another machine."""
+        return not self.database.is_local or bool(self.smtp and not self.smtp.is_local)
+
+    def require_safe_exposure(self, *, has_mailbox: bool = True, binds: bool = True) -> None:
         """Refuse what is fine on a laptop and dangerous in the open. Raises BadSettings.
 
         ``has_mailbox`` says whether mail goes to the embedded mailbox unless there is a server:
-        that of ``reach up`` alone does.
+        that of ``reach up`` alone does. ``binds`` is false for a worker: it listens nowhere, so
+        whom it talks to has to tell whether it serves more than this machine.
         """
         wrong = []
         smtp = self.smtp
+        if self.needs_public_url or (not binds and not self.public_url and self.is_spread):
+            wrong.append(
+                "REACH_PUBLIC_URL must be set, such as https://signup.example.org: "
+                "links in emails are made of it"
+            )
         if self.is_exposed:
-            if not self.has_long_secret_keys:
-                wrong.append(
-                    "REACH_SECRET_KEY must be set, with 32 characters or more: "
-                    "try `openssl rand -hex 32`"
-                )
-            if smtp is None and has_mailbox:
-                wrong.append(
-                    "REACH_SMTP_URL must be set: the embedded mailbox is only for loopback"
-                )
-            if smtp and smtp.username and smtp.security == "plain" and not smtp.is_local:
-                wrong.append(
-                    "REACH_SMTP_URL would send its password unencrypted: "
-                    "use smtp+starttls:// or smtps://"
-                )
+            wrong += self._dangers(has_mailbox=has_mailbox)
         if smtp and not smtp.is_local and "mail_from" not in self.model_fields_set:
             wrong.append("REACH_MAIL_FROM must be set beside REACH_SMTP_URL")
         if wrong:
             raise BadSettings("\n".join(wrong))
+
+    def _dangers(self, *, has_mailbox: bool) -> Iterator[str]:
+        """Say what must not be in the open."""
+        smtp = self.smtp
+        if not self.has_long_secret_keys:
+            yield (
+                "REACH_SECRET_KEY must be set, with 32 characters or more: "
+                "try `openssl rand -hex 32`"
+            )
+        if smtp is None and has_mailbox:
+            yield "REACH_SMTP_URL must be set: the embedded mailbox is only for loopback"
+        if smtp and smtp.username and smtp.security == "plain" and not smtp.is_local:
+            yield (
+                "REACH_SMTP_URL would send its password unencrypted: "
+                "use smtp+starttls:// or smtps://"
+            )

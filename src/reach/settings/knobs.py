@@ -13,13 +13,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reach.values import (
     DatabasePlace,
     Domain,
+    DomainNames,
     Limit,
     Mailbox,
     NameServers,
     Networks,
-    Origin,
     Origins,
     Port,
+    PublicUrl,
     RedisPlace,
     Seconds,
     SmtpPlace,
@@ -32,22 +33,41 @@ class Knobs(BaseSettings):
 
     # An empty variable is one that is not set: compose files and charts cannot leave it out.
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore"
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # a URL may hold a password
     )
 
     # Where things are
     #: Where the SQLite file, the mailbox and the generated keys live. Made if missing, 0700.
     data_dir: Path = Path("reach-data")
-    #: Empty means a SQLite file in the data directory.
+    #: ``postgresql://…`` or ``sqlite:///…``. Empty means a SQLite file in the data directory.
     database_url: DatabasePlace = SecretStr("")
-    #: Empty means the embedded mailbox, which only ``reach up`` has.
+    #: Who logs in at the database, if its URL does not say. Here nothing is encoded.
+    database_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    database_password: SecretStr = SecretStr("")
+    #: ``smtp://``, ``smtps://`` or ``smtp+starttls://…``. Empty means the embedded mailbox, which
+    #: only ``reach up`` has.
     smtp_url: SmtpPlace = SecretStr("")
-    #: Where API processes count together. Empty means that each counts for itself, in memory.
+    #: Who logs in at the mail server, if its URL does not say. Here nothing is encoded.
+    smtp_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    smtp_password: SecretStr = SecretStr("")
+    #: ``redis://…`` or ``rediss://…``: where API processes count together. Empty means that each
+    #: counts for itself, in memory.
     redis_url: RedisPlace = SecretStr("")
+    #: Who logs in at Redis, if its URL does not say. Here nothing is encoded.
+    redis_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    redis_password: SecretStr = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
-    #: What links and pages call this service. Empty means ``http://<host>:<port>``.
-    public_url: Origin = ""
+    #: What links in emails, and pages, call this service: ``https://signup.example.org``. Empty
+    #: means ``http://<host>:<port>``, which is refused unless all is on this machine.
+    public_url: PublicUrl = ""
     #: Signs what Reach hands out. Required when Reach can be reached from outside; otherwise one
     #: is made in the data directory. Several, with commas or blanks between them: the first
     #: signs, all are accepted.
@@ -78,6 +98,15 @@ class Knobs(BaseSettings):
     #: A known address that signs up again is told so at most once in this long.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
 
+    #: Where people may have addresses, though no public mail gets there: intranet domains, such as
+    #: ``.local, .home.arpa, corp.internal, mailhost``. Your mail server must know the way. A dot
+    #: before a name means all that lies below it, and not the name itself.
+    allow_domains: DomainNames = ""
+    #: Who has an address elsewhere cannot sign up; operators may add them. Written like
+    #: ``REACH_ALLOW_DOMAINS``: ``example.org, .example.org`` is the domain and all below it. Empty
+    #: means everywhere.
+    only_domains: DomainNames = ""
+
     # Who may do what, and how often
     #: How long a link in an email works.
     link_days: Annotated[float, Field(gt=0, le=366)] = 7
@@ -91,11 +120,11 @@ class Knobs(BaseSettings):
     limit_failed_keys: Limit = "30/minute"
     #: How many emails strangers can have sent to one address.
     limit_mail_per_address: Limit = "5/hour;20/day"
-    #: Who fills in the form faster than this is a robot.
+    #: Who fills in the form faster than this is asked to send it again.
     form_min_seconds: Annotated[float, Field(ge=0, le=60)] = 1
-    #: ``required``: who sends no ``started``, the form's signed time, is a robot.
+    #: ``required``: who sends no ``started``, the form's signed time, is asked to send it again.
     form_timestamp: Literal["optional", "required"] = "optional"
-    #: ``on``: who sends no proof of work is a robot.
+    #: ``on``: who sends no proof of work is asked for one.
     altcha: bool = False
     #: A file of domains, one a line, whose addresses cannot sign up.
     disposable_domains_file: Path | None = None

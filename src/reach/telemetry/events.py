@@ -42,6 +42,12 @@ EVENTS = {
     "turned away": Event(
         "reach.people", "info", "Somebody behaved like a robot: a 202, and no email.", ("rule",)
     ),
+    "asked to send again": Event(
+        "reach.people",
+        "info",
+        "A form was not sent as people send it, but may be a person's: a 422 that says why.",
+        ("rule",),
+    ),
     "the last use of a key was not noted": Event(
         "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
     ),

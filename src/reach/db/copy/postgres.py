@@ -86,7 +86,8 @@ class PostgresSide(Side):
     async def open(self) -> None:
         """Connect; one copy at a time into a target, and no Reach beside it."""
         _, arguments = self.url.url.get_dialect()().create_connect_args(self.url.url)
-        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=SESSION)
+        session = self.url.server_settings | SESSION  # the guard knows us by our name
+        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=session)
         arguments.pop("prepared_statement_cache_size", None)
         with self.may_fail():
             self._open = await asyncpg.connect(**arguments)

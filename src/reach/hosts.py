@@ -1,0 +1,83 @@
+"""Hosts and ports, as URLs name them."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from urllib.parse import quote
+
+LAST_PORT = 65535
+HOST_CHARACTERS = 253
+#: ``[::1]:25``, ``mail.example.org``, ``%2Frun%2Fpostgresql``: a host, and a port if there is one.
+PLACE = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]{0,5}))?")
+#: A label of a name. Underscores are no part of DNS's, and are of Docker's.
+LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+
+NOT_A_HOST = "its host is not a name or an address"
+NOT_A_PORT = "its port is not a number from 1 to 65535"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server listens: a host (no brackets, lower case) and its port, if one is named."""
+
+    host: str
+    port: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read ``host[:port]``; the host may be empty. Raises ValueError without repeating it."""
+        found = PLACE.fullmatch(text)
+        if found is None:
+            is_port = ":" in text and is_host(text.partition(":")[0])
+            raise ValueError(NOT_A_PORT if is_port else NOT_A_HOST)
+        host = (found["six"] or found["name"]).lower()
+        if (found["six"] and not _is_six(host)) or (found["name"] and not is_host(host)):
+            raise ValueError(NOT_A_HOST)
+        port = int(found["port"]) if found["port"] else None
+        if port is not None and not 0 < port <= LAST_PORT:
+            raise ValueError(NOT_A_PORT)
+        return cls(host, port)
+
+    def __str__(self) -> str:
+        """Write it as a URL does."""
+        name = quote(self.host, safe="")
+        if ":" in self.host and not self.host.startswith("/"):
+            name = f"[{self.host}]"
+        return name if self.port is None else f"{name}:{self.port}"
+
+
+def is_host(text: str) -> bool:
+    """Whether it is the name of one host, or an address without brackets."""
+    try:
+        ip_address(text)
+    except ValueError:
+        pass
+    else:
+        return True
+    try:
+        labels = text.encode("idna").decode().lower().removesuffix(".").split(".")
+    except UnicodeError:  # a label is empty, or too long
+        return False
+    is_name = len(text) <= HOST_CHARACTERS and all(map(LABEL.fullmatch, labels))
+    return is_name and not labels[-1].isdigit()  # to browsers that is half an address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` (a name or an address, no port) can only be this machine."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    # Who listens at :: hears callers of IPv4 under such addresses; Python before 3.13 knows none.
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (mapped or address).is_loopback
+
+
+def _is_six(text: str) -> bool:
+    try:
+        return isinstance(ip_address(text.replace("%25", "%")), IPv6Address)
+    except ValueError:
+        return False
