@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -181,11 +182,13 @@ def test_keys_are_made_listed_and_revoked(settings: Settings) -> None:
     code, listed = run("keys", "list", settings=settings)
     assert code == 0
     (line,) = (line for line in listed.splitlines() if key[:11] in line)
-    assert line.split() == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
+    id_, *shown = line.split()
+    assert UUID(id_).version == 7
+    assert shown == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
     assert key[11:].strip() not in listed
     code, said = run("keys", "revoke", "shop", settings=settings)
     assert (code, said) == (0, f"Revoked {key[:11]}… (shop).\n")
-    assert run("keys", "list", settings=settings)[1].split()[1] == "revoked"
+    assert run("keys", "list", settings=settings)[1].split()[2] == "revoked"
     assert run("keys", "revoke", "shop", settings=settings) == (1, "")
 
 
@@ -235,7 +238,7 @@ def test_output_that_cannot_be_written(sqlite: str, tmp_path: Path, where: str) 
         assert (done.returncode, others) == (1, [])
     assert first.endswith("The key has been revoked.")
     code, listed = run("keys", "list", REACH_DATABASE_URL=sqlite)
-    assert (code, listed.split()[1:3]) == (0, ["revoked", "lost"])
+    assert (code, listed.split()[2:4]) == (0, ["revoked", "lost"])
 
 
 #: Shell, for a stdout that takes nothing: "$@" is run. A pipe's reader has gone when its named

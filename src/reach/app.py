@@ -13,6 +13,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from reach.access import routes as key_routes
 from reach.access.guard import is_operator
 from reach.access.idempotency import Onces
 from reach.access.links import Links
@@ -37,7 +38,7 @@ from reach.pages import own as own_pages
 from reach.pages import routes as pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
-from reach.people.routes import door, operators, own, stats
+from reach.people.routes import door, messages, operators, own, stats
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.settings import Settings
 from reach.telemetry import traces
@@ -49,7 +50,9 @@ ROUTERS = (
     operators.people,
     operators.promises,
     stats.router,
+    messages.router,
     message_routes.router,
+    key_routes.router,
     pages.router,
     docs.router,
     links_pages.router,

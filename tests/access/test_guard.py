@@ -34,7 +34,11 @@ SCOPES = {
     ("GET", "/v1/messages/{id}"): {"messages:read"},
     ("POST", "/v1/messages/{id}/retry"): {"messages:write"},
     ("POST", "/v1/messages/{id}/cancel"): {"messages:write"},
+    ("POST", "/v1/messages/retry"): {"messages:write"},
     ("GET", "/v1/stats"): {"people:read", "messages:read"},
+    ("GET", "/v1/keys"): {"keys:write"},
+    ("POST", "/v1/keys"): {"keys:write"},
+    ("DELETE", "/v1/keys/{id}"): {"keys:write"},
 }
 
 

@@ -218,6 +218,30 @@ async def test_cancelled_and_erased_at_once(settings: Settings, errors: list[str
     assert errors == []
 
 
+async def test_retried_and_erased_at_once(settings: Settings, errors: list[str]) -> None:
+    """All that failed is queued again, by several, while people are erased: nobody in a circle."""
+
+    def fail(tx: Transaction) -> None:
+        tx.execute(update(messages).values(state="failed", settled_at=now()))
+
+    async with running_reach(settings) as reach:
+        http = await operator(reach)
+        body = {"filter": {"state": "failed"}}
+        for number in range(5):
+            await sign_up(reach.database, settings, *addresses(20))
+            await reach.database.write(fail)
+            everyone = await everybody(http)
+            retry = [
+                http.post("/v1/messages/retry", json=body, headers={"Idempotency-Key": f"{n}{key}"})
+                for n, key in enumerate([number] * 10)
+            ]
+            erase = [http.delete(f"/v1/people/{one['id']}") for one in everyone]
+            both = [*erase[:10], *retry[:5], *erase[10:], *retry[5:]]
+            statuses = [answer.status_code for answer in await asyncio.gather(*both)]
+            assert set(statuses) <= {200, 204}, number
+    assert errors == []
+
+
 async def test_doors_and_workers_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, select, text, update
 
 from reach.access import answers
 from reach.access.answers import Answer, Done, Once
 from reach.db import tallies
 from reach.db.engine import Transaction
-from reach.messages import budget, operations, outbox
+from reach.messages import budget, filters, operations, outbox
+from reach.messages.filters import Filter
+from reach.messages.model import messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
 from reach.messages.settle import Settlement, settle_all
@@ -35,9 +38,22 @@ PLANNED = (
 )
 #: SQLite's words for what is no table of ours: the rows that a statement is given, or has found.
 GIVEN = ("SCAN each ", "SCAN due", "SCAN chosen", "SCAN late", "SCAN CONSTANT ROW")
+#: By what operators find messages.
+AT = datetime(2026, 3, 4, tzinfo=UTC)
+FILTERS = [
+    Filter(state="failed"),
+    Filter(template="changed"),
+    Filter(recipient="ada7@example.com"),
+    Filter(recipient="ada7@example.com", state="failed", template="welcome", since=AT),
+    Filter(since=AT),
+    Filter(until=AT),
+    Filter(since=AT, until=AT),
+    Filter(state="failed", since=AT, until=AT),
+    Filter(template="changed", since=AT, until=AT),
+]
 #: Indexes of which one value may stand for a million rows: good for a page of a list, no more.
 #: (Postgres knows that by itself; SQLite was told by migration 0002.)
-LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id DESC"
+LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id"
 #: The newest first, by their ids, until a page is full.
 NEWEST = "SCAN people USING COVERING INDEX sqlite_autoindex_people_1"
 
@@ -46,8 +62,8 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
     """Leasing, settling, signing up, a page of a list: each statement's plan uses an index."""
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(100))
-        messages = await database.write(outbox.lease_due, limit=4, lease_seconds=60)
-        held = [Held(message.id, message.lease) for message in messages]
+        leased = await database.write(outbox.lease_due, limit=4, lease_seconds=60)
+        held = [Held(message.id, message.lease) for message in leased]
         at = datetime.now(UTC)
         claimed = Once((("me", "/", "key"), ("me too", "/", "key")), ("x",))
         settlements = [Settlement(held[0], "w", at, at, Sent("250 ok"), 1)]
@@ -64,23 +80,28 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             outbox.release(tx, held[1:2])
             sweep(tx, days=90)
             answers.claim(tx, [claimed])
-            answers.keep(tx, {claimed.name: Done(Answer(202), messages[0].person_id)})
+            answers.keep(tx, {claimed.name: Done(Answer(202), leased[0].person_id)})
             answers.claim(tx, [claimed])
             answers.sweep(tx)
             operations.hold_person(tx, held[2].id)
             queries.greet_known(tx, ["ada7@example.com"], settings)
-            budget.within(tx, [message.person_id for message in messages], settings)
+            budget.within(tx, [message.person_id for message in leased], settings)
             proofs.use(tx, [])
-            queries.find(tx, messages[0].person_id)
+            queries.find(tx, leased[0].person_id)
             queries.page(tx, limit=50)
             queries.page(tx, limit=50, prefix="ada77")
-            operations.page(tx, limit=50, state="failed")
-            operations.page(tx, limit=50, template="changed")
-            operations.page(tx, limit=50, person_id=messages[0].person_id)
+            for chosen_by in FILTERS:
+                filters.page(tx, chosen_by, limit=50)
+                filters.page(tx, chosen_by, limit=50, before=held[0].id)
+            filters.page(tx, Filter(person_id=leased[0].person_id), limit=50)
+            for state in ("failed", "cancelled", "queued"):
+                for chosen_by in FILTERS:
+                    filters.retryable(tx, replace(chosen_by, state=state))
+                filters.retry_all(tx, [held[2].id], state)
             operations.history(tx, held[0].id)
             operations.retry(tx, held[2].id)
             operations.cancel(tx, held[2].id)
-            record.erase(tx, messages[3].person_id, settings)
+            record.erase(tx, leased[3].person_id, settings)
             stats.read(tx)
             tallies.fold(tx)
             tallies.sweep(tx)
@@ -90,6 +111,31 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
     assert len(plans) >= 31
     wrong = {sql: [s for s in plan if not is_cheap(sql, s)] for sql, plan in plans.items()}
     assert {sql: steps for sql, steps in wrong.items() if steps} == {}
+
+
+async def test_a_few_that_failed_are_found_among_many(settings: Settings) -> None:
+    """By their state, and not by going through all that have their template."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(2000))
+
+        def fail(tx: Transaction) -> None:
+            few = select(messages.c.id).limit(3).scalar_subquery()
+            tx.execute(update(messages).values(state="sent").where(messages.c.id.not_in(few)))
+            tx.execute(update(messages).values(state="failed").where(messages.c.state == "queued"))
+            if not settings.database.is_sqlite:
+                tx.execute(text("ANALYZE messages"))
+
+        def look(tx: Transaction) -> None:
+            failed = Filter(state="failed", template="welcome")
+            assert len(filters.page(tx, failed, limit=50)) == 3
+            assert len(filters.retryable(tx, failed)) == 3
+
+        await database.write(fail)
+        with explained() as plans:
+            await database.read(look)
+    assert len(plans) == 2
+    for plan in plans.values():
+        assert "ix_messages_state" in str(plan), plan
 
 
 def is_cheap(statement: str, step: str) -> bool:

@@ -5,7 +5,7 @@ from uuid import UUID
 import httpx
 
 from reach.access.links import Link, Links, Scope
-from reach.messages.operations import page
+from reach.messages.filters import Filter, page
 from reach.people import queries
 from reach.people.model import Person
 from reach.settings import Settings
@@ -59,4 +59,4 @@ async def say(reach: Reach, operation: tuple[str, str], token: str | None) -> ht
 
 async def owed(reach: Reach) -> list[str]:
     """The templates of all messages, the newest first."""
-    return [message.template for message in await reach.database.read(page, limit=200)]
+    return [message.template for message in await reach.database.read(page, Filter(), limit=200)]

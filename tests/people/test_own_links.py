@@ -5,7 +5,7 @@ from functools import partial
 import anyio
 import pytest
 
-from reach.messages.operations import page
+from reach.messages.filters import Filter, page
 from tests.eventually import eventually
 from tests.messages.received import links_in
 from tests.people.own import by_link, signed_up
@@ -32,7 +32,7 @@ async def test_known_and_unknown_get_the_same_answer(reach: Reach) -> None:
     answers += [await ask(reach, email) for email in ("ADA@Example.com", "eve@example.com")]
     assert answers[0][:2] == (202, b'{"message":"Check your inbox."}')
     assert answers == [answers[0]] * 4
-    found = await reach.database.read(page, limit=200)
+    found = await reach.database.read(page, Filter(), limit=200)
     assert [one.template for one in found] == ["manage-link", "manage-link", "welcome"]
     for one in found:
         assert (one.person_id, one.recipient, one.data) == (
@@ -68,7 +68,7 @@ async def test_requests_at_once_do_not_get_in_each_others_way(reach: Reach) -> N
             group.start_soon(one, f"p{number}@example.com")
     assert answers == [answers[0]] * 100
     assert answers[0][0] == 202
-    found = await reach.database.read(page, limit=200)
+    found = await reach.database.read(page, Filter(), limit=200)
     assert {one.recipient for one in found} == {"ada@example.com"}
     assert 2 <= len(found) <= 51
 

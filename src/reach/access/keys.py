@@ -11,23 +11,29 @@ import secrets
 import string
 import zlib
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import Column, Table, Text, bindparam, insert, or_, select, update
+from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.db.columns import Document, Instant, Key, metadata, now
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
-from reach.problems import Problem
+from reach.problems import Conflict, NotFound
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 32, 6
+#: As much of a key as a list shows.
+BEGINNING = re.compile(rf"(?:rk_)?(?P<prefix>[0-9A-Za-z]{{{PREFIX_LENGTH}}})…?")
 SHAPE = re.compile(rf"rk_([0-9A-Za-z]{{{PREFIX_LENGTH + SECRET_LENGTH}}})([0-9A-Za-z]{{6}})")
 
-SCOPES = ("people:read", "people:write", "messages:read", "messages:write", "keys:write")
+Scope = Literal["people:read", "people:write", "messages:read", "messages:write", "keys:write"]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+KeyState = Literal["valid", "expired", "revoked"]
+NAME_CHARACTERS = 100
 #: How stale ``last_used_at`` may be: a write for every request would be too dear.
 LAST_USED_SECONDS = 60
 
@@ -59,11 +65,38 @@ class ApiKey:
     revoked_at: datetime | None
     last_used_at: datetime | None
 
+    @property
+    def state(self) -> KeyState:
+        """Whether it opens anything now; by this machine's clock, for people to read."""
+        if self.revoked_at is not None:
+            return "revoked"
+        is_over = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+        return "expired" if is_over else "valid"
 
-class NoSuchKey(Problem):
-    """No key has this prefix or name, or it was revoked before."""
 
-    status, type, title = 404, "no-such-key", "There is no such key"
+class NoSuchKey(NotFound):
+    """No key has this id, prefix or name, or it was revoked before."""
+
+    type, title = "no-such-key", "There is no such key"
+
+
+class AmbiguousKey(Conflict):
+    """Several keys have this name. Nothing was done; say which one by its id."""
+
+    type, title = "ambiguous-key", "Several keys have this name"
+
+    def __init__(self, found: Sequence[ApiKey]) -> None:
+        """Take the keys, to be told apart."""
+        super().__init__("Say which one by its id.")
+        self.found = found
+
+
+def fit_name(text: str) -> str:
+    """Take a name that a list can show, trimmed. Raises ValueError."""
+    name = text.strip()
+    if not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
+        raise ValueError(f"It needs 1 to {NAME_CHARACTERS} printable characters.")
+    return name
 
 
 def generate() -> str:
@@ -125,27 +158,67 @@ def touch(tx: Transaction, key_id: UUID) -> None:
     tx.execute(statement.values(last_used_at=now()))
 
 
-def revoke(tx: Transaction, prefix_or_name: str) -> Sequence[ApiKey]:
-    """Revoke the keys of this prefix (``rk_`` may lead) or name. Raises NoSuchKey."""
-    wanted = prefix_or_name.removeprefix("rk_")[:PREFIX_LENGTH]
+def revoke(tx: Transaction, text: str) -> ApiKey:
+    """Revoke the one key that ``text`` means: its id, its prefix, the key itself, or its name.
+
+    Of several with one name the one that still opens something is meant. Raises NoSuchKey;
+    AmbiguousKey, with nothing done.
+    """
+    found = _meant(tx, text)
+    if len(found) > 1:
+        raise AmbiguousKey(found)
+    if not found:
+        raise NoSuchKey
+    return revoke_by_id(tx, found[0].id)
+
+
+def revoke_by_id(tx: Transaction, key_id: UUID) -> ApiKey:
+    """Revoke a key. Raises NoSuchKey: also if it was revoked before."""
     statement = (
         update(api_keys)
-        .where(
-            api_keys.c.revoked_at.is_(None),
-            or_(api_keys.c.prefix == wanted, api_keys.c.name == prefix_or_name),
-        )
+        .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
         .values(revoked_at=now())
         .returning(*_COLUMNS)
     )
-    revoked = [_key(row) for row in tx.execute(statement)]
-    if not revoked:
+    row = tx.execute(statement).one_or_none()
+    if row is None:
         raise NoSuchKey
-    return revoked
+    return _key(row)
+
+
+def page(tx: Transaction, *, limit: int, before: UUID | None = None) -> Sequence[ApiKey]:
+    """List keys, revoked and expired ones too, newest first, from after ``before`` on."""
+    statement = select(*_COLUMNS).order_by(api_keys.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(api_keys.c.id < before)
+    return [_key(row) for row in tx.execute(statement)]
 
 
 def all_keys(tx: Transaction) -> Sequence[ApiKey]:
     """Every key, the oldest first."""
     return [_key(row) for row in tx.execute(select(*_COLUMNS).order_by(api_keys.c.id))]
+
+
+def named(tx: Transaction, name: str) -> Sequence[ApiKey]:
+    """List the keys of a name that open something now, the oldest first."""
+    found = _unrevoked(tx, api_keys.c.name == name)
+    return [key for key in found if key.state == "valid"]
+
+
+def _meant(tx: Transaction, text: str) -> Sequence[ApiKey]:
+    """Find the keys that a text may mean, of those that can be revoked."""
+    with suppress(ValueError):
+        if found := _unrevoked(tx, api_keys.c.id == UUID(text)):
+            return found
+    begins = BEGINNING.fullmatch(text)
+    prefix = begins["prefix"] if begins else _prefix(text) if is_well_formed(text) else ""
+    found = _unrevoked(tx, or_(api_keys.c.prefix == prefix, api_keys.c.name == text.strip()))
+    return [key for key in found if key.state == "valid"] or found
+
+
+def _unrevoked(tx: Transaction, condition: ColumnElement[bool]) -> Sequence[ApiKey]:
+    statement = select(*_COLUMNS).where(condition, api_keys.c.revoked_at.is_(None))
+    return [_key(row) for row in tx.execute(statement.order_by(api_keys.c.id))]
 
 
 _COLUMNS = [column for column in api_keys.c if column.name != "digest"]

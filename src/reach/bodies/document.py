@@ -95,10 +95,11 @@ _OF_LIMITS = (
     | header("RateLimit-Policy", 'The windows: `"minute";q=10;w=60`, quota and seconds')
     | header("RateLimit", 'Those that are full: `"minute";r=0;t=30`, and for how many seconds')
 )
-#: What any route may say, and routes with a body, a key or a link besides.
+#: What any route may say, and routes with a body, a key or a link besides: 422 to a query
+#: parameter that there is not, at least.
 ANY: Responses = {"default": {"description": "A problem (RFC 9457)", "content": _PROBLEM}}
 OF_BODIES = problems(400, 408, 413, 415, 422)
-OF_KEYS = OF_LINKS = problems(401, 403, 429, 503)
+OF_KEYS = OF_LINKS = problems(401, 403, 422, 429, 503)
 
 ETAG = header("ETag", "The version of the record and the state of the welcome")
 LOCATION = header("Location", "Where to find what was made")

@@ -9,12 +9,20 @@ import sys
 import typer
 
 from reach.cli import checking, database, keys, running
-from reach.cli.output import FAILED, MISUSED, Unwritten, end, take_standard_descriptors
+from reach.cli.output import (
+    FAILED,
+    MARKUP,
+    MISUSED,
+    Unwritten,
+    end,
+    take_standard_descriptors,
+)
 from reach.problems import Problem
 from reach.settings import BadSettings
 
 cli = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=MARKUP,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Reach signs people up and emails every one of them, without fail.",

@@ -8,12 +8,16 @@ from typing import Annotated
 import typer
 
 from reach.cli.configured import configured
-from reach.cli.output import FAILED, MISUSED, answer, end, say
+from reach.cli.output import FAILED, MARKUP, MISUSED, answer, end, say
 from reach.cli.watching import watcher
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
-cli = typer.Typer(no_args_is_help=True, help="The database as a whole: copy it, back it up.")
+cli = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=MARKUP,
+    help="The database as a whole: copy it, back it up.",
+)
 
 From = Annotated[
     str | None,
@@ -75,7 +79,7 @@ def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) ->
         raise
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     answer(f"Copied, and verified by count and checksum: {counts}.")
-    answer(SAME_KEY + _place_of_key(settings))
+    answer(SAME_KEY + _key_of_source(source, settings))
 
 
 def _target(settings: Settings, to: str | None) -> DatabaseUrl:
@@ -96,8 +100,37 @@ def _database(text: str, option: str) -> DatabaseUrl:
     return database
 
 
+def _key_of_source(source: DatabaseUrl, settings: Settings) -> str:
+    """Say where the secret key is that signed what the source holds, and never what it is.
+
+    Not what is set here: that, like ``REACH_DATABASE_URL``, may be the target's already.
+    """
+    file = Path(source.url.database or "").absolute().parent / "secret-key"
+    if not source.is_sqlite or not file.exists():
+        return (
+            "what REACH_SECRET_KEY was where the source ran, "
+            "or what `secret-key` in its data directory holds."
+        )
+    said = f"in {file}."
+    if not settings.secret_keys:
+        return said
+    if _held_in(file) in settings.secret_keys:
+        return f"{said} REACH_SECRET_KEY has it here."
+    return (
+        f"{said} REACH_SECRET_KEY is another one here: if the source ran with that, keep both; "
+        "several are separated by commas."
+    )
+
+
+def _held_in(file: Path) -> str | None:
+    try:
+        return file.read_text().strip()
+    except (OSError, ValueError):  # it may be somebody else's to read
+        return None
+
+
 def _place_of_key(settings: Settings) -> str:
-    """Say where the secret key is, and never what."""
+    """Say where the secret key is that is used here, and never what it is."""
     file = settings.data_dir / "secret-key"
     if settings.secret_keys:
         return "what REACH_SECRET_KEY is here."

@@ -1,23 +1,29 @@
 """`reach keys`: operators' API keys."""
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reach.cli.configured import configured, write
-from reach.cli.output import MISUSED, Unwritten, answer, end
+from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, end, say
 
-KEY_NAME_CHARACTERS = 100
+if TYPE_CHECKING:
+    from reach.access.keys import ApiKey
+    from reach.db.engine import Transaction
 
-cli = typer.Typer(no_args_is_help=True, help="Operators' API keys.")
+cli = typer.Typer(no_args_is_help=True, rich_markup_mode=MARKUP, help="Operators' API keys.")
 
 
 def _is_fit_for_a_list(name: str) -> str:
-    if not 0 < len(name.strip()) <= KEY_NAME_CHARACTERS or not name.isprintable():
-        raise typer.BadParameter(f"It needs 1 to {KEY_NAME_CHARACTERS} printable characters.")
-    return name
+    from reach.access import keys  # noqa: PLC0415 - heavy
+
+    try:
+        return keys.fit_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 KeyName = Annotated[str, typer.Argument(callback=_is_fit_for_a_list)]
@@ -40,7 +46,9 @@ def create(
         end(f"No such scope. Scopes are: {', '.join(keys.SCOPES)}", MISUSED)
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(expires_days)
     text = keys.generate()
-    write(settings, keys.add, text, name, scope, expires_at)
+    others = write(settings, _add, text, name, scope, expires_at)
+    if others:
+        say(f"There is a valid key of this name already: {_listed(others)}", sys.stderr)
     try:
         answer(text)
     except Unwritten as error:
@@ -50,13 +58,18 @@ def create(
 
 
 @cli.command()
-def revoke(prefix_or_name: str) -> None:
-    """Revoke a key, by its name or by how it begins (`rk_` and 8 characters)."""
+def revoke(
+    key: Annotated[str, typer.Argument(help="Its name, its id, or `rk_` and 8 characters.")],
+) -> None:
+    """Revoke a key. If several have the name, none is revoked: say which by its id."""
     settings = configured(sys.stderr)
     from reach.access import keys  # noqa: PLC0415 - heavy
 
-    for key in write(settings, keys.revoke, prefix_or_name):
-        answer(f"Revoked rk_{key.prefix}… ({key.name}).")
+    try:
+        revoked = write(settings, keys.revoke, key)
+    except keys.AmbiguousKey as problem:
+        end(f"{problem.title}. Nothing was done. {problem.detail}{_listed(problem.found)}", FAILED)
+    answer(f"Revoked rk_{revoked.prefix}… ({revoked.name}).")
 
 
 @cli.command("list")
@@ -66,7 +79,30 @@ def list_all() -> None:
     from reach.access import keys  # noqa: PLC0415 - heavy
 
     for key in write(settings, keys.all_keys):
-        state = "revoked" if key.revoked_at else "valid"
-        if key.expires_at and key.expires_at < datetime.now(UTC):
-            state = "expired"
-        answer(f"rk_{key.prefix}…  {state:8}  {key.name}  {' '.join(sorted(key.scopes))}")
+        scopes = " ".join(sorted(key.scopes))
+        answer(f"{key.id}  rk_{key.prefix}…  {key.state:8}  {key.name}  {scopes}")
+
+
+def _add(
+    tx: "Transaction", text: str, name: str, scopes: list[str], expires_at: datetime | None
+) -> Sequence["ApiKey"]:
+    """Store a key; returns the valid ones that have its name already."""
+    from reach.access import keys  # noqa: PLC0415 - heavy
+
+    others = keys.named(tx, name)
+    keys.add(tx, text, name, scopes, expires_at)
+    return others
+
+
+def _listed(found: Sequence["ApiKey"]) -> str:
+    """Tell keys of one name apart, a line for each: of a key itself, nothing is for stderr."""
+
+    def line(key: "ApiKey") -> str:
+        used = f"last used {_date(key.last_used_at)}" if key.last_used_at else "never used"
+        return f"\n  {key.id}  made {_date(key.created_at)}, {used}"
+
+    return "".join(map(line, found))
+
+
+def _date(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC"

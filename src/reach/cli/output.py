@@ -4,9 +4,11 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import NoReturn, TextIO
+from typing import Literal, NoReturn, TextIO
 
 FAILED, MISUSED = 1, 2
+#: How a help is read: with typer's own choice, "rich", [words in brackets] would vanish from it.
+MARKUP: Literal["markdown"] = "markdown"
 LAST_STANDARD_DESCRIPTOR = 2
 
 

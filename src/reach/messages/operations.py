@@ -1,14 +1,15 @@
-"""What operators ask of the outbox: look, retry, cancel."""
+"""What operators ask of a message: look, retry, cancel. Of many: ``filters``."""
 
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import case, column, select, table, update
+from sqlalchemy import column, select, table, update
 
 from reach.db.columns import Key, now
 from reach.db.engine import Transaction, notify
-from reach.messages.model import Attempt, Message, State, attempts, messages
+from reach.messages.filters import AGAIN
+from reach.messages.model import Attempt, Message, attempts, messages
 from reach.messages.outbox import CHANNEL
 from reach.problems import Conflict, NotFound
 
@@ -47,26 +48,6 @@ def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attemp
     statement = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
     message = view(tx, message_id)
     return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
-
-
-def page(  # noqa: PLR0913 - one for each filter
-    tx: Transaction,
-    *,
-    limit: int,
-    before: UUID | None = None,
-    state: State | None = None,
-    template: str | None = None,
-    person_id: UUID | None = None,
-) -> Sequence[Message]:
-    """List messages, newest first, from after ``before`` (a message's id) on."""
-    statement = select(messages).order_by(messages.c.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(messages.c.id < before)
-    wanted = {"state": state, "template": template, "person_id": person_id}
-    for name, value in wanted.items():
-        if value is not None:
-            statement = statement.where(messages.c[name] == value)
-    return [Message(**row) for row in tx.execute(statement).mappings()]
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
@@ -110,18 +91,10 @@ def retry(tx: Transaction, message_id: UUID) -> Message:
     One that a worker is sending at this moment stays with that worker: two would send it
     twice. Raises NoSuchMessage; AlreadySent.
     """
-    is_held = (messages.c.lease > messages.c.settled_lease) & (messages.c.due_at > now())
     statement = (
         update(messages)
         .where(messages.c.id == message_id, messages.c.state != "sent")
-        .values(
-            state="queued",
-            due_at=case((is_held, messages.c.due_at), else_=now()),
-            failures=0,
-            first_failed_at=None,
-            suspected_at=None,
-            settled_at=None,
-        )
+        .values(AGAIN)
         .returning(*messages.c)
     )
     row = tx.execute(statement).mappings().one_or_none()

@@ -1,20 +1,22 @@
-"""Operators look after messages: list, show, retry, cancel."""
+"""Operators look after messages: show, retry, cancel. How to find them: ``people.routes``."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from reach.access.answers import Answer, Done, Once
+from reach.access.answers import Done, Once
 from reach.access.guard import needs, operator, operator_key
 from reach.access.idempotency import HEADER, Onces, do_once
 from reach.access.keys import ApiKey
+from reach.access.routes import Db, answer_of, as_json, respond
 from reach.bodies import cursor
 from reach.bodies.document import IDEMPOTENCY_KEY, OF_KEYS, problems
-from reach.db.engine import Database, Transaction
+from reach.bodies.guard import StrictRoute
+from reach.db.engine import Transaction
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
@@ -24,11 +26,11 @@ router = APIRouter(
     tags=["messages"],
     dependencies=[Depends(operator_key)],
     responses=OF_KEYS,
+    route_class=StrictRoute,
 )
 
 MayRead = Depends(needs("messages:read"))
 MayWrite = Depends(needs("messages:write"))
-Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 def without_nul(text: str) -> str:
@@ -102,29 +104,6 @@ def message_page(found: Sequence[Message], limit: int) -> MessagePage:
     )
 
 
-def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
-    return respond(answer_of(body, status, **headers))
-
-
-def answer_of(body: BaseModel, status: int = 200, **headers: str) -> Answer:
-    """Write an answer down, to be sent now and perhaps again."""
-    named = ((name.replace("_", "-"), value) for name, value in headers.items())
-    return Answer(status, body.model_dump_json(), tuple(named))
-
-
-def respond(answer: Answer) -> Response:
-    """Send an answer, the first time or again: it looks the same."""
-    media_type = "application/json" if answer.body else None
-    return Response(answer.body, answer.status, dict(answer.headers), media_type)
-
-
-async def database(request: Request) -> Database:
-    """The database of this process."""
-    found: Database = request.app.state.database
-    return found
-
-
 async def once_of_operator(
     request: Request, key: Annotated[ApiKey, Depends(operator)]
 ) -> Once | None:
@@ -133,7 +112,6 @@ async def once_of_operator(
     return onces.of_operator(request.headers.getlist(HEADER), key.id, request.url.path)
 
 
-Db = Annotated[Database, Depends(database)]
 BodilessOnce = Annotated[Once | None, Depends(once_of_operator)]
 
 
@@ -146,22 +124,6 @@ async def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
 
 
 MessageId = Annotated[UUID, Depends(message_id)]
-
-
-@router.get("", response_model=MessagePage, dependencies=[MayRead], responses=problems(422))
-async def get_messages(
-    db: Db,
-    state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
-    template: Sought | None = None,
-    limit: Limit = 50,
-    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
-) -> Any:
-    """List messages, newest first."""
-    before = cursor.read(cursor_)
-    found = await db.read(
-        operations.page, limit=limit + 1, before=before, state=state, template=template
-    )
-    return as_json(message_page(found, limit))
 
 
 @router.get(

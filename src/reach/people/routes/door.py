@@ -7,15 +7,15 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.access.idempotency import HEADER, Onces
+from reach.access.routes import answer_of, respond
 from reach.bodies.document import IDEMPOTENCY_KEY, OF_BODIES, problems
-from reach.bodies.guard import in_json, read_json, validate
-from reach.messages.routes import answer_of, respond
+from reach.bodies.guard import StrictRoute, in_json, read_json, validate
 from reach.people.bodies import Accepted, Challenge, DoorLinkRequest, DoorSignUp
 from reach.people.knocks import Knocking
 
 F = TypeVar("F", DoorSignUp, DoorLinkRequest)
 
-router = APIRouter(tags=["door"])
+router = APIRouter(tags=["door"], route_class=StrictRoute)
 
 #: What everybody is told, whether their address is known or not.
 CHECK_YOUR_INBOX = answer_of(Accepted(message="Check your inbox."), 202)
@@ -46,7 +46,7 @@ async def post_link(request: Request) -> Any:
     return await _answer(request, DoorLinkRequest, request.app.state.request_link)
 
 
-@router.get("/v1/challenge", response_model=Challenge, responses=problems(404))
+@router.get("/v1/challenge", response_model=Challenge, responses=problems(404, 422))
 async def get_challenge(request: Request) -> Response:
     """Give a proof of work to do, good for 10 minutes and one form. 404 if none is asked for."""
     challenge = request.app.state.robots.challenge(time.time())

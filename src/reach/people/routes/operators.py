@@ -7,9 +7,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator
 
 from reach.access.answers import Answer, Done
-from reach.access.guard import needs, operator, operator_key
-from reach.access.idempotency import HEADER, Onces, do_once
-from reach.access.keys import ApiKey
+from reach.access.guard import needs, operator_key
+from reach.access.idempotency import HEADER, do_once
+from reach.access.routes import (
+    Cursor,
+    Db,
+    Keys,
+    Limit,
+    Operator,
+    answer_of,
+    as_json,
+    respond,
+)
 from reach.bodies import cursor
 from reach.bodies.document import (
     CONDITIONS,
@@ -20,20 +29,16 @@ from reach.bodies.document import (
     OF_KEYS,
     problems,
 )
-from reach.bodies.guard import in_json, json_body, read_json, validate
+from reach.bodies.guard import StrictRoute, in_json, json_body, read_json, validate
 from reach.db.engine import Transaction
-from reach.messages import operations
+from reach.messages import filters
+from reach.messages.filters import Filter
 from reach.messages.routes import (
-    Db,
-    Limit,
     MessageBody,
     MessagePage,
     Sought,
-    answer_of,
-    as_json,
     message_body,
     message_page,
-    respond,
 )
 from reach.people import queries, record, signup
 from reach.people.address import key_prefix
@@ -48,8 +53,14 @@ people = APIRouter(
     tags=["people"],
     dependencies=[Depends(operator_key)],
     responses=OF_KEYS,
+    route_class=StrictRoute,
 )
-promises = APIRouter(tags=["messages"], dependencies=[Depends(operator_key)], responses=OF_KEYS)
+promises = APIRouter(
+    tags=["messages"],
+    dependencies=[Depends(operator_key)],
+    responses=OF_KEYS,
+    route_class=StrictRoute,
+)
 
 MayRead = Depends(needs("people:read"))
 MayWrite = Depends(needs("people:write"))
@@ -79,15 +90,7 @@ async def person_id(id: str) -> UUID:  # noqa: A002 - the path's word
         raise NoSuchPerson from None
 
 
-async def onces_of(request: Request) -> Onces:
-    """What reads idempotency keys in this process."""
-    found: Onces = request.app.state.onces
-    return found
-
-
 Config = Annotated[Settings, Depends(settings_of)]
-Keys = Annotated[Onces, Depends(onces_of)]
-Operator = Annotated[ApiKey, Depends(operator)]
 PersonId = Annotated[UUID, Depends(person_id)]
 
 
@@ -120,7 +123,7 @@ async def get_people(
     q: Annotated[Prefix | None, Query(max_length=254)] = None,
     confirmed: bool | None = None,
     limit: Limit = 50,
-    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
+    cursor_: Cursor = None,
 ) -> Any:
     """List people, newest first. `q` is how their address begins."""
     found = await db.read(
@@ -199,12 +202,13 @@ async def get_persons_messages(
     db: Db,
     id_: PersonId,
     limit: Limit = 50,
-    cursor_: Annotated[str | None, Query(alias="cursor")] = None,
+    cursor_: Cursor = None,
 ) -> Any:
     """List one person's messages, newest first."""
     before = cursor.read(cursor_)
     await db.read(record.view, id_)
-    found = await db.read(operations.page, limit=limit + 1, before=before, person_id=id_)
+    wanted_of = Filter(person_id=id_)
+    found = await db.read(filters.page, wanted_of, limit=limit + 1, before=before)
     return as_json(message_page(found, limit))
 
 

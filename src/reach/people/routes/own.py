@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from reach.access.answers import Answer, Done
 from reach.access.idempotency import HEADER, Onces, do_once
 from reach.access.links import Link
+from reach.access.routes import Db, answer_of, as_json, respond
 from reach.bodies.document import (
     CONDITIONS,
     ETAG,
@@ -16,9 +17,8 @@ from reach.bodies.document import (
     header,
     problems,
 )
-from reach.bodies.guard import in_json, json_body
+from reach.bodies.guard import StrictRoute, in_json, json_body
 from reach.db.engine import Transaction
-from reach.messages.routes import Db, answer_of, as_json, respond
 from reach.people import links, record
 from reach.people.bodies import Changes, Confirmed, Export, PersonBody, wanted
 from reach.people.conditions import is_known
@@ -31,6 +31,7 @@ router = APIRouter(
     tags=["one's own record"],
     dependencies=[Depends(link_token)],
     responses=OF_LINKS,
+    route_class=StrictRoute,
 )
 
 MayManage = Annotated[Link, Depends(own("manage"))]

@@ -5,12 +5,18 @@ from typing import Any
 from fastapi import APIRouter, Depends
 
 from reach.access.guard import needs, operator_key
+from reach.access.routes import Db, as_json
 from reach.bodies.document import OF_KEYS
-from reach.messages.routes import Db, as_json
+from reach.bodies.guard import StrictRoute
 from reach.people import stats
 from reach.people.bodies import StatsBody
 
-router = APIRouter(tags=["stats"], dependencies=[Depends(operator_key)], responses=OF_KEYS)
+router = APIRouter(
+    tags=["stats"],
+    dependencies=[Depends(operator_key)],
+    responses=OF_KEYS,
+    route_class=StrictRoute,
+)
 
 #: It tells about both.
 MayRead = [Depends(needs("people:read")), Depends(needs("messages:read"))]

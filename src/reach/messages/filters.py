@@ -1,0 +1,169 @@
+"""Which messages an operator means: what they are found by, and which of them are tried again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    and_,
+    bindparam,
+    case,
+    column,
+    func,
+    select,
+    table,
+    true,
+    update,
+)
+
+from reach.db.columns import Key, OrderedText, encode, now, rows
+from reach.db.engine import Transaction, notify
+from reach.db.identifiers import earliest_id
+from reach.messages.budget import CLOCKS_SECONDS
+from reach.messages.model import Message, State, messages
+from reach.messages.outbox import CHANNEL
+
+#: How many are queued again in one transaction, in statements of so many each, and for how long
+#: another one is begun.
+MOST_AGAIN, BATCH, MOST_SECONDS = 10_000, 1000, 1.0
+
+#: All that is known of them here.
+_people = table("people", column("id", Key), column("email_key", OrderedText))
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What messages are found by; None finds any.
+
+    ``recipient`` is the key of an address (see ``people.address``). ``since`` and ``until`` are
+    about when they were promised: from the one on, and before the other.
+    """
+
+    state: State | None = None
+    template: str | None = None
+    recipient: str | None = field(default=None, repr=False)
+    person_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def conditions(self, dialect: str) -> Sequence[ColumnElement[bool]]:
+        """Say so in SQL, by what has an index with the messages' ids in order.
+
+        A person's address never changes, so whoever has it now is whom its messages were for.
+        An id holds the time it was made at, so times are a range of ids: wherever the list
+        begins by an index, it begins there at the right place.
+        """
+        template: ColumnElement[str] = messages.c.template
+        if dialect == "sqlite" and self.state not in (None, "sent"):
+            # It would take the template's index for as good, and go through all welcomes by that
+            # to find the few that failed. No index is of an expression.
+            template = template + ""
+        same: list[tuple[ColumnElement[Any], Any]] = [
+            (messages.c.state, self.state),
+            (template, self.template),
+            (messages.c.person_id, self.person_id),
+        ]
+        found = [column == value for column, value in same if value is not None]
+        if self.recipient is not None:
+            holder = select(_people.c.id).where(_people.c.email_key == self.recipient)
+            found.append(messages.c.person_id == holder.scalar_subquery())
+        if self.since is not None:
+            found.append(messages.c.created_at >= self.since)
+            found.append(messages.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
+        if self.until is not None:
+            found.append(messages.c.created_at < self.until)
+            found.append(messages.c.id < earliest_id(self.until.timestamp() + CLOCKS_SECONDS))
+        return found
+
+
+def page(
+    tx: Transaction, chosen_by: Filter, *, limit: int, before: UUID | None = None
+) -> Sequence[Message]:
+    """List messages, newest first, from after ``before`` (a message's id) on."""
+    statement = select(messages).where(*chosen_by.conditions(tx.dialect.name))
+    if before is not None:
+        statement = statement.where(messages.c.id < before)
+    statement = statement.order_by(messages.c.id.desc()).limit(limit)
+    return [Message(**row) for row in tx.execute(statement).mappings()]
+
+
+#: A worker is sending it at this moment.
+IS_HELD = (messages.c.lease > messages.c.settled_lease) & (messages.c.due_at > now())
+#: What a message becomes that is tried again: due now, its four days begun anew. One that is held
+#: stays with its worker: two would send it twice.
+AGAIN: dict[str, Any] = {
+    "state": "queued",
+    "due_at": case((IS_HELD, messages.c.due_at), else_=now()),
+    "failures": 0,
+    "first_failed_at": None,
+    "suspected_at": None,
+    "settled_at": None,
+}
+
+
+def retryable(tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AGAIN + 1) -> Sequence[UUID]:
+    """Choose up to ``limit`` of those messages that can be tried again, the oldest first.
+
+    It only reads: to look through many that do not fit holds up nobody.
+    """
+    assert chosen_by.state is not None  # noqa: S101 - else it would take what was sent
+    statement = select(messages.c.id).where(
+        *chosen_by.conditions(tx.dialect.name), _can_be_again(chosen_by.state)
+    )
+    return tx.execute(statement.order_by(messages.c.id).limit(limit)).scalars().all()
+
+
+def retry_all(tx: Transaction, ids: Sequence[UUID], state: State) -> tuple[int, bool]:
+    """Queue messages again that are still in ``state``: how many, and whether any are left.
+
+    After a second no more are begun: sign-ups and deliveries wait on SQLite for as long as this
+    takes. Left are also those that somebody else holds a lock on: an erasure locks a person and
+    then their messages, so to wait for it here, with other messages locked, could be in a circle.
+    """
+    ends_at, begun, count, passed_over = time.monotonic() + MOST_SECONDS, 0, 0, 0
+    while begun < len(ids) and (begun == 0 or time.monotonic() < ends_at):
+        batch = ids[begun : begun + BATCH]
+        given = {"rows": encode(tx.dialect.name, ({"id": id_} for id_ in batch)), "was": state}
+        count += len(tx.execute(_retry_all(tx.dialect.name, state), given).all())
+        passed_over += tx.execute(_left(tx.dialect.name, state), given).scalar_one()
+        begun += len(batch)
+    if count:
+        notify(tx, CHANNEL)
+    return count, begun < len(ids) or passed_over > 0
+
+
+@cache
+def _retry_all(dialect: str, state: State) -> Executable:
+    chosen = (
+        select(messages.c.id)
+        .where(*_given(dialect, state))
+        .order_by(messages.c.id)
+        .with_for_update(of=messages, skip_locked=True)
+        .cte("chosen")
+        .prefix_with("MATERIALIZED")
+    )
+    again = update(messages).where(messages.c.id.in_(select(chosen.c.id))).values(AGAIN)
+    return again.returning(messages.c.id)
+
+
+@cache
+def _left(dialect: str, state: State) -> Executable:
+    return select(func.count()).select_from(messages).where(*_given(dialect, state))
+
+
+def _given(dialect: str, state: State) -> Sequence[ColumnElement[bool]]:
+    given = rows(dialect, messages.c.id)
+    is_so = messages.c.state == bindparam("was")
+    return [messages.c.id == given.c.id, is_so, _can_be_again(state)]
+
+
+def _can_be_again(state: State) -> ColumnElement[bool]:
+    """Which of those in a state are tried again: of the queued, those that wait for a next try."""
+    waits = and_(messages.c.due_at > now(), ~IS_HELD)
+    return waits if state == "queued" else true()

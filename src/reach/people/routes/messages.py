@@ -1,0 +1,130 @@
+"""Operators find messages, by whom they are for and when; and try all of them again."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from reach.access.answers import Done
+from reach.access.guard import needs, operator_key
+from reach.access.idempotency import HEADER, do_once
+from reach.access.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
+from reach.bodies import cursor
+from reach.bodies.document import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS
+from reach.bodies.guard import StrictRoute, in_json, read_json, validate
+from reach.bodies.times import Time
+from reach.db.engine import Transaction
+from reach.messages import filters
+from reach.messages.filters import MOST_AGAIN, Filter
+from reach.messages.routes import MessagePage, Sought, message_page
+from reach.people.address import LONGEST, key_of
+
+router = APIRouter(
+    prefix="/v1/messages",
+    tags=["messages"],
+    dependencies=[Depends(operator_key)],
+    responses=OF_KEYS,
+    route_class=StrictRoute,
+)
+
+Recipient = Annotated[Sought, Field(max_length=LONGEST), AfterValidator(key_of)]
+EXAMPLE: dict[str, Any] = {
+    "filter": {"state": "failed", "since": "2026-03-04T05:00:00Z"},
+    "dry_run": True,
+}
+
+
+class RetryFilter(BaseModel):
+    """Which messages are tried again: at least one thing must be said of them.
+
+    `state` is "failed" unless you say so: {"state": "failed"} is all that have failed. Of the
+    queued, those are meant that wait for their next try.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["failed", "cancelled", "queued"] = "failed"
+    template: Sought | None = None
+    recipient: Recipient | None = None
+    person_id: UUID | None = None
+    since: Time | None = None
+    until: Time | None = None
+
+    @model_validator(mode="after")
+    def says_something(self) -> "RetryFilter":
+        """Refuse a filter that says nothing: it would be everything, which nobody asked for."""
+        if not self.model_fields_set:
+            raise ValueError('It must say something: {"state": "failed"} is all that have failed.')
+        return self
+
+
+class Retry(BaseModel):
+    """Which messages to try again; a dry run only says how many they are."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+
+    filter: RetryFilter
+    dry_run: Annotated[bool, Field(strict=True)] = False
+
+
+class Retried(BaseModel):
+    """How many messages were queued again, or would be; `more`, if the same call would find more.
+
+    10,000 a call at most.
+    """
+
+    queued: int
+    more: bool
+    dry_run: bool
+
+
+@router.get("", response_model=MessagePage, dependencies=[Depends(needs("messages:read"))])
+async def get_messages(  # noqa: PLR0913 - one for each filter
+    *,
+    db: Db,
+    state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
+    template: Sought | None = None,
+    recipient: Recipient | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
+    limit: Limit = 50,
+    cursor_: Cursor = None,
+) -> Any:
+    """List messages, newest first.
+
+    `recipient` is a whole address, in any spelling. `since` and `until` say when they were
+    promised: from the one on, and before the other (RFC 3339).
+    """
+    chosen_by = Filter(state, template, recipient, None, since, until)
+    found = await db.read(filters.page, chosen_by, limit=limit + 1, before=cursor.read(cursor_))
+    return as_json(message_page(found, limit))
+
+
+@router.post(
+    "/retry",
+    response_model=Retried,
+    dependencies=[Depends(needs("messages:write"))],
+    responses=OF_BODIES,
+    openapi_extra=in_json(Retry) | IDEMPOTENCY_KEY,
+)
+async def post_retry_all(request: Request, db: Db, key: Operator, onces: Keys) -> Any:
+    """Queue messages again, due now: 10,000 at most, the oldest first.
+
+    Those that are being sent at this moment are not among them. What was sent stays sent.
+    """
+    data = await read_json(request)
+    body = validate(Retry, data, request)
+    once = onces.of_operator(request.headers.getlist(HEADER), key.id, "/v1/messages/retry", data)
+    chosen_by = Filter(**dict(body.filter))
+    ids = await db.read(filters.retryable, chosen_by)
+
+    def work(tx: Transaction) -> Done:
+        count, is_left = len(ids[:MOST_AGAIN]), False
+        if not body.dry_run:
+            count, is_left = filters.retry_all(tx, ids[:MOST_AGAIN], body.filter.state)
+        more = is_left or len(ids) > MOST_AGAIN
+        return Done(answer_of(Retried(queued=count, more=more, dry_run=body.dry_run)), None)
+
+    run = db.read if body.dry_run and once is None else db.write
+    return respond(await run(do_once, once, work))
