@@ -21,10 +21,12 @@ from tests.servers.processes import ReachProcess
 MakeSettings = Callable[..., Settings]
 
 
-def check(settings: Settings | None = None, **environment: str) -> tuple[int, list[str]]:
+def check(
+    settings: Settings | None = None, *arguments: str, **environment: str
+) -> tuple[int, list[str]]:
     """Run it: its exit code, and the lines of stdout."""
-    with ReachProcess("check", settings=settings, environment=environment) as process:
-        code = process.wait()
+    with ReachProcess("check", *arguments, settings=settings, environment=environment) as process:
+        code = process.wait(60)
         assert "crashed" not in process.errors
         return code, process.output.splitlines()
 
@@ -85,7 +87,7 @@ async def test_what_waits_in_the_outbox(settings: Settings) -> None:
 
 def test_what_is_not_set_is_shown_as_it_counts(tmp_path: Path) -> None:
     """A database and a URL that nobody named: those that are used, unmarked."""
-    _, lines = check(REACH_DATA_DIR=str(tmp_path), REACH_HOST="::1")
+    _, lines = check(None, "--all", REACH_DATA_DIR=str(tmp_path), REACH_HOST="::1")
     assert f"  REACH_DATABASE_URL=sqlite:///{tmp_path / 'reach.sqlite3'}" in lines
     assert "  REACH_PUBLIC_URL=http://[::1]:8000" in lines
     assert "* REACH_HOST=::1" in lines
@@ -104,7 +106,7 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
         secret_key=canary,
     )
     with process:
-        assert process.wait() == 1
+        assert process.wait(60) == 1
         assert canary not in process.output + process.errors
         lines = process.output.splitlines()
     assert "* REACH_SECRET_KEY=********" in lines
@@ -114,17 +116,18 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
 def test_nothing_is_there_yet(make_settings: MakeSettings, tmp_path: Path) -> None:
     """A missing file is a finding whose remedy is the command that makes it; it makes none."""
     code, lines = check(make_settings(data_dir=tmp_path / "none"))
-    assert (code, failed(lines)) == (1, {"database"})
+    assert (code, failed(lines)) == (2, {"database"})
     assert "reach migrate" in finding(lines, "database")[2]
     assert not (tmp_path / "none").exists()
 
 
-def test_an_old_schema(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_an_old_schema(make_settings: MakeSettings, sqlite: str, tmp_path: Path) -> None:
     """It answers, and is not enough."""
-    with closing(sqlite3.connect(tmp_path / "reach.sqlite3")):
-        code, lines = check(make_settings())
+    with closing(sqlite3.connect(tmp_path / "reach.sqlite3")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    code, lines = check(make_settings(database_url=sqlite))
     assert (code, failed(lines)) == (1, {"database"})
-    assert "reach migrate" in finding(lines, "database")[2]
+    assert finding(lines, "database")[1:] == ("schema 0001", "Run `reach migrate`.")
 
 
 def test_unknown_variables(make_settings: MakeSettings, sqlite: str) -> None:

@@ -210,11 +210,11 @@ def test_an_unknown_scope_names_the_known(sqlite: str) -> None:
 
 
 def test_keys_without_a_database(tmp_path: Path) -> None:
-    """1, and one line that says what would help; no key on stdout, for none was stored."""
+    """2, and one line that says what would help; no key on stdout, for none was stored."""
     environment = {"REACH_DATA_DIR": str(tmp_path / "none")}
     arguments = ("keys", "create", "x", "--scope", "people:read")
     with ReachProcess(*arguments, environment=environment) as process:
-        assert process.wait() == 1
+        assert process.wait() == 2
         assert process.output == ""
         assert len(process.errors.splitlines()) == 1, process.errors
         assert "reach migrate" in process.errors

@@ -47,7 +47,7 @@ def data_view() -> Json:
     }
     formats = {
         field("nanoseconds"): {"id": "duration", "params": duration},
-        **{name: story_of(name) for name in (always("trace.id"), field("message_id"))},
+        **{name: story_of(name) for name in (always("trace.id"), field("reach_message_id"))},
     }
     attributes = {
         "title": DATA_VIEW_PATTERN,

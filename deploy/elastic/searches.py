@@ -19,15 +19,17 @@ class Search:
 
 ACTION, TRACE, MESSAGE = always("event.action"), always("trace.id"), always("message")
 REQUEST = (field("method"), field("route"), field("status"))
-ATTEMPT = (field("message_id"), field("outcome"), field("smtp_code"), field("enhanced_code"))
+ID, HEADER = field("reach_message_id"), field("message_id")
+TEMPLATE = (field("template_file"), field("template_line"))
+ATTEMPT = (ID, field("outcome"), field("smtp_code"), field("enhanced_code"))
 
 FAILED = Search(
     "reach-failed-deliveries",
     "Reach: failed deliveries",
     "Whose email did not arrive, and what the mail server said.",
-    f"{happened('message failed')} or "
+    f"{happened('message failed', 'message cannot be composed')} or "
     f"({happened('not sent')} and {is_any(field('outcome'), 'refused')})",
-    (ACTION, *ATTEMPT, TRACE),
+    (ACTION, *ATTEMPT, HEADER, field("reason"), *TEMPLATE, TRACE),
 )
 SERVER_ERRORS = Search(
     "reach-server-errors",

@@ -16,8 +16,8 @@ from reach.variables import PREFIX
 WORDS = f"""
 Every variable, read once at start; an empty one is one that is not set. Command-line flags beat the
 environment. Secrets ({codes(f"{PREFIX}{name.upper()}" for name in SECRETS)})
-may come from a file instead, named by the variable with `_FILE` behind it. `reach check` prints
-what is in force.
+may come from a file instead, named by the variable with `_FILE` behind it. `reach check --all`
+prints what is in force.
 
 When Reach can be reached from outside (the bind address or `REACH_PUBLIC_URL` is not loopback), it
 refuses to start without a `REACH_PUBLIC_URL`, without a `REACH_SECRET_KEY` of 32 characters, with

@@ -18,9 +18,15 @@ import anyio
 import structlog
 
 from reach.app import create_app
-from reach.db.away import DatabaseAway
-from reach.db.engine import Database, open_database
-from reach.db.migrate import CannotMigrate, Patience, is_current, migrate_beside
+from reach.db.away import DatabaseAway, NoDatabase
+from reach.db.engine import Database, Transaction, open_database
+from reach.db.migrate import (
+    CannotMigrate,
+    Patience,
+    is_current,
+    migrate_beside,
+    require_database,
+)
 from reach.keyfiles import operator_key, with_secret_key
 from reach.limits.limiter import require_one_count
 from reach.messages.compose import Composer
@@ -230,27 +236,41 @@ def _alone(settings: Settings) -> Iterator[None]:
         os.close(lock)
 
 
+def _is_ready(tx: Transaction) -> bool:
+    """Whether a database has the schema of this version. Raises NoDatabase; HalfCopied."""
+    require_database(tx)
+    return is_current(tx)
+
+
 async def _try_out(settings: Settings) -> None:
     """Refuse here what every process would: they are started again for ever. Raises BadSettings.
 
-    A database that is away may come later; a schema that is too old will not do.
+    A database that is away may come later; a schema that is too old will not do, nor will a
+    database that is not Reach's: NoDatabase.
     """
     async with _open(settings) as database:
         if settings.processes > 1:
             create_app(settings, database)
         try:
-            if not await database.read(is_current):
+            if not await database.read(_is_ready):
                 raise BadSettings(OLD_SCHEMA)
+        except NoDatabase:
+            raise
         except DatabaseAway as away:
             log.warning("starting without the database", reason=away.detail)
 
 
 async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
-    """Wait for the database; False if told to stop first. Raises BadSettings if it is too old."""
+    """Wait for the database; False if told to stop first.
+
+    Raises BadSettings if it is too old, and NoDatabase.
+    """
     while not stop.is_set():
         try:
-            if await database.read(is_current):
+            if await database.read(_is_ready):
                 return True
+        except NoDatabase:
+            raise
         except DatabaseAway as away:
             log.warning("waiting for the database", reason=away.detail)
         else:

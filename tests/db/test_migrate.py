@@ -1,6 +1,8 @@
 """Migrations: one history, on both databases, and the schema they make is the code's."""
 
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
@@ -46,13 +48,15 @@ def test_two_migrate_at_once(settings: Settings) -> None:
     assert migrate(settings.database) == newest()
 
 
-def test_an_old_schema_is_refused(settings: Settings, tmp_path: Path) -> None:
+def test_an_old_schema_is_refused(settings: Settings, migrated_file: Path, tmp_path: Path) -> None:
     """`api` and `worker` end with 2 and name the command that helps."""
     file = tmp_path / "old.sqlite3"
-    sqlite3.connect(file).close()
+    shutil.copy(migrated_file, file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
     old = settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{file}")})
     smtp_url = SecretStr("smtp://127.0.0.1:9")
     for command in ("api", "worker"):
         with ReachProcess(command, settings=old, port=free_port(), smtp_url=smtp_url) as process:
-            assert process.wait() == 2
-            assert "reach migrate" in process.errors
+            assert process.wait(60) == 2
+            assert "schema is too old: run `reach migrate`" in process.errors

@@ -14,7 +14,7 @@ from reach.settings import Settings
 from tests.eventually import eventually
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess, api_process
+from tests.servers.processes import api_process
 
 ANSWER_SECONDS = 5
 
@@ -114,24 +114,27 @@ async def test_a_full_disk_is_a_503_and_heals(
             await is_back(http, "room")
 
 
+def put_in_place(migrated: Path, file: Path) -> None:
+    """Copy a database to where another one was, of which nothing may be left."""
+    for left in ("-wal", "-shm"):
+        Path(f"{file}{left}").unlink(missing_ok=True)
+    shutil.copy(migrated, file)
+
+
 async def test_a_missing_file_is_a_503_until_it_is_there(
-    make_settings: Callable[..., Settings], migrated_file: Path, tmp_path: Path
+    make_settings: Callable[..., Settings], sqlite: str, migrated_file: Path, tmp_path: Path
 ) -> None:
-    """The API starts without its database, makes none by itself, and finds it later."""
-    file = tmp_path / "later.sqlite3"
-    settings = make_settings(database_url=f"sqlite:///{file}", port=free_port())
-    with ReachProcess("api", settings=settings):
+    """Taken away from a running API: it makes none by itself, and finds it when it is back.
+
+    Without one it does not start: see test_nowhere.
+    """
+    file = tmp_path / "reach.sqlite3"
+    settings = make_settings(database_url=sqlite, port=free_port())
+    with api_process(settings):
         async with client(settings) as http:
-
-            async def is_up() -> bool:
-                try:
-                    return (await http.get("/livez")).status_code == 200
-                except httpx.TransportError:
-                    return False
-
-            await eventually(is_up, 15)
+            file.unlink()
             assert (await http.get("/readyz")).status_code == 503
             await is_away(http, "missing")
             assert not file.exists()
-            shutil.copy(migrated_file, file)
+            put_in_place(migrated_file, file)
             await is_back(http, "there")

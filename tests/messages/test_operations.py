@@ -179,7 +179,7 @@ async def test_a_message_is_shown_with_every_attempt(reach: Reach, outbox: Outbo
     shown = await show(http, message)
     assert (shown["state"], shown["attempts"], shown["due_at"]) == ("failed", 3, None)
     assert shown["settled_at"] is not None
-    assert shown["last_error"] == REFUSED.text
+    assert shown["last_error"] == REFUSED.words
     assert [
         (a["outcome"], a["smtp_code"], a["enhanced_code"], a["text"]) for a in shown["history"]
     ] == [

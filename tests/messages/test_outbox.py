@@ -106,7 +106,7 @@ async def test_what_may_yet_succeed_is_tried_again(outbox: Outbox, outcome: Outc
     assert await outbox.settle(await outbox.lease_one(), outcome)
     once = await outbox.only()
     assert (once.state, once.attempts, once.failures) == ("queued", 1, 1)
-    assert (once.settled_at, once.last_error) == (None, outcome.text)
+    assert (once.settled_at, once.last_error) == (None, outcome.words)
     assert seconds_ahead(once.due_at) == pytest.approx(DELAY_SECONDS, abs=ABOUT_SECONDS)
     assert seconds_ahead(once.first_failed_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     assert await outbox.lease() == []
@@ -126,7 +126,7 @@ async def test_what_was_refused_has_failed(outbox: Outbox) -> None:
     assert await outbox.settle(await outbox.lease_one(), REFUSED)
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("failed", 1, 1)
-    assert message.last_error == REFUSED.text
+    assert message.last_error == REFUSED.words
     assert seconds_ahead(message.settled_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     await outbox.change(due_at=now(-HOUR))
     assert await outbox.lease() == []
@@ -146,7 +146,7 @@ async def test_a_message_is_given_up_in_time(
     message = await outbox.only()
     assert (message.state, message.attempts) == (state, 1)
     assert (message.settled_at is not None) == (state == "failed")
-    assert message.last_error == outcome.text
+    assert message.last_error == outcome.words
     assert seconds_ahead(message.first_failed_at) == pytest.approx(first, abs=ABOUT_SECONDS)
 
 

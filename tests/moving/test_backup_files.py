@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reach.db.away import NoDatabase
 from reach.db.backup import CannotBackUp, back_up
 from tests.moving.copied import Place
 from tests.moving.filled import different
@@ -79,7 +80,7 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
         backed_up(source, folder / "file")
     other = Place(f"sqlite:///{tmp_path / 'other'}")
     other.run("CREATE TABLE theirs (x)")
-    with pytest.raises(CannotBackUp, match="no database of Reach"):
+    with pytest.raises(NoDatabase, match="another program's"):
         backed_up(other, folder / "file")
     assert list(folder.iterdir()) == []
 

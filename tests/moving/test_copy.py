@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Boolean, Column, MetaData, Table
 
 from reach.db.copy.rows import Digest, Shape, canonical
-from reach.db.copy.side import CannotCopy
+from reach.db.copy.side import CannotCopy, NotThere
 from reach.db.migrate import newest
 from reach.settings import Settings
 from reach.tables import kept_tables
@@ -178,7 +178,7 @@ def test_a_source_of_another_version_is_refused(
 def test_a_source_that_is_none_is_refused(tmp_path: Path, target: Place) -> None:
     """A file that is missing is not made."""
     missing = Place(f"sqlite:///{tmp_path / 'missing.sqlite3'}")
-    with pytest.raises(CannotCopy, match="cannot be opened"):
+    with pytest.raises(NotThere, match="There is no such file"):
         copied(missing, target)
     assert not missing.file.exists()
     sqlite3.connect(missing.file).close()

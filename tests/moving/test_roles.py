@@ -68,7 +68,7 @@ def test_a_password_that_nobody_sees(private_postgres: Postgres, tmp_path: Path)
     passwords.write_text("127.0.0.1:*:*:guest:canary\n")
     passwords.chmod(0o600)
     given: tuple[dict[str, str], ...] = ({"PGPASSWORD": "canary"}, {"HOME": str(tmp_path)}, {})
-    for variables, code in zip(given, (0, 0, 1), strict=True):
+    for variables, code in zip(given, (0, 0, 2), strict=True):
         environment = {"HOME": "/nowhere", **variables, "REACH_DATABASE_URL": target.url}
         with ReachProcess("db", "copy", "--from", url, environment=environment) as process:
             assert process.wait(60) == code, process.errors

@@ -13,7 +13,15 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 #: What a call's ``**frames(error)`` and its like stand for.
 SPREAD = {
     "frames": ("error_type", "frames", "cause_type", "sqlstate"),
-    "attempted": ("message_id", "outcome", "smtp_code", "enhanced_code", "nanoseconds"),
+    "uncomposed": ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
+    "attempted": (
+        "reach_message_id",
+        "message_id",
+        "outcome",
+        "smtp_code",
+        "enhanced_code",
+        "nanoseconds",
+    ),
 }
 
 

@@ -45,8 +45,13 @@ def settings_of(folder: Path, migrated: Path, mail_server: MailServer) -> Settin
     """Settings with a quota that can be used up, and times that can be waited for."""
     file = folder / "reach.sqlite3"
     file.write_bytes(migrated.read_bytes())
+    templates = folder / "templates"
+    templates.mkdir()
+    for kind in ("subject", "txt", "html"):
+        (templates / f"broken.{kind}").write_text("News\n{{ misspelt }}\n")
     return Settings(
         data_dir=folder,
+        templates_dir=templates,
         database_url=SecretStr(f"sqlite:///{file}"),
         secret_key=SecretStr("a-key-that-is-long-enough-for-tests"),
         smtp_url=SecretStr(mail_server.url),
@@ -70,6 +75,7 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
         async with client(settings) as http:
             await _knock(http, done)
             await _deliver(http, done, mail_server, sending)
+            await _send_broken(http, done, sending, key)
             await _fail(http, done, settings, key)
             await _use_up(http, done, api)
         for process in (api, sending):
@@ -115,6 +121,19 @@ async def _deliver(
     await eventually(lambda: len(mail_server.messages) == 3, WAIT_SECONDS)
     await said(sending, "refused")
     done.statuses += [answer.status_code for answer in answers]
+
+
+async def _send_broken(
+    http: httpx.AsyncClient, done: FullRun, sending: ReachProcess, key: str
+) -> None:
+    """Send an email whose template is broken."""
+    operator = {"Authorization": f"Bearer {key}"}
+    found = await http.get("/v1/people?q=ada@", headers=operator)
+    (person,) = found.json()["items"]
+    body = {"person_id": person["id"], "template": "broken"}
+    sent = await http.post("/v1/messages", json=body, headers=operator)
+    await said(sending, "message cannot be composed")
+    done.statuses += [found.status_code, sent.status_code]
 
 
 async def _fail(http: httpx.AsyncClient, done: FullRun, settings: Settings, key: str) -> None:

@@ -61,11 +61,17 @@ def test_every_field_that_kibana_names_comes(done: FullRun) -> None:
 
 
 def test_failed_deliveries_are_found(done: FullRun) -> None:
-    """Of all messages the refused one, with the mail server's code; none that was only late."""
+    """The refused one, with the mail server's code, and the broken one, with the line of its file.
+
+    None that was only late.
+    """
     found = search_query("reach-failed-deliveries").among(done.lines)
-    assert len({value(line, "reach.message.id") for line in found}) == 1
-    assert {value(line, "reach.smtp.code") for line in found} == {550}
-    assert "message-failed" in actions(found)
+    assert len({value(line, "reach.message.id") for line in found}) == 2
+    assert {value(line, "reach.smtp.code") for line in found} == {550, None}
+    assert {"message-failed", "message-cannot-be-composed"} <= set(actions(found))
+    names = ("reach.template.file", "reach.template.line", "error.type")
+    told = {tuple(value(line, name) for name in names) for line in found}
+    assert ("broken.subject", 2, "UndefinedError") in told
 
 
 def test_server_errors_are_found(done: FullRun) -> None:
@@ -122,4 +128,4 @@ def test_the_dashboard_counts_what_happened(done: FullRun) -> None:
     assert counted["Answered requests"] == len(done.statuses) - done.statuses.count(429)
     assert counted["Answered with 5xx"] == len(failed(done))
     assert counted["Messages sent"] >= 3
-    assert counted["Messages given up"] == 1
+    assert counted["Messages given up"] == 2

@@ -1,12 +1,15 @@
 """Deliveries are counted: each attempt, what it came to, and what a worker is doing."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from reach.db.engine import Database
 from reach.messages import operations, outbox
+from reach.people.model import people
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.conftest import database, mailing
@@ -48,8 +51,8 @@ async def test_what_is_sent_is_counted(mailing: Settings, database: Database, si
     assert 0 < since.of(f"{SENT}_sum", template="welcome") < 180
     assert since.of("reach_leases_reclaimed_total") == 0
     lines = [line for line in said if line["event"] == "sent"]
-    ids = {str(message.id) for message in await messages_in(database)}
-    assert {line["message_id"] for line in lines} == ids
+    ids = {(str(message.id), message.message_id) for message in await messages_in(database)}
+    assert {(line["reach_message_id"], line["message_id"]) for line in lines} == ids
     assert {(one["outcome"], one["smtp_code"]) for one in lines} == {("sent", 250)}
     assert all(line["nanoseconds"] > 0 for line in lines)
 
@@ -107,9 +110,48 @@ async def test_a_message_that_is_given_up_is_counted_and_told(
     assert since.all_of(f"{SENT}_count", "template") == {}
     (message,) = await messages_in(database)
     (line,) = [line for line in said if line["event"] == "message failed"]
-    assert (line["message_id"], line["smtp_code"]) == (str(message.id), 550)
+    assert (line["reach_message_id"], line["smtp_code"]) == (str(message.id), 550)
+    assert line["message_id"] == message.message_id
+    assert message.last_error == "550 5.1.1 RCPT TO: Nobody"
     assert (line["log_level"], line["enhanced_code"]) == ("warning", "5.1.1")
     assert [line["event"] for line in said].count("not sent") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("Hello\n{{ nmae }}", ("welcome.txt", 2, "UndefinedError", None)),
+        ("{{ {'x': 1}[name] }}", ("welcome.txt", 1, "UndefinedError", None)),
+        ("{% include name ~ '.txt' %}", ("welcome.txt", 1, "TemplateNotFound", None)),
+        ("{% if %}", ("welcome.txt", 1, "TemplateSyntaxError", None)),
+        (b"\xff", ("welcome.txt", None, "UnicodeDecodeError", None)),
+        ("{{ link }}", ("welcome.txt", 1, "CannotLink", None)),
+    ],
+    ids=["misspelt", "a key", "a name", "syntax", "bytes", "link"],
+)
+async def test_why_a_template_fails_is_told(
+    mailing: Settings,
+    database: Database,
+    tmp_path: Path,
+    source: str | bytes,
+    told: tuple[object, ...],
+) -> None:
+    """In which line of which file, and of what kind; nothing of what it was given."""
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "welcome.txt").write_bytes(source.encode() if isinstance(source, str) else source)
+    await sign_up(database, mailing, "ada@example.com")
+    settings = mailing.model_copy(update={"templates_dir": folder})
+    with capture_logs() as said:
+        async with running_worker(settings):
+            await eventually(lambda: any(line["event"] == "message failed" for line in said))
+    (message,) = await messages_in(database)
+    (line,) = [line for line in said if line["event"] == "message cannot be composed"]
+    names = ("template_file", "template_line", "error_type", "reason")
+    assert tuple(line[name] for name in names) == told
+    assert (line["reach_message_id"], line["log_level"]) == (str(message.id), "warning")
+    person = await database.read(lambda tx: tx.execute(select(people.c.name)).scalar_one())
+    assert person not in str(line)
 
 
 async def test_what_an_operator_retried_is_sent_and_was_not_late_a_second_time(

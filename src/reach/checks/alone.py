@@ -1,8 +1,6 @@
 """What can be checked without asking anybody: the settings themselves, and files that they name."""
 
 from reach.checks.finding import Finding
-from reach.messages.compose import Composer
-from reach.messages.render import Templates
 from reach.people.disposable import DisposableDomains
 from reach.settings import BadSettings, Settings, unknown_variables
 from reach.telemetry import traces
@@ -28,22 +26,6 @@ async def check_exposure(settings: Settings) -> Finding:
     except BadSettings as error:
         return Finding("exposure", words, advice=f"`reach worker` would not start: {error}")
     return Finding("exposure", words)
-
-
-async def check_templates(settings: Settings) -> Finding:
-    """Whether every template can be read and makes sense."""
-    try:
-        names = Composer(settings).templates
-        faults = Templates(settings.templates_dir).faults()
-    except BadSettings as error:
-        return Finding("templates", "cannot be used", str(error))
-    except OSError as error:
-        remedy = f"REACH_TEMPLATES_DIR must be a folder that Reach may read ({error.strerror})."
-        return Finding("templates", "cannot be read", remedy)
-    if faults:
-        remedy = f"Correct it in {settings.templates_dir}: until then its emails fail."
-        return Finding("templates", "; ".join(faults), remedy)
-    return Finding("templates", ", ".join(sorted(names)))
 
 
 async def check_domains(settings: Settings) -> Finding:

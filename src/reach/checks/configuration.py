@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from pydantic import SecretStr
 
+from reach.checks.finding import Line
 from reach.server_urls import MASK
 from reach.settings import Settings
 from reach.variables import PREFIX
@@ -17,12 +18,24 @@ EFFECTIVE: dict[str, Callable[[Settings], str]] = {
 }
 
 
-def configuration(settings: Settings) -> list[str]:
-    """Each variable with its value, secrets masked; ``*`` marks those that are set."""
-    lines = []
-    for name in sorted(type(settings).model_fields):
+def configuration(settings: Settings, *, shows_all: bool = False) -> list[Line]:
+    """Each variable that differs from its default, secrets masked; ``*`` marks those that are set.
+
+    ``shows_all``: the others too.
+    """
+    fields = type(settings).model_fields
+    differ = {name for name, field in fields.items() if getattr(settings, name) != field.default}
+    names = sorted(fields if shows_all else differ)
+    if shows_all:
+        head = "All settings; * marks those that are set:"
+    elif differ:
+        head = "Settings that differ from their defaults (--all shows the others, too):"
+    else:
+        head = "All settings are as by default (--all shows them)."
+    lines = [Line(head)]
+    for name in names:
         mark = "*" if name in settings.model_fields_set else " "
-        lines.append(f"{mark} {PREFIX}{name.upper()}={shown(settings, name)}")
+        lines.append(Line(f"{mark} {PREFIX}{name.upper()}={shown(settings, name)}"))
     return lines
 
 

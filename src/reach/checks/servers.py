@@ -5,16 +5,19 @@ import asyncio
 from redis.exceptions import RedisError
 
 from reach.checks.finding import Finding
-from reach.db.away import DatabaseAway
+from reach.db.away import DatabaseAway, HalfCopied, NoDatabase
 from reach.db.engine import open_database
-from reach.db.migrate import newest, revision
+from reach.db.migrate import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.line import Line
 from reach.limits.shared import reason_of
+from reach.messages.dialogue import MAIL
+from reach.messages.outcome import Paused
 from reach.messages.smtp import Sender
 from reach.people import stats
 from reach.problems import Unavailable
 from reach.settings import BadSettings, Settings
+from reach.urls import parse_mailbox
 
 PROBE_SECONDS = 10
 #: Beyond it a window of a minute is no minute.
@@ -31,14 +34,20 @@ async def check_database(settings: Settings) -> Finding:
     """Whether the database answers, and with which schema."""
     database = open_database(settings)
     try:
+        await database.read(require_database)
         found = await database.read(revision)
+    except NoDatabase as missing:
+        words, remedy = missing.told(settings), missing.remedy(settings)
+        return Finding("database", words, remedy, is_misconfigured=True)
+    except HalfCopied as half:
+        return Finding("database", f"{half.title}.", half.detail or "")
     except DatabaseAway as away:
-        remedy = "Check REACH_DATABASE_URL; `reach migrate` makes a new SQLite file."
+        remedy = "Is it up, and reached from here? Then check REACH_DATABASE_URL."
         return Finding("database", f"does not answer. {away.detail or ''}".strip(), remedy)
     finally:
         await database.close()
     if (found or "") < newest():
-        return Finding("database", f"schema {found or 'missing'}", "Run `reach migrate`.")
+        return Finding("database", f"schema {found}", "Run `reach migrate`.")
     return Finding("database", f"answers, schema {found}")
 
 
@@ -84,17 +93,32 @@ async def check_redis(settings: Settings) -> Finding:
 
 
 async def check_smtp(settings: Settings) -> Finding:
-    """Whether the mail server lets us in: connect, TLS, EHLO, AUTH, QUIT."""
+    """Whether the mail server lets us send: connect, TLS, EHLO, AUTH, MAIL FROM, RSET, QUIT."""
     if settings.smtp is None:
         return Finding("smtp", "the embedded mailbox of `reach up`")
     seconds = min(PROBE_SECONDS, settings.smtp_greeting_seconds)
-    quick = settings.model_copy(update={"smtp_greeting_seconds": seconds})
+    quick = settings.model_copy(
+        update={
+            "smtp_greeting_seconds": seconds,
+            "smtp_mail_seconds": min(PROBE_SECONDS, settings.smtp_mail_seconds),
+        }
+    )
     where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
     try:
         paused = await Sender(quick, settings.smtp).probe()
     except BadSettings as error:
         return Finding("smtp", f"{where}: not asked", str(error))
     if paused is not None:
-        remedy = "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
-        return Finding("smtp", f"{where}: {paused.text}", remedy)
-    return Finding("smtp", f"{where} lets us in")
+        return Finding("smtp", f"{where}: {paused.words}", remedy_of(paused, settings))
+    return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
+
+
+def remedy_of(paused: Paused, settings: Settings) -> str:
+    """Say what to look at if the mail server does not let us in, or does not take our sender."""
+    if not paused.text.startswith(MAIL.name):
+        return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
+    sender = parse_mailbox(settings.mail_from).addr_spec
+    return (
+        f"It lets us in, and takes nothing from {sender}: check REACH_MAIL_FROM, and what your "
+        "mail provider lets this login send as."
+    )

@@ -17,6 +17,7 @@ from reach.cli.output import (
     end,
     take_standard_descriptors,
 )
+from reach.db.away import NoDatabase
 from reach.problems import Problem
 from reach.settings import BadSettings
 
@@ -45,7 +46,8 @@ def main() -> None:
     except Unwritten as error:
         end(str(error), FAILED)
     except Problem as problem:
-        end(f"{problem.title}. {problem.detail or ''}".strip(), FAILED)
+        code = MISUSED if isinstance(problem, NoDatabase) else FAILED
+        end(f"{problem.title}. {problem.detail or ''}".strip(), code)
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         import structlog  # noqa: PLC0415 - see above
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import sys
+from typing import Annotated
 
 import typer
 
-from reach.cli.configured import configured
+from reach.cli.configured import configured, database_of
 from reach.cli.output import FAILED, answer, end, say
+from reach.cli.painting import painter
 
 
 def migrate() -> None:
@@ -19,20 +21,41 @@ def migrate() -> None:
     if settings.has_database_in_data_dir:
         keyfiles.make_data_dir(settings)
     try:
-        at = migrate(
-            settings.database,
-            say=lambda line: say(line, sys.stderr),
-            patience=Patience.beside(settings.database_seconds),
-        )
+        with database_of(settings):
+            at = migrate(
+                settings.database,
+                say=lambda line: say(line, sys.stderr),
+                patience=Patience.beside(settings.database_seconds),
+            )
     except CannotMigrate as reason:
         end(str(reason), FAILED)
     answer(f"The schema is at {at}.")
 
 
-def check() -> None:
-    """Show the effective configuration and test what it names."""
+def check(
+    *,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show the settings that are as by default, too.")
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Send one real message there, too: the welcome, with sample data and links.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+) -> None:
+    """Show the settings that count and test what they name. Exit code 0: all is well."""
     settings = configured(sys.stderr)
     from reach.checks import check_all  # noqa: PLC0415 - heavy
+    from reach.people.address import parse_address  # noqa: PLC0415 - likewise
 
-    is_well = asyncio.run(check_all(settings, answer))
-    raise typer.Exit(0 if is_well else FAILED)
+    try:
+        recipient = None if to is None else parse_address(to, smtputf8=settings.smtputf8).recipient
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to") from None
+    paint = painter()
+    code = asyncio.run(
+        check_all(settings, lambda line: answer(paint(*line)), shows_all=all_, to=recipient)
+    )
+    raise typer.Exit(code)

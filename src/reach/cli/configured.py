@@ -2,9 +2,11 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from reach.cli.output import say
+from reach.cli.output import MISUSED, end, say
 from reach.settings import Settings, load, unknown_variables
 
 
@@ -19,15 +21,32 @@ def configured(stream: Any, **flags: object) -> Settings:
     return settings
 
 
+@contextmanager
+def database_of(settings: Settings) -> Iterator[None]:
+    """End with 2 where the settings name no database of Reach; say where, and what to set."""
+    from reach.db.away import NoDatabase  # noqa: PLC0415 - not every command needs it
+
+    try:
+        yield
+    except NoDatabase as missing:
+        end(f"{missing.told(settings)} {missing.remedy(settings)}", MISUSED)
+
+
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
     from reach.db.engine import open_database  # noqa: PLC0415 - not every command needs it
+    from reach.db.migrate import require_database  # noqa: PLC0415 - likewise
+
+    def checked(tx: Any) -> Any:
+        require_database(tx)
+        return fn(tx, *arguments)
 
     async def run() -> Any:
         database = open_database(settings)
         try:
-            return await database.write(fn, *arguments)
+            return await database.write(checked)
         finally:
             await database.close()
 
-    return asyncio.run(run())
+    with database_of(settings):
+        return asyncio.run(run())

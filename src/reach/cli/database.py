@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reach.cli.configured import configured
+from reach.cli.configured import configured, database_of
 from reach.cli.output import FAILED, MARKUP, MISUSED, answer, end, say
 from reach.cli.watching import watcher
 from reach.settings import Settings
@@ -65,13 +65,15 @@ def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) ->
     source = _database(from_ or file, "--from")
     target = _target(settings, to)
     from reach.db.copy.run import copy as run  # noqa: PLC0415 - heavy
-    from reach.db.copy.side import CannotCopy  # noqa: PLC0415 - heavy
+    from reach.db.copy.side import CannotCopy, NotThere  # noqa: PLC0415 - heavy
     from reach.tables import kept_tables  # noqa: PLC0415 - heavy
 
     say(f"From {source}\nto   {target}", sys.stderr)
     try:
         with watcher() as watching:
             rows = asyncio.run(run(source, target, kept_tables(), watching, starts_over=start_over))
+    except NotThere as reason:
+        end(str(reason), MISUSED)
     except CannotCopy as reason:
         end(str(reason), FAILED)
     except KeyboardInterrupt:
@@ -162,7 +164,10 @@ def backup(
             left = still
 
         try:
-            size_bytes = back_up(database, file, watch, replaces=force, data_dir=settings.data_dir)
+            with database_of(settings):
+                size_bytes = back_up(
+                    database, file, watch, replaces=force, data_dir=settings.data_dir
+                )
         except CannotBackUp as reason:
             end(str(reason), FAILED)
     answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")

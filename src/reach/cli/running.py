@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from reach.cli.configured import configured
+from reach.cli.configured import configured, database_of
 from reach.cli.output import FAILED, end, say
 
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
@@ -39,7 +39,8 @@ def up(
 
     keyfiles.make_data_dir(settings)
     try:
-        processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
+        with database_of(settings):
+            processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
     except CannotStart as reason:
         end(str(reason), FAILED)
 
@@ -58,7 +59,8 @@ def api(
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
     try:
-        running.api(settings)
+        with database_of(settings):
+            running.api(settings)
     except CannotStart as reason:
         end(str(reason), FAILED)
 
@@ -74,7 +76,8 @@ def worker(
     from reach.serving import CannotStart  # noqa: PLC0415 - heavy
 
     try:
-        processes.run(processes.work, settings)
+        with database_of(settings):
+            processes.run(processes.work, settings)
     except CannotStart as reason:
         end(str(reason), FAILED)
 

@@ -1,11 +1,22 @@
 """What callers are told while the database cannot serve them."""
 
+import re
+from pathlib import Path
+
 from reach.problems import Unavailable
+from reach.settings import Settings
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
 HALF_COPIED = "Run the same `reach db copy` again, to its end."
 #: What such a database says its revision is: older than any, also for versions of before.
 COPYING = "0000-copying"
+#: What any other says; another program may keep its own in a table of the same name.
+REVISION = re.compile(r"[0-9]{4}")
+#: Why there is no database of ours.
+NO_FOLDER = "There is no such folder."
+NO_FILE = "There is no such file."
+EMPTY = "It is empty."
+OTHERS = "It holds another program's tables, and none of Reach's."
 LATE = "It did not answer in time."
 UNKNOWN = "Whether the change was made is not known."
 
@@ -17,6 +28,32 @@ class DatabaseAway(Unavailable):
     """
 
     type, title = "database-away", "The database is away for a moment"
+
+
+class NoDatabase(DatabaseAway):
+    """There is no database of Reach where the settings say, or it does not let Reach in.
+
+    Trying again does not help. Its operator sets REACH_DATA_DIR or REACH_DATABASE_URL, or makes a
+    new one with `reach migrate`. What met this was not done.
+    """
+
+    type, title = "no-database", "No database of Reach is there"
+
+    def told(self, settings: Settings) -> str:
+        """Say where none is, and why; a URL with its credentials masked."""
+        database = settings.database
+        file = Path(database.url.database or "").absolute()
+        return f"No database of Reach at {file if database.is_sqlite else database}. {self.detail}"
+
+    def remedy(self, settings: Settings) -> str:
+        """Say what to set, or to do."""
+        is_named = bool(settings.database_url.get_secret_value())
+        variable = "REACH_DATABASE_URL" if is_named else "REACH_DATA_DIR (or REACH_DATABASE_URL)"
+        if is_named and self.detail == NO_FOLDER:
+            return f"Make the folder, or set {variable} to where it is."
+        may_be_new = self.detail in (NO_FOLDER, NO_FILE, EMPTY)
+        migrate = "; `reach migrate` makes a new one" if may_be_new else ""
+        return f"Set {variable} to where it is{migrate}."
 
 
 class NotMigrated(Unavailable):

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from reach.db.away import COPYING, DatabaseAway, HalfCopied
-from reach.db.sqlite_file import away_reason
+from reach.db.away import COPYING, EMPTY, DatabaseAway, HalfCopied, NoDatabase
+from reach.db.sqlite_file import away_reason, no_database, require_ours, revision_of
 from reach.db.unfinished import InTheWay, UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
 
@@ -36,7 +36,8 @@ def back_up(
 
     The file has its name once it is whole, checked and on the disk; it is none of Reach's own,
     beside the database or in ``data_dir``. ``watch`` is told how many pages there are, and how
-    many are left. Raises CannotBackUp, DatabaseAway, HalfCopied.
+    many are left. Raises CannotBackUp, DatabaseAway, NoDatabase,
+    HalfCopied.
     """
     _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
     with _away("", DatabaseAway), closing(_opened(database)) as source:
@@ -104,8 +105,15 @@ def _are_one(file: Path, other: Path) -> bool:
 
 
 def _opened(database: Path) -> sqlite3.Connection:
+    """Open it. Raises NoDatabase."""
+    require_ours(database)
     address = f"{database.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    except sqlite3.Error as error:
+        if (reason := no_database(error, database)) is not None:
+            raise NoDatabase(reason) from error
+        raise
 
 
 def _pin(source: sqlite3.Connection) -> None:
@@ -115,10 +123,10 @@ def _pin(source: sqlite3.Connection) -> None:
     """
     source.execute("PRAGMA query_only=ON")
     source.execute("BEGIN")
-    named = "SELECT name FROM sqlite_schema WHERE name = 'alembic_version'"
-    if source.execute(named).fetchone() is None:
-        raise CannotBackUp("That is no database of Reach.")
-    if source.execute("SELECT version_num FROM alembic_version").fetchone() == (COPYING,):
+    found = revision_of(source)
+    if found is None:
+        raise NoDatabase(EMPTY)  # it would have been refused if it held another program's tables
+    if found == COPYING:
         raise HalfCopied
 
 

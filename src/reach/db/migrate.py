@@ -14,7 +14,16 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import sqlite_file
-from reach.db.away import COPYING, DatabaseAway, HalfCopied
+from reach.db.away import (
+    COPYING,
+    EMPTY,
+    NO_FOLDER,
+    OTHERS,
+    REVISION,
+    DatabaseAway,
+    HalfCopied,
+    NoDatabase,
+)
 from reach.db.engine import Transaction
 from reach.db.turns import take_turn
 from reach.urls import DatabaseUrl
@@ -24,6 +33,10 @@ if TYPE_CHECKING:
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 BUSY_SECONDS = 10
+_TABLES = {
+    "sqlite": "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+    "postgresql": "SELECT 1 FROM pg_tables WHERE schemaname = ANY(current_schemas(false))",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,10 @@ def newest() -> str:
 
 
 def revision(tx: Transaction) -> str | None:
-    """The revision a database is at; None if it was never migrated. Raises HalfCopied."""
+    """The revision a database is at; None if it was never migrated.
+
+    Raises HalfCopied; NoDatabase if another program keeps its own revision there.
+    """
     table = (
         "to_regclass('alembic_version')"
         if tx.dialect.name == "postgresql"
@@ -75,7 +91,16 @@ def revision(tx: Transaction) -> str | None:
     found: str | None = tx.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if found == COPYING:
         raise HalfCopied
+    if found is not None and not REVISION.fullmatch(found):
+        raise NoDatabase(OTHERS)
     return found
+
+
+def require_database(tx: Transaction) -> None:
+    """Refuse a database that holds nothing of Reach's. Raises NoDatabase; HalfCopied."""
+    if revision(tx) is None:
+        is_empty = tx.execute(text(_TABLES[tx.dialect.name])).first() is None
+        raise NoDatabase(EMPTY if is_empty else OTHERS)
 
 
 def is_current(tx: Transaction) -> bool:
@@ -125,6 +150,8 @@ async def _migrate_postgres(
     except postgres.FAILURES as error:
         if isinstance(error, DBAPIError) and postgres.sqlstate(error) in postgres.REFUSED_CODES:
             raise CannotMigrate(postgres.MAY_NOT_CREATE) from error
+        if (why := postgres.no_database(error)) is not None:
+            raise NoDatabase(why) from error
         if not postgres.is_away(error):
             raise
         raise DatabaseAway(postgres.away_reason(error)) from error
@@ -133,12 +160,15 @@ async def _migrate_postgres(
 def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
     if not file.parent.is_dir():
-        raise DatabaseAway("The folder of its file does not exist.")
+        raise NoDatabase(NO_FOLDER)
+    sqlite_file.require_ours(file)
     engine = sqlite_file.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             return _upgrade(connection)
     except (DBAPIError, OSError) as error:
+        if (why := sqlite_file.no_database(error, file)) is not None:
+            raise NoDatabase(why) from error
         reason = sqlite_file.away_reason(error)
         if reason is None:
             raise

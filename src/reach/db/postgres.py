@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reach.db import spans
-from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.away import LATE, UNKNOWN, DatabaseAway, NoDatabase, NotMigrated
 from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
@@ -25,8 +25,6 @@ LISTEN_CHECK_SECONDS = 10
 #: SQLSTATE classes that mean "not now", with what to say about each.
 AWAY_CLASSES = {
     "08": "The connection to it was lost.",
-    "28": "It does not let us in.",
-    "3D": "There is no database of that name.",
     "53": "It is out of connections, memory or disk.",
     "57": "It is stopping, starting or busy.",
     "58": "Its disk does not answer as it should.",
@@ -40,6 +38,13 @@ MOST_TRIES = 5
 UNMIGRATED_CODES = ("42P01", "42703")
 #: A role that lacks a privilege; a schema that is not there, or not for it to see.
 REFUSED_CODES = ("42501", "3F000")
+#: What trying again does not help against: the settings are wrong, or what was granted.
+NO_DATABASE = {
+    "28P01": "It does not let us in: the user or the password is wrong.",
+    "28": "It does not let this user in: see its pg_hba.conf, and whether it asks for TLS.",
+    "3D": "There is no database of that name on this server.",
+    "42501": "The role may not use it: it lacks a privilege (GRANT).",
+}
 MAY_NOT_CREATE = (
     "The role may not create tables there: make it the database's owner "
     "(or GRANT USAGE, CREATE ON SCHEMA public, and let it own what Reach has made)."
@@ -125,6 +130,8 @@ class PostgresDatabase(Database):
     def _refuse(error: Exception, *, unknown: bool) -> NoReturn:
         if sqlstate(error) in UNMIGRATED_CODES:
             raise NotMigrated from error
+        if (why := no_database(error)) is not None:
+            raise NoDatabase(why) from error
         if not is_away(error):
             raise error
         raise DatabaseAway(UNKNOWN if unknown else away_reason(error)) from error
@@ -227,6 +234,12 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
     )
     spans.watch(engine.sync_engine)
     return engine
+
+
+def no_database(error: BaseException) -> str | None:
+    """Say why there is no database for us; None if the error is something else."""
+    state = sqlstate(error)
+    return NO_DATABASE.get(state) or NO_DATABASE.get(state[:2])
 
 
 def is_away(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import spans
-from reach.db.away import COPYING
+from reach.db.away import COPYING, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
 from reach.db.wal import switch_on
 from reach.urls import DatabaseUrl
 
@@ -22,7 +23,7 @@ AWAY = {
     sqlite3.SQLITE_READONLY: "It cannot be written to.",
     sqlite3.SQLITE_IOERR: "Its disk does not answer as it should.",
     sqlite3.SQLITE_FULL: "Its disk is full.",
-    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened (`reach migrate` makes a new one).",
+    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened.",
     sqlite3.SQLITE_NOMEM: "It is out of memory.",
     sqlite3.SQLITE_CORRUPT: "Its file is damaged.",
     sqlite3.SQLITE_NOTADB: "Its file is damaged.",
@@ -71,7 +72,7 @@ def create(
 
 def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> None:
     """Set what a connection keeps for its life."""
-    if writes and not make:
+    if writes and not make and revision_of(connection):  # another program's is left as it is
         switch_on(connection)
     for pragma in (
         "journal_mode=WAL" if make else "wal_autocheckpoint=1000",
@@ -84,15 +85,18 @@ def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> Non
         connection.execute(f"PRAGMA {pragma}")
 
 
-def is_half_copied(connection: Any) -> bool:
-    """Whether a file holds an unfinished copy; asked of the driver itself."""
+def revision_of(connection: Any) -> str | None:
+    """Which schema a file says it has; None if it is not Reach's. Asked of the driver itself."""
     named = "SELECT name FROM sqlite_schema WHERE name = 'alembic_version'"
     if connection.execute(named).fetchone() is None:
-        return False
-    found: tuple[str] | None = connection.execute(
-        "SELECT version_num FROM alembic_version"
-    ).fetchone()
-    return found == (COPYING,)
+        return None
+    (found,) = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()
+    return str(found) if found == COPYING or REVISION.fullmatch(str(found)) else None
+
+
+def is_half_copied(connection: Any) -> bool:
+    """Whether a file holds an unfinished copy; asked of the driver itself."""
+    return revision_of(connection) == COPYING
 
 
 def identity(file: Path) -> tuple[int, int]:
@@ -104,6 +108,39 @@ def identity(file: Path) -> tuple[int, int]:
 def is_unmigrated(error: BaseException) -> bool:
     """Whether it is about a table or a column that is not there yet."""
     return UNMIGRATED.match(str(getattr(error, "orig", error))) is not None
+
+
+def no_database(error: BaseException, file: Path) -> str | None:
+    """Say why there is no database at ``file``; None if the error is something else."""
+    cause = (error.orig or error) if isinstance(error, DBAPIError) else error
+    code: Any = getattr(cause, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_NOTADB:
+        return "It is no SQLite database: it is another program's file, or it is damaged."
+    if isinstance(cause, OSError) or code & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        if not file.parent.is_dir():
+            return NO_FOLDER
+        if not os.path.lexists(file):
+            return NO_FILE
+        if not os.access(file, os.R_OK | os.W_OK):
+            return "This user may not read and write it."
+    return None
+
+
+def require_ours(file: Path) -> None:
+    """Refuse to change a file of another program. Raises NoDatabase."""
+    if not file.is_file():
+        return
+    address = f"{file.absolute().as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
+            (tables,) = connection.execute(
+                "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+            ).fetchone()
+            if tables and not revision_of(connection):
+                raise NoDatabase(OTHERS)
+    except sqlite3.Error as error:
+        if (reason := no_database(error, file)) is not None:
+            raise NoDatabase(reason) from error
 
 
 def away_reason(error: BaseException) -> str | None:

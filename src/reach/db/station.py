@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.away import UNKNOWN, DatabaseAway, HalfCopied, NotMigrated
+from reach.db.away import UNKNOWN, DatabaseAway, HalfCopied, NoDatabase, NotMigrated
 from reach.db.engine import Transaction, forget_last, has_committed
 from reach.db.sqlite_file import (
     AWAY,
@@ -18,6 +18,7 @@ from reach.db.sqlite_file import (
     identity,
     is_half_copied,
     is_unmigrated,
+    no_database,
 )
 from reach.db.threads import DatabaseThread
 from reach.db.turns import take_turn
@@ -98,6 +99,9 @@ class Station:
         except (DBAPIError, sqlite3.Error, OSError) as error:
             if is_unmigrated(error):
                 raise NotMigrated from error
+            if (why := no_database(error, self._file)) is not None:
+                self.close()
+                raise NoDatabase(why) from error
             away = away_reason(error)
             if away is None:
                 raise

@@ -25,7 +25,7 @@ from reach.messages.headers import (
 )
 from reach.messages.linking import MessageLinks, lasts
 from reach.messages.model import STRANGERS, Message
-from reach.messages.render import Templates, explain
+from reach.messages.render import BrokenTemplate, Fault, Templates, fault_of
 from reach.settings import BadSettings, Settings
 from reach.urls import parse_mailbox
 
@@ -36,7 +36,16 @@ PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n
 
 
 class CannotCompose(Exception):  # noqa: N818 - an expected failure, as Problem is
-    """This message cannot be put into words; ``args[0]`` says why, fit to be stored."""
+    """This message cannot be put into words; ``args[0]`` says why, fit to be stored.
+
+    Fit to be logged is ``reason``, in words of ours, or else ``fault``, but for its ``words``.
+    """
+
+    def __init__(self, why: str | Fault) -> None:
+        """Take words of ours, or what is wrong with a template."""
+        self.fault = why if isinstance(why, Fault) else None
+        self.reason = why if isinstance(why, str) else None
+        super().__init__(why.words if isinstance(why, Fault) else why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +65,24 @@ class Composer:
     """Makes mails of messages; the same bytes of the same message, but for links and signature.
 
     Links are minted each time: they are stored nowhere, and those of a late email work longer. The
-    signature, of ``dkim`` if that is given, holds the time.
+    signature, of ``dkim`` if that is given, holds the time. ``links`` mints instead of the usual.
 
     Raises BadSettings if there is no folder at ``templates_dir``, or what the settings put
     into headers cannot stand there.
     """
 
-    def __init__(self, settings: Settings, dkim: DkimKey | None = None) -> None:
+    def __init__(
+        self, settings: Settings, dkim: DkimKey | None = None, links: Links | None = None
+    ) -> None:
         self._dkim = dkim
         folder = settings.templates_dir
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
         self._templates = Templates(folder)
         self._needs_confirmation = settings.confirm == "required"
-        self._links = Links(settings) if settings.secret_keys else None
+        self._links = links
+        if links is None and settings.secret_keys:
+            self._links = Links(settings)
         self._variables = {
             "brand_name": settings.brand_name,
             "public_url": settings.origin,
@@ -102,8 +115,36 @@ class Composer:
             return Mail(self._sender, message.recipient, content)
         except CannotCompose:
             raise
-        except Exception as error:  # noqa: BLE001 - templates are operators' code: anything may come
-            raise CannotCompose(explain(error)) from None
+        except BrokenTemplate as broken:
+            raise CannotCompose(broken.fault) from None
+        except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
+            raise CannotCompose(fault_of(error)) from None
+
+    def faults(self, message: Message) -> list[Fault]:
+        """Say what is wrong with each file of a message's template; with the whole, if with none.
+
+        That is what `reach check` wants to know: ``compose`` stops at the first. Raises
+        CannotCompose if it is no fault of the template.
+        """
+        found = self._templates.faults_of(message.template, self._values(message))
+        if not found:
+            try:
+                self.compose(message)
+            except CannotCompose as error:
+                if error.fault is None:
+                    raise
+                found = [error.fault]
+        return found
+
+    def needs(self, template: str) -> frozenset[str]:
+        """Name what a template uses that Reach does not give to every one: its message's data."""
+        ours = {*self._variables, "recipient", "link"}
+        return self._templates.variables_of(template) - ours
+
+    def _values(self, message: Message) -> dict[str, object]:
+        """All that a message's template may use, by name."""
+        ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
+        return {**message.data, **self._variables, **ours}
 
     def _content(self, message: Message) -> bytes:
         if not isinstance(message.data, Mapping):
@@ -112,10 +153,7 @@ class Composer:
         is_held_back = self._needs_confirmation and not message.is_confirmed
         if is_held_back and message.template not in STRANGERS:
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
-        ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
-        subject, text, html = self._templates.render(
-            message.template, {**message.data, **self._variables, **ours}
-        )
+        subject, text, html = self._templates.render(message.template, self._values(message))
         parts = _part(b"plain", text), _part(b"html", html)
         boundary = _boundary(message, parts)
         head = (

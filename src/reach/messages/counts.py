@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 
+from reach.messages.compose import CannotCompose
 from reach.messages.model import Message, State
 from reach.messages.outcome import Outcome
 from reach.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, SENT_SECONDS, SETTLED
@@ -43,11 +44,24 @@ def note_attempt(outcome: Outcome, seconds: float) -> None:
 def attempted(message: Message, outcome: Outcome, seconds: float) -> dict[str, str | int | None]:
     """Describe an attempt for a log line."""
     return {
-        "message_id": str(message.id),
+        "reach_message_id": str(message.id),
+        "message_id": message.message_id,
         "outcome": outcome.name,
         "smtp_code": outcome.code,
         "enhanced_code": outcome.enhanced,
         "nanoseconds": int(seconds * 1e9),
+    }
+
+
+def uncomposed(message: Message, why: CannotCompose) -> dict[str, str | int | None]:
+    """Describe for a log line why a message cannot be composed: nothing that it was given."""
+    file, line, kind = why.fault[1:] if why.fault else (None, None, None)
+    return {
+        "reach_message_id": str(message.id),
+        "reason": why.reason,
+        "template_file": file,
+        "template_line": line,
+        "error_type": kind,
     }
 
 

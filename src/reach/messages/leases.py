@@ -119,7 +119,7 @@ class Leases:
     ) -> None:
         """Release what is not to be tried now; if that fails, it falls due by itself."""
         held = [holding.held for holding in holdings]
-        text = reason.text if reason else None
+        text = reason.words if reason else None
         try:
             if held:
                 await self._database.write(

@@ -28,6 +28,13 @@ class Outcome:
         """``sent``, ``later``, ``refused``, ``unsure`` or ``paused``."""
         return type(self).__name__.lower()
 
+    @property
+    def words(self) -> str:
+        """All that was said, as people read it: ``550 5.1.1 RCPT TO: No such user``."""
+        text = self.text.replace(f"{self.enhanced} ", "") if self.enhanced else self.text
+        codes = (str(self.code) if self.code else "", self.enhanced or "")
+        return " ".join(filter(None, (*codes, text)))
+
 
 @dataclass(frozen=True, slots=True)
 class Sent(Outcome):

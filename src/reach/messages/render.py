@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template
+from jinja2 import BaseLoader, Environment, StrictUndefined, Template, meta
 from jinja2.exceptions import (
     SecurityError,
     TemplateError,
@@ -37,6 +37,28 @@ class Rendered(NamedTuple):
     subject: str
     text: str
     html: str
+
+
+class Fault(NamedTuple):
+    """What is wrong with a template.
+
+    ``words`` say what, and in which line of which file: fit to be stored and shown, and not to be
+    logged, for they may name a key of the message's data. ``kind`` is the exception's class.
+    """
+
+    words: str
+    file: str | None
+    line: int | None
+    kind: str
+
+
+class BrokenTemplate(Exception):  # noqa: N818 - an expected failure, as Problem is
+    """A template cannot be rendered."""
+
+    def __init__(self, fault: Fault) -> None:
+        """Carry what is wrong with it."""
+        super().__init__(fault.words)
+        self.fault = fault
 
 
 class Files(BaseLoader):
@@ -93,46 +115,87 @@ class Templates:
             if all(f"{name}.{kind}" in files for kind in KINDS)
         )
 
-    def faults(self) -> list[str]:
+    def faults(self) -> list[Fault]:
         """Compile every file: what is wrong, and in which line of which file."""
         found = []
         for file in self._loader.list_templates():
             try:
-                self._environments[file.rpartition(".")[2]].get_template(file)
+                self._get(file)
             except (TemplateError, OSError, UnicodeDecodeError) as error:
-                where = "" if isinstance(error, TemplateSyntaxError) else f"{file}: "
-                found.append(where + explain(error))
+                found.append(fault_of(error, file))
         return found
 
+    def faults_of(self, name: str, variables: Mapping[str, object]) -> list[Fault]:
+        """Render each file of ``name`` by itself: what is wrong with those that cannot be."""
+        found = []
+        for kind in KINDS:
+            try:
+                self._render(f"{name}.{kind}", variables)
+            except BrokenTemplate as broken:
+                found.append(broken.fault)
+        return found
+
+    def variables_of(self, name: str) -> frozenset[str]:
+        """Name the variables that the files of ``name`` use, and what they include."""
+        found: set[str] = set()
+        waiting, seen = [f"{name}.{kind}" for kind in KINDS], set[str]()
+        while waiting:
+            file = waiting.pop()
+            environment = self._environments[file.rpartition(".")[2]]
+            try:
+                tree = environment.parse(self._loader.get_source(environment, file)[0])
+            except (TemplateError, OSError, UnicodeDecodeError):
+                continue  # rendering it says so
+            found |= meta.find_undeclared_variables(tree) - set(environment.globals)
+            seen.add(file)
+            others = filter(None, meta.find_referenced_templates(tree))
+            waiting += [other for other in others if FILE.fullmatch(other) and other not in seen]
+        return frozenset(found)
+
     def render(self, name: str, variables: Mapping[str, object]) -> Rendered:
-        """Render the three files of ``name``. Raises whatever is wrong with them: see explain."""
-        subject, text, html = (self._file(name, kind).render(variables) for kind in KINDS)
+        """Render the three files of ``name``. Raises BrokenTemplate."""
+        subject, text, html = (self._render(f"{name}.{kind}", variables) for kind in KINDS)
         # Only blanks of the template's own: what it was given may hold no line break.
         return Rendered(re.sub(r"[ \t\r\n]+", " ", subject).strip(" "), text, html)
 
-    def _file(self, name: str, kind: str) -> Template:
-        return self._environments[kind].get_template(f"{name}.{kind}")
+    def _render(self, file: str, variables: Mapping[str, object]) -> str:
+        try:
+            return self._get(file).render(variables)
+        except Exception as error:
+            raise BrokenTemplate(fault_of(error, file)) from error
+
+    def _get(self, file: str) -> Template:
+        return self._environments[file.rpartition(".")[2]].get_template(file)
 
 
-def explain(error: Exception) -> str:
-    """Say what is wrong and in which line of which file, fit to be stored and shown.
+def fault_of(error: Exception, file: str = "") -> Fault:
+    """Say what is wrong, and where: in ``file``, if nothing says otherwise.
 
-    The message of any other kind of exception is left out: it may quote what it was given.
+    The message of an exception is left out if it may quote what it was given.
     """
-    if isinstance(error, TemplateNotFound):
-        return _printable(f"there is no template file {error.name}")
+    words = kind = type(error).__name__
+    place, line = _place(error, file)
     if isinstance(error, TemplateSyntaxError):
-        file = Path(error.filename or "template").name
-        return _printable(f"{file}, line {error.lineno}: {error.message}")
-    kind = type(error).__name__
-    if isinstance(error, (UndefinedError, SecurityError, BadHeader, CannotLink)):
-        kind = str(error)
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        file = Path(frame.f_code.co_filename).name
-        if FILE.fullmatch(file):
-            place = f"{file}, line {line}: "
-    return _printable(place + kind)
+        place, line = Path(error.filename or file).name, error.lineno
+        words = error.message or kind
+    elif isinstance(error, TemplateNotFound):
+        words = f"there is no template file {error.name}"
+        place = "" if error.name == place else place
+    elif isinstance(error, (UndefinedError, SecurityError, BadHeader, CannotLink)):
+        words = str(error)
+    where = f"{place}, line {line}: " if line else f"{place}: " if place else ""
+    logged = place or file
+    return Fault(_printable(where + words), logged if FILE.fullmatch(logged) else None, line, kind)
+
+
+def _place(error: Exception, file: str) -> tuple[str, int | None]:
+    """Find the innermost line of a template that an error came from."""
+    place, line = file, None
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        name = Path(frame.f_code.co_filename).name
+        if FILE.fullmatch(name):
+            place, line = name, number
+    return place, line
 
 
 def _environment(loader: Files, kind: str) -> Environment:

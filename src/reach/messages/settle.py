@@ -138,7 +138,7 @@ def settle_all(
                 "lease": s.held.lease,
                 "outcome": s.outcome.name,
                 "delay_seconds": s.delay_seconds,
-                "error": s.outcome.text,
+                "error": s.outcome.words,
                 "is_suspect": isinstance(s.outcome, Later) and s.outcome.is_suspect,
             }
             for s in sorted(settlements, key=lambda one: one.held.id)

@@ -16,7 +16,13 @@ from opentelemetry.trace import Span
 from reach.db.engine import Database
 from reach.messages.backoff import next_delay_seconds
 from reach.messages.compose import CannotCompose, Composer
-from reach.messages.counts import attempted, expect_templates, note_attempt, note_settled
+from reach.messages.counts import (
+    attempted,
+    expect_templates,
+    note_attempt,
+    note_settled,
+    uncomposed,
+)
 from reach.messages.delivering import delivering, note
 from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
@@ -227,10 +233,11 @@ class Worker:
             mail = self._composer.compose(message)
             return await self._sender.send(mail, still_held=holding.may_send_content)
         except CannotCompose as error:
+            log.warning("message cannot be composed", **uncomposed(message, error))
             return Refused(f"cannot be composed: {error}")
         except Exception as error:  # noqa: BLE001 - it must not take its neighbours down
             log.error(  # noqa: TRY400 - its message may hold an address
-                "attempt crashed", message_id=str(message.id), **frames(error)
+                "attempt crashed", reach_message_id=str(message.id), **frames(error)
             )
             return Unsure("crashed here") if holding.content_began else Later("crashed here")
 
@@ -268,7 +275,7 @@ class Worker:
         if state == "failed":
             log.warning("message failed", **attempted(message, outcome, took))
         if state is None:
-            log.warning("settled too late", message_id=str(message.id), outcome=outcome.name)
+            log.warning("settled too late", reach_message_id=str(message.id), outcome=outcome.name)
 
     async def _give_back(self, holding: Holding, paused: Paused) -> None:
         """Release what met a closed lane, and what waits for it."""

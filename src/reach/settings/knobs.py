@@ -93,7 +93,8 @@ class Knobs(BaseSettings):
     reply_to: Mailbox = ""
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
-    #: ``on`` admits addresses with non-ASCII local parts; the mail server must offer SMTPUTF8.
+    #: ``on`` admits addresses with non-ASCII local parts. The mail server must offer SMTPUTF8, and
+    #: so must every server behind it: see docs/dns.md.
     smtputf8: bool = False
     #: A known address that signs up again is told so at most once in this long.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24

@@ -24,7 +24,8 @@ def action_of(message: str) -> str:
 
 _ERROR = ("error_type", "frames", "cause_type", "sqlstate")
 _REQUEST = ("request_id", "method", "route", "status", "nanoseconds", "reason")
-_ATTEMPT = ("message_id", "outcome", "smtp_code", "enhanced_code", "nanoseconds")
+_MESSAGE = ("reach_message_id", "message_id")
+_ATTEMPT = (*_MESSAGE, "outcome", "smtp_code", "enhanced_code", "nanoseconds")
 
 #: By the line's message, which never changes.
 EVENTS = {
@@ -74,14 +75,20 @@ EVENTS = {
     "message failed": Event(
         "reach.worker", "warning", "A message is given up; an operator can retry it.", _ATTEMPT
     ),
+    "message cannot be composed": Event(
+        "reach.worker",
+        "warning",
+        "Its template is broken, or may not go to this person yet: it fails at once.",
+        ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
+    ),
     "attempt crashed": Event(
-        "reach.worker", "error", "An attempt met a fault of ours.", ("message_id", *_ERROR)
+        "reach.worker", "error", "An attempt met a fault of ours.", ("reach_message_id", *_ERROR)
     ),
     "settled too late": Event(
         "reach.worker",
         "warning",
         "The lease was over: the message is another worker's, or was removed.",
-        ("message_id", "outcome"),
+        ("reach_message_id", "outcome"),
     ),
     "lane paused": Event(
         "reach.worker",

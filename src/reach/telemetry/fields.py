@@ -30,7 +30,12 @@ FIELDS = {
     "reason": Field("event.reason", "keyword", "Why, in words of ours."),
     "count": Field("reach.count", "long", "How many of the same this line stands for."),
     # A message
-    "message_id": Field("reach.message.id", "keyword", "The message's id, as in `/v1/messages`."),
+    "reach_message_id": Field("reach.message.id", "keyword", "Its `id` in `/v1/messages`."),
+    "message_id": Field(
+        "email.message_id", "wildcard", "The `Message-ID` of the email, as mail servers log it."
+    ),
+    "template_file": Field("reach.template.file", "keyword", "The template's file that is broken."),
+    "template_line": Field("reach.template.line", "long", "In which line."),
     "outcome": Field("reach.attempt.outcome", "keyword", "later, refused, unsure or paused."),
     "smtp_code": Field("reach.smtp.code", "long", "The mail server's reply code."),
     "enhanced_code": Field("reach.smtp.enhanced_code", "keyword", "Its enhanced code (RFC 3463)."),

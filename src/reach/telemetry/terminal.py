@@ -23,9 +23,14 @@ SHOWN = (
     "remedy",
     "sqlstate",
     "local_decisions",
+    "template_file",
+    "template_line",
+    "reach_message_id",
     "message_id",
     "worker",
 )
+#: What is called here by another name than in the log calls, so that one name is one thing.
+NAMES = {"reach_message_id": "message.id", "message_id": "email.message_id"}
 
 
 class Short:
@@ -41,7 +46,10 @@ class Short:
         if message == "request":
             rest = _request(fields)
         else:
-            rest = [f"{name}={_one_line(value)}" for name, value in _most_important(fields)]
+            rest = [
+                f"{NAMES.get(name, name)}={_one_line(value)}"
+                for name, value in _most_important(fields)
+            ]
             if not logger.startswith("reach"):
                 rest.append(f"({logger})")
         parts = (

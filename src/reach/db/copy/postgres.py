@@ -20,6 +20,7 @@ from reach.db.postgres import (
     MAY_NOT_CREATE,
     REFUSED_CODES,
     away_reason,
+    no_database,
     sqlstate,
 )
 
@@ -221,6 +222,10 @@ class PostgresSide(Side):
         if kind == "time":
             return f'(extract(epoch FROM t."{column}") * 1000000)::bigint'
         return f't."{column}"::text' if kind in ("key", "document") else f't."{column}"'
+
+    def nowhere(self, error: Exception) -> str | None:
+        """Say that its name is wrong, or the user, or the password."""
+        return no_database(error)
 
     def reason(self, error: Exception) -> str | None:
         """Say in what way the server is away."""

@@ -18,6 +18,10 @@ class CannotCopy(Exception):  # noqa: N818 - an expected failure
     """Something is in the way; ``args[0]`` says what, and what to do."""
 
 
+class NotThere(CannotCopy):
+    """There is no database of Reach at one of the two addresses: they are wrong, most likely."""
+
+
 class Side(ABC):
     """One of the two databases. Each method raises CannotCopy.
 
@@ -112,6 +116,9 @@ class Side(ABC):
             refusal = self.refusal(error)
             if refusal is not None:
                 raise CannotCopy(refusal) from error
+            nowhere = self.nowhere(error)
+            if nowhere is not None:
+                raise NotThere(f"The {self.role} is not at {self.url}. {nowhere}") from error
             reason = self.reason(error)
             if reason is not None:
                 raise CannotCopy(f"The {self.role} is away. {reason}") from error
@@ -121,6 +128,10 @@ class Side(ABC):
                     f"({type(error).__name__}): it holds what that database has no place for."
                 ) from error
             raise
+
+    @abstractmethod
+    def nowhere(self, error: Exception) -> str | None:
+        """Say why there is no database, or none for us; None if the error is something else."""
 
     @abstractmethod
     def reason(self, error: Exception) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Role, Side
-from reach.db.sqlite_file import away_reason
+from reach.db.sqlite_file import away_reason, no_database
 from reach.urls import DatabaseUrl
 
 BUSY_SECONDS = 1
@@ -155,6 +155,10 @@ class SqliteSide(Side):
     def read_as(self, column: str, kind: str) -> str:  # noqa: ARG002 - Postgres's side needs it
         """As it is stored."""
         return f't."{column}"'
+
+    def nowhere(self, error: Exception) -> str | None:
+        """Say why the file is none."""
+        return no_database(error, self.file)
 
     def reason(self, error: Exception) -> str | None:
         """Say in what way the file is away."""

@@ -1,12 +1,11 @@
 """The target before the first row: empty, migrated and marked, or refused."""
 
-import re
 from collections.abc import Callable, Sequence
 
-from reach.db.away import COPYING
+from reach.db.away import COPYING, REVISION, NoDatabase
 from reach.db.copy import mark
 from reach.db.copy.rows import Shape
-from reach.db.copy.side import CannotCopy, Side
+from reach.db.copy.side import CannotCopy, NotThere, Side
 from reach.db.migrate import CannotMigrate, migrate_beside, newest
 
 NOT_REACHS = "The target is not empty: it holds tables of something else."
@@ -16,9 +15,11 @@ async def require_current(source: Side) -> None:
     """Refuse a source that this version cannot copy. Raises CannotCopy."""
     found = await mark.revision(source)
     if found is None:
-        raise CannotCopy("The source is no database of Reach.")
+        raise NotThere(f"The source, {source.url}, is no database of Reach.")
     if found == COPYING:
         raise CannotCopy("The source holds half a copy itself.")
+    if not REVISION.fullmatch(found):
+        raise NotThere(f"The source, {source.url}, is another program's database.")
     if found < newest():
         raise CannotCopy(
             f"The source's schema ({found}) is older than this version's ({newest()}): "
@@ -52,9 +53,11 @@ async def prepare(
         return True
     there = await target.tables()
     if found is None and there:
-        raise CannotCopy(NOT_REACHS)
-    if found is not None and (not re.fullmatch(r"\d{4}", found) or found > newest()):
-        raise CannotCopy(f"{NOT_REACHS} Or it is of a newer version of Reach.")
+        raise NotThere(NOT_REACHS)
+    if found is not None and not REVISION.fullmatch(found):
+        raise NotThere(NOT_REACHS)
+    if found is not None and found > newest():
+        raise CannotCopy(f"The target's schema ({found}) is of a newer version of Reach.")
     await _require_empty(target, [shape.name for shape in shapes if shape.name in there])
     if found != newest():
         await migrated(target, say)
@@ -70,6 +73,8 @@ async def migrated(target: Side, say: Callable[[str], None]) -> None:
     await target.close()
     try:
         await migrate_beside(target.url, say=say)
+    except NoDatabase as reason:
+        raise NotThere(f"The target cannot be made at {target.url}. {reason.detail}") from reason
     except CannotMigrate as reason:
         raise CannotCopy(*reason.args) from None
     await target.open()
