@@ -57,6 +57,7 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     """X_FILE names a file that holds X, with or without a line's end; both at once are refused."""
     values = {
         "database_url": "postgresql://db/name",
+        "database_direct_url": "postgresql://db:5433/name",
         "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
         **dict.fromkeys(LOGINS, "a/b:c#%41@ \u00e9"),
@@ -67,6 +68,8 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     if name in LOGINS:
         environment(monkeypatch, LOGINS[name])
     environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})
+    if name == "database_direct_url":
+        environment(monkeypatch, {"DATABASE_URL": values["database_url"]})
     for end in ("", "\n", "\r\n"):
         file.write_text(values[name] + end, encoding="utf-8", newline="")
         assert getattr(load(), name).get_secret_value() == values[name]

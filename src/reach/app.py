@@ -162,10 +162,11 @@ async def livez() -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """The database answers, and its schema is one that this version can use."""
+    """The database answers, with a schema that this version can use, and takes writes."""
     database: Database = request.app.state.database
     if not await database.read(is_current):
         raise NotMigrated
+    await database.require_writes()
     return OK
 
 

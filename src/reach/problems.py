@@ -149,6 +149,6 @@ def all_problems() -> dict[str, type[Problem]]:
     waiting = [Problem]
     while waiting:
         kind = waiting.pop()
-        found[kind.type] = kind
+        found.setdefault(kind.type, kind)  # one that is a case of another has the other's page
         waiting += kind.__subclasses__()
     return found

@@ -100,7 +100,7 @@ async def _migrate(settings: Settings, say: Callable[[str], None]) -> None:
     """Raises CannotStart, DatabaseAway."""
     patience = Patience.beside(settings.database_seconds)
     try:
-        await migrate_beside(settings.database, say=say, patience=patience)
+        await migrate_beside(settings.direct_database, say=say, patience=patience)
     except CannotMigrate as reason:
         raise CannotStart(*reason.args) from None
 

@@ -84,6 +84,13 @@ def _name_server(text: str) -> tuple[str, int]:
     return address, port
 
 
+def parse_postgres(text: str) -> DatabaseUrl:
+    """Read the URL of a Postgres. Raises ValueError."""
+    if text.startswith("sqlite:"):
+        raise ValueError("must start with postgresql://: a SQLite file has no pooler")
+    return DatabaseUrl.parse(text)
+
+
 def without_slash(url: str) -> str:
     """Leave the slash at an address's end out."""
     return url.rstrip("/")
@@ -92,6 +99,7 @@ def without_slash(url: str) -> str:
 Mailbox = Annotated[str, reads(parse_mailbox)]
 Limit = Annotated[str, reads(parse_policy)]
 DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]
+PostgresPlace = Annotated[SecretStr, reads(parse_postgres)]
 SmtpPlace = Annotated[SecretStr, reads(SmtpUrl.parse)]
 RedisPlace = Annotated[SecretStr, reads(RedisUrl.parse)]
 Networks = Annotated[str, reads(parse_networks)]

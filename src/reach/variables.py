@@ -11,6 +11,7 @@ PREFIX = "REACH_"
 SERVERS = ("database", "smtp", "redis")
 SECRETS = (
     *(f"{server}_{part}" for server in SERVERS for part in ("url", "user", "password")),
+    "database_direct_url",
     "secret_key",
     "dkim_private_key",
 )

@@ -125,10 +125,11 @@ async def test_waiting_for_another_ends(fresh: Settings) -> None:
     assert ["is at work" in line for line in lines] == [True]
 
 
-async def test_a_lock_that_a_pooler_gave_to_somebody_else(fresh: Settings) -> None:
-    """A migration whose transaction has not the turn takes itself back, and says why."""
-    without = partial(upgrade, to="0001", on_version_apply=require_turn)
-    with pytest.raises(CannotMigrate, match="pooler"):
+async def test_a_turn_that_was_lost(fresh: Settings) -> None:
+    """A migration whose turn is held by nobody any more takes itself back, and says why."""
+    nobody = partial(require_turn, 0)
+    without = partial(upgrade, to="0001", on_version_apply=nobody)
+    with pytest.raises(CannotMigrate, match="connection was lost"):
         await rule.run(url_of(fresh), without)
     assert await rule.run(url_of(fresh), revision) is None
 

@@ -109,6 +109,8 @@ async def test_a_full_disk_is_a_503_and_heals(
             wal = (tmp_path / "reach.sqlite3-wal").stat().st_size
             resource.prlimit(api.pid, resource.RLIMIT_FSIZE, (wal, resource.RLIM_INFINITY))
             await is_away(http, "full")
+            assert (await http.get("/readyz")).status_code == 503
+            assert api.output.count("the database takes no writes") == 1
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
             resource.prlimit(api.pid, resource.RLIMIT_FSIZE, unlimited)
             await is_back(http, "room")

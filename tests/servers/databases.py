@@ -20,13 +20,13 @@ def create_database(server: str, like: str | None = None) -> str:
     """
     name = f"reach_test_{os.getpid()}_{uuid4().hex[:8]}"
     template = "" if like is None else f" TEMPLATE {urlsplit(like).path[1:]}"
-    _execute(server, f"CREATE DATABASE {name}{template}")
+    execute(server, f"CREATE DATABASE {name}{template}")
     return urlsplit(server)._replace(path=f"/{name}").geturl()
 
 
 def drop_database(server: str, url: str) -> None:
     """Remove a database that ``create_database`` made."""
-    _execute(server, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
+    execute(server, f"DROP DATABASE {urlsplit(url).path[1:]} WITH (FORCE)")
 
 
 def empty(url: str, tables: Iterable[str]) -> None:
@@ -39,18 +39,20 @@ def empty(url: str, tables: Iterable[str]) -> None:
         "AND datname = current_database() AND backend_type = 'client backend'"
     )
     deletes = [f'DELETE FROM "{table}"' for table in tables]  # noqa: S608 - our own tables
-    _execute(url, "; ".join([end_the_others, *deletes]))
+    execute(url, "; ".join([end_the_others, *deletes]))
 
 
-def _execute(url: str, statements: str) -> None:
-    async def execute() -> None:
+def execute(url: str, statements: str) -> None:
+    """Run statements in a database, in one transaction unless there is but one."""
+
+    async def run() -> None:
         connection = await asyncpg.connect(url, timeout=20)
         try:
             await connection.execute(statements, timeout=20)
         finally:
             await connection.close()
 
-    elsewhere(execute())
+    elsewhere(run())
 
 
 def elsewhere(coroutine: Coroutine[Any, Any, T]) -> T:

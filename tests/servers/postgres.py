@@ -86,11 +86,30 @@ class Postgres(Server):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _initialise(self) -> None:
+    def follow(self, primary: "Postgres") -> None:
+        """Be a standby of ``primary`` from the next start on (until it is promoted)."""
+        data = self.folder / "data"
+        source = f"host=127.0.0.1 port={primary.port} user=postgres"
+        with (data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{source}'\n")
+        (data / "standby.signal").touch()
+        self._hand_over(data / "standby.signal")
+
+    def _prepare(self) -> None:
+        """Let the account that runs it read the programs and write to the folder."""
         if self._account.user is not None:
             if not self._account.can_run(self._place / "postgres"):
                 self._place = readable_copy(self._place, self.folder)
-            os.chown(self.folder, self._account.user, self._account.user)
+            self._hand_over(self.folder)
+
+    def _hand_over(self, place: Path) -> None:
+        """Give a file, or a folder and what is in it, to the account that runs it."""
+        if self._account.user is not None:
+            for path in (place, *place.rglob("*")):
+                os.chown(path, self._account.user, self._account.user)
+
+    def _initialise(self) -> None:
+        self._prepare()
         command = [
             str(self._place / "initdb"),
             *(f"--pgdata={self.folder / 'data'}", "--username=postgres", "--auth=trust"),
@@ -140,12 +159,15 @@ class Postgres(Server):
         return log.read_text(errors="replace")
 
     def _is_ready(self) -> bool:
-        """Whether postmaster.pid says so: its first line is the process, its last the state."""
+        """Whether postmaster.pid says so: its first line is the process, its last the state.
+
+        A standby is one that can be read.
+        """
         try:
             lines = (self.folder / "data/postmaster.pid").read_text().split()
         except FileNotFoundError:
             return False
-        return lines[:1] == [str(self.pid)] and lines[-1] == "ready"
+        return lines[:1] == [str(self.pid)] and lines[-1] in ("ready", "standby")
 
     def _end(self, last_signal: signal.Signals) -> None:
         assert self._process is not None

@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (
     check_templates,
     alone.check_domains,
     servers.check_database,
+    servers.check_direct_database,
     servers.check_outbox,
     servers.check_redis,
     servers.check_smtp,

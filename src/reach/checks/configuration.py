@@ -12,6 +12,9 @@ from reach.variables import PREFIX
 #: What counts where the setting itself is empty, or shows too much.
 EFFECTIVE: dict[str, Callable[[Settings], str]] = {
     "database_url": lambda settings: str(settings.database),
+    "database_direct_url": lambda settings: (
+        str(settings.direct_database) if settings.database_direct_url.get_secret_value() else ""
+    ),
     "redis_url": lambda settings: str(settings.redis or ""),
     "smtp_url": lambda settings: str(settings.smtp or ""),
     "public_url": lambda settings: settings.origin,

@@ -5,7 +5,7 @@ import asyncio
 from redis.exceptions import RedisError
 
 from reach.checks.finding import Finding
-from reach.db.away import DatabaseAway, HalfCopied, NoDatabase
+from reach.db.away import DatabaseAway, HalfCopied, NoDatabase, TakesNoWrites
 from reach.db.engine import open_database
 from reach.db.migrate import newest, require_database, revision
 from reach.limits.limiter import require_one_count
@@ -24,6 +24,11 @@ PROBE_SECONDS = 10
 MOST_SKEW_SECONDS = 1.0
 #: A worker that runs and a mail server that answers leave nothing due for this long.
 MOST_DUE_SECONDS = 300
+NO_WRITES = (
+    "Every sign-up is answered 503 until it does. Of a standby: name the primary in "
+    "REACH_DATABASE_URL, or all servers (?host=a:5432&host=b:5432): the one that takes writes is "
+    "found. Else look at default_transaction_read_only, and for room on the disk."
+)
 LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it: a paused lane?"
 FAILED = (
     "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries again."
@@ -31,11 +36,15 @@ FAILED = (
 
 
 async def check_database(settings: Settings) -> Finding:
-    """Whether the database answers, and with which schema."""
+    """Whether the database answers, with which schema, and takes writes."""
     database = open_database(settings)
     try:
         await database.read(require_database)
         found = await database.read(revision)
+        if (found or "") >= newest():
+            await database.require_writes()
+    except TakesNoWrites as refused:
+        return Finding("database", f"answers, but takes no writes. {refused.reason}", NO_WRITES)
     except NoDatabase as missing:
         words, remedy = missing.told(settings), missing.remedy(settings)
         return Finding("database", words, remedy, is_misconfigured=True)
@@ -48,7 +57,16 @@ async def check_database(settings: Settings) -> Finding:
         await database.close()
     if (found or "") < newest():
         return Finding("database", f"schema {found}", "Run `reach migrate`.")
-    return Finding("database", f"answers, schema {found}")
+    return Finding("database", f"answers, takes writes, schema {found}")
+
+
+async def check_direct_database(settings: Settings) -> Finding:
+    """Whether what goes to Postgres itself gets there, if the database is behind a pooler."""
+    if settings.database.is_sqlite:
+        return Finding("direct database", "not needed: a file has no pooler")
+    from reach.db import direct  # noqa: PLC0415 - one driver is enough
+
+    return Finding("direct database", *await direct.look(settings))
 
 
 async def check_outbox(settings: Settings) -> Finding:

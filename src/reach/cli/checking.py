@@ -23,7 +23,7 @@ def migrate() -> None:
     try:
         with database_of(settings):
             at = migrate(
-                settings.database,
+                settings.direct_database,
                 say=lambda line: say(line, sys.stderr),
                 patience=Patience.beside(settings.database_seconds),
             )

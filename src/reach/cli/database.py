@@ -89,7 +89,7 @@ def _target(settings: Settings, to: str | None) -> DatabaseUrl:
         return _database(to, "--to")
     if not settings.database_url.get_secret_value():
         end(NO_TARGET, MISUSED)
-    return settings.database
+    return settings.direct_database
 
 
 def _database(text: str, option: str) -> DatabaseUrl:

@@ -19,6 +19,8 @@ EMPTY = "It is empty."
 OTHERS = "It holds another program's tables, and none of Reach's."
 LATE = "It did not answer in time."
 UNKNOWN = "Whether the change was made is not known."
+DISK_FULL = "Its disk is full."
+TAKES_NO_WRITES = "It takes no writes now: it is a standby, or was set to be read-only."
 
 
 class DatabaseAway(Unavailable):
@@ -28,6 +30,18 @@ class DatabaseAway(Unavailable):
     """
 
     type, title = "database-away", "The database is away for a moment"
+
+
+class TakesNoWrites(DatabaseAway):
+    """The database can be read, and nothing can be stored: it is a standby, or its disk is full.
+
+    Whether the change you asked for was made is unknown only if the answer says so.
+    """
+
+    def __init__(self, reason: str, *, is_unknown: bool = False) -> None:
+        """Take the reason. ``is_unknown``: it came when a change may have been made already."""
+        super().__init__(UNKNOWN if is_unknown else reason)
+        self.reason = reason
 
 
 class NoDatabase(DatabaseAway):

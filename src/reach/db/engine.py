@@ -12,9 +12,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import structlog
 from sqlalchemy import Connection, func, select
 
-from reach.db.away import DatabaseAway, NotMigrated
+from reach.db import writing
+from reach.db.away import DatabaseAway, NotMigrated, TakesNoWrites
 from reach.db.group import Group
 from reach.problems import Problem
 from reach.settings import Settings
@@ -28,6 +30,12 @@ P = ParamSpec("P")
 
 #: Where a transaction keeps what it will announce, and do, if it commits.
 _NOTICES, _CALLS = "reach_notices", "reach_calls"
+
+log = structlog.get_logger("reach.db")
+
+#: After a write was refused, only so long without another such one means that it is over: where
+#: a disk is full, what needs no room still succeeds.
+REFUSAL_SECONDS = 5
 
 _seconds = {
     (kind, result): TRANSACTION_SECONDS.labels(kind, result)
@@ -85,6 +93,8 @@ class Database(ABC):
         POOL_CONNECTIONS.inc(connections)
         self._group = Group(self.transact, settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
+        #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
+        self._refused_at: float | None = None
 
     async def read(
         self, fn: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -127,7 +137,32 @@ class Database(ABC):
 
     async def transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a transaction and commit it."""
-        return await _counted("write", self._transact(work))
+        try:
+            answer = await _counted("write", self._transact(work))
+        except TakesNoWrites as refused:
+            self._note_refused(refused)
+            raise
+        if self._refused_at is not None:
+            self._note_taken(self._refused_at)
+        return answer
+
+    async def require_writes(self) -> None:
+        """Raise DatabaseAway, NotMigrated unless it takes writes. Nothing is changed by it.
+
+        It is asked, which costs no disk. While it has been refusing it is tried, with something to
+        be kept: whether a disk has room again shows in no other way.
+        """
+        await self.write(writing.ask if self._refused_at is None else writing.try_out)
+
+    def _note_refused(self, refused: TakesNoWrites) -> None:
+        if self._refused_at is None:
+            log.warning("the database takes no writes", reason=refused.reason)
+        self._refused_at = time.monotonic()
+
+    def _note_taken(self, refused_at: float) -> None:
+        if time.monotonic() - refused_at > REFUSAL_SECONDS:
+            self._refused_at = None
+            log.info("the database takes writes again")
 
     @abstractmethod
     async def _look(self, work: Callable[[Transaction], R]) -> R:

@@ -8,15 +8,19 @@ the queue runs empty, and the migration is tried again.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from sqlalchemy import NullPool, text
+from sqlalchemy import NullPool, TextClause, text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from reach.db import postgres_pool
 from reach.db.migrate import CannotMigrate, Patience, names, revision, upgrade
 from reach.db.postgres import CONFLICT_CODES, sqlstate
+from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.urls import DatabaseUrl
 
 #: Any fixed number will do; it keeps two `reach migrate` from running at once.
@@ -28,53 +32,84 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 8.0
 #: A lock that was not to be had in time, or only by waiting in a circle.
 IN_USE_CODES = ("55P03", *CONFLICT_CODES)
 
-_TAKE = text("SELECT pg_try_advisory_lock(:lock)").bindparams(lock=LOCK)
-_IS_OURS = text(
+_TAKE_SESSION = text("SELECT pg_try_advisory_lock(:lock)").bindparams(lock=LOCK)
+_TAKE_TRANSACTION = text("SELECT pg_try_advisory_xact_lock(:lock)").bindparams(lock=LOCK)
+_WHO = text("SELECT pg_backend_pid()")
+_IS_HELD = text(
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted "
-    "AND pid = pg_backend_pid() AND (classid::bigint << 32 | objid::bigint) = :lock)"
+    "AND pid = :holder AND (classid::bigint << 32 | objid::bigint) = :lock)"
 ).bindparams(lock=LOCK)
 
 
 async def migrate(database: DatabaseUrl, say: Callable[[str], None], patience: Patience) -> str:
     """Take the turn, then do what is missing, one migration after the other. See ``db.migrate``."""
-    waits = database.server_settings | {
-        "application_name": "reach migrate",
+    waits = {
         "lock_timeout": str(int(patience.lock_seconds * 1000)),
         # Building an index or filling a column takes as long as it takes: nobody waits for it.
         "statement_timeout": "0",
         "idle_in_transaction_session_timeout": "0",
     }
-    engine = create_async_engine(
-        database.url,
-        poolclass=NullPool,
-        connect_args=database.connect_args | {"timeout": CONNECT_SECONDS, "server_settings": waits},
-        hide_parameters=True,
-    )
+    opener = Opener(database, Session("reach migrate", waits), seconds=CONNECT_SECONDS)
+    engine = postgres_pool.create(database, opener, poolclass=NullPool)
     async with engine.connect() as connection:
-        await _take_turn(connection, say, patience.turn_seconds)
-        at = await connection.run_sync(revision) or ""
-        await connection.rollback()
-        for name in names():
-            if name[:4] > at:
-                await _Step(connection, name, say, patience.migration_seconds).run()
-        return await connection.run_sync(revision) or ""
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert isinstance(driver, PostgresConnection)  # noqa: S101 - the opener's
+        keeping = _kept_turn if driver.is_shared else _own_turn
+        async with keeping(connection, say, patience.turn_seconds) as holder:
+            at = await connection.run_sync(revision) or ""
+            await connection.rollback()
+            for name in names():
+                if name[:4] > at:
+                    step = _Step(connection, name, say, patience.migration_seconds)
+                    await step.run(partial(require_turn, holder))
+            return await connection.run_sync(revision) or ""
 
 
-async def _take_turn(
+@asynccontextmanager
+async def _own_turn(
     connection: AsyncConnection, say: Callable[[str], None], turn_seconds: float
+) -> AsyncIterator[int]:
+    """Have ``connection`` hold the turn to its end; gives the process that does.
+
+    Of a `reach migrate` that was killed, that is the process which may still build an index.
+    """
+    await _take(connection, _TAKE_SESSION, say, turn_seconds)
+    holder: int = await connection.scalar(_WHO)
+    await connection.rollback()
+    yield holder
+
+
+@asynccontextmanager
+async def _kept_turn(
+    connection: AsyncConnection, say: Callable[[str], None], turn_seconds: float
+) -> AsyncIterator[int]:
+    """Hold the turn by a transaction that stays open, on another connection; gives its process.
+
+    A pooler keeps a process for a transaction, and not always for a connection. The transaction
+    has no snapshot, so that an index which is built concurrently does not wait for it.
+    """
+    async with connection.engine.connect() as keeper:
+        await _take(keeper, _TAKE_TRANSACTION, say, turn_seconds)
+        holder: int = await keeper.scalar(_WHO)
+        await _let_go_of_snapshot(keeper)
+        yield holder
+
+
+async def _take(
+    connection: AsyncConnection,
+    statement: TextClause,
+    say: Callable[[str], None],
+    turn_seconds: float,
 ) -> None:
-    """Take the lock that one `reach migrate` has at a time; it is the connection's until its end.
+    """Take the lock that one `reach migrate` has at a time.
 
     Not by waiting in the server: whoever does that has a snapshot, and an index that is built
     concurrently waits for every older snapshot, so both would wait for each other.
     """
     gives_up_at = time.monotonic() + turn_seconds
     has_said = False
-    while True:
-        is_ours = await connection.scalar(_TAKE)
-        await connection.commit()
-        if is_ours:
-            return
+    while not await connection.scalar(statement):
+        await connection.rollback()
         if not has_said:
             say(
                 f"Another `reach migrate` is at work: waiting for it, {turn_seconds:.0f} s at most."
@@ -86,6 +121,17 @@ async def _take_turn(
                 "Wait until it has ended, and run it again: it goes on where that one stopped."
             )
         await asyncio.sleep(TURN_CHECK_SECONDS)
+
+
+async def _let_go_of_snapshot(connection: AsyncConnection) -> None:
+    """End the last statement within its transaction.
+
+    It was run to its end, but its portal stays open until another takes its place, and with it the
+    snapshot, for which an index that is built concurrently would wait. One that is sent as text
+    alone leaves nothing open.
+    """
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    await driver.execute("SELECT 1")
 
 
 class _Step:
@@ -103,14 +149,15 @@ class _Step:
         self._say = say
         self._patience_seconds = patience_seconds
 
-    async def run(self) -> None:
-        """Raises CannotMigrate if others held a lock all the time."""
+    async def run(self, require: Callable[..., None]) -> None:
+        """Migrate; ``require`` is called at the end, in the migration's transaction.
+
+        Raises CannotMigrate if others held a lock all the time.
+        """
         began, pause = time.monotonic(), FIRST_PAUSE_SECONDS
         while True:
             try:
-                await self._connection.run_sync(
-                    upgrade, self._name[:4], on_version_apply=require_turn
-                )
+                await self._connection.run_sync(upgrade, self._name[:4], on_version_apply=require)
                 break
             except DBAPIError as error:
                 await self._connection.rollback()
@@ -132,14 +179,13 @@ class _Step:
         )
 
 
-def require_turn(ctx: Any, **_: object) -> None:
-    """Raise CannotMigrate if this transaction is not the one that has the turn.
+def require_turn(holder: int, ctx: Any, **_: object) -> None:
+    """Raise CannotMigrate if the process ``holder`` no longer has the turn: its connection is lost.
 
-    A pooler that hands a connection on after each transaction (PgBouncer's ``transaction`` mode)
-    leaves the lock with a server process that is somebody else's by now.
+    Another `reach migrate` may be at work by now.
     """
-    if not ctx.connection.scalar(_IS_OURS):
+    if not ctx.connection.scalar(_IS_HELD, {"holder": holder}):
         raise CannotMigrate(
-            "`reach migrate` needs a connection of its own to Postgres, without a pooler that "
-            "shares it between transactions: give it the server's own address."
+            "The connection was lost that kept another `reach migrate` from beginning, so this one "
+            "stopped. Run it again: it goes on where it stopped."
         )

@@ -6,21 +6,38 @@ from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import asyncpg
+import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reach.db import spans
-from reach.db.away import LATE, UNKNOWN, DatabaseAway, NoDatabase, NotMigrated
+from reach.db import postgres_connection, postgres_pool, spans
+from reach.db.away import (
+    DISK_FULL,
+    LATE,
+    TAKES_NO_WRITES,
+    UNKNOWN,
+    DatabaseAway,
+    NoDatabase,
+    NotMigrated,
+    TakesNoWrites,
+)
 from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
+from reach.db.postgres_connection import Opener, PostgresConnection, Session
+from reach.db.postgres_pool import READ_ONLY
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 
 R = TypeVar("R")
 
+log = structlog.get_logger("reach.db")
+
+NAME = "reach"
 CONNECT_SECONDS = 3
 RELISTEN_SECONDS = 1
 LISTEN_CHECK_SECONDS = 10
+#: How often it is looked whether there still is a pooler, through which nobody can listen.
+POOLER_CHECK_SECONDS = 60
 
 #: SQLSTATE classes that mean "not now", with what to say about each.
 AWAY_CLASSES = {
@@ -29,8 +46,10 @@ AWAY_CLASSES = {
     "57": "It is stopping, starting or busy.",
     "58": "Its disk does not answer as it should.",
 }
-#: … and single codes: a lock not granted in time; a standby that takes no writes; idle too long.
-AWAY_CODES = ("55P03", "25006", "25P03")
+#: … and single codes: a lock not granted in time; no writes; idle, or in a transaction, too long.
+AWAY_CODES = ("55P03", READ_ONLY, "25P03", "25P04")
+#: Those by which a server that answers says that it stores nothing.
+UNWRITABLE = {READ_ONLY: TAKES_NO_WRITES, "53100": DISK_FULL}
 #: A transaction failed only because another one ran beside it: deadlock, serialisation failure.
 CONFLICT_CODES = ("40P01", "40001")
 MOST_TRIES = 5
@@ -51,14 +70,7 @@ MAY_NOT_CREATE = (
 )
 #: What a transaction can fail with. asyncpg's own come from connecting alone: SQLAlchemy wraps
 #: the others.
-FAILURES = (
-    DBAPIError,
-    PoolTimeoutError,
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-)
+FAILURES = (DBAPIError, PoolTimeoutError, *postgres_connection.FAILURES)
 
 
 class PostgresDatabase(Database):
@@ -67,7 +79,9 @@ class PostgresDatabase(Database):
     def __init__(self, settings: Settings) -> None:
         """Prepare the pool; connect to nothing yet."""
         super().__init__(settings, settings.database_connections)
-        self._url = settings.database
+        session = Session(NAME, {})
+        self._listener = Opener(settings.direct_database, session, seconds=CONNECT_SECONDS)
+        self._has_said_that_it_polls = False
         self._engine = create(
             settings.database,
             connections=settings.database_connections,
@@ -119,7 +133,7 @@ class PostgresDatabase(Database):
                 result, notices = await attempt.run(work)
             except FAILURES as error:
                 if not tries_left or not attempt.may_repeat(error):
-                    self._refuse(error, unknown=attempt.committing)
+                    self._refuse(error, attempt)
             else:
                 for channel in notices:
                     self.announce(channel)
@@ -127,39 +141,51 @@ class PostgresDatabase(Database):
         raise AssertionError("unreachable")  # pragma: no cover
 
     @staticmethod
-    def _refuse(error: Exception, *, unknown: bool) -> NoReturn:
-        if sqlstate(error) in UNMIGRATED_CODES:
+    def _refuse(error: Exception, attempt: "_Attempt") -> NoReturn:
+        state = sqlstate(error)
+        if state in UNMIGRATED_CODES:
             raise NotMigrated from error
         if (why := no_database(error)) is not None:
             raise NoDatabase(why) from error
-        if not is_away(error):
-            raise error
-        raise DatabaseAway(UNKNOWN if unknown else away_reason(error)) from error
+        if not is_away(error) or (state == READ_ONLY and attempt.read_only):
+            raise error  # it was we who said that it would only read
+        if state in UNWRITABLE:
+            raise TakesNoWrites(UNWRITABLE[state], is_unknown=attempt.committing) from error
+        raise DatabaseAway(UNKNOWN if attempt.committing else away_reason(error)) from error
 
     async def relay(self, channel: str) -> None:
         """LISTEN on a connection of its own, made anew whenever it is lost."""
         while True:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                await self._listen(channel)
-            await asyncio.sleep(RELISTEN_SECONDS)  # the worker's poll goes on meanwhile
+            pause_seconds: float = RELISTEN_SECONDS  # the worker's poll goes on meanwhile
+            with suppress(DatabaseAway, *postgres_connection.FAILURES):
+                connection = await self._listener.open()
+                try:
+                    if connection.is_shared:
+                        self._say_that_it_polls()
+                        pause_seconds = POOLER_CHECK_SECONDS
+                    else:
+                        await self._listen(connection, channel)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(pause_seconds)
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen(self, connection: PostgresConnection, channel: str) -> None:
         """Listen until the connection is lost."""
-        _, arguments = self._engine.dialect.create_connect_args(self._url.url)
-        arguments.update(self._url.connect_args, timeout=CONNECT_SECONDS)
-        connection = await asyncpg.connect(**arguments)
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
-        try:
-            await connection.add_listener(channel, lambda *_: self.announce(channel))
-            self.announce(channel)  # something may have been promised before we listened
-            while not ended.is_set():
-                try:
-                    await asyncio.wait_for(ended.wait(), LISTEN_CHECK_SECONDS)
-                except TimeoutError:
-                    await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
-        finally:
-            connection.terminate()
+        await connection.add_listener(channel, lambda *_: self.announce(channel))
+        self.announce(channel)  # something may have been promised before we listened
+        while not ended.is_set():
+            try:
+                await asyncio.wait_for(ended.wait(), LISTEN_CHECK_SECONDS)
+            except TimeoutError:
+                await connection.execute("SELECT 1", timeout=CONNECT_SECONDS)
+
+    def _say_that_it_polls(self) -> None:
+        """A pooler would have another's connection listen, for ever, and tell us nothing."""
+        if not self._has_said_that_it_polls:
+            self._has_said_that_it_polls = True
+            log.info("no listening through a pooler")
 
     async def scrub(self) -> None:
         """Nothing to do: vacuum is the server's, and its files are not ours."""
@@ -179,13 +205,13 @@ class _Attempt:
 
     def __init__(self, engine: AsyncEngine, *, read_only: bool) -> None:
         self._engine = engine
-        self._read_only = read_only
+        self.read_only = read_only
         self.committing = False
 
     async def run(self, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
         self.committing = False
         async with self._engine.connect() as connection:
-            if self._read_only:
+            if self.read_only:
                 _ = await connection.execution_options(postgresql_readonly=True)
             return await connection.run_sync(self._transact, work)
 
@@ -194,7 +220,7 @@ class _Attempt:
         with tx.begin() as transaction:
             result = work(tx)
             notices = take_notices(tx)
-            self.committing = not self._read_only
+            self.committing = not self.read_only
             transaction.commit()
         has_committed(tx)
         return result, notices
@@ -209,28 +235,21 @@ class _Attempt:
 def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> AsyncEngine:
     """Build an engine whose connections give up in time."""
     milliseconds = str(int(wait_seconds * 1000))
-    engine = create_async_engine(
-        database.url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=wait_seconds,
-        hide_parameters=True,
-        connect_args=database.connect_args
-        | {
-            "timeout": min(CONNECT_SECONDS, wait_seconds),
-            "server_settings": {
-                "application_name": "reach",
-                "statement_timeout": milliseconds,
-                "lock_timeout": milliseconds,
-                "idle_in_transaction_session_timeout": milliseconds,
-                "jit": "off",  # our statements are too short for it to pay
-                # It takes what a statement is given for 100 rows, and read up to 20,000 people
-                # to find one: slow, and by the time it took a stranger knew that one is there.
-                "enable_hashjoin": "off",
-                "enable_mergejoin": "off",
-                **database.server_settings,
-            },
-        },
+    parameters = {
+        "statement_timeout": milliseconds,
+        "lock_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": milliseconds,
+        "jit": "off",  # our statements are too short for it to pay
+        # It takes what a statement is given for 100 rows, and read up to 20,000 people
+        # to find one: slow, and by the time it took a stranger knew that one is there.
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+    }
+    seconds = min(CONNECT_SECONDS, wait_seconds)
+    session = Session(NAME, parameters, may_be_renamed=True)
+    opener = Opener(database, session, seconds=seconds)
+    engine = postgres_pool.create(
+        database, opener, pool_size=connections, max_overflow=0, pool_timeout=wait_seconds
     )
     spans.watch(engine.sync_engine)
     return engine
@@ -251,8 +270,10 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the connection was lost on the way."""
-    return isinstance(error, DBAPIError) and error.connection_invalidated
+    """Whether the connection was lost on the way, or while it was being opened."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError)
 
 
 def is_outdated(error: BaseException) -> bool:
@@ -270,7 +291,8 @@ def away_reason(error: BaseException) -> str | None:
         return LATE
     if isinstance(error, OSError):
         return "It cannot be reached."
-    return AWAY_CLASSES.get(sqlstate(error)[:2])
+    state = sqlstate(error)
+    return UNWRITABLE.get(state) or AWAY_CLASSES.get(state[:2])
 
 
 def sqlstate(error: BaseException) -> str:

@@ -11,7 +11,15 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import spans
-from reach.db.away import COPYING, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
+from reach.db.away import (
+    COPYING,
+    DISK_FULL,
+    NO_FILE,
+    NO_FOLDER,
+    OTHERS,
+    REVISION,
+    NoDatabase,
+)
 from reach.db.wal import switch_on
 from reach.urls import DatabaseUrl
 
@@ -22,11 +30,16 @@ AWAY = {
     sqlite3.SQLITE_LOCKED: "It is locked by another program.",
     sqlite3.SQLITE_READONLY: "It cannot be written to.",
     sqlite3.SQLITE_IOERR: "Its disk does not answer as it should.",
-    sqlite3.SQLITE_FULL: "Its disk is full.",
+    sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened.",
     sqlite3.SQLITE_NOMEM: "It is out of memory.",
     sqlite3.SQLITE_CORRUPT: "Its file is damaged.",
     sqlite3.SQLITE_NOTADB: "Its file is damaged.",
+}
+
+#: Of these, what a file says that can be read all the same, and takes no writes.
+UNWRITABLE = {
+    AWAY[code] for code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 }
 
 

@@ -9,10 +9,18 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.away import UNKNOWN, DatabaseAway, HalfCopied, NoDatabase, NotMigrated
+from reach.db.away import (
+    UNKNOWN,
+    DatabaseAway,
+    HalfCopied,
+    NoDatabase,
+    NotMigrated,
+    TakesNoWrites,
+)
 from reach.db.engine import Transaction, forget_last, has_committed
 from reach.db.sqlite_file import (
     AWAY,
+    UNWRITABLE,
     away_reason,
     create,
     identity,
@@ -108,6 +116,8 @@ class Station:
             self.close()
             # Of the ways to fail in COMMIT, a failed fsync leaves open what is on the disk.
             is_unknown = attempt.is_committing and away == AWAY[sqlite3.SQLITE_IOERR]
+            if self._writes and away in UNWRITABLE:
+                raise TakesNoWrites(away, is_unknown=is_unknown) from error
             raise DatabaseAway(UNKNOWN if is_unknown else away) from error
 
     def empty_log(self) -> bool:

@@ -39,6 +39,13 @@ class Settings(Knobs):
         return self
 
     @model_validator(mode="after")
+    def _direct_is_of_postgres(self) -> "Settings":
+        if self.database.is_sqlite and self.database_direct_url.get_secret_value():
+            raise ValueError("REACH_DATABASE_DIRECT_URL needs a REACH_DATABASE_URL of Postgres")
+        _ = self.direct_database
+        return self
+
+    @model_validator(mode="after")
     def _logins_are_said_once(self) -> "Settings":
         database, smtp = self.database, self.smtp
         _ = self.redis
@@ -92,6 +99,15 @@ class Settings(Knobs):
             return DatabaseUrl.parse(f"sqlite:///{self.data_dir / 'reach.sqlite3'}")
         url = DatabaseUrl.parse(text)
         return url if url.is_sqlite else url.with_login(self._whole("database_url", url.login))
+
+    @property
+    def direct_database(self) -> DatabaseUrl:
+        """The database without a pooler before it, as far as we know."""
+        text = self.database_direct_url.get_secret_value()
+        if not text:
+            return self.database
+        url = DatabaseUrl.parse(text)
+        return url.with_login(self._whole("database_direct_url", url.login))
 
     @property
     def has_database_in_data_dir(self) -> bool:

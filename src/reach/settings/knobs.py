@@ -20,6 +20,7 @@ from reach.values import (
     Networks,
     Origins,
     Port,
+    PostgresPlace,
     PublicUrl,
     RedisPlace,
     Seconds,
@@ -49,6 +50,9 @@ class Knobs(BaseSettings):
     database_user: SecretStr = SecretStr("")
     #: With what password, if the URL holds none. Here nothing is encoded.
     database_password: SecretStr = SecretStr("")
+    #: Where Postgres itself is, if ``REACH_DATABASE_URL`` leads through a pooler (PgBouncer):
+    #: workers are told there of new messages at once, and ``reach migrate`` goes there. Or empty.
+    database_direct_url: PostgresPlace = SecretStr("")
     #: ``smtp://``, ``smtps://`` or ``smtp+starttls://…``. Empty means the embedded mailbox, which
     #: only ``reach up`` has.
     smtp_url: SmtpPlace = SecretStr("")

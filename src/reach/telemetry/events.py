@@ -52,6 +52,19 @@ EVENTS = {
     "the last use of a key was not noted": Event(
         "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
     ),
+    # The database
+    "the database takes no writes": Event(
+        "reach.db",
+        "warning",
+        "It can be read, and every sign-up gets a 503. Said once, until it is over.",
+        ("reason",),
+    ),
+    "the database takes writes again": Event("reach.db", "info", "Sign-ups are stored again."),
+    "no listening through a pooler": Event(
+        "reach.db",
+        "info",
+        "The worker asks every second; `REACH_DATABASE_DIRECT_URL` would have it told at once.",
+    ),
     # Limits
     "redis is away: each process counts for itself": Event(
         "reach.limits",

@@ -23,6 +23,7 @@ from reach.db.postgres import (
     no_database,
     sqlstate,
 )
+from reach.db.postgres_connection import Opener, PostgresConnection, Session
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
@@ -41,6 +42,10 @@ MAY_NOT_LOCK = (
 HELD = (
     "Somebody has the {role}'s tables open (see pg_stat_activity): end that, and run the same "
     "command again."
+)
+POOLED = (
+    "A pooler (PgBouncer) is before the {role}, and a copy needs a connection of its own: "
+    "give it Postgres's own address."
 )
 NAME = "reach db copy"
 #: Making no trigger waits for whoever reads; dropping one does, and has them queue up behind it.
@@ -61,7 +66,6 @@ GUARDED = (
 )
 #: Server settings of a site must not cut a copy short.
 SESSION = {
-    "application_name": NAME,
     "statement_timeout": "0",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": "0",
@@ -71,7 +75,7 @@ SESSION = {
 class PostgresSide(Side):
     """One connection, with asyncpg itself: COPY is what it has and SQLAlchemy has not."""
 
-    _open: "asyncpg.Connection[Any] | None" = None
+    _open: PostgresConnection | None = None
 
     @property
     def identity(self) -> str:
@@ -79,19 +83,18 @@ class PostgresSide(Side):
         return str(self.url)
 
     @property
-    def _connection(self) -> "asyncpg.Connection[Any]":
+    def _connection(self) -> PostgresConnection:
         if self._open is None:
             raise AssertionError("not open")
         return self._open
 
     async def open(self) -> None:
         """Connect; one copy at a time into a target, and no Reach beside it."""
-        _, arguments = self.url.url.get_dialect()().create_connect_args(self.url.url)
-        session = self.url.server_settings | SESSION  # the guard knows us by our name
-        arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=session)
-        arguments.pop("prepared_statement_cache_size", None)
+        opener = Opener(self.url, Session(NAME, SESSION), seconds=CONNECT_SECONDS)
         with self.may_fail():
-            self._open = await asyncpg.connect(**arguments)
+            self._open = await opener.open()
+        if self._open.is_shared:
+            raise CannotCopy(POOLED.format(role=self.role))
         if self.role == "target":
             await self._take_turn()
         await self._require_alone()

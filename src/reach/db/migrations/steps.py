@@ -4,7 +4,8 @@ Each can be interrupted and done again. But on Postgres each commits what came b
 migration, so that must be fit to be done again as well.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,22 +39,18 @@ def add_index(
     if is_sqlite():
         op.create_index(name, table, list(columns), unique=unique, sqlite_where=chosen)
         return
-    with op.get_context().autocommit_block():
-        op.execute(f"SET lock_timeout = '{INDEX_SECONDS}s'")
-        try:
-            if op.get_bind().scalar(_IS_VALID, {"name": name}) is False:
-                op.drop_index(name, table, postgresql_concurrently=True)
-            op.create_index(
-                name,
-                table,
-                list(columns),
-                unique=unique,
-                postgresql_where=chosen,
-                postgresql_concurrently=True,
-                if_not_exists=True,
-            )
-        finally:
-            op.execute("RESET lock_timeout")
+    with op.get_context().autocommit_block(), _waiting_for_locks(INDEX_SECONDS):
+        if op.get_bind().scalar(_IS_VALID, {"name": name}) is False:
+            op.drop_index(name, table, postgresql_concurrently=True)
+        op.create_index(
+            name,
+            table,
+            list(columns),
+            unique=unique,
+            postgresql_where=chosen,
+            postgresql_concurrently=True,
+            if_not_exists=True,
+        )
 
 
 def drop_index(name: str, table: str) -> None:
@@ -61,12 +58,26 @@ def drop_index(name: str, table: str) -> None:
     if is_sqlite():
         op.drop_index(name, table, if_exists=True)
         return
-    with op.get_context().autocommit_block():
-        op.execute(f"SET lock_timeout = '{INDEX_SECONDS}s'")
-        try:
-            op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
-        finally:
-            op.execute("RESET lock_timeout")
+    with op.get_context().autocommit_block(), _waiting_for_locks(INDEX_SECONDS):
+        op.drop_index(name, table, postgresql_concurrently=True, if_exists=True)
+
+
+@contextmanager
+def _waiting_for_locks(seconds: int) -> Iterator[None]:
+    """Have statements outside a transaction wait so long for a lock.
+
+    Through a pooler the server's own limits hold: what is set there would be somebody else's next.
+    """
+    driver = op.get_bind().connection.driver_connection
+    if getattr(driver, "is_shared", False):
+        yield
+        return
+    usual = getattr(driver, "parameters", {}).get("lock_timeout")
+    op.execute(f"SET lock_timeout = '{seconds}s'")
+    try:
+        yield
+    finally:
+        op.execute("RESET lock_timeout" if usual is None else f"SET lock_timeout = '{usual}'")
 
 
 def validate(constraint: str, table: str) -> None:

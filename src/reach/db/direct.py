@@ -1,0 +1,70 @@
+"""Whether Postgres can be reached without a pooler, for what a pooler cannot do."""
+
+import secrets
+
+from reach.db.away import DatabaseAway
+from reach.db.postgres import away_reason
+from reach.db.postgres_connection import FAILURES, Opener, PostgresConnection, Session
+from reach.settings import Settings
+from reach.urls import DatabaseUrl
+
+CONNECT_SECONDS = 10
+_SESSION = Session("reach check", {})
+
+NOT_NEEDED = "not needed: no pooler is before Postgres"
+POLLED = "not set, and the database is behind a pooler"
+ADVICE = (
+    "It works. With REACH_DATABASE_DIRECT_URL, Postgres's own address, workers would be told of "
+    "new messages at once, rather than ask every second."
+)
+ANOTHER = (
+    "Both must be of one database: `reach migrate` and workers' LISTEN go to "
+    "REACH_DATABASE_DIRECT_URL, all else goes to REACH_DATABASE_URL."
+)
+
+
+async def look(settings: Settings) -> tuple[str, str, str]:
+    """Say what there is, what to do about it, and what might be better; empty if there is nothing.
+
+    That the database itself does not answer is not said here.
+    """
+    is_set = bool(settings.database_direct_url.get_secret_value())
+    try:
+        usual = await _open(settings.database)
+    except (DatabaseAway, *FAILURES):
+        return "not known", "", ""
+    try:
+        if not is_set:
+            return (POLLED, "", ADVICE) if usual.is_shared else (NOT_NEEDED, "", "")
+        return await _compare(usual, settings.direct_database)
+    finally:
+        usual.terminate()
+
+
+async def _compare(usual: PostgresConnection, url: DatabaseUrl) -> tuple[str, str, str]:
+    try:
+        direct = await _open(url)
+    except (DatabaseAway, *FAILURES) as error:
+        remedy = "Check REACH_DATABASE_DIRECT_URL."
+        return f"does not answer. {away_reason(error) or ''}".strip(), remedy, ""
+    try:
+        if direct.is_shared:
+            remedy = "REACH_DATABASE_DIRECT_URL must be Postgres's own address."
+            return "leads through a pooler", remedy, ""
+        if not await _is_one(usual, direct):
+            return "is not the database of REACH_DATABASE_URL", ANOTHER, ""
+        return "answers, without a pooler", "", ""
+    finally:
+        direct.terminate()
+
+
+async def _open(url: DatabaseUrl) -> PostgresConnection:
+    return await Opener(url, _SESSION, seconds=CONNECT_SECONDS).open()
+
+
+async def _is_one(usual: PostgresConnection, direct: PostgresConnection) -> bool:
+    """Whether both are one database, by whatever names: what one locks, the other cannot."""
+    lock, number = "SELECT pg_try_advisory_xact_lock($1)", secrets.randbits(62)
+    async with usual.transaction(), direct.transaction():
+        await usual.fetchval(lock, number)
+        return not await direct.fetchval(lock, number)

@@ -1,0 +1,88 @@
+"""Which server is connected to, and what happens to connections that the server ends."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import text
+
+from reach.db.engine import open_database
+from reach.settings import Settings
+from reach.urls import DatabaseUrl
+from tests.promises.locks import ask
+
+WITHIN_SECONDS = 2
+END_THEM = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND application_name = 'reach' "
+    "AND (state = 'idle' OR wait_event = 'PgSleep')"
+)
+
+
+@pytest.mark.parametrize("target", ["any", "read-write", "primary"])
+def test_a_target_is_understood(target: str) -> None:
+    """What providers' URLs have behind them."""
+    url = DatabaseUrl.parse(f"postgresql://db/name?target_session_attrs={target}")
+    assert url.connect_args == {"target_session_attrs": target}
+    assert not url.url.query
+
+
+@pytest.mark.parametrize("target", ["standby", "read-only", "prefer-standby", "yes"])
+def test_a_target_that_cannot_work_is_refused_by_name(target: str) -> None:
+    """Reach writes; and what libpq does not know, Reach does not either."""
+    with pytest.raises(ValueError, match="target_session_attrs"):
+        DatabaseUrl.parse(f"postgresql://db/name?target_session_attrs={target}&sslmode=require")
+
+
+@pytest.mark.parametrize(
+    ("database", "direct"),
+    [("sqlite:///x", "postgresql://db/x"), ("postgresql://db/x", "sqlite:///x"), ("", "x")],
+)
+def test_a_direct_address_is_of_postgres(database: str, direct: str) -> None:
+    """A file has no pooler."""
+    with pytest.raises(ValidationError, match=r"must start with|needs a REACH_DATABASE_URL"):
+        Settings(database_url=database, database_direct_url=direct)  # type: ignore[arg-type]
+
+
+async def test_a_silent_server_of_a_list_keeps_nobody_waiting(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """It takes connections and says nothing, as one that hangs does."""
+    parts = urlsplit(postgres)
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        places = (silent.getsockname()[1], parts.port)
+        hosts = "&".join(f"host=127.0.0.1:{port}" for port in places)
+        url = parts._replace(netloc=f"{parts.username}@", query=hosts).geturl()
+        database = open_database(make_settings(database_url=url))
+        try:
+            for _ in range(2):
+                began = time.monotonic()
+                assert await database.write(lambda tx: tx.scalar(text("SELECT 1"))) == 1
+                assert time.monotonic() - began < WITHIN_SECONDS
+        finally:
+            await database.close()
+
+
+async def test_connections_that_the_server_ends_are_nobodys_fault(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """An administrator ends them, some in the middle of a transaction: each is run again."""
+    database = open_database(make_settings(database_url=postgres))
+
+    async def one() -> object:
+        return await database.write(lambda tx: tx.scalar(text("SELECT 1 FROM pg_sleep(0.3)")))
+
+    try:
+        for _ in range(3):
+            running = [asyncio.create_task(one()) for _ in range(5)]
+            ended = 0
+            while not ended:
+                ended = int(str(await ask(postgres, END_THEM)))
+            assert await asyncio.gather(*running) == [1] * 5
+    finally:
+        await database.close()
