@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from docs.reference import chart, logs, metrics, settings
+from docs.reference import chart, logs, metrics, replies, settings
 from docs.reference.markdown import FOLDER
 
 PAGES = {
@@ -11,14 +11,22 @@ PAGES = {
     "metrics.md": metrics.written,
     "logs.md": logs.written,
     "chart.md": chart.written,
+    replies.GUIDE.name: replies.written,
 }
+#: What is not a page of the reference, but holds a part of it.
+HOMES = {replies.GUIDE.name: replies.GUIDE.parent}
 
 
-def main(folder: Path) -> None:
-    """Write each page anew."""
+def main(folder: Path | None) -> None:
+    """Write each page anew, into ``folder`` or where it belongs."""
     for name, page in PAGES.items():
-        (folder / name).write_text(page(), encoding="utf-8")
+        ((folder or home(name)) / name).write_text(page(), encoding="utf-8")
+
+
+def home(name: str) -> Path:
+    """Say in which folder a page belongs."""
+    return HOMES.get(name, FOLDER)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

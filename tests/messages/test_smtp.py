@@ -15,16 +15,115 @@ from tests.messages.senders import (
     sender_to,
 )
 from tests.servers.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
+from tests.servers.mail_session import Session
 
 
 async def test_a_connection_serves_many_messages() -> None:
     """One connection, one EHLO, and nothing but the messages themselves."""
     async with MailServer() as server:
-        async with sender_to(server) as sender:
+        async with sender_to(server, smtp_messages_per_connection=20) as sender:
             for _ in range(20):
                 assert type(await send(sender)) is Sent
         assert server.commands == ["EHLO", *(["MAIL", "RCPT", "DATA"] * 20), "QUIT"]
         assert server.sessions == 1
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_a_connection_is_left_after_so_many_messages(most: int) -> None:
+    """The next message goes on another, before the server has reason to say no or to queue it."""
+    async with MailServer() as server:
+        async with sender_to(server, smtp_messages_per_connection=most) as sender:
+            for _ in range(6):
+                assert type(await send(sender)) is Sent
+        messages = ["MAIL", "RCPT", "DATA"] * most
+        assert server.sessions == 6 // most
+        assert sorted(server.commands) == sorted(["EHLO", *messages, "QUIT"] * (6 // most))
+
+
+async def test_a_server_that_announces_its_limit_is_believed() -> None:
+    """RFC 9422: ``LIMITS MAILMAX=2``."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["ehlo"] = ["250-127.0.0.1", "250-LIMITS RCPTMAX=100 MAILMAX=2", "250 HELP"]
+        for _ in range(6):
+            assert type(await send(sender)) is Sent
+        assert server.sessions == 3
+
+
+async def test_an_old_connection_is_left() -> None:
+    """Whether it is idle when it comes of age, or has just sent something."""
+    async with MailServer() as server, sender_to(server, smtp_connection_seconds=0.2) as sender:
+        assert type(await send(sender)) is Sent
+        opened = time.monotonic()
+
+        async def is_replaced() -> bool:
+            assert type(await send(sender)) is Sent
+            return server.sessions == 2
+
+        await eventually(is_replaced)
+        assert time.monotonic() - opened >= 0.1
+        assert server.commands.count("QUIT") == 1
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data"])
+async def test_a_session_that_is_full_costs_a_message_nothing(stage: str) -> None:
+    """Stalwart's ``452 4.4.5`` to the eleventh: the same message, at once, on a new connection."""
+    async with MailServer() as server, sender_to(server, smtp_messages_per_connection=50) as sender:
+
+        def answer(session: Session, _: str) -> Reply:
+            is_full = session.messages >= 10
+            return "452 4.4.5 Maximum number of messages per session exceeded." if is_full else None
+
+        server.script[stage] = answer
+        assert [type(await send(sender)) for _ in range(35)] == [Sent] * 35
+        assert server.sessions == 4
+        assert len(server.messages) == 35
+
+
+async def test_a_full_session_at_its_first_message_is_no_loop() -> None:
+    """A server that says so of every session takes nothing now."""
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["mail"] = "452 4.4.5 Maximum number of messages per session exceeded."
+        outcome = await send(sender)
+        assert isinstance(outcome, Paused)
+        assert outcome.is_rate
+        assert server.sessions == 1
+
+
+async def test_a_replaced_connection_is_not_one_too_many() -> None:
+    """A server that allows one at a time, and is slow to close: the next waits for that."""
+    async with MailServer() as server, sender_to(server, smtp_messages_per_connection=2) as sender:
+        quit_gate = server.gate("quit")
+
+        def greet(_: Session, __: str) -> Reply:
+            return "421 4.7.0 Too many connections" if server.connections > 1 else None
+
+        server.script["greeting"] = greet
+        for _ in range(2):
+            assert type(await send(sender)) is Sent
+        third = asyncio.ensure_future(send(sender))
+        await quit_gate.wait_reached()
+        await eventually(lambda: server.sessions == 2)
+        quit_gate.open()
+        assert type(await third) is Sent
+        assert [type(await send(sender)) for _ in range(3)] == [Sent] * 3
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "dot"])
+async def test_a_mended_server_is_asked_again(stage: str) -> None:
+    """Some go on refusing in a session that they once refused in, whatever was mended since."""
+    async with MailServer() as server, sender_to(server) as sender:
+        refused: set[Session] = set()
+
+        def answer(session: Session, _: str) -> Reply:
+            if not server.messages or session in refused:
+                refused.add(session)
+                return "550 5.1.1 As before"
+            return None
+
+        server.script[stage] = answer
+        assert type(await send(sender)) in (Refused, Paused)
+        server.take("", "", "", b"")  # mended
+        assert type(await send(sender)) is Sent
 
 
 async def test_a_connection_serves_one_message_at_a_time() -> None:
@@ -129,34 +228,29 @@ async def test_a_reused_connection_that_falls_silent_counts() -> None:
 @pytest.mark.parametrize("stage", ["rcpt", "data", "dot"])
 @pytest.mark.parametrize("reply", ["450 4.2.1 busy", "550 5.1.1 no such user"])
 async def test_a_refused_message_does_not_disturb_the_next(stage: str, reply: str) -> None:
-    """RSET comes between them, on the same connection."""
+    """It goes on another connection: a session may go on refusing when its server was mended."""
     async with MailServer() as server, sender_to(server) as sender:
         server.script[stage] = once(reply)
         assert type(await send(sender)) in (Later, Refused)
         assert type(await send(sender)) is Sent
-        assert server.sessions == 1
-        assert server.commands[-4:] == ["RSET", "MAIL", "RCPT", "DATA"]
+        assert server.sessions == 2
+        await eventually(lambda: server.connections == 1)
+        assert "QUIT" in server.commands
 
 
 @pytest.mark.parametrize("answer", ["502 5.5.1 what?", "421 4.4.2 bye", DROP, GARBAGE, SILENCE])
 async def test_a_connection_that_fails_its_check_is_replaced(
     answer: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RSET or NOOP that goes wrong costs the message nothing, and closes that connection."""
+    """NOOP that goes wrong costs the message nothing, and closes that connection."""
     monkeypatch.setattr(smtp, "TRUSTED_SECONDS", -1)
     monkeypatch.setattr(smtp, "CHECK_SECONDS", SHORT_SECONDS)
     async with MailServer() as server, sender_to(server) as sender:
         server.script["noop"] = once(answer)
-        server.script["rset"] = once(answer)
         assert type(await send(sender)) is Sent
         assert type(await send(sender)) is Sent
         assert "NOOP" in server.commands
         assert server.sessions == 2
-        server.script["rcpt"] = once("550 no")
-        assert type(await send(sender)) is Refused
-        assert type(await send(sender)) is Sent
-        assert "RSET" in server.commands
-        assert server.sessions == 3
         await eventually(lambda: server.connections == 1)
 
 

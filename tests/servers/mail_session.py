@@ -47,7 +47,8 @@ class Session:
         self._reader = reader
         self._writer = writer
         self._buffer = bytearray()
-        self._taken = 0
+        #: Messages taken in this session.
+        self.messages = 0
         self._encrypted = server.tls == "implicit"
         self._logged_in = False
         #: Waiting for a command, with no message under way.
@@ -162,7 +163,7 @@ class Session:
             normal = "530 5.7.0 Authentication required"
         elif self._sender is not None:
             normal = "503 5.5.1 Nested MAIL command"
-        elif most is not None and self._taken >= most:
+        elif most is not None and self.messages >= most:
             normal = "421 4.7.0 Too many messages for one connection"
         elif "SMTPUTF8" in parameters and not self._server.smtputf8:
             normal = "555 5.5.4 Parameter not offered"
@@ -185,9 +186,9 @@ class Session:
         if not _starts(said, "354"):
             return
         content = await self._content()
-        said = await self._decide("dot", "") or f"250 2.0.0 Ok: message {self._taken + 1}"
+        said = await self._decide("dot", "") or f"250 2.0.0 Ok: message {self.messages + 1}"
         if _starts(said, "2"):
-            self._taken += 1
+            self.messages += 1
             self._server.take(self._sender or "", self._recipient, self._parameters, content)
             said = await self._decide("accepted", "") or said
         self._reset()

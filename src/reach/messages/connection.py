@@ -6,6 +6,7 @@ bytes not sent yet (they are thrown away with the connection, never flushed).
 """
 
 import asyncio
+import re
 from typing import cast
 
 import aiosmtplib
@@ -31,11 +32,13 @@ class Connection(asyncio.Protocol):
             raise Lost("the connection was lost")
         #: Whether the server takes addresses that are not ASCII (RFC 6531).
         self.smtputf8 = client.supports_extension("smtputf8")
-        #: A message was refused half-way: RSET is due before the next one.
-        self.needs_reset = False
+        #: How many messages it has carried.
+        self.messages = 0
+        #: How many the server takes on one connection, if it says so (RFC 9422, MAILMAX).
+        self.most_messages = _mail_max(client.esmtp_extensions.get("limits", ""))
         self._loop = asyncio.get_running_loop()
-        #: When it was last used, by the event loop's clock.
-        self.used_at = self._loop.time()
+        #: When it was opened and when it was last used, by the event loop's clock.
+        self.opened_at = self.used_at = self._loop.time()
         self._transport = transport
         self._waiter: asyncio.Future[Reply] | None = None
         #: Done when the connection is closed.
@@ -50,6 +53,11 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         """Whether, as far as this side knows, the server is still there."""
         return not (self._over or self._transport.is_closing())
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether QUIT was said and the connection is not closed yet."""
+        return self._quit_timer is not None and not self.closed.done()
 
     async def ask(self, words: bytes, seconds: float) -> Reply:
         """Send ``words`` and wait for the reply to them, ``seconds`` in all.
@@ -120,3 +128,9 @@ class Connection(asyncio.Protocol):
             self._waiter.set_exception(why)
             self._waiter.exception()  # a waiter that was cancelled meanwhile never asks for it
         self.abort()
+
+
+def _mail_max(limits: str) -> int | None:
+    """Read ``MAILMAX=10`` among the limits that a server announces; None if it is not there."""
+    found = re.search(r"(?:^|\s)MAILMAX=([1-9][0-9]{0,5})(?:\s|$)", limits, re.IGNORECASE)
+    return int(found[1]) if found else None

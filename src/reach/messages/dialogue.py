@@ -7,20 +7,21 @@ its reply can tell.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from opentelemetry.trace import SpanKind
 
+from reach.messages import replies
 from reach.messages.compose import Mail
 from reach.messages.connection import Connection
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
+from reach.messages.replies import Meaning, meaning_of
 from reach.messages.reply import Garbage, Lost, NoReply, Reply, outcome
 from reach.settings import Settings
 from reach.telemetry import traces
 
 #: "Closing this connection": on one that lay idle, it says nothing about a message.
 SERVICE_CLOSING = 421
-#: What a server says when nobody may send, whatever the stage (RFC 5321, RFC 4954).
-LANE_CLOSED = frozenset({SERVICE_CLOSING, 530, 535})
 
 #: An address that can stand between < and > and end neither them nor the command.
 SENDABLE = re.compile(r"""(?:[^\s"<>@]+|"(?:[^"\\<>]|\\[^<>])+")@[!-;=?A-~]+""")
@@ -39,39 +40,65 @@ class Ended(Exception):  # noqa: N818 - an expected end
         self.outcome = outcome
 
 
+class SessionOver(Exception):  # noqa: N818 - an expected end
+    """The server takes no more on this connection, and has not taken the message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A step of the dialogue: which replies let it go on, and what any other one means."""
+    """A step of the dialogue: which replies let it go on, and what it means that none comes."""
 
     name: str
     welcome: frozenset[int]
-    never: type[Outcome]
     unanswered: type[Outcome]
 
-    def judge(self, reply: Reply) -> Outcome | None:
-        """Say what ``reply`` means; None: go on. Raises Garbage if it means nothing here."""
+    def judge(self, reply: Reply, *, is_first: bool = True) -> Outcome | None:
+        """Say what ``reply`` means (see ``replies``); None: go on.
+
+        ``is_first``: the session has had no message before. Raises SessionOver; Garbage if it
+        means nothing here.
+        """
         if reply.code in self.welcome:
             return None
-        if reply.code in LANE_CLOSED:
-            return self._paused(reply)
-        match reply.code // 100:
-            case 4:
+        match meaning_of(self.name, reply):
+            case Meaning.SESSION_OVER if not is_first:
+                raise SessionOver
+            case Meaning.SESSION_OVER | Meaning.TOO_MUCH:
+                paused = outcome(Paused, self.name, reply)
+                return replace(paused, was_heard=True, is_rate=True)
+            case Meaning.UNAVAILABLE:
+                return replace(outcome(Paused, self.name, reply), was_heard=True)
+            case Meaning.DEFERRED:
                 return outcome(Later, self.name, reply)
-            case 5 if self.never is Paused:
-                return self._paused(reply)
-            case 5:
-                return outcome(self.never, self.name, reply)
-            case _:
+            case Meaning.SUSPECT:
+                return replace(outcome(Later, self.name, reply), is_suspect=True)
+            case Meaning.REJECTED:
+                return outcome(Refused, self.name, reply)
+            case None:
                 raise Garbage(f"a reply that makes no sense here: {reply.code} {reply.text}")
 
-    def _paused(self, reply: Reply) -> Paused:
-        return replace(outcome(Paused, self.name, reply), was_heard=True)
+
+MAIL = Stage(replies.MAIL, frozenset({250}), unanswered=Later)
+RCPT = Stage(replies.RCPT, frozenset({250, 251, 252}), unanswered=Later)
+DATA = Stage(replies.DATA, frozenset({354}), unanswered=Later)
+DOT = Stage(replies.DOT, frozenset(range(200, 300)), unanswered=Unsure)
 
 
-MAIL = Stage("MAIL FROM", frozenset({250}), never=Paused, unanswered=Later)
-RCPT = Stage("RCPT TO", frozenset({250, 251, 252}), never=Refused, unanswered=Later)
-DATA = Stage("DATA", frozenset({354}), never=Refused, unanswered=Later)
-DOT = Stage("final dot", frozenset(range(200, 300)), never=Refused, unanswered=Unsure)
+async def may_send(connection: Connection, sender: str, settings: Settings) -> Paused | None:
+    """Ask whether ``sender`` may send, and take it back (RSET); None means yes."""
+    try:
+        await _step(connection, MAIL, _mail_from(sender), settings.smtp_mail_seconds)
+        await connection.ask(b"RSET\r\n", settings.smtp_mail_seconds)
+    except Ended as ended:
+        result = ended.outcome
+        return Paused(result.text, result.code, result.enhanced)
+    except NoReply as why:
+        return outcome(Paused, "RSET", str(why))
+    return None
+
+
+def _mail_from(sender: str, parameters: str = "") -> bytes:
+    return f"MAIL FROM:<{sender}>{parameters}\r\n".encode()
 
 
 async def converse(
@@ -84,45 +111,53 @@ async def converse(
 ) -> Outcome:
     """Hand ``mail`` (see ``unsendable``) over on this connection, and say what became of it.
 
-    Raises Gone, on a connection that is not fresh. The connection is fit for another message if
-    it is still open and the outcome is not Paused; after anything but Sent it needs RSET first.
+    Raises Gone and SessionOver, on a connection that is not fresh: the message goes on another.
+    The connection is fit for one more only if the outcome is Sent: a relay that has been mended
+    may go on refusing in the sessions that it knows.
     """
     parameters = "" if mail.recipient.isascii() else " SMTPUTF8"
     if parameters and not connection.smtputf8:
         return Refused("the mail server does not take SMTPUTF8")
-    mail_from = f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
+    mail_from = _mail_from(mail.sender, parameters)
     rcpt_to = f"RCPT TO:<{mail.recipient}>\r\n".encode()
     try:
-        await _step(connection, MAIL, mail_from, settings.smtp_mail_seconds, is_fresh=is_fresh)
-        await _step(connection, RCPT, rcpt_to, settings.smtp_rcpt_seconds)
-        await _step(connection, DATA, b"DATA\r\n", settings.smtp_data_seconds)
+        step = partial(_step, connection, is_first=is_fresh)
+        await step(MAIL, mail_from, settings.smtp_mail_seconds, was_idle=not is_fresh)
+        await step(RCPT, rcpt_to, settings.smtp_rcpt_seconds)
+        await step(DATA, b"DATA\r\n", settings.smtp_data_seconds)
         if not still_held():
             connection.abort()
             return Later("the lease was lost")
         if not connection.is_open:
             return outcome(Later, DATA.name, "the connection was lost")
         content = stuffed(mail.content)
-        reply = await _step(connection, DOT, content, settings.smtp_final_seconds)
+        reply = await step(DOT, content, settings.smtp_final_seconds)
     except Ended as ended:
         return ended.outcome
     return outcome(Sent, DOT.name, reply)
 
 
-async def _step(
-    connection: Connection, stage: Stage, words: bytes, seconds: float, *, is_fresh: bool = True
+async def _step(  # noqa: PLR0913 - what is said, how long it may take, and after what
+    connection: Connection,
+    stage: Stage,
+    words: bytes,
+    seconds: float,
+    *,
+    is_first: bool = True,
+    was_idle: bool = False,
 ) -> Reply:
-    """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone."""
+    """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone, SessionOver."""
     with traces.child(stage.name, SpanKind.CLIENT) as span:
         try:
             reply = await connection.ask(words, seconds)
             span.set_attribute("reach.smtp.code", reply.code)
-            if reply.code == SERVICE_CLOSING and not is_fresh:
+            if reply.code == SERVICE_CLOSING and was_idle:
                 raise Gone
-            if (result := stage.judge(reply)) is None:
+            if (result := stage.judge(reply, is_first=is_first)) is None:
                 return reply
         except NoReply as why:
             connection.abort()  # open still, if its reply only made no sense
-            if isinstance(why, Lost) and not is_fresh:
+            if isinstance(why, Lost) and was_idle:
                 raise Gone from why
             result = outcome(stage.unanswered, stage.name, str(why))
         traces.fail(span, result.name)

@@ -102,6 +102,7 @@ AGAIN: dict[str, Any] = {
     "due_at": case((IS_HELD, messages.c.due_at), else_=now()),
     "failures": 0,
     "first_failed_at": None,
+    "suspected_at": None,
     "settled_at": None,
 }
 

@@ -1,5 +1,7 @@
 """The lane to the mail server: open, or paused after it turned us rather than a message away."""
 
+import math
+import time
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -14,6 +16,8 @@ log = structlog.get_logger("reach.worker")
 
 #: So many recipients refused in a row, and nobody served, means that it is us they refuse.
 REFUSALS_TO_PAUSE = 20
+#: So many recipients refused for what may be our fault, and nobody served between them, mean us.
+SUSPECTS_TO_PAUSE = 2
 #: So many messages are remembered that paused the lane: more are not under suspicion at once.
 MOST_SUSPECTS = 1000
 
@@ -27,7 +31,11 @@ class Lane:
 
     Whether it refuses us or a message cannot always be told from one reply. A message that
     pauses the lane is put behind the others, and if it does so again after the server has dealt
-    with another, it is the message, and fails like any other.
+    with another, it is the message, and fails like any other. Two recipients in a row refused for
+    reasons that may be ours mean us; one that is refused so for a day, while others are served,
+    is refused for good.
+
+    A server that says "too many" is sent less at a time (see ``slots``).
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -35,6 +43,14 @@ class Lane:
         self._first_seconds = settings.pause_first_seconds
         self._cap_seconds = settings.pause_cap_seconds
         self._pauses_in_a_row = 0
+        self._most_slots = settings.worker_slots
+        self._slots = float(settings.worker_slots)
+        self._suspect_seconds = settings.suspect_seconds
+        self._lease_seconds = settings.lease_seconds
+        #: Recipients refused for what may be our fault, since a message was sent.
+        self._suspected: set[str] = set()
+        #: When the last message was sent, on the monotonic clock.
+        self._sent_at = -math.inf
         self._refused: set[str] = set()
         self._refused_on_trial = 0
         #: Messages that paused the lane: has the server dealt with another one since?
@@ -65,13 +81,24 @@ class Lane:
         """How long a message that means a pause waits: until others have had their turn."""
         return self.pause_seconds if self.is_paused else self._cap_seconds
 
+    @property
+    def slots(self) -> int:
+        """How many messages may be sent at the same time.
+
+        Half as many after each "too many", one more after as many were sent: what TCP does.
+        """
+        return max(1, int(self._slots))
+
     def judge(self, outcome: Outcome, message: Message) -> Outcome:
         """Take note of an attempt's outcome; returns what it means for its message."""
+        if isinstance(outcome, Later) and outcome.is_suspect:
+            outcome = self._judge_suspect(outcome, message)
         if isinstance(outcome, Paused):
             return self._judge_pause(outcome, message)
         if isinstance(outcome, Refused):
             outcome = self._judge_refusal(outcome, message.recipient)
-        if outcome.code is not None and not isinstance(outcome, Paused):
+        is_doubtful = isinstance(outcome, Later) and outcome.is_suspect
+        if outcome.code is not None and not isinstance(outcome, Paused) and not is_doubtful:
             self._note_service(outcome, message)
         return outcome
 
@@ -93,7 +120,28 @@ class Lane:
             self.pause(paused)
         return paused
 
+    def _judge_suspect(self, later: Later, message: Message) -> Outcome:
+        """Decide by the other messages whether it is us or this one."""
+        now = time.monotonic()
+        suspected_seconds = 0.0
+        if message.suspected_at is not None:
+            # Both by the database's clock: ``due_at`` is the lease's end.
+            leased_at = message.due_at.timestamp() - self._lease_seconds
+            suspected_seconds = leased_at - message.suspected_at.timestamp()
+        is_lasting = suspected_seconds >= self._suspect_seconds
+        if is_lasting and now - self._sent_at < suspected_seconds and is_final(later):
+            return Refused(later.text, later.code, later.enhanced)
+        self._suspected.add(message.recipient)
+        has_paused_alone = self._suspects.pop(message.id, False)
+        if has_paused_alone or len(self._suspected) < SUSPECTS_TO_PAUSE:
+            return later
+        return Paused(later.text, later.code, later.enhanced, was_heard=True)
+
     def _judge_pause(self, paused: Paused, message: Message) -> Outcome:
+        if paused.is_rate:
+            self._slots = max(1.0, self._slots / 2)
+            self.pause(paused)
+            return paused
         if paused.was_heard and self._suspects.get(message.id):
             return Later(paused.text, paused.code, paused.enhanced)
         if paused.was_heard:
@@ -107,6 +155,9 @@ class Lane:
         """The server has dealt with a message."""
         if isinstance(outcome, Sent):
             self._refused.clear()
+            self._suspected.clear()
+            self._sent_at = time.monotonic()
+            self._slots = min(self._most_slots, self._slots + 1 / self._slots)
         if not self.is_paused:
             self._pauses_in_a_row = 0
         self._suspects.pop(message.id, None)
@@ -149,3 +200,8 @@ class Lane:
                     self._pauses_in_a_row += 1
             log.info("lane open")
             on_open()
+
+
+def is_final(outcome: Outcome) -> bool:
+    """Whether the server said "never" (5yz), of whatever it was."""
+    return outcome.code is not None and outcome.code // 100 == 5  # noqa: PLR2004 - RFC 5321 §4.2.1

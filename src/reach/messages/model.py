@@ -48,6 +48,7 @@ messages = Table(
     Column("settled_at", Instant),
     Column("last_error", Text),
     Column("trace_context", Text),
+    Column("suspected_at", Instant),
     CheckConstraint(f"state IN {STATES}", name="state"),
 )
 #: In the words of the indexes below: with parameters in them, no database could use these.
@@ -89,6 +90,9 @@ class Message:
     ``first_failed_at`` is the first of these, moved ahead by all the time it then lay due and
     untried: a pause of the lane does not use up a message's four days.
 
+    ``suspected_at`` is the first of the failures, up to the last one, that may have been about us
+    rather than about this message; moved ahead like ``first_failed_at``. None if the last was not.
+
     ``message_id`` (the header's, in angle brackets) and ``created_at`` (the ``Date``) never
     change, so that a duplicate can be known as one.
 
@@ -115,6 +119,7 @@ class Message:
     settled_at: datetime | None
     last_error: str | None = field(repr=False)
     trace_context: str | None
+    suspected_at: datetime | None = None
     links_version: int | None = field(default=None, compare=False)
     is_confirmed: bool | None = field(default=None, compare=False)
 

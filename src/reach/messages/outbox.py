@@ -169,6 +169,7 @@ _LEASE_DUE = (
         lease=messages.c.lease + 1,
         # Time that it lay due and untried is not the message's fault.
         first_failed_at=messages.c.first_failed_at + (now() - messages.c.due_at),
+        suspected_at=messages.c.suspected_at + (now() - messages.c.due_at),
     )
     .returning(
         *messages.c,

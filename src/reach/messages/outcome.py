@@ -43,7 +43,13 @@ class Sent(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Later(Outcome):
-    """Not now."""
+    """Not now.
+
+    ``is_suspect``: the reply may be about us, our sender or our login rather than about this
+    message. Other messages tell (see ``Lane``).
+    """
+
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Paused(Outcome):
     """The lane is closed: the server is away, or refuses us rather than the message.
 
     ``was_heard``: it had heard of the message by then, so it may mean that message after all.
+    ``is_rate``: we send more than it takes, in a second or a day; never a message's fault.
     """
 
     was_heard: bool = False
+    is_rate: bool = False

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
     Executable,
@@ -27,7 +28,7 @@ from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages.model import State, attempts, messages
 from reach.messages.outbox import HELD, Held
-from reach.messages.outcome import Outcome
+from reach.messages.outcome import Later, Outcome
 from reach.settings import Settings
 
 
@@ -51,6 +52,7 @@ _SETTLED = (
     Column("outcome", Text),
     Column("delay_seconds", Float),
     Column("error", Text),
+    Column("is_suspect", Boolean),
 )
 
 
@@ -73,6 +75,9 @@ def _settle(dialect: str) -> Executable:
             first_failed_at=case(
                 (_is_sent(given), messages.c.first_failed_at),
                 else_=func.coalesce(messages.c.first_failed_at, now()),
+            ),
+            suspected_at=case(
+                (given.c.is_suspect, func.coalesce(messages.c.suspected_at, now())), else_=None
             ),
             last_error=_last_error(given),
         )
@@ -141,6 +146,7 @@ def settle_all(
                 "outcome": s.outcome.name,
                 "delay_seconds": s.delay_seconds,
                 "error": s.outcome.words,
+                "is_suspect": isinstance(s.outcome, Later) and s.outcome.is_suspect,
             }
             for s in sorted(settlements, key=lambda one: one.held.id)
         ),

@@ -3,16 +3,17 @@
 import asyncio
 import math
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 import anyio
 from opentelemetry.trace import SpanKind
 
 from reach.messages.compose import Mail
 from reach.messages.connection import QUIT_SECONDS, Connection
-from reach.messages.dialogue import MAIL, Gone, converse, unsendable
+from reach.messages.dialogue import Gone, SessionOver, converse, may_send, unsendable
 from reach.messages.opener import Opener
 from reach.messages.outcome import Outcome, Paused, Refused, Sent
-from reach.messages.reply import NoReply, outcome
+from reach.messages.reply import NoReply
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.urls import SmtpUrl, parse_mailbox
@@ -32,16 +33,23 @@ class Sender:
     There are as many connections as there were concurrent ``send`` calls, unless the server
     allows fewer: turned away while others of ours are open, we make do with these for a while.
     Idle ones are used last in, first out, so that those in excess grow old and are closed.
+
+    A connection is closed after any outcome but Sent, after so many messages, and at an age: many
+    servers queue or refuse what comes late in a session, and some never hear in one that they
+    were mended.
     """
 
     def __init__(self, settings: Settings, server: SmtpUrl) -> None:
         """Connect to nothing yet. Raises BadSettings if the CA file cannot be used."""
         self._settings = settings
         self._opener = Opener(settings, server)
+        self._address = parse_mailbox(settings.mail_from).addr_spec
         #: The longest unused first.
         self._idle: list[Connection] = []
         #: Every connection that is open, idle or not.
         self._open: set[Connection] = set()
+        #: How many are being opened.
+        self._opening = 0
         #: Until when no more connections than there are will be tried (the event loop's clock).
         self._enough_until = -math.inf
         #: Set, and made anew, when a connection is free or closed.
@@ -58,68 +66,73 @@ class Sender:
         """
         if (fault := unsendable(mail)) is not None:
             return Refused(fault)
+        turned_away: Paused | None = None
         while True:
             reused = await self._take_idle()
             if reused is not None:
-                try:
+                with suppress(Gone, SessionOver):  # not taken: another connection starts over
                     return await self._attempt(reused, mail, still_held, is_fresh=False)
-                except Gone:
-                    pass  # nothing was attempted: a fresh connection starts over
-            elif self._has_enough():
-                with anyio.move_on_after(ENOUGH_SECONDS):
-                    await self._change.wait()
+            if turned_away and self._open:  # while another of ours was let in
+                self._note_enough()
+            if (turned_away or self._has_enough()) and (self._open or self._opening):
+                turned_away = None if self._open else turned_away
+                await self._wait_for_change()
                 continue
+            if turned_away:
+                return turned_away
             fresh = await self._connect()
             if not isinstance(fresh, Paused):
-                self._count(fresh)
                 return await self._attempt(fresh, mail, still_held, is_fresh=True)
-            if not self._open:
-                return fresh
-            self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
+            if leaving := self._leaving():
+                await _leave(leaving)  # one of these was one too many
+            else:
+                turned_away = fresh
 
     async def _connect(self) -> Connection | Paused:
-        with traces.child("connect", SpanKind.CLIENT) as span:
-            opened = await self._opener.open()
-            if isinstance(opened, Paused):
-                if opened.code is not None:
-                    span.set_attribute("reach.smtp.code", opened.code)
-                traces.fail(span, opened.name)
+        self._opening += 1
+        try:
+            with traces.child("connect", SpanKind.CLIENT) as span:
+                opened = await self._opener.open()
+                if isinstance(opened, Paused):
+                    if opened.code is not None:
+                        span.set_attribute("reach.smtp.code", opened.code)
+                    traces.fail(span, opened.name)
+                else:
+                    self._count(opened)
+        finally:
+            self._opening -= 1
+            self._tell()
         return opened
 
     async def probe(self) -> Paused | None:
-        """Connect, log in, name the sender and leave again: None means that messages can be sent.
+        """Connect, log in, say MAIL FROM, take it back and leave: None means that we may send.
 
         Idle connections are closed first: a server that allows few would turn this one away.
         """
-        idle, self._idle = self._idle, []
-        await _leave(idle)
+        await self._leave_idle()
         connection = await self._opener.open()
         if isinstance(connection, Paused):
             return connection
-        refusal = await self._name_sender(connection)
-        await _leave([connection])
-        return refusal
-
-    async def _name_sender(self, connection: Connection) -> Paused | None:
-        """Begin a message and drop it: some servers refuse a sender who may log in."""
-        sender = parse_mailbox(self._settings.mail_from).addr_spec
-        seconds = self._settings.smtp_mail_seconds
         try:
-            reply = await connection.ask(f"MAIL FROM:<{sender}>\r\n".encode(), seconds)
-            if reply.code // 100 != 2:  # noqa: PLR2004 - any yes
-                return outcome(Paused, MAIL.name, reply)
-            await connection.ask(b"RSET\r\n", seconds)
-        except NoReply as why:
-            return outcome(Paused, MAIL.name, str(why))
-        return None
+            refusal = await may_send(connection, self._address, self._settings)
+        finally:
+            await _leave([connection])
+        return refusal
 
     async def close(self) -> None:
         """Close what is idle, within a second or so. A message under way is still finished."""
         self._is_closed = True
         if self._reaper is not None:
             self._reaper.cancel()
+        await self._leave_idle()
+
+    async def _leave_idle(self) -> None:
         idle, self._idle = self._idle, []
-        await _leave(idle)
+        await _leave([*idle, *self._leaving()])
+
+    def _leaving(self) -> list[Connection]:
+        """Those that said QUIT and are not closed yet."""
+        return [connection for connection in self._open if connection.is_leaving]
 
     async def _attempt(
         self, connection: Connection, mail: Mail, still_held: Callable[[], bool], *, is_fresh: bool
@@ -127,18 +140,30 @@ class Sender:
         """Try on this connection, then keep it if it is fit for another message. Raises Gone."""
         try:
             result = await converse(connection, mail, self._settings, still_held, is_fresh=is_fresh)
+        except SessionOver:
+            connection.leave()
+            raise
         except BaseException:
             connection.abort()
             raise
-        if isinstance(result, Paused) or self._is_closed:
+        connection.messages += 1
+        if not isinstance(result, Sent) or self._is_closed or self._is_worn(connection):
             connection.leave()
         elif connection.is_open:
-            self._keep(connection, needs_reset=not isinstance(result, Sent))
+            self._keep(connection)
         return result
 
-    def _keep(self, connection: Connection, *, needs_reset: bool) -> None:
+    def _is_worn(self, connection: Connection) -> bool:
+        """Whether a connection has carried as many messages, or is as old, as is good for it."""
+        most = self._settings.smtp_messages_per_connection
+        if connection.most_messages is not None:
+            most = min(most, connection.most_messages)
+        age_seconds = asyncio.get_running_loop().time() - connection.opened_at
+        is_old = age_seconds >= self._settings.smtp_connection_seconds
+        return is_old or connection.messages >= most
+
+    def _keep(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
-        connection.needs_reset = needs_reset
         connection.used_at = loop.time()
         self._idle.append(connection)
         self._tell()
@@ -156,8 +181,16 @@ class Sender:
         connection.closed.add_done_callback(forget)
 
     def _has_enough(self) -> bool:
-        """Whether to wait for one of our connections rather than to open another."""
-        return bool(self._open) and asyncio.get_running_loop().time() < self._enough_until
+        """Whether the server lately allowed no more connections than there were."""
+        return asyncio.get_running_loop().time() < self._enough_until
+
+    def _note_enough(self) -> None:
+        self._enough_until = asyncio.get_running_loop().time() + ENOUGH_SECONDS
+
+    async def _wait_for_change(self) -> None:
+        """Wait until a connection is free, open, closed or refused."""
+        with anyio.move_on_after(ENOUGH_SECONDS):
+            await self._change.wait()
 
     def _tell(self) -> None:
         """Wake those who wait for a connection."""
@@ -168,27 +201,25 @@ class Sender:
         """Find a connection that still lives, checking it if there is reason to."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if self._is_worn(connection):
+                connection.leave()
+            elif connection.is_open:
                 # If it fails its check, the older ones hardly deserve the time of theirs.
                 return connection if await self._is_usable(connection) else None
         return None
 
     async def _is_usable(self, connection: Connection) -> bool:
         idle_seconds = asyncio.get_running_loop().time() - connection.used_at
-        if connection.needs_reset:
-            words = b"RSET\r\n"
-        elif idle_seconds > TRUSTED_SECONDS:
-            words = b"NOOP\r\n"
-        else:
+        if idle_seconds <= TRUSTED_SECONDS:
             return True
         seconds = min(CHECK_SECONDS, self._settings.smtp_mail_seconds)
         try:
-            with traces.child(words[:4].decode(), SpanKind.CLIENT) as span:
-                reply = await connection.ask(words, seconds)
+            with traces.child("NOOP", SpanKind.CLIENT) as span:
+                reply = await connection.ask(b"NOOP\r\n", seconds)
                 span.set_attribute("reach.smtp.code", reply.code)
         except NoReply:
             return False  # it has closed itself
-        if reply.code == 250:  # noqa: PLR2004 - the only yes to RSET and NOOP
+        if reply.code == 250:  # noqa: PLR2004 - the only yes to NOOP
             return True
         connection.leave()
         return False

@@ -158,7 +158,7 @@ class Worker:
         """How many more messages this worker should hold."""
         if self._lane.is_on_trial:
             return 1 - len(self._leases)
-        slots = self._settings.worker_slots
+        slots = self._lane.slots
         ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._expected_seconds(), 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
@@ -167,7 +167,7 @@ class Worker:
 
     def _expected_seconds(self) -> float:
         """How long an attempt takes, to all we know: longer if every one under way already does."""
-        if len(self._began) < self._settings.worker_slots:
+        if len(self._began) < self._lane.slots:
             return self._attempt_seconds
         return max(self._attempt_seconds, time.monotonic() - max(self._began.values()))
 
@@ -182,7 +182,7 @@ class Worker:
         return taken
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
-        for _ in range(min(self._settings.worker_slots - self._busy_slots, self._leases.waiting)):
+        for _ in range(min(self._lane.slots - self._busy_slots, self._leases.waiting)):
             self._busy_slots += 1
             deliveries.start_soon(self._slot, self._leases.take_next(), deliveries)
 
@@ -190,13 +190,18 @@ class Worker:
         """Deliver one message, then others for as long as there are any."""
         try:
             await self._deliver(holding, deliveries)
-            while self._leases.waiting and not (self._lane.is_paused or self._settler.is_away):
+            while self._leases.waiting and self._may_go_on():
                 if self._leases.waiting <= self._low_water:
                     self._due.set()
                 await self._deliver(self._leases.take_next(), deliveries)
         finally:
             self._busy_slots -= 1
             self._due.set()
+
+    def _may_go_on(self) -> bool:
+        """Whether a slot that is done may take the next message."""
+        is_held_up = self._lane.is_paused or self._settler.is_away
+        return not is_held_up and self._busy_slots <= self._lane.slots
 
     # One attempt
 

@@ -150,6 +150,9 @@ class Knobs(BaseSettings):
     retry_cap_seconds: Seconds = 4 * 3600
     #: A message is given up this long after its own first failure.
     give_up_seconds: Seconds = 4 * 24 * 3600
+    #: A message that the server refuses for reasons that may be ours (spam, policy, an account that
+    #: may not send) fails after this, if others are sent meanwhile.
+    suspect_seconds: Seconds = 24 * 3600
     #: First wait before a paused lane probes the mail server; it doubles up to the cap.
     pause_first_seconds: Seconds = 1
     #: The longest wait between two probes.
@@ -166,6 +169,11 @@ class Knobs(BaseSettings):
     smtp_final_seconds: Seconds = 600
     #: An idle connection to the mail server is closed after this long.
     smtp_idle_seconds: Seconds = 30
+    #: Messages sent on one connection; then another is opened. Exim's and Stalwart's default: what
+    #: comes after the tenth they queue, or refuse.
+    smtp_messages_per_connection: Annotated[int, Field(ge=1)] = 10
+    #: No message is begun on a connection that is older than this.
+    smtp_connection_seconds: Seconds = 300
 
     # Whose emails they are
     #: Emails are signed (DKIM) with the key that DNS has at ``<selector>._domainkey.<domain>``.

@@ -1,0 +1,133 @@
+"""Postfix and Exim as they come, and set up wrong: nobody's message fails for it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+from pydantic import SecretStr
+
+from reach.db.engine import Database
+from reach.settings import Settings
+from tests.eventually import eventually
+from tests.promises.stored import addresses, all_sent, messages_in, sign_up
+from tests.servers.exim import Exim, NoExim
+from tests.servers.postfix import NoPostfix, Postfix
+from tests.servers.reach import running_worker
+
+SENDER = "reach@example.org"
+
+
+@contextmanager
+def postfix(**settings: str) -> Iterator[Postfix]:
+    """Run a Postfix, or skip where none can be had."""
+    try:
+        server = Postfix(**settings)
+    except NoPostfix as why:
+        pytest.skip(str(why))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+def to(server: Postfix | Exim, settings: Settings) -> Settings:
+    """Settings that send by this server, and try again soon."""
+    return settings.model_copy(
+        update={
+            "smtp_url": SecretStr(server.url),
+            "mail_from": SENDER,
+            "pause_first_seconds": 0.1,
+            "pause_cap_seconds": 0.5,
+            "retry_first_seconds": 0.1,
+        }
+    )
+
+
+def taken(server: Postfix) -> list[str]:
+    """To whom Postfix has sent something, in order."""
+    return re.findall(r"discard\[.*to=<([^>]*)>.*status=sent", server.log)
+
+
+WRONG = {
+    "sender": (
+        {"smtpd_sender_restrictions": f"check_sender_access inline:{{{SENDER}=REJECT}}"},
+        {"smtpd_sender_restrictions": ""},
+        "Sender address rejected",
+    ),
+    "relay, 454": ({"mynetworks": "192.0.2.1"}, {"mynetworks": "127.0.0.1"}, "Relay access denied"),
+    "relay, 554": (
+        {"mynetworks": "192.0.2.1",
+         "smtpd_relay_restrictions": "permit_mynetworks, reject_unauth_destination"},
+        {"mynetworks": "127.0.0.1"},
+        "Relay access denied",
+    ),
+    "client": (
+        {"smtpd_client_restrictions": "check_client_access inline:{127.0.0.1=REJECT}"},
+        {"smtpd_client_restrictions": ""},
+        "Client host rejected",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "count"), [("relay, 454", 1), *((wrong, 5) for wrong in WRONG)])
+async def test_a_postfix_that_refuses_us_fails_nobody(
+    settings: Settings, database: Database, wrong: str, count: int
+) -> None:
+    """It says so at RCPT. All messages wait, an operator is shown why, and mended all go."""
+    refusing, mended, words = WRONG[wrong]
+    with postfix(**refusing) as server:
+        mailing = to(server, settings)
+        await sign_up(database, mailing, *addresses(count))
+        async with running_worker(mailing):
+            await eventually(lambda: server.log.count("NOQUEUE: reject: RCPT") >= 3)
+            await eventually(partial(an_operator_is_shown, database, words))
+            found = await messages_in(database)
+            assert {message.state for message in found} == {"queued"}
+            server.set(**mended)
+            await all_sent(database, 20)
+        await eventually(lambda: sorted(taken(server)) == sorted(addresses(count)))
+
+
+async def test_a_postfix_that_limits_our_rate_gets_everything(
+    settings: Settings, database: Database
+) -> None:
+    """Five messages in two seconds: ``450 4.7.1 Error: too much mail`` costs nobody a try."""
+    limits = {
+        "smtpd_client_message_rate_limit": "5",
+        "smtpd_client_event_limit_exceptions": "",
+        "anvil_rate_time_unit": "2s",
+    }
+    with postfix(**limits) as server:
+        mailing = to(server, settings)
+        await sign_up(database, mailing, *addresses(15))
+        async with running_worker(mailing):
+            found = await all_sent(database, 30)
+        assert {message.attempts for message in found} == {1}
+        assert "Message delivery request rate limit exceeded" in server.log
+        await eventually(lambda: sorted(taken(server)) == sorted(addresses(15)))
+
+
+async def test_exim_delivers_everything_at_once(settings: Settings, database: Database) -> None:
+    """It queues what comes after the tenth message of a session, for half an hour and more."""
+    try:
+        server = Exim()
+    except NoExim as why:
+        pytest.skip(str(why))
+    try:
+        server.start()
+        mailing = to(server, settings).model_copy(update={"worker_slots": 2})
+        await sign_up(database, mailing, *addresses(45))
+        async with running_worker(mailing):
+            await all_sent(database, 20)
+        await eventually(lambda: server.delivered == 45, 20)
+        assert "no immediate delivery" not in server.log
+    finally:
+        server.close()
+
+
+async def an_operator_is_shown(database: Database, words: str) -> bool:
+    """Whether a message shows these words of the server's."""
+    return any(words in (message.last_error or "") for message in await messages_in(database))
