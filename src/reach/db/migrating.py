@@ -15,6 +15,7 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from reach.db.connect import connect
 from reach.db.migrate import CannotMigrate, Patience, names, revision, upgrade
 from reach.db.postgres import CONFLICT_CODES, sqlstate
 from reach.urls import DatabaseUrl
@@ -47,7 +48,8 @@ async def migrate(database: DatabaseUrl, say: Callable[[str], None], patience: P
     engine = create_async_engine(
         database.url,
         poolclass=NullPool,
-        connect_args=database.connect_args | {"timeout": CONNECT_SECONDS, "server_settings": waits},
+        connect_args=database.connect_args
+        | {"async_creator_fn": connect, "timeout": CONNECT_SECONDS, "server_settings": waits},
         hide_parameters=True,
     )
     async with engine.connect() as connection:

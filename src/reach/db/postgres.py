@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from reach.db import spans
 from reach.db.away import LATE, UNKNOWN, DatabaseAway, NotMigrated
+from reach.db.connect import connect
 from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
@@ -140,7 +141,7 @@ class PostgresDatabase(Database):
         """Listen until the connection is lost."""
         _, arguments = self._engine.dialect.create_connect_args(self._url.url)
         arguments.update(self._url.connect_args, timeout=CONNECT_SECONDS)
-        connection = await asyncpg.connect(**arguments)
+        connection = await connect(**arguments)
         ended = asyncio.Event()
         connection.add_termination_listener(lambda _: ended.set())
         try:
@@ -210,6 +211,7 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
         hide_parameters=True,
         connect_args=database.connect_args
         | {
+            "async_creator_fn": connect,
             "timeout": min(CONNECT_SECONDS, wait_seconds),
             "server_settings": {
                 "application_name": "reach",

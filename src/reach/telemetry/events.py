@@ -45,6 +45,14 @@ EVENTS = {
     "the last use of a key was not noted": Event(
         "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
     ),
+    # The network
+    "an address does not answer": Event(
+        "reach.network",
+        "warning",
+        "One address of a server's name is dead, and is tried last for ten minutes.",
+        ("reason",),
+    ),
+    "an address answers again": Event("reach.network", "info", "It is reached again.", ("reason",)),
     # Limits
     "redis is away: each process counts for itself": Event(
         "reach.limits",

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 
 from reach.db.columns import EPOCH
+from reach.db.connect import connect
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Side
 from reach.db.postgres import (
@@ -89,7 +90,7 @@ class PostgresSide(Side):
         arguments.update(self.url.connect_args, timeout=CONNECT_SECONDS, server_settings=SESSION)
         arguments.pop("prepared_statement_cache_size", None)
         with self.may_fail():
-            self._open = await asyncpg.connect(**arguments)
+            self._open = await connect(**arguments)
         if self.role == "target":
             await self._take_turn()
         await self._require_alone()
