@@ -22,7 +22,7 @@ log = structlog.get_logger("reach.network")
 #: How long an address has before the next one is tried beside it (RFC 8305 §8: 250 ms, and never
 #: less than 10 ms).
 NEXT_SECONDS, LEAST_NEXT_SECONDS = 0.25, 0.01
-#: How long an address that did not answer is tried last (RFC 6555 §4.2: ten minutes).
+#: How long an address that did not answer is tried last. (RFC 8305 §4 lets history count.)
 LAST_SECONDS = 600
 
 #: Addresses that did not answer, and until when they are tried last (``time.monotonic()``).
