@@ -75,12 +75,31 @@ async def test_an_address_that_answers_again_is_told(
             assert (await peer_of(port))[0] == dead
 
 
-async def test_an_address_that_refuses_is_passed_over_at_once(port: int) -> None:
-    """Nobody listens at the first of them."""
+async def test_an_address_that_refuses_is_passed_over_at_once(
+    port: int, told: Callable[[], str]
+) -> None:
+    """Nobody listens at the first of them: nothing to wait for, and nothing to tell."""
     with hosts({NAME: ("127.0.0.2", "127.0.0.3", ALIVE)}):
         peer, seconds = await peer_of(port)
     assert peer == ALIVE
     assert seconds < GRACE_SECONDS
+    assert told() == ""
+
+
+async def test_a_server_that_cannot_be_reached_is_told_once(
+    port: int, told: Callable[[], str]
+) -> None:
+    """With what is wrong; and that it is back."""
+    with hosts({NAME: ("127.0.0.2",)}):
+        for _ in range(3):
+            with pytest.raises(CannotConnect):
+                await open_socket(NAME, port, seconds=5)
+        assert told().count("a server cannot be reached") == 1
+        assert f"127.0.0.2:{port}: Connection refused" in told()
+        with socket.create_server(("127.0.0.2", port)):
+            for _ in range(2):
+                (await open_socket(NAME, port, seconds=5)).close()
+    assert told().count("a server is reached again") == 1
 
 
 async def test_many_dead_addresses_leave_time_for_the_last(port: int) -> None:

@@ -39,14 +39,13 @@ Names = Mapping[str, Sequence[str] | None]
 def hosts(names: Names) -> Iterator[None]:
     """Know these names in this process, and nothing of what was dead earlier."""
     real, silence = socket.getaddrinfo, install(names)
-    remembered = dict(sockets._failing)  # noqa: SLF001 - another test's ports, perhaps ours now
-    sockets._failing.clear()  # noqa: SLF001
+    sockets._silent.clear()  # noqa: SLF001 - another test's ports, perhaps ours now
+    sockets._lost.clear()  # noqa: SLF001
     try:
         yield
     finally:
         silence.set()
         socket.getaddrinfo = real
-        sockets._failing.update(remembered)  # noqa: SLF001
 
 
 def install(names: Names) -> threading.Event:

@@ -26,7 +26,9 @@ NEXT_SECONDS, LEAST_NEXT_SECONDS = 0.25, 0.01
 LAST_SECONDS = 600
 
 #: Addresses that did not answer, and until when they are tried last (``time.monotonic()``).
-_failing: dict[Address, float] = {}
+_silent: dict[Address, float] = {}
+#: Servers, by name and port, that were not reached when this was last tried: it is told once.
+_lost: set[tuple[str, int]] = set()
 
 
 async def open_socket(
@@ -36,6 +38,21 @@ async def open_socket(
 
     Raises CannotConnect, within ``seconds``, the look-up included.
     """
+    server = host, port
+    try:
+        connected = await _connect(host, port, seconds, next_seconds)
+    except CannotConnect as error:
+        if server not in _lost:
+            _lost.add(server)
+            log.warning("a server cannot be reached", reason=str(error))
+        raise
+    if server in _lost:
+        _lost.remove(server)
+        log.info("a server is reached again", reason=f"{host}:{port}")
+    return connected
+
+
+async def _connect(host: str, port: int, seconds: float, next_seconds: float) -> socket.socket:
     gives_up_at = time.monotonic() + seconds
     addresses = await look_up(host, port, seconds)
     left = max(gives_up_at - time.monotonic(), LEAST_NEXT_SECONDS)
@@ -59,13 +76,15 @@ async def try_each(host: str, port: int, seconds: float) -> Sequence["Attempt"]:
     Raises CannotConnect if it has none.
     """
     attempts = [Attempt(address) for address in await look_up(host, port, seconds)]
-    with anyio.move_on_after(seconds):
-        async with anyio.create_task_group() as group:
-            for attempt in attempts:
-                group.start_soon(attempt.run)
-    for attempt in attempts:
-        if attempt.connected is not None:
-            attempt.connected.close()
+    try:
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as group:
+                for attempt in attempts:
+                    group.start_soon(attempt.run)
+    finally:
+        for attempt in attempts:
+            if attempt.connected is not None:
+                attempt.connected.close()
     return attempts
 
 
@@ -74,7 +93,7 @@ def in_order(addresses: Sequence[Address]) -> Sequence[Address]:
     families = list(dict.fromkeys(address.family for address in addresses))
     apart = [[each for each in addresses if each.family == family] for family in families]
     mixed = [each for turn in zip_longest(*apart) for each in turn if each is not None]
-    return sorted(mixed, key=lambda address: _failing.get(address, 0) > time.monotonic())
+    return sorted(mixed, key=lambda address: _silent.get(address, 0) > time.monotonic())
 
 
 class Attempt:
@@ -153,16 +172,19 @@ async def _race(attempts: Sequence[Attempt], pause: float, seconds: float) -> so
 
 
 def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
-    """Tell, once, which addresses do not answer, and which do so again."""
+    """Tell, once, which addresses do not answer, and which do so again.
+
+    One that refuses costs no time: ``localhost``, say, of which a server listens to one half.
+    """
     now = time.monotonic()
     for attempt in attempts:
         of_host = f"{attempt.address} ({host})"
         if attempt.connected is not None:
-            if _failing.pop(attempt.address, None) is not None:
+            if _silent.pop(attempt.address, None) is not None:
                 log.info("an address answers again", reason=of_host)
-        elif attempt.was_refused or attempt.seconds >= pause:
-            if _failing.get(attempt.address, 0) < now:
+        elif not attempt.was_refused and attempt.seconds >= pause:
+            if _silent.get(attempt.address, 0) < now:
                 log.warning("an address does not answer", reason=f"{of_host}: {attempt.reason}")
-            _failing[attempt.address] = now + LAST_SECONDS
-    for address in [each for each, until in _failing.items() if until < now]:
-        del _failing[address]
+            _silent[attempt.address] = now + LAST_SECONDS
+    for address in [each for each, until in _silent.items() if until < now]:
+        del _silent[address]
