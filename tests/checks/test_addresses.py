@@ -65,7 +65,7 @@ async def test_a_server_that_no_address_leads_to(
     with DeadAddress(dead, port), hosts({NAME: (dead, "127.0.0.9")}):
         finding = await check_addresses(settings_with())
     assert finding.words == "smtp cannot be reached"
-    assert f"{port}: no answer in 3" in finding.remedy
+    assert f"{port}: no answer in " in finding.remedy
     assert f"127.0.0.9:{port}: Connection refused" in finding.remedy
     with hosts({NAME: ()}):
         finding = await check_addresses(settings_with())

@@ -149,26 +149,34 @@ class Attempt:
 
 async def _race(attempts: Sequence[Attempt], pause: float, seconds: float) -> socket.socket | None:
     """Start one after the other, and keep the first that connects; None if none did in time."""
-
-    async def run(attempt: Attempt, others: anyio.CancelScope) -> None:
-        await attempt.run()
-        if attempt.connected is not None:
-            others.cancel()
-
     won: socket.socket | None = None
     try:
         with anyio.move_on_after(seconds):
-            async with anyio.create_task_group() as group:
-                for attempt in attempts:
-                    group.start_soon(run, attempt, group.cancel_scope)
-                    with anyio.move_on_after(pause):
-                        await attempt.failed.wait()
+            if len(attempts) == 1:  # a race with nobody costs more than connecting
+                await attempts[0].run()
+            else:
+                await _stagger(attempts, pause)
         won = next((each.connected for each in attempts if each.connected), None)
     finally:
         for attempt in attempts:  # two may connect at the same moment; all, if we are cancelled
             if attempt.connected is not None and attempt.connected is not won:
                 attempt.connected.close()
     return won
+
+
+async def _stagger(attempts: Sequence[Attempt], pause: float) -> None:
+    """Start each ``pause`` after the one before, or when that has failed, until one connects."""
+
+    async def run(attempt: Attempt, others: anyio.CancelScope) -> None:
+        await attempt.run()
+        if attempt.connected is not None:
+            others.cancel()
+
+    async with anyio.create_task_group() as group:
+        for attempt in attempts:
+            group.start_soon(run, attempt, group.cancel_scope)
+            with anyio.move_on_after(pause):
+                await attempt.failed.wait()
 
 
 def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
