@@ -9,7 +9,7 @@ import anyio
 import httpx
 import pytest
 
-from reach.browsers import SAFETY
+from reach.browsers import ADDED, SAFETY
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
 from tests.promises.locks import held
@@ -235,3 +235,36 @@ async def test_pages_are_nobody_elses(shared: Reach) -> None:
     for path in ("/", "/links", "/manage", "/mailbox", "/openapi.json", "/v1"):
         answer = await shared.http.get(path, headers={"Origin": SITE})
         assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("name", ["traceparent", "tracestate", "X-Request-ID", *ADDED])
+async def test_what_a_sites_monitoring_adds_stops_no_call(shared: Reach, name: str) -> None:
+    """A browser asks first for each header that is not its own, and gives up at one refused."""
+    asks = {
+        "Origin": SITE,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": f"content-type,{name.lower()}",
+    }
+    may = await shared.http.options("/v1/signups", headers=asks)
+    assert (may.status_code, may.headers["access-control-allow-origin"]) == (200, SITE)
+    assert name.lower() in may.headers["access-control-allow-headers"].lower().split(", ")
+    headers = {"Origin": SITE, name: "x"}
+    assert (await shared.http.post("/v1/signups", json=ADA, headers=headers)).status_code == 202
+
+
+async def test_scripts_may_read_every_header_that_says_what_to_do_next(shared: Reach) -> None:
+    """When to try again, what was made, what may be changed, by which name to ask about it."""
+    http, key = shared.http, {**(await shared.key()), "Origin": SITE}
+    made = await http.post("/v1/people", json={**ADA, "email": "bob@example.com"}, headers=key)
+    answers = [
+        made,
+        await http.get(made.headers["location"], headers=key),
+        await http.get("/v1/people", headers={"Origin": SITE}),
+        await http.put("/v1/people", headers=key),
+    ]
+    told: set[str] = set()
+    for answer in answers:
+        exposed = set(answer.headers["access-control-expose-headers"].lower().split(", "))
+        assert exposed >= {"retry-after", "ratelimit", "ratelimit-policy", "content-disposition"}
+        told |= set(answer.headers) & exposed
+    assert told >= {"location", "etag", "x-request-id", "www-authenticate", "allow"}

@@ -175,6 +175,8 @@ def test_a_shown_mail_server_has_no_credentials() -> None:
         ("127.9.9.9", True),
         ("::1", True),
         ("[::1]", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
         ("localhost", True),
         ("LOCALHOST.", True),
         ("reach.localhost", True),

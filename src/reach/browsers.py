@@ -30,9 +30,25 @@ NAMES = frozenset(name.encode() for name in SAFETY)
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 #: What /v1 reads of a request, beyond what any script may send.
-READS = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match")
+READS = (
+    *("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match"),
+    *("X-Request-ID", "traceparent", "tracestate"),
+)
+#: What a site's monitoring or its HTTP library adds to every call, unasked: browsers send none of
+#: the call if one of them is not admitted. Nothing here reads them. From the documentation of W3C
+#: Baggage, Sentry, Zipkin (B3), Jaeger, Datadog, New Relic, Elastic APM, Azure, AWS X-Ray, Google.
+ADDED = (
+    *("baggage", "sentry-trace", "b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId"),
+    *("X-B3-Sampled", "X-B3-Flags", "uber-trace-id", "x-datadog-trace-id", "x-datadog-parent-id"),
+    *("x-datadog-origin", "x-datadog-sampling-priority", "x-datadog-tags", "newrelic"),
+    *("elastic-apm-traceparent", "Request-Id", "Request-Context", "X-Amzn-Trace-Id"),
+    *("X-Cloud-Trace-Context", "X-Correlation-ID", "X-Requested-With"),
+)
 #: What a script may read of an answer, beyond its body.
-TELLS = ("ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID")
+TELLS = (
+    *("ETag", "Location", "Retry-After", "RateLimit", "RateLimit-Policy", "X-Request-ID"),
+    *("Allow", "Content-Disposition", "WWW-Authenticate"),
+)
 
 
 def safety_headers(settings: Settings) -> tuple[Header, ...]:
@@ -87,7 +103,7 @@ def sharing(settings: Settings) -> Callable[[ASGIApp], ASGIApp]:
             app,
             allow_origins=origins,
             allow_methods=METHODS,
-            allow_headers=READS,
+            allow_headers=(*READS, *ADDED),
             expose_headers=TELLS,
         )
 

@@ -170,6 +170,8 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if settings.host == exposition.ALL_SIX:
+        exposition.hear_both(listener)
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)

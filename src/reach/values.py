@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from reach.domains import Domains
 from reach.limits.policy import Policy
 from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl, parse_mailbox, parse_networks, parse_origin
 
@@ -88,4 +89,5 @@ Networks = Annotated[str, reads(parse_networks)]
 Origin = Annotated[str, reads(parse_origin), AfterValidator(without_slash)]
 Origins = Annotated[str, reads(parse_origins)]
 Domain = Annotated[str, reads(parse_domain), AfterValidator(str.lower)]
+DomainNames = Annotated[str, reads(Domains.parse)]
 NameServers = Annotated[str, reads(parse_name_servers)]

@@ -103,7 +103,7 @@ async def test_the_command_says_it(
     def run() -> tuple[int, str]:
         settings = settings_with(database_url=sqlite)
         with ReachProcess("check", settings=settings, environment=knows) as process:
-            return process.wait(), process.output
+            return process.wait(60), process.output
 
     with DeadAddress(OTHERS[0], mail_server.port):
         code, output = await anyio.to_thread.run_sync(run)

@@ -212,7 +212,9 @@ def paths(objects: list[Manifest]) -> tuple[set[str], set[str]]:
                 assert len(rule["matches"]) <= 8, "all that Gateway API 1.0 takes"
                 found[match["path"]["type"].removeprefix("Path")].add(match["path"]["value"])
             for path in rule.get("http", {}).get("paths", []):
-                found[path["pathType"]].add(path["path"])
+                # What is the controller's own matter, Traefik takes for a prefix, as nginx does.
+                kind = path["pathType"].replace("ImplementationSpecific", "Prefix")
+                found[kind].add(path["path"])
     return found["Exact"], found["Prefix"]
 
 

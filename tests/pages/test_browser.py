@@ -1,22 +1,38 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import pytest
 from playwright.async_api import Browser, Page, expect
 from pydantic import SecretStr
 
+from reach.access.links import SCOPES, Scope
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.pages.holder import holder
-from tests.servers.browser import NoBrowser, Visit, started, visiting
+from tests.servers.browser import (
+    NoBrowser,
+    Visit,
+    started,
+    visiting,
+    visiting_without_cookies,
+)
 from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
-PAGES += ["/manage/removed", "/manage/voided", "/confirm/done", "/mailbox", "/docs"]
+PAGES += [
+    "/confirm?kept",
+    "/manage/removed",
+    "/manage/voided",
+    "/confirm/done",
+    "/mailbox",
+    "/docs",
+]
 WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
@@ -155,6 +171,28 @@ async def test_confirming_ones_address(here: Reach, visit: Visit) -> None:
     assert (await person.stored() or {})["confirmed_at"]
 
 
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_a_browser_that_keeps_no_cookies_is_told_so(
+    here: Reach, tmp_path: Path, scope: Scope, scripts: bool
+) -> None:
+    """The link is good, and the page says so, and what to do; it is in no address, as ever."""
+    person = await holder(here, scope)
+    before, link = await person.stored(), f"{here.settings.origin}/{scope}?token={person.token}"
+    try:
+        async with visiting_without_cookies(tmp_path, java_script_enabled=scripts) as visit:
+            page = visit.page
+            await page.goto(link)
+            assert await page.context.cookies() == []
+            await heading(page, "Your browser keeps no cookies here")
+            await expect(page.get_by_text(urlsplit(here.settings.origin).netloc)).to_be_visible()
+            assert "token" not in page.url
+            assert person.token not in await page.content()
+    except NoBrowser as reason:
+        pytest.skip(str(reason))
+    assert await person.stored() == before
+
+
 async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> None:
     """As from a web mail: the cookie is kept, and the page is shown."""
     page, person = visit.page, await holder(here)
@@ -212,15 +250,24 @@ async def test_the_page_of_the_api_without_scripts(here: Reach, browser: Browser
 async def test_no_page_is_wider_than_the_screen(
     here: Reach, browser: Browser, width: int, scheme: Any
 ) -> None:
-    """On a telephone nobody scrolls sideways; every field has its label, every page its heading."""
-    person, viewport = await holder(here), {"width": width, "height": 700}
+    """On a telephone nobody scrolls sideways, whatever people are called.
+
+    Every field has its label, every page its heading; and none loads itself again (WCAG 2.2.1).
+    """
+    person, confirming = [
+        await holder(here, scope, f"{scope}{'a' * 50}@{'d' * 60}.{'e' * 60}.example", "W" * 100)
+        for scope in ("manage", "confirm")
+    ]
+    viewport: Any = {"width": width, "height": 700}
     async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
-        for path in [*PAGES, f"/manage?token={person.token}", "/manage/removal"]:
+        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming)]
+        for path in [*PAGES, *links, "/manage/removal", "/manage?kept", "/manage?done=changed"]:
             await visit.page.goto(here.settings.origin + path)
             if path == "/docs":
                 await visit.page.locator(".opblock").first.wait_for()
             assert await visit.page.evaluate(WIDEST), path
             assert await visit.page.locator("h1:visible").count() == 1, path
+            assert await visit.page.locator("meta[http-equiv]").count() == 0, path
             fields = visit.page.locator("main input:not([type=hidden]):visible")
             for n in range(await fields.count()):
                 assert await fields.nth(n).evaluate("field => field.labels.length"), path

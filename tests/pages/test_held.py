@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from reach.access.links import Scope
+from reach.access.links import SCOPES, Scope
 from reach.access.signing import Signer
 from tests.pages.holder import Holder, holder
 from tests.servers.reach import Reach
@@ -125,3 +125,35 @@ async def test_a_body_that_is_no_form(reach: Reach, content: bytes, kind: str, s
     answer = await reach.http.post("/manage/removal", content=content, headers=headers)
     assert answer.status_code == status
     assert await person.stored()
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+async def test_the_look_at_whether_a_cookie_is_kept(reach: Reach, scope: Scope) -> None:
+    """With one, it leads to the page; without, it says so; it reads no link, presses no button."""
+    person = await holder(reach, scope)
+    before = await person.stored()
+    arrived = await reach.http.get(f"/{scope}?token={person.token}")
+    assert (arrived.status_code, arrived.headers["location"]) == (303, f"/{scope}?kept")
+    assert person.token in arrived.headers["set-cookie"]
+    reach.http.cookies.clear()
+    kept = await person.get(f"/{scope}?kept")
+    assert (kept.status_code, kept.headers["location"]) == (303, f"/{scope}")
+    assert "set-cookie" not in kept.headers
+    lost = await reach.http.get(f"/{scope}?kept", headers={"Accept": "text/html"})
+    assert (lost.status_code, lost.headers["cache-control"]) == (401, "no-store")
+    assert "Your browser keeps no cookies here" in lost.text
+    assert lost.headers["www-authenticate"]
+    junk = await reach.http.get(f"/{scope}?kept", headers={"Cookie": f"reach-{scope}=x"})
+    assert junk.headers["location"] == f"/{scope}"
+    for path in BUTTONS:
+        if scope_of(path) == scope:
+            pressed = await reach.http.post(f"{path}?kept", data={"form": await person.proof()})
+            assert pressed.status_code == 403
+    assert await person.stored() == before
+
+
+async def test_who_was_here_an_hour_ago_is_told_to_open_the_link_again(reach: Reach) -> None:
+    """The cookie is over; the link in the email may work still."""
+    answer = await reach.http.get("/manage", headers={"Accept": "text/html"})
+    assert answer.status_code == 401
+    assert "open it in your email again" in " ".join(answer.text.split())

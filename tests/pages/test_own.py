@@ -27,7 +27,7 @@ async def test_a_link_leaves_the_address_at_once(reach: Reach, scope: Scope, met
     """Its token moves to a cookie that no script reads and no other site's form sends."""
     person = await holder(reach, scope)
     answer = await reach.http.request(method, f"/{scope}?token={person.token}&x=1")
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/{scope}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/{scope}?kept")
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.text == ""
@@ -75,7 +75,7 @@ async def test_a_link_leads_to_its_own_page(reach: Reach, scope: Scope, around: 
     person = await holder(reach, scope)
     for page in SCOPES:
         answer = await reach.http.get(f"/{page}?token={around.format(person.token)}")
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/{scope}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/{scope}?kept")
         assert f"Path=/{scope};" in answer.headers["set-cookie"]
         assert f"reach-{scope}={person.token};" in answer.headers["set-cookie"]
 

@@ -1,10 +1,12 @@
 """A real browser, and what it complains of; it can reach this machine and nothing else."""
 
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +16,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu")
 #: Chromium says so of every 401 and 422, which are pages like any other.
 EXPECTED = "Failed to load resource: the server responded with a status of 4"
+#: Of Chromium's content settings: allow is 1.
+BLOCKED = 2
 
 
 class NoBrowser(Exception):  # noqa: N818 - an expected failure
@@ -72,6 +76,34 @@ async def started() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def visiting_without_cookies(folder: Path, **options: Any) -> AsyncIterator[Visit]:
+    """Open a page as somebody who has told their browser to keep no cookies, of no site.
+
+    ``folder`` is for its profile. Raises NoBrowser.
+    """
+    chosen = {"profile": {"default_content_setting_values": {"cookies": BLOCKED}}}
+    profile = folder / "Default"
+    profile.mkdir(parents=True)
+    (profile / "Preferences").write_text(json.dumps(chosen), encoding="utf-8")
+    path = program()
+    async with async_playwright() as playwright:
+        context = await playwright.chromium.launch_persistent_context(
+            folder,
+            executable_path=path,
+            args=FLAGS,
+            chromium_sandbox=os.geteuid() != 0,
+            **options,
+        )
+        visit = Visit(await context.new_page())
+        visit.page.set_default_timeout(15_000)
+        try:
+            yield visit
+            visit.check()
+        finally:
+            await context.close()
 
 
 @asynccontextmanager

@@ -45,6 +45,16 @@
 {{- fail "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names" -}}
 {{- end -}}
 {{- end -}}
+{{- range $v.extraVolumes -}}
+{{- if has .name (list "tmp" "database" "smtp" "dkim" "templates") -}}
+{{- printf "extraVolumes: %s is a volume of Reach's own: choose another name" .name | fail -}}
+{{- end -}}
+{{- end -}}
+{{- range $v.extraVolumeMounts -}}
+{{- if or (hasPrefix "/etc/reach" .mountPath) (has (trimSuffix "/" .mountPath) (list "/tmp" "/")) -}}
+{{- printf "extraVolumeMounts: %s is a place of Reach's own: choose another one" .mountPath | fail -}}
+{{- end -}}
+{{- end -}}
 {{- range list "api" "worker" -}}
 {{- $scaling := (get $v .).autoscaling -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}

@@ -59,10 +59,10 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{/* Where a service listens. The image says so too; what the ports are is agreed upon here. */}}
 {{- define "reach.env.ports" -}}
 {{- if eq .component "api" -}}
-{{- include "reach.env.text" (dict "name" "REACH_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_PORT" "value" 8000) -}}
 {{- end -}}
-{{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" "0.0.0.0") -}}
+{{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_METRICS_PORT" "value" 9090) -}}
 {{- end -}}
 

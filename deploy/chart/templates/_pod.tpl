@@ -1,18 +1,14 @@
-{{/* Pod Security "restricted", and more: nothing but /tmp is written. */}}
-{{- define "reach.pod.security" -}}
-runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-# So that files out of Secrets, which are root's, can be read.
-fsGroup: 10001
-seccompProfile: {type: RuntimeDefault}
+{{/* A security context without the keys that a site has taken away by null, as YAML. */}}
+{{- define "reach.security" -}}
+{{- $kept := dict -}}
+{{- range $key, $value := . -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $_ := set $kept $key $value -}}
 {{- end -}}
-
-{{- define "reach.container.security" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-runAsNonRoot: true
-capabilities: {drop: [ALL]}
+{{- end -}}
+{{- with $kept -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{/* What a pod of ours says first: (dict "root" $ "component" …). */}}
@@ -22,7 +18,9 @@ serviceAccountName: {{ include "reach.account" . }}
 automountServiceAccountToken: false
 # Else the Service's own variables would be taken for settings: REACH_PORT=tcp://…
 enableServiceLinks: false
-securityContext: {{- include "reach.pod.security" . | nindent 2 }}
+{{- with include "reach.security" $v.podSecurityContext }}
+securityContext: {{- . | nindent 2 }}
+{{- end }}
 {{- with $v.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -32,10 +30,13 @@ imagePullSecrets:
 {{- with $v.sidecars }}
 initContainers:
   {{- range . }}
-  {{- $security := include "reach.container.security" $ | fromYaml }}
+  {{- $security := deepCopy ($v.containerSecurityContext | default dict) }}
   {{- $own := deepCopy . }}
+  {{- range $key, $value := $own.securityContext }}
+  {{- $_ := set $security $key $value }}
+  {{- end }}
   {{- $_ := set $own "restartPolicy" "Always" }}
-  {{- $_ := set $own "securityContext" (mergeOverwrite $security ($own.securityContext | default dict)) }}
+  {{- $_ := set $own "securityContext" (include "reach.security" $security | fromYaml) }}
   - {{- toYaml $own | nindent 4 }}
   {{- end }}
 {{- end }}
@@ -78,7 +79,9 @@ image: {{ include "reach.image" .root }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args: [{{ .component }}]
 env: {{- include "reach.env" . | nindent 2 }}
-securityContext: {{- include "reach.container.security" . | nindent 2 }}
+{{- with include "reach.security" .root.Values.containerSecurityContext }}
+securityContext: {{- . | nindent 2 }}
+{{- end }}
 resources: {{- toYaml (get .root.Values (ternary "migrate" .component (eq .component "check"))).resources | nindent 2 }}
 volumeMounts:
   - name: tmp
@@ -87,6 +90,9 @@ volumeMounts:
   - name: {{ .name }}
     mountPath: /etc/reach/{{ .name }}
     readOnly: true
+  {{- end }}
+  {{- with .root.Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 
@@ -107,6 +113,9 @@ volumes:
     configMap:
       name: {{ .configMap }}
     {{- end }}
+  {{- end }}
+  {{- with .root.Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}
 

@@ -15,7 +15,7 @@ from reach.access.links import BadLink, Link, Links, Scope
 from reach.access.signing import Signer
 from reach.bodies.guard import read_form
 from reach.limits import guard as limits
-from reach.pages.render import HEADERS
+from reach.pages.render import HEADERS, render
 from reach.people.links import LinkVoid
 from reach.problems import Problem
 from reach.urls import as_browsers_write
@@ -25,6 +25,10 @@ MOST_SECONDS = 3600
 #: A page's own address says nothing here; and without a referrer browsers hide a form's Origin.
 REFERRER = {"Referrer-Policy": "same-origin"}
 FIELD = "form"
+#: What a 401 must say (RFC 9110 §11.6.1).
+CHALLENGE = 'Bearer realm="reach"'
+#: In the address while it is not yet known whether the browser keeps what it was given.
+KEPT = "kept"
 
 
 class ForeignForm(Problem):
@@ -52,11 +56,15 @@ Route = Callable[[Request], Awaitable[Response]]
 def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
     """Make the answer to those who hold a link of this scope; others get that of ``without``.
 
+    Who comes from ``keep`` and holds nothing has a browser that keeps no cookies, and is told so.
     A form is read and checked before the answer is made. Raises ForeignForm.
     """
 
     def wrap(answer: Answer) -> Route:
         async def route(request: Request) -> Response:
+            if request.method != "POST" and KEPT in request.query_params:
+                is_kept = _name(scope) in request.cookies
+                return see(f"/{scope}") if is_kept else _no_cookies(request)
             try:
                 return await answer(request, await _find(request, scope))
             except LinkVoid:
@@ -104,10 +112,14 @@ async def read(request: Request, token: str) -> Link:
 
 
 def keep(request: Request, token: str, scope: Scope) -> Response:
-    """Have the browser hold a token, and lead to the page without it."""
+    """Have the browser hold a token, and lead to the page without it.
+
+    By way of a look at whether it is held: what follows could not tell a browser that keeps no
+    cookies from one that came without a link.
+    """
     links: Links = request.app.state.links
     origin: str = request.app.state.settings.origin
-    answer = see(f"/{scope}")
+    answer = see(f"/{scope}?{KEPT}")
     answer.set_cookie(
         _name(scope),
         token,
@@ -130,6 +142,15 @@ def forget(answer: Response, scope: Scope) -> Response:
 def see(path: str) -> Response:
     """Lead on, after something was done: what follows can be reloaded without harm."""
     return RedirectResponse(path, status_code=303, headers=HEADERS)
+
+
+def _no_cookies(request: Request) -> Response:
+    """Say that the browser kept nothing, and what to do; nothing is known of the link any more."""
+    settings = request.app.state.settings
+    host = urlsplit(settings.origin).netloc
+    answer = render("no-cookies.html", 401, brand_name=settings.brand_name, host=host)
+    answer.headers["WWW-Authenticate"] = CHALLENGE
+    return answer
 
 
 def _name(scope: Scope) -> str:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from reach.bodies.guard import read_form, validate
 from reach.pages import hidden
 from reach.pages.forms import faults_of
-from reach.pages.held import see
+from reach.pages.held import CHALLENGE, see
 from reach.pages.render import render
 from reach.people.bodies import DoorLinkRequest
 from reach.problems import Problem, Unavailable, Unprocessable
@@ -42,7 +42,7 @@ async def post_links(request: Request) -> Response:
 async def no_link(request: Request) -> Response:
     """Say that a link does not work, or no longer, and offer a new one."""
     answer = link_form(request, 401, is_void=True)
-    answer.headers["WWW-Authenticate"] = 'Bearer realm="reach"'
+    answer.headers["WWW-Authenticate"] = CHALLENGE
     return answer
 
 

@@ -28,6 +28,9 @@ MAIL_POLICY = (
 )
 OPEN_LINKS_OUTSIDE = '<!doctype html><base target="_blank">'
 
+#: Its script looks for new mail.
+RUNS = {"connect-src": "'self'"}
+
 Part = Literal["html", "text", "source"]
 PARTS: tuple[Part, ...] = ("html", "text", "source")
 
@@ -95,7 +98,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "source": decode(mailbox.raw(message)) if shown == "source" else "",
         }
     brand_name = request.app.state.settings.brand_name
-    return render("mailbox.html", brand_name=brand_name, entries=entries, **values)
+    return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
 
 
 @router.api_route("/messages", methods=READ)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
+from reach.domains import EVERYWHERE, NOWHERE, Domains
+
 LONGEST = 254
 
 #: The addresses nearly everybody has. Anything else takes the long way, through
@@ -16,6 +18,7 @@ ORDINARY = re.compile(
 )
 LOCAL_LENGTH, DOMAIN_LENGTH = 64, 253
 SPECIAL_DOMAINS = frozenset(SPECIAL_USE_DOMAIN_NAMES)
+LAST_LABELS = frozenset(name.rpartition(".")[2] for name in SPECIAL_DOMAINS)
 
 _TO_LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
@@ -33,16 +36,24 @@ class EmailAddress:
     recipient: str = field(repr=False)
     key: str = field(repr=False)
 
+    @property
+    def domain(self) -> str:
+        """Where the mailbox is: lower case, A-labels."""
+        return self.key.rpartition("@")[2]
 
-def parse_address(text: str, *, smtputf8: bool = False) -> EmailAddress:
+
+def parse_address(
+    text: str, *, smtputf8: bool = False, intranet: Domains = NOWHERE
+) -> EmailAddress:
     """Read an address. Raises ValueError, in words that do not repeat it.
 
-    Without ``smtputf8`` a local part must be ASCII (RFC 6531 is not everywhere).
+    Without ``smtputf8`` a local part must be ASCII (RFC 6531 is not everywhere). Domains where no
+    public mail gets must be in ``intranet``.
     """
     typed = text.strip(" \t")
     if len(typed) > LONGEST:
         raise ValueError("An email address may have at most 254 characters.")
-    local, domain = _split_ordinary(typed) or _split(typed, smtputf8=smtputf8)
+    local, domain = _split_ordinary(typed) or _split(typed, smtputf8=smtputf8, intranet=intranet)
     return EmailAddress(
         typed=typed,
         recipient=f"{local}@{domain}",
@@ -50,10 +61,18 @@ def parse_address(text: str, *, smtputf8: bool = False) -> EmailAddress:
     )
 
 
+def stored_recipient(typed: str) -> str:
+    """Write an address that was taken once as it goes on an envelope.
+
+    Whatever the settings admit today: what is owed to it goes out.
+    """
+    return parse_address(typed, smtputf8=True, intranet=EVERYWHERE).recipient
+
+
 def key_prefix(text: str) -> str:
     """How the keys of addresses begin that begin with ``text``, in whatever spelling."""
     try:
-        return parse_address(text, smtputf8=True).key
+        return parse_address(text, smtputf8=True, intranet=EVERYWHERE).key
     except ValueError:  # not a whole address
         return text.strip().translate(_TO_LOWER)
 
@@ -71,13 +90,39 @@ def _split_ordinary(typed: str) -> tuple[str, str] | None:
     return match["local"], match["domain"].lower()
 
 
-def _split(typed: str, *, smtputf8: bool) -> tuple[str, str]:
+def _split(typed: str, *, smtputf8: bool, intranet: Domains = NOWHERE) -> tuple[str, str]:
+    found = _validate(typed, smtputf8=smtputf8)
+    if found is None and intranet:
+        found = _validate_intranet(typed, smtputf8=smtputf8)
+        if found is not None and found[1] not in intranet:
+            found = None
+    if found is None or not (smtputf8 or found[0].isascii()):
+        raise ValueError("This is not an email address that mail can be sent to.")
+    return found
+
+
+def _validate(typed: str, *, smtputf8: bool, is_public: bool = True) -> tuple[str, str] | None:
     try:
         found = validate_email(
-            typed, check_deliverability=False, allow_smtputf8=smtputf8, allow_empty_local=False
+            typed,
+            check_deliverability=False,
+            allow_smtputf8=smtputf8,
+            allow_empty_local=False,
+            globally_deliverable=is_public,
         )
     except EmailNotValidError:
-        raise ValueError("This is not an email address that mail can be sent to.") from None
-    if not smtputf8 and not found.local_part.isascii():
-        raise ValueError("This is not an email address that mail can be sent to.")
+        return None
     return found.local_part, found.ascii_domain.lower()
+
+
+def _validate_intranet(typed: str, *, smtputf8: bool) -> tuple[str, str] | None:
+    """Take an address apart whose domain has one label, or a name of special use.
+
+    email-validator refuses the latter, whatever it is asked: so a word of the same length, which
+    means nothing, stands in for the last label.
+    """
+    last = typed.rpartition("@")[2].rpartition(".")[2]
+    if last.lower() not in LAST_LABELS:
+        return _validate(typed, smtputf8=smtputf8, is_public=False)
+    found = _validate(f"{typed[: -len(last)]}{'x' * len(last)}", smtputf8=smtputf8, is_public=False)
+    return found and (found[0], found[1][: -len(last)] + last.lower())

@@ -21,6 +21,9 @@ from reach.settings import Settings
 #: Longer than a sign-up takes on an idle machine, whoever signs up; a busy one hides it anyhow.
 ANSWER_SECONDS = 0.005
 
+#: It names none of them: who may sign up here is for the operator to tell.
+ELSEWHERE = "Addresses at this domain cannot sign up here."
+
 #: A commit that many share; a refusal of one of them is raised for that one.
 Group = Callable[[Knock[Any]], Awaitable[Any]]
 
@@ -44,11 +47,14 @@ class Knocks:
         """Answer everybody with ``answer``. Raises BadSettings if the list of domains is bad."""
         self._database, self._robots, self._answer = database, robots, answer
         self._disposable = DisposableDomains.read(settings.disposable_domains_file)
+        self._only = settings.sign_up_domains
         self._signs_up = database.group(partial(knock_all, settings=settings, answer=answer))
         self._asks = database.group(partial(ask_all, settings=settings, answer=answer))
 
     async def sign_up(self, form: DoorSignUp, once: Once | None = None) -> Answer:
-        """Sign somebody up. Raises as Knocking, and for a disposable address."""
+        """Sign somebody up. Raises as Knocking, and for a domain that cannot."""
+        if self._only and form.email.domain not in self._only:
+            raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
         self._disposable.refuse(form.email)
         return await self._knock(self._signs_up, form, once, on_robot=counts.ROBOT.inc)
 

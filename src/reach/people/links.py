@@ -13,7 +13,7 @@ from reach.db.identifiers import new_id
 from reach.messages import budget, outbox
 from reach.messages.outbox import Promise
 from reach.people import proofs, queries, record
-from reach.people.address import parse_address
+from reach.people.address import stored_recipient
 from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
@@ -142,7 +142,7 @@ def _manage_link(asked: LinkRequest, person: Known | None, stand_in: NewPerson) 
     """
     # It takes 15 µs, so it is done for who is unknown as well.
     typed = person.email if person else asked.email.typed
-    recipient = parse_address(typed, smtputf8=True).recipient
+    recipient = stored_recipient(typed)
     if person is None:
         return Promise(stand_in.id, "", "manage-link", {"name": ""}, asked.trace_context)
     data = {"name": person.name}

@@ -14,7 +14,7 @@ from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
 from reach.people import queries
-from reach.people.address import parse_address
+from reach.people.address import stored_recipient
 from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.problems import Conflict, NotFound, Unprocessable
@@ -64,7 +64,7 @@ def change(
     queries.change(tx, person_id, fields)
     if not may_get(person, "changed", settings):
         return view(tx, person_id)
-    recipient = parse_address(person.email, smtputf8=True).recipient
+    recipient = stored_recipient(person.email)
     name = fields.get("name") or person.name
     data = {"name": name, "fields": sorted(fields)}
     outbox.promise(tx, [Promise(person_id, recipient, "changed", data)], settings)
@@ -153,7 +153,7 @@ def promise(
     person = _lock(tx, person_id)
     if not may_get(person, template, settings):
         raise Unconfirmed
-    recipient = parse_address(person.email, smtputf8=True).recipient
+    recipient = stored_recipient(person.email)
     words = {"name": person.name, **data, **BY_OPERATOR}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
     return operations.view(tx, message_id)

@@ -26,7 +26,7 @@ from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
 from reach.people import counts, proofs, queries
-from reach.people.address import LONGEST, EmailAddress, parse_address
+from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
 from reach.people.model import Person
 from reach.people.queries import Known, NewPerson
 from reach.people.text import (
@@ -48,7 +48,8 @@ MOST_LOOKS = 5
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
         raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
-    return parse_address(value, smtputf8=(info.context or {})["settings"].smtputf8)
+    settings: Settings = (info.context or {})["settings"]
+    return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
 
 
 Address = Annotated[
@@ -197,6 +198,6 @@ def _welcome(
 
 def _already(person: Known, request: SignUp) -> Promise:
     """Tell the owner of an address, written as they wrote it, that it was signed up before."""
-    recipient = parse_address(person.email, smtputf8=True).recipient
+    recipient = stored_recipient(person.email)
     data = {"name": person.name, "confirmed": bool(person.confirmed)}
     return Promise(person.id, recipient, "already-signed-up", data, request.trace_context)

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
+from reach.domains import Domains
 from reach.limits.policy import Policy
 from reach.settings.knobs import Knobs
 from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, is_loopback, parse_networks
@@ -31,6 +32,16 @@ class Settings(Knobs):
             raise ValueError(
                 "REACH_LIMIT_MAIL_PER_ADDRESS has a window longer than REACH_KEEP_MESSAGES_DAYS: "
                 "what was swept cannot be counted"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_can_sign_up(self) -> "Settings":
+        lonely = self.sign_up_domains.without(self.intranet)
+        if lonely:
+            raise ValueError(
+                f"REACH_ONLY_DOMAINS names {', '.join(lonely)}, where nobody can have an address "
+                "unless REACH_ALLOW_DOMAINS names it too"
             )
         return self
 
@@ -78,6 +89,16 @@ class Settings(Knobs):
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
+
+    @property
+    def intranet(self) -> Domains:
+        """The domains where people may have addresses, though no public mail gets there."""
+        return Domains.parse(self.allow_domains)
+
+    @property
+    def sign_up_domains(self) -> Domains:
+        """The domains whose people may sign up; none means all."""
+        return Domains.parse(self.only_domains)
 
     @property
     def name_servers(self) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reach.values import (
     DatabasePlace,
     Domain,
+    DomainNames,
     Limit,
     Mailbox,
     NameServers,
@@ -77,6 +78,15 @@ class Knobs(BaseSettings):
     smtputf8: bool = False
     #: A known address that signs up again is told so at most once in this long.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
+
+    #: Where people may have addresses, though no public mail gets there: intranet domains, such as
+    #: ``.local, .home.arpa, corp.internal, mailhost``. Your mail server must know the way. A dot
+    #: before a name means all that lies below it, and not the name itself.
+    allow_domains: DomainNames = ""
+    #: Who has an address elsewhere cannot sign up; operators may add them. Written like
+    #: ``REACH_ALLOW_DOMAINS``: ``example.org, .example.org`` is the domain and all below it. Empty
+    #: means everywhere.
+    only_domains: DomainNames = ""
 
     # Who may do what, and how often
     #: How long a link in an email works.

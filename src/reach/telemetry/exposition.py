@@ -25,6 +25,9 @@ from reach.telemetry.metrics import BUILD_INFO
 
 log = structlog.get_logger("reach")
 
+#: Every address of this machine.
+ALL_SIX = "::"
+
 METRICS, LIVEZ = "/metrics", "/livez"
 #: Who asks and then says no more is hung up on.
 CALLER_SECONDS = 10.0
@@ -139,6 +142,17 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Server6(_Server):
     address_family = socket.AF_INET6
+
+    def server_bind(self) -> None:
+        """Hear IPv4 too, where every address is meant."""
+        if self.server_address[0] == ALL_SIX:
+            hear_both(self.socket)
+        super().server_bind()
+
+
+def hear_both(listener: socket.socket) -> None:
+    """Let what is to listen at ``::`` hear IPv4 too, whatever the system does by default."""
+    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 
 
 class _Handler(WSGIRequestHandler):
