@@ -41,7 +41,7 @@ async def test_a_dead_address_is_named_beside_one_that_works(
     alive = f"{ALIVE}:{mail_server.port}"
     assert finding.words == f"smtp {shown} does not answer, {alive} answers"
     assert finding.remedy == ""
-    assert finding.advice.startswith(f"smtp: {shown} does not answer. ")
+    assert finding.advice.startswith(f"For smtp, {shown} does not answer. ")
     assert finding.advice.endswith(f"says of {NAME}.")
 
 
@@ -64,13 +64,16 @@ async def test_a_server_that_no_address_leads_to(
     port = mail_server.port
     with DeadAddress(dead, port), hosts({NAME: (dead, "127.0.0.9")}):
         finding = await check_addresses(settings_with())
-    assert finding.words == "smtp cannot be reached"
-    assert f"{port}: no answer in " in finding.remedy
-    assert f"127.0.0.9:{port}: Connection refused" in finding.remedy
+    assert finding.words == "smtp has none that takes connections"
+    assert f"{port}: no answer in " in finding.advice
+    assert f"127.0.0.9:{port}: Connection refused" in finding.advice
     with hosts({NAME: ()}):
         finding = await check_addresses(settings_with())
     assert finding.words == "smtp has none"
-    assert finding.remedy == (f"the name {NAME} cannot be looked up: Name or service not known.")
+    assert finding.remedy == ""
+    assert finding.advice == (
+        f"For smtp, the name {NAME} cannot be looked up: Name or service not known."
+    )
 
 
 def test_each_server_of_the_settings_is_tried(make_settings: MakeSettings) -> None:
@@ -109,5 +112,5 @@ async def test_the_command_says_it(
         code, output = await anyio.to_thread.run_sync(run)
     assert code == 0, output
     assert "ok addresses: smtp " in output
-    assert "   smtp: " in output
+    assert "   For smtp, " in output
     assert "lets us in" in output

@@ -17,11 +17,10 @@ SUBJECT = "addresses"
 TRY_SECONDS = 3
 POSTGRES_PORT, REDIS_PORT = 5432, 6379
 DEAD = (
-    "{kind}: {address} does not answer. New connections wait a quarter of a second for it.\n"
+    "For {kind}, {address} does not answer. New connections wait a quarter of a second for it.\n"
     "Have the network let Reach through to it, or take it out of what DNS (or /etc/hosts) says of "
     "{host}."
 )
-NONE = "No address of {host} takes connections. {each}."
 
 
 class Server(NamedTuple):
@@ -33,7 +32,10 @@ class Server(NamedTuple):
 
 
 async def check_addresses(settings: Settings) -> Finding:
-    """Whether each can be connected to: one that is dead costs time where another one works."""
+    """Whether each can be connected to: one that is dead costs time where another one works.
+
+    What is wrong is advice: a server that none leads to fails the check of its own.
+    """
     tried: dict[Server, Sequence[Attempt] | CannotConnect] = {}
 
     async def try_one(server: Server) -> None:
@@ -48,20 +50,20 @@ async def check_addresses(settings: Settings) -> Finding:
             group.start_soon(try_one, server)
     if not servers:
         return Finding(SUBJECT, "no server is named")
-    words, remedies, advice = list[str](), list[str](), list[str]()
+    words, advice = list[str](), list[str]()
     for server in servers:  # in the settings' order
         attempts = tried[server]
         if isinstance(attempts, CannotConnect):
             words.append(f"{server.kind} has none")
-            remedies.append(f"{attempts}.")
+            advice.append(f"For {server.kind}, {attempts}.")
         elif not any(attempt.connected for attempt in attempts):
-            words.append(f"{server.kind} cannot be reached")
+            words.append(f"{server.kind} has none that takes connections")
             each = "; ".join(f"{attempt.address}: {attempt.reason}" for attempt in attempts)
-            remedies.append(NONE.format(host=server.host, each=each))
+            advice.append(f"For {server.kind}, {server.host} cannot be reached: {each}.")
         else:
             words.append(f"{server.kind} {', '.join(map(_shown, attempts))}")
             advice += _about_dead(server, attempts)
-    return Finding(SUBJECT, "; ".join(words), "\n".join(remedies), "\n".join(advice))
+    return Finding(SUBJECT, "; ".join(words), advice="\n".join(advice))
 
 
 def servers_of(settings: Settings) -> Iterator[Server]:
