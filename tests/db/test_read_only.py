@@ -121,7 +121,7 @@ async def test_it_is_set_to_be_read_only_and_back(
         await do(url, "ALTER SYSTEM SET default_transaction_read_only = on", reload)
         await comes_to(ask, [503, 503])
         read = await http.get("/v1/people", headers=key)
-        assert len(read.raise_for_status().json()["items"]) == 1
+        assert read.raise_for_status().json()["items"]
         await is_told(api, settings)
         await do(url, "ALTER SYSTEM RESET default_transaction_read_only", reload)
         await comes_to(ask, [202, 200])
@@ -154,7 +154,7 @@ async def test_a_primary_becomes_a_standby_and_a_primary_again(
         await anyio.to_thread.run_sync(fail_over, here, there)
         assert [await ask() for _ in range(3)] == [[503, 503]] * 3
         read = await http.get("/v1/people", headers=key)
-        assert len(read.raise_for_status().json()["items"]) == 1
+        assert read.raise_for_status().json()["items"]
         await is_told(api, settings)
         await anyio.to_thread.run_sync(fail_over, there, here)
         await comes_to(ask, [202, 200])

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 
@@ -85,13 +86,13 @@ class Traffic:
 
 
 @asynccontextmanager
-async def replicas(settings: Settings, count: int) -> AsyncIterator[list[ReachProcess]]:
+async def replicas(
+    settings: Settings, count: int, **changes: Any
+) -> AsyncIterator[list[ReachProcess]]:
     """Run ``reach api`` so many times, each on a port of its own (see ``ports_of``)."""
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(door(settings.model_copy(update={"port": free_port()})))
-            for _ in range(count)
-        ]
+        each = [settings.model_copy(update={"port": free_port()}) for _ in range(count)]
+        yield [await stack.enter_async_context(door(one, **changes)) for one in each]
 
 
 def ports_of(processes: Sequence[ReachProcess]) -> list[int]:

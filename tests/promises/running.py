@@ -28,9 +28,11 @@ async def worker(settings: Settings, **changes: Any) -> AsyncIterator[ReachProce
 
 
 @asynccontextmanager
-async def door(settings: Settings, command: str = "api") -> AsyncIterator[ReachProcess]:
+async def door(
+    settings: Settings, command: str = "api", **changes: Any
+) -> AsyncIterator[ReachProcess]:
     """Run ``reach api`` (or ``up``); it takes sign-ups when this begins."""
-    with ReachProcess(command, settings=settings) as process:
+    with ReachProcess(command, settings=settings, **changes) as process:
         await said(process, "api started" if command == "api" else "Reach is ready.")
         yield process
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from reach.checks import alone, servers
+from reach.checks.addresses import check_addresses
 from reach.checks.configuration import configuration
 from reach.checks.finding import Finding, Line
 from reach.checks.mail_dns import check_mail_dns
@@ -22,6 +23,7 @@ CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (
     servers.check_redis,
     servers.check_smtp,
     check_smtputf8,
+    check_addresses,
     alone.check_traces,
 )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from reach.db.away import TAKES_NO_WRITES, TakesNoWrites
+from reach.db.connect import connect
 from reach.urls import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -217,10 +218,7 @@ class Opener:
             **{name: value for name, value in named.items() if value is not None},
             "statement_cache_size": 0 if self._has_pooler else CACHED_STATEMENTS,
         }
-        connection: PostgresConnection = await asyncpg.connect(
-            connection_class=PostgresConnection, **arguments
-        )
-        return connection
+        return await connect(PostgresConnection, **arguments)
 
     def _is_wanted(self, connection: PostgresConnection) -> bool:
         if self._target == "primary":

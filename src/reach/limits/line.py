@@ -2,17 +2,19 @@
 
 import asyncio
 import secrets
+import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from reach.network.sockets import open_socket
 from reach.telemetry.metrics import REDIS_SECONDS
 from reach.urls import RedisUrl
 
@@ -24,6 +26,8 @@ T = TypeVar("T")
 LOOKS, LOOK_SECONDS = 21, 0.002
 #: What the driver itself may take to hang up or to give up; ours is always sooner.
 DRIVER_SECONDS = 2.0
+#: A second address is tried before a request has waited in vain for the first.
+NEXT_SECONDS = 0.02
 PREFIX = "reach"
 
 
@@ -39,12 +43,15 @@ class Line:
             implementation="redispy",
             key_prefix=PREFIX,
             protocol=2,
-            lib_name="",
+            driver_info=None,  # type: ignore[arg-type]  # likewise
             max_connections=1,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # handed on to redis-py
             socket_timeout=DRIVER_SECONDS,
             socket_connect_timeout=DRIVER_SECONDS,
         )
+        pool = self._client.connection_pool
+        has_tls = issubclass(pool.connection_class, SSLConnection)
+        pool.connection_class = _EncryptedConnection if has_tls else _Connection
         self._limiter = MovingWindowRateLimiter(self._storage)
         self.is_ready = False
 
@@ -90,6 +97,39 @@ class Line:
     def _client(self) -> Redis:
         found: Redis = self._storage.bridge.get_connection()  # type: ignore[attr-defined]
         return found
+
+
+class _EveryAddress(Connection):
+    """A connection of redis-py to the first address of a name that answers."""
+
+    _connected: socket.socket
+
+    async def _connect(self) -> None:
+        self._connected = await open_socket(
+            self.host, self.port, seconds=DRIVER_SECONDS, next_seconds=NEXT_SECONDS
+        )
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]  # redis-py's
+        except BaseException:
+            self._connected.close()
+            raise
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        """Name what ``asyncio.open_connection`` is given: a socket in the place of the name."""
+        given = dict(super()._connection_arguments())
+        host = given.pop("host")
+        del given["port"]
+        if "ssl" in given:
+            given["server_hostname"] = host
+        return given | {"sock": self._connected}
+
+
+class _Connection(_EveryAddress):
+    pass
+
+
+class _EncryptedConnection(_EveryAddress, SSLConnection):
+    pass
 
 
 async def in_time(command: Awaitable[T]) -> T:

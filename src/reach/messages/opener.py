@@ -11,12 +11,16 @@ import anyio
 from reach.messages.connection import Connection
 from reach.messages.outcome import Paused
 from reach.messages.reply import NoReply, Reply, outcome
+from reach.network.sockets import open_socket
 from reach.settings import BadSettings, Settings
 from reach.urls import SmtpUrl, parse_mailbox
 
 if TYPE_CHECKING:
     import asyncio
 
+#: How long the network may take to reach the server, as in Postfix (smtp_connect_timeout): RFC
+#: 5321's minutes are for a server that is there.
+CONNECT_SECONDS = 30
 #: What opening may raise. The last two: aiosmtplib's, if the peer goes between two of its steps.
 FAILURES = (aiosmtplib.SMTPException, OSError, ValueError, NoReply, RuntimeError, AttributeError)
 
@@ -55,8 +59,7 @@ class Opener:
 
     async def _try(self) -> Connection | Paused:
         client = aiosmtplib.SMTP(
-            hostname=self._server.host,
-            port=self._server.port,
+            hostname=self._server.host,  # whose certificate it must be
             local_hostname=self._name,
             timeout=self._seconds,
             use_tls=self._server.security == "tls",
@@ -66,7 +69,7 @@ class Opener:
         stage = "connect"
         transport: asyncio.BaseTransport | None = None
         try:
-            await client.connect()
+            await self._connect(client)
             transport = client.transport
             stage = "EHLO"
             await client.ehlo()
@@ -85,6 +88,16 @@ class Opener:
                 cast("asyncio.Transport", transport).abort()
             if isinstance(error, FAILURES):
                 return self._paused(stage, error)
+            raise
+
+    async def _connect(self, client: aiosmtplib.SMTP) -> None:
+        """Connect to the first address that answers, encrypt, and hear the greeting."""
+        seconds = min(CONNECT_SECONDS, self._seconds)
+        connected = await open_socket(self._server.host, self._server.port, seconds=seconds)
+        try:
+            await client.connect(sock=connected)
+        except BaseException:
+            connected.close()
             raise
 
     async def _log_in(self, client: aiosmtplib.SMTP) -> None:

@@ -157,7 +157,8 @@ class Knobs(BaseSettings):
     pause_first_seconds: Seconds = 1
     #: The longest wait between two probes.
     pause_cap_seconds: Seconds = 60
-    #: How long the mail server may take (RFC 5321 §4.5.3.2): connect, TLS, EHLO and AUTH, each.
+    #: How long the mail server may take (RFC 5321 §4.5.3.2): greeting, TLS, EHLO and AUTH, each. It
+    #: must be reached in that time too, or in 30 s if that is less.
     smtp_greeting_seconds: Seconds = 300
     #: Likewise after MAIL FROM.
     smtp_mail_seconds: Seconds = 300

@@ -65,6 +65,23 @@ EVENTS = {
         "info",
         "The worker asks every second; `REACH_DATABASE_DIRECT_URL` would have it told at once.",
     ),
+    # The network
+    "an address does not answer": Event(
+        "reach.network",
+        "warning",
+        "One address of a server's name is dead, and is tried last for ten minutes.",
+        ("reason",),
+    ),
+    "an address answers again": Event(
+        "reach.network", "info", "It is no longer tried last.", ("reason",)
+    ),
+    "a server cannot be reached": Event(
+        "reach.network",
+        "warning",
+        "No address of the database, Redis or the mail server; each is named. Told once.",
+        ("reason",),
+    ),
+    "a server is reached again": Event("reach.network", "info", "It was not before.", ("reason",)),
     # Limits
     "redis is away: each process counts for itself": Event(
         "reach.limits",
