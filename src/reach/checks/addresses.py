@@ -10,12 +10,11 @@ from reach.checks.finding import Finding
 from reach.network.names import CannotConnect
 from reach.network.sockets import Attempt, try_each
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
+from reach.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl
 
 SUBJECT = "addresses"
 #: How long an address may take: a lost packet is sent again after a second.
 TRY_SECONDS = 3
-POSTGRES_PORT, REDIS_PORT = 5432, 6379
 DEAD = (
     "For {kind}, {address} does not answer. New connections wait a quarter of a second for it.\n"
     "Have the network let Reach through to it, or take it out of what DNS (or /etc/hosts) says of "
@@ -78,14 +77,10 @@ def servers_of(settings: Settings) -> Iterator[Server]:
 
 
 def _hosts_of(database: DatabaseUrl) -> Iterator[Server]:
-    """Name each host of a list."""
-    _, given = database.url.get_dialect()().create_connect_args(database.url)
-    hosts, ports = given.get("host", []), given.get("port", POSTGRES_PORT)
-    hosts = hosts if isinstance(hosts, list) else [hosts]
-    ports = ports if isinstance(ports, list) else [ports] * len(hosts)
-    for host, port in zip(hosts, ports, strict=False):
-        if host and not host.startswith("/"):
-            yield Server("database", host, int(port or POSTGRES_PORT))
+    """Name each host of a list; a socket of the file system is none."""
+    for place in database.places:
+        if place.host and not place.host.startswith("/"):
+            yield Server("database", place.host, place.port or POSTGRES_PORT)
 
 
 def _shown(attempt: Attempt) -> str:
