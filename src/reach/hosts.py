@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote
 
 LAST_PORT = 65535
@@ -67,13 +67,25 @@ def is_loopback(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = _address(name.strip("[]"))
+    return address is not None and address.is_loopback
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether ``host`` is an address where one can listen and nobody can be asked: ``0.0.0.0``."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; an IPv4-mapped one as its IPv4. None if it is a name."""
     try:
-        address = ip_address(name.strip("[]"))
+        address = ip_address(text)
     except ValueError:
-        return False
+        return None
     # Who listens at :: hears callers of IPv4 under such addresses; Python before 3.13 knows none.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return mapped or address
 
 
 def _is_six(text: str) -> bool:
