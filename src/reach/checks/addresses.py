@@ -68,7 +68,9 @@ async def check_addresses(settings: Settings) -> Finding:
 def servers_of(settings: Settings) -> Iterator[Server]:
     """Name whatever is connected to over the network; a file or a local socket is not."""
     if not settings.database.is_sqlite:
-        yield from _hosts_of(settings.database)
+        yield from _hosts_of("database", settings.database)
+        if settings.database_direct_url.get_secret_value():
+            yield from _hosts_of("direct database", settings.direct_database)
     if settings.redis is not None:
         redis = parse_url(settings.redis.url)
         yield Server("redis", redis["host"], redis.get("port", REDIS_PORT))
@@ -76,11 +78,11 @@ def servers_of(settings: Settings) -> Iterator[Server]:
         yield Server("smtp", settings.smtp.host, settings.smtp.port)
 
 
-def _hosts_of(database: DatabaseUrl) -> Iterator[Server]:
+def _hosts_of(kind: str, database: DatabaseUrl) -> Iterator[Server]:
     """Name each host of a list; a socket of the file system is none."""
     for place in database.places:
         if place.host and not place.host.startswith("/"):
-            yield Server("database", place.host, place.port or POSTGRES_PORT)
+            yield Server(kind, place.host, place.port or POSTGRES_PORT)
 
 
 def _shown(attempt: Attempt) -> str:
