@@ -31,6 +31,7 @@ class Place:
             is_port = ":" in text and is_host(text.partition(":")[0])
             raise ValueError(NOT_A_PORT if is_port else NOT_A_HOST)
         host = (found["six"] or found["name"]).lower()
+        host = host.replace("%25", "%")  # RFC 6874: before the scope of a link-local address
         if (found["six"] and not _is_six(host)) or (found["name"] and not is_host(host)):
             raise ValueError(NOT_A_HOST)
         port = int(found["port"]) if found["port"] else None
@@ -42,7 +43,7 @@ class Place:
         """Write it as a URL does."""
         name = quote(self.host, safe="")
         if ":" in self.host and not self.host.startswith("/"):
-            name = f"[{self.host}]"
+            name = f"[{self.host.replace('%', '%25')}]"
         return name if self.port is None else f"{name}:{self.port}"
 
 
@@ -90,6 +91,6 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 def _is_six(text: str) -> bool:
     try:
-        return isinstance(ip_address(text.replace("%25", "%")), IPv6Address)
+        return isinstance(ip_address(text), IPv6Address)
     except ValueError:
         return False
