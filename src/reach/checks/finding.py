@@ -20,7 +20,8 @@ class Line(NamedTuple):
 class Finding:
     """What one check found. ``remedy`` is empty if all is well; ``advice`` is for who cares.
 
-    ``is_misconfigured``: no waiting helps, a setting leads nowhere.
+    ``is_misconfigured``: no waiting helps, a setting leads nowhere. ``is_known``: if not, another
+    finding says why, and this one is marked as neither well nor wrong.
     """
 
     subject: str
@@ -28,6 +29,7 @@ class Finding:
     remedy: str = ""
     advice: str = ""
     is_misconfigured: bool = False
+    is_known: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -38,8 +40,9 @@ class Finding:
 
     def lines(self) -> list[Line]:
         """Say it as it is printed, the lines below the first one set in."""
-        tone: Tone = "bad" if self.remedy else "warning" if self.advice else "good"
-        mark = "!!" if self.remedy else "ok"
+        is_well = self.is_known and not self.advice
+        tone: Tone = "bad" if self.remedy else "good" if is_well else "warning"
+        mark = "!!" if self.remedy else "ok" if self.is_known else "??"
         below: list[tuple[str, Tone]] = [(line, "bad") for line in self.remedy.splitlines()]
         below += [(line, "warning") for line in self.advice.splitlines()]
         first = Line(_printable(f"{mark} {self.subject}: {self.words}"), tone)
