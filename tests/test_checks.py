@@ -130,6 +130,7 @@ def test_what_cannot_be_known_is_not_called_well(make_settings: MakeSettings) ->
     assert (code, failed(lines)) == (1, {"database"})
     for subject in ("direct database", "outbox"):
         assert finding(lines, subject) == ("??", "not known", "")
+    assert finding(lines, "addresses")[0] == "??"
 
 
 def test_an_old_schema(make_settings: MakeSettings, sqlite: str, tmp_path: Path) -> None:

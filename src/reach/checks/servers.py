@@ -69,7 +69,7 @@ async def check_direct_database(settings: Settings) -> Finding:
 
     found = await direct.look(settings)
     if found is None:  # check_database says so
-        return Finding("direct database", "not known", is_known=False)
+        return Finding("direct database", "not known", is_well=False)
     return Finding("direct database", *found)
 
 
@@ -79,7 +79,7 @@ async def check_outbox(settings: Settings) -> Finding:
     try:
         found = await database.read(stats.read)
     except Unavailable:  # check_database says so
-        return Finding("outbox", "not known", is_known=False)
+        return Finding("outbox", "not known", is_well=False)
     finally:
         await database.close()
     by_state, due_seconds = found.messages, int(found.oldest_due_seconds)
