@@ -21,6 +21,8 @@ OWN = {
     *("host", "port", "metrics_host", "metrics_port", "processes", "worker_slots", "data_dir"),
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key"),
+    # A secret, which extraEnv can take from a Secret.
+    "database_direct_url",
 }
 #: Written by whoever writes the edge and monitoring.
 ELSEWHERE = ("edge.", "monitoring.")
