@@ -20,8 +20,8 @@ class Line(NamedTuple):
 class Finding:
     """What one check found. ``remedy`` is empty if all is well; ``advice`` is for who cares.
 
-    ``is_misconfigured``: no waiting helps, a setting leads nowhere. ``is_well``: if not, and there is
-    no remedy, another finding says what is wrong, and the mark of this one is not `ok`.
+    ``is_misconfigured``: no waiting helps, a setting leads nowhere. ``is_well``: if not, and there
+    is no remedy, another finding says what is wrong, and the mark of this one is not `ok`.
     """
 
     subject: str
