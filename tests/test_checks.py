@@ -79,6 +79,7 @@ async def test_what_waits_in_the_outbox(settings: Settings) -> None:
             r"3 queued, longest due for 1\d\d s; 1 failed; 0 sent; 4 people", words
         ), words
         assert "state=failed" in advice
+        assert "POST /v1/messages/retry" in advice
         await outbox.change(first, due_at=now(-301))
         code, lines = await anyio.to_thread.run_sync(check, settings)
         assert (code, failed(lines)) == (1, {"outbox"})
@@ -118,7 +119,18 @@ def test_nothing_is_there_yet(make_settings: MakeSettings, tmp_path: Path) -> No
     code, lines = check(make_settings(data_dir=tmp_path / "none"))
     assert (code, failed(lines)) == (2, {"database"})
     assert "reach migrate" in finding(lines, "database")[2]
+    assert finding(lines, "outbox") == ("??", "not known", "")
     assert not (tmp_path / "none").exists()
+
+
+def test_what_cannot_be_known_is_not_called_well(make_settings: MakeSettings) -> None:
+    """Nobody listens there: that is one finding, and what hangs on it is no `ok`."""
+    url = f"postgresql://u@127.0.0.1:{free_port()}/name"
+    code, lines = check(make_settings(database_url=url))
+    assert (code, failed(lines)) == (1, {"database"})
+    for subject in ("direct database", "outbox"):
+        assert finding(lines, subject) == ("??", "not known", "")
+    assert finding(lines, "addresses")[0] == "??"
 
 
 def test_an_old_schema(make_settings: MakeSettings, sqlite: str, tmp_path: Path) -> None:

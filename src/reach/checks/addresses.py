@@ -49,20 +49,22 @@ async def check_addresses(settings: Settings) -> Finding:
             group.start_soon(try_one, server)
     if not servers:
         return Finding(SUBJECT, "no server is named")
-    words, advice = list[str](), list[str]()
+    words, advice, is_well = list[str](), list[str](), True
     for server in servers:  # in the settings' order
         attempts = tried[server]
         if isinstance(attempts, CannotConnect):
+            is_well = False
             words.append(f"{server.kind} has none")
             advice.append(f"For {server.kind}, {attempts}.")
         elif not any(attempt.connected for attempt in attempts):
+            is_well = False
             words.append(f"{server.kind} has none that takes connections")
             each = "; ".join(f"{attempt.address}: {attempt.reason}" for attempt in attempts)
             advice.append(f"For {server.kind}, {server.host} cannot be reached: {each}.")
         else:
             words.append(f"{server.kind} {', '.join(map(_shown, attempts))}")
             advice += _about_dead(server, attempts)
-    return Finding(SUBJECT, "; ".join(words), advice="\n".join(advice))
+    return Finding(SUBJECT, "; ".join(words), advice="\n".join(advice), is_well=is_well)
 
 
 def servers_of(settings: Settings) -> Iterator[Server]:

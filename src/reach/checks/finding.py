@@ -20,7 +20,8 @@ class Line(NamedTuple):
 class Finding:
     """What one check found. ``remedy`` is empty if all is well; ``advice`` is for who cares.
 
-    ``is_misconfigured``: no waiting helps, a setting leads nowhere.
+    ``is_misconfigured``: no waiting helps, a setting leads nowhere. ``is_well``: if not, and there
+    is no remedy, another finding says what is wrong, and the mark of this one is not `ok`.
     """
 
     subject: str
@@ -28,6 +29,7 @@ class Finding:
     remedy: str = ""
     advice: str = ""
     is_misconfigured: bool = False
+    is_well: bool = True
 
     @property
     def exit_code(self) -> int:
@@ -38,8 +40,9 @@ class Finding:
 
     def lines(self) -> list[Line]:
         """Say it as it is printed, the lines below the first one set in."""
-        tone: Tone = "bad" if self.remedy else "warning" if self.advice else "good"
-        mark = "!!" if self.remedy else "ok"
+        is_good = self.is_well and not self.advice
+        tone: Tone = "bad" if self.remedy else "good" if is_good else "warning"
+        mark = "!!" if self.remedy else "ok" if self.is_well else "??"
         below: list[tuple[str, Tone]] = [(line, "bad") for line in self.remedy.splitlines()]
         below += [(line, "warning") for line in self.advice.splitlines()]
         first = Line(_printable(f"{mark} {self.subject}: {self.words}"), tone)

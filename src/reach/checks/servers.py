@@ -31,7 +31,8 @@ NO_WRITES = (
 )
 LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it: a paused lane?"
 FAILED = (
-    "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries again."
+    "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries one "
+    "again, POST /v1/messages/retry all of them."
 )
 
 
@@ -66,7 +67,10 @@ async def check_direct_database(settings: Settings) -> Finding:
         return Finding("direct database", "not needed: a file has no pooler")
     from reach.db import direct  # noqa: PLC0415 - one driver is enough
 
-    return Finding("direct database", *await direct.look(settings))
+    found = await direct.look(settings)
+    if found is None:  # check_database says so
+        return Finding("direct database", "not known", is_well=False)
+    return Finding("direct database", *found)
 
 
 async def check_outbox(settings: Settings) -> Finding:
@@ -75,7 +79,7 @@ async def check_outbox(settings: Settings) -> Finding:
     try:
         found = await database.read(stats.read)
     except Unavailable:  # check_database says so
-        return Finding("outbox", "not known")
+        return Finding("outbox", "not known", is_well=False)
     finally:
         await database.close()
     by_state, due_seconds = found.messages, int(found.oldest_due_seconds)

@@ -30,7 +30,7 @@ From = Annotated[
 ]
 To = Annotated[
     str | None,
-    typer.Option(help="[REACH_DATABASE_URL] Without a password, likewise.", metavar="URL"),
+    typer.Option(help="[REACH_DATABASE_URL] Without a password, too.", metavar="URL"),
 ]
 StartOver = Annotated[
     bool, typer.Option("--start-over", help="Remove what an interrupted copy has left first.")

@@ -23,16 +23,16 @@ ANOTHER = (
 )
 
 
-async def look(settings: Settings) -> tuple[str, str, str]:
+async def look(settings: Settings) -> tuple[str, str, str] | None:
     """Say what there is, what to do about it, and what might be better; empty if there is nothing.
 
-    That the database itself does not answer is not said here.
+    None: the database itself does not answer, so nothing is known.
     """
     is_set = bool(settings.database_direct_url.get_secret_value())
     try:
         usual = await _open(settings.database)
     except (DatabaseAway, *FAILURES):
-        return "not known", "", ""
+        return None
     try:
         if not is_set:
             return (POLLED, "", ADVICE) if usual.is_shared else (NOT_NEEDED, "", "")
