@@ -109,9 +109,9 @@ RULES: tuple[Rule, ...] = (
         Meaning.TOO_MUCH,
         "The same, in words; but for what says that the recipient gets too much (X.1.z, X.2.z)",
         "Mailtrap: 550 5.7.0 too many emails per second; Amazon SES: 454 Throttling failure: Daily "
-        "message quota exceeded; Postfix: 450 4.7.1 Error: too much mail from; Exchange Online: 432 4.3.2 "
-        "Concurrent connections limit exceeded; cPanel: 550 Domain has exceeded the max defers and "
-        "failures per hour; SendGrid: 451 Maximum credits exceeded",
+        "message quota exceeded; Postfix: 450 4.7.1 Error: too much mail from; Exchange Online: "
+        "432 4.3.2 Concurrent connections limit exceeded; cPanel: 550 Domain has exceeded the max "
+        "defers and failures per hour; SendGrid: 451 Maximum credits exceeded",
         enhanced=r"|[45]\.[03-9]\.\d+",
         words=(
             "too many (new |concurrent )*(e-?mails|mails|messages|requests|sessions)",
