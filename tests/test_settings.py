@@ -113,6 +113,8 @@ def test_a_secrets_file_that_cannot_be_read(
         ("PUBLIC_URL", "https://[::g]"),
         ("PUBLIC_URL", f"https://{'x' * 64}.org"),
         ("PUBLIC_URL", "http://0.0.0.0:8000"),
+        ("PUBLIC_URL", "http://[0:0:0:0:0:0:0:0]:8000"),
+        ("PUBLIC_URL", "http://[::ffff:0.0.0.0]:8000"),
         ("PUBLIC_URL", "http://[::]:8000"),
         ("CORS_ORIGINS", "*"),
         ("CORS_ORIGINS", f"https://example.org, https://*.{CANARY}.org"),

@@ -22,6 +22,7 @@ REFUSALS = r"^(must|its port|its host|names|has|holds|may|can be read in two way
         ("smtp+starttls://mail.example.org/", "mail.example.org", 587, "starttls"),
         ("smtp://mail.example.org:2525", "mail.example.org", 2525, "plain"),
         ("SMTP://[::1]:1025", "::1", 1025, "plain"),
+        ("smtp://[fe80::1%25eth0]", "fe80::1%eth0", 25, "plain"),
     ],
 )
 def test_mail_servers(text: str, host: str, port: int, security: str) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote
 
 LAST_PORT = 65535
@@ -31,6 +31,7 @@ class Place:
             is_port = ":" in text and is_host(text.partition(":")[0])
             raise ValueError(NOT_A_PORT if is_port else NOT_A_HOST)
         host = (found["six"] or found["name"]).lower()
+        host = host.replace("%25", "%")  # RFC 6874: before the scope of a link-local address
         if (found["six"] and not _is_six(host)) or (found["name"] and not is_host(host)):
             raise ValueError(NOT_A_HOST)
         port = int(found["port"]) if found["port"] else None
@@ -42,7 +43,7 @@ class Place:
         """Write it as a URL does."""
         name = quote(self.host, safe="")
         if ":" in self.host and not self.host.startswith("/"):
-            name = f"[{self.host}]"
+            name = f"[{self.host.replace('%', '%25')}]"
         return name if self.port is None else f"{name}:{self.port}"
 
 
@@ -67,17 +68,29 @@ def is_loopback(host: str) -> bool:
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
+    address = _address(name.strip("[]"))
+    return address is not None and address.is_loopback
+
+
+def is_unspecified(host: str) -> bool:
+    """Whether ``host`` is an address where one can listen and nobody can be asked: ``0.0.0.0``."""
+    address = _address(host)
+    return address is not None and address.is_unspecified
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """Read an address; an IPv4-mapped one as its IPv4. None if it is a name."""
     try:
-        address = ip_address(name.strip("[]"))
+        address = ip_address(text)
     except ValueError:
-        return False
+        return None
     # Who listens at :: hears callers of IPv4 under such addresses; Python before 3.13 knows none.
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return (mapped or address).is_loopback
+    return mapped or address
 
 
 def _is_six(text: str) -> bool:
     try:
-        return isinstance(ip_address(text.replace("%25", "%")), IPv6Address)
+        return isinstance(ip_address(text), IPv6Address)
     except ValueError:
         return False

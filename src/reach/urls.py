@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from sqlalchemy.engine import URL
 
 from reach import libpq
-from reach.hosts import Place, is_host, is_loopback
+from reach.hosts import Place, is_host, is_loopback, is_unspecified
 from reach.server_urls import MASK, Login, ServerUrl, decoded, shown
 
 Security = Literal["plain", "tls", "starttls"]
@@ -39,8 +39,6 @@ _AS_EVER: dict[str, Any] = {"strict": False} if "strict" in signature(parseaddr)
 #: What is before the IPv4 address in an IPv4-mapped one.
 MAPPED_BITS = 96
 DEFAULT_PORTS = {"http": 80, "https": 443}
-#: Where one can listen, and nobody can be asked.
-NOBODY = ("0.0.0.0", "::")  # noqa: S104 - they are refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +286,7 @@ def parse_origin(text: str) -> str:
 def parse_public_url(text: str) -> str:
     """Read an origin that others can open. Raises ValueError."""
     host = urlsplit(parse_origin(text)).hostname or ""
-    if host in NOBODY:
+    if is_unspecified(host):
         raise ValueError(f"must be what others can open, and nobody is at {host}")
     return text.rstrip("/")
 

@@ -44,6 +44,7 @@ EVERYTHING: Mapping[str, Any] = {
     "database": {
         "existingSecret": "reach",
         "passwordKey": "database-password",
+        "directUrlKey": "direct",
         "sslMode": "verify-full",
         "ca": {"existingSecret": "reach-db-ca"},
     },

@@ -57,6 +57,10 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "database": {"url": "postgresql://db/reach", "passwordKey": "password"}},
         "database.existingSecret must be set beside database.userKey or database.passwordKey",
     ),
+    "a direct address without its Secret": (
+        {**LEAST, "database": {"url": "postgresql://db/reach", "directUrlKey": "direct"}},
+        "database.existingSecret must be set beside database.directUrlKey",
+    ),
     "a name server's name": (
         {**LEAST, "settings": {"REACH_DNS_SERVERS": "9.9.9.9 ns.example.org"}},
         "settings.REACH_DNS_SERVERS holds addresses, with or without ports, and no names",

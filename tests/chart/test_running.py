@@ -24,6 +24,8 @@ SERVICES = ("api", "worker")
 #: A password that no URL holds as it is.
 HOSTILE = "a/b@c%41:d#$(HOME)"
 PASSWORD_KEYS = ("database-password", "redis-password", "smtp-user", "smtp-password")
+#: Postgres itself, where the database's URL may lead through a pooler.
+DIRECT_URL = "postgresql://reach@postgres/reach"
 COMPONENTS = {"Deployment": SERVICES, "Job": ("migrate",), "Pod": ("check",)}
 #: What ending takes, beyond the grace time.
 MARGIN_SECONDS = 5
@@ -35,6 +37,7 @@ def secrets(authority: Authority, database_url: str, **urls: str) -> Secrets:
     smtp, redis = urls.get("smtp", "smtp://127.0.0.1:9"), urls.get("redis", "redis://127.0.0.1:9/0")
     return {
         ("reach", "url"): database_url,
+        ("reach", "direct"): DIRECT_URL,
         ("reach", "redis"): redis,
         ("reach", "smtp"): smtp,
         ("reach", "secret-key"): SECRET_KEY,
@@ -84,6 +87,21 @@ def test_reach_reads_what_the_chart_gives_it(
         assert bool(settings.proxies) == (component in ("api", "check"))
         assert bool(settings.redis) == (component in ("api", "check"))
         assert bool(settings.smtp) == (component in ("worker", "check"))
+
+
+def test_postgres_itself_is_reached_as_safely_as_its_pooler(
+    tmp_path: Path, authority: Authority
+) -> None:
+    """By everything that may need it, with the same TLS and the same login."""
+    for component, thing in components("everything"):
+        given = secrets(authority, "postgresql://reach@pooler/reach")
+        mount(thing, given, tmp_path)
+        settings = loaded(environment(thing, given, tmp_path))
+        usual, direct = settings.database, settings.direct_database
+        assert (usual.places[0].host, direct.places[0].host) == ("pooler", "postgres"), component
+        assert direct.parameters == usual.parameters
+        assert direct.connect_args["ssl"].check_hostname
+        assert direct.login.password == usual.login.password == HOSTILE
 
 
 @pytest.mark.parametrize("name", VALUES)

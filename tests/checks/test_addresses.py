@@ -77,7 +77,7 @@ async def test_a_server_that_no_address_leads_to(
 
 
 def test_each_server_of_the_settings_is_tried(make_settings: MakeSettings) -> None:
-    """Every host of a list too; what is on this machine's disk is not."""
+    """Every host of a list, and what is behind a pooler; not what is on this machine's disk."""
     settings = make_settings(
         database_url="postgresql://ada@/reach?host=one.test:5433&host=two.test:5432&host=/run/p:5432",
         redis_url=SecretStr("rediss://cache.test/0"),
@@ -89,8 +89,14 @@ def test_each_server_of_the_settings_is_tried(make_settings: MakeSettings) -> No
         ("redis", "cache.test", 6379),
         ("smtp", "mail.test", 465),
     ]
-    alone = make_settings(database_url="postgresql://ada@db.test/reach")
-    assert [tuple(server) for server in servers_of(alone)] == [("database", "db.test", 5432)]
+    pooled = make_settings(
+        database_url="postgresql://ada@pooler.test:6432/reach",
+        database_direct_url=SecretStr("postgresql://ada@db.test/reach"),
+    )
+    assert [tuple(server) for server in servers_of(pooled)] == [
+        ("database", "pooler.test", 6432),
+        ("direct database", "db.test", 5432),
+    ]
     assert list(servers_of(make_settings())) == []
 
 

@@ -171,6 +171,15 @@ async def test_no_address(mailing: Settings, address: str) -> None:
         assert "--to" in process.errors
 
 
+async def test_an_address_of_the_intranet(mailing: Settings, mail_server: MailServer) -> None:
+    """Whoever may be added may be sent to."""
+    settings = mailing.model_copy(update={"allow_domains": ".internal"})
+    with ReachProcess("check", "--to", "ada@corp.internal", settings=settings) as process:
+        await asyncio.to_thread(process.wait, 60)
+        assert "ok sent: 250" in process.output, process.errors
+    assert mail_server.recipients == ["ada@corp.internal"]
+
+
 async def test_without_a_mail_server(make_settings: MakeSettings) -> None:
     """The mailbox is another process's: it says what to set."""
     finding = await send_sample(make_settings(), TO)

@@ -9,6 +9,7 @@ import pytest
 from reach.checks import samples
 from reach.checks.finding import Finding
 from reach.checks.templates import check_templates
+from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.people.operator import add, operator
@@ -151,6 +152,7 @@ async def test_samples_have_what_real_messages_have(reach: Reach) -> None:
     for _ in range(2):
         assert (await http.post("/v1/signups", json=ADA)).is_success
     assert (await http.post("/v1/links", json={"email": ADA["email"]})).is_success
+    await reach.database.write(answer_some, reach.settings)
     person = (await add(http, email="grace@example.com")).json()
     changes = {"name": "Somebody", "description": "Something"}
     assert (await http.patch(f"/v1/people/{person['id']}", json=changes)).is_success

@@ -37,6 +37,7 @@ from tests.servers.reach import running_reach
 
 #: As a transaction does that has written, and has not ended.
 WRITES = "LOCK TABLE people IN ROW EXCLUSIVE MODE"
+MAIL = "LOCK TABLE messages IN ROW EXCLUSIVE MODE"
 TURN = f"SELECT pg_advisory_lock({LOCK})"
 BUILDS = (
     "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
@@ -98,7 +99,7 @@ async def test_a_lock_that_is_not_to_be_had(fresh: Settings) -> None:
     lines: list[str] = []
     patience = Patience(lock_seconds=0.2, migration_seconds=2.5)
     to_newest = partial(migrate, fresh.database, say=lines.append, patience=patience)
-    async with opened(fresh) as database, held(fresh, WRITES):
+    async with opened(fresh) as database, held(fresh, WRITES), held(fresh, MAIL):
         async with anyio.create_task_group() as group:
 
             async def in_vain() -> None:

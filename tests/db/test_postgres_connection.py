@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from sqlalchemy import text
 
 from reach.db.engine import open_database
+from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
 from reach.settings import Settings
 from reach.urls import DatabaseUrl
 from tests.promises.locks import ask
+from tests.servers.dead import DeadAddress
 
 WITHIN_SECONDS = 2
 END_THEM = (
@@ -66,6 +68,20 @@ async def test_a_silent_server_of_a_list_keeps_nobody_waiting(
                 assert time.monotonic() - began < WITHIN_SECONDS
         finally:
             await database.close()
+
+
+async def test_a_lost_machine_of_a_list_keeps_nobody_from_reading(postgres: str) -> None:
+    """What is sent to it is dropped: a server that can only be read waits for it once."""
+    port = urlsplit(postgres).port
+    only_reads = "options=-c%20default_transaction_read_only%3Don"
+    places = f"127.0.0.2:{port},127.0.0.1:{port}"
+    url = DatabaseUrl.parse(postgres.replace(f"127.0.0.1:{port}", places) + f"?{only_reads}")
+    opener = Opener(url, Session("test", {}), seconds=3)
+    with DeadAddress("127.0.0.2", port or 0):
+        (await opener.open()).terminate()
+        began = time.monotonic()
+        (await opener.open()).terminate()
+        assert time.monotonic() - began < SILENT_SECONDS + 1
 
 
 async def test_connections_that_the_server_ends_are_nobodys_fault(

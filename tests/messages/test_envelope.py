@@ -128,7 +128,7 @@ async def test_an_address_that_is_not_ascii_needs_the_servers_consent() -> None:
             assert await send(sender, grete) == refused
         assert "MAIL" not in server.commands
         assert type(await send(sender)) is Sent
-        assert server.sessions == 1
+        assert server.sessions == 3
 
 
 async def test_a_sender_that_is_not_ascii_is_refused() -> None:

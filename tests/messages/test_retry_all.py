@@ -182,6 +182,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "/filter"),
     ({"filter": {}}, "/filter"),
     ({"filter": None}, "/filter"),
+    ({"filter": {"recipient": None}}, "/filter"),
+    ({"filter": {**FAILED, "recipient": None}}, "/filter"),
     ({"filter": []}, "/filter"),
     ({"filter": {"state": "sent"}}, "/filter/state"),
     ({"filter": {"state": CANARY}}, "/filter/state"),

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.people.operator import everybody, operator, owed
 from tests.people.solved import opened_too_long_ago
@@ -138,6 +139,7 @@ async def test_the_apis_page_does_what_it_says(
             await block.get_by_role("button", name="Execute").click()
             status = block.locator(".live-responses-table .response-col_status").last
             await expect(status).to_contain_text("202")
+        await reach.database.write(answer_some, reach.settings)
         http = await operator(reach)
         assert template in [message["template"] for message in await owed(http)]
         assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]

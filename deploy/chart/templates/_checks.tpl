@@ -75,6 +75,9 @@
 {{- if and (or $given.userKey $given.passwordKey) (not $given.existingSecret) -}}
 {{- printf "%s.existingSecret must be set beside %s.userKey or %s.passwordKey: they are keys of it" .of .of .of | fail -}}
 {{- end -}}
+{{- if and $given.directUrlKey (not $given.existingSecret) -}}
+{{- printf "%s.existingSecret must be set beside %s.directUrlKey: it is a key of it" .of .of | fail -}}
+{{- end -}}
 {{- if and $given.url (hasPrefix "sqlite" $given.url) -}}
 {{- printf "%s.url names SQLite, a file on one machine, and pods share no disk: use Postgres, postgresql://user:password@host:5432/name" .of | fail -}}
 {{- end -}}

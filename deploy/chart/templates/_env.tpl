@@ -40,15 +40,24 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- $database := .root.Values.database -}}
 {{- $suffix := ternary "migrate" "urls" (eq .component "migrate") -}}
 {{- $secret := dict "root" .root "of" "database" "own" "database-url" "suffix" $suffix -}}
+{{- include "reach.env.postgres" (set $secret "name" "DATABASE_URL") -}}
+{{- include "reach.env.login" (dict "root" .root "of" "database") -}}
+{{- with $database.directUrlKey -}}
+{{- include "reach.env.postgres" (dict "root" $.root "of" "database" "key" . "name" "DATABASE_DIRECT_URL") -}}
+{{- end -}}
+{{- end -}}
+
+{{/* One of its URLs, with its parameters: (dict "root" $ … "name" "DATABASE_URL"). */}}
+{{- define "reach.env.postgres" -}}
+{{- $database := .root.Values.database -}}
 {{- if $database.sslMode -}}
-{{- include "reach.env.secret" (set $secret "name" "DATABASE_URL") }}
-- name: REACH_DATABASE_URL
-  value: "$(DATABASE_URL)?sslmode={{ $database.sslMode }}
+{{- include "reach.env.secret" . }}
+- name: REACH_{{ .name }}
+  value: "$({{ .name }})?sslmode={{ $database.sslMode }}
     {{- if $database.ca.existingSecret }}&sslrootcert=/etc/reach/database/ca.crt{{ end }}"
 {{- else -}}
-{{- include "reach.env.secret" (set $secret "name" "REACH_DATABASE_URL") }}
+{{- include "reach.env.secret" (merge (dict "name" (printf "REACH_%s" .name)) .) }}
 {{- end -}}
-{{- include "reach.env.login" (dict "root" .root "of" "database") -}}
 {{- end -}}
 
 {{- define "reach.env.api" -}}

@@ -16,7 +16,7 @@ and no $(…) that Kubernetes would fill in.
 {{- define "reach.secret" -}}
 {{- $given := get .root.Values .of -}}
 {{- if $given.existingSecret -}}
-{{- dict "name" $given.existingSecret "key" $given.key | toJson -}}
+{{- dict "name" $given.existingSecret "key" (.key | default $given.key) | toJson -}}
 {{- else -}}
 {{- dict "name" (printf "%s-%s" (include "reach.name" .root) (.suffix | default "urls")) "key" .own | toJson -}}
 {{- end -}}

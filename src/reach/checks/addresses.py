@@ -10,12 +10,11 @@ from reach.checks.finding import Finding
 from reach.network.names import CannotConnect
 from reach.network.sockets import Attempt, try_each
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
+from reach.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl
 
 SUBJECT = "addresses"
 #: How long an address may take: a lost packet is sent again after a second.
 TRY_SECONDS = 3
-POSTGRES_PORT, REDIS_PORT = 5432, 6379
 DEAD = (
     "For {kind}, {address} does not answer. New connections wait a quarter of a second for it.\n"
     "Have the network let Reach through to it, or take it out of what DNS (or /etc/hosts) says of "
@@ -69,7 +68,9 @@ async def check_addresses(settings: Settings) -> Finding:
 def servers_of(settings: Settings) -> Iterator[Server]:
     """Name whatever is connected to over the network; a file or a local socket is not."""
     if not settings.database.is_sqlite:
-        yield from _hosts_of(settings.database)
+        yield from _hosts_of("database", settings.database)
+        if settings.database_direct_url.get_secret_value():
+            yield from _hosts_of("direct database", settings.direct_database)
     if settings.redis is not None:
         redis = parse_url(settings.redis.url)
         yield Server("redis", redis["host"], redis.get("port", REDIS_PORT))
@@ -77,15 +78,11 @@ def servers_of(settings: Settings) -> Iterator[Server]:
         yield Server("smtp", settings.smtp.host, settings.smtp.port)
 
 
-def _hosts_of(database: DatabaseUrl) -> Iterator[Server]:
-    """Name each host of a list."""
-    _, given = database.url.get_dialect()().create_connect_args(database.url)
-    hosts, ports = given.get("host", []), given.get("port", POSTGRES_PORT)
-    hosts = hosts if isinstance(hosts, list) else [hosts]
-    ports = ports if isinstance(ports, list) else [ports] * len(hosts)
-    for host, port in zip(hosts, ports, strict=False):
-        if host and not host.startswith("/"):
-            yield Server("database", host, int(port or POSTGRES_PORT))
+def _hosts_of(kind: str, database: DatabaseUrl) -> Iterator[Server]:
+    """Name each host of a list; a socket of the file system is none."""
+    for place in database.places:
+        if place.host and not place.host.startswith("/"):
+            yield Server(kind, place.host, place.port or POSTGRES_PORT)
 
 
 def _shown(attempt: Attempt) -> str:

@@ -50,8 +50,10 @@ def check(
     from reach.checks import check_all  # noqa: PLC0415 - heavy
     from reach.people.address import parse_address  # noqa: PLC0415 - likewise
 
+    utf8, intranet, recipient = settings.smtputf8, settings.intranet, None
     try:
-        recipient = None if to is None else parse_address(to, smtputf8=settings.smtputf8).recipient
+        if to is not None:
+            recipient = parse_address(to, smtputf8=utf8, intranet=intranet).recipient
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
     paint = painter()

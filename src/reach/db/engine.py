@@ -95,6 +95,8 @@ class Database(ABC):
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
         self._refused_at: float | None = None
+        #: Whether it takes writes: the last question.
+        self._asked: asyncio.Task[None] | None = None
 
     async def read(
         self, fn: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
@@ -153,8 +155,14 @@ class Database(ABC):
 
         It is asked, which costs no disk. While it has been refusing it is tried, with something to
         be kept: whether a disk has room again shows in no other way.
+
+        Who asks meanwhile gets the same answer: anybody may ask, as often as they like, and on
+        SQLite each question takes a turn of those who write.
         """
-        await self.write(writing.ask if self._refused_at is None else writing.try_out)
+        if self._asked is None or self._asked.done():
+            how = writing.ask if self._refused_at is None else writing.try_out
+            self._asked = asyncio.create_task(self.write(how))
+        await asyncio.shield(self._asked)
 
     def _note_refused(self, refused: TakesNoWrites) -> None:
         if self._refused_at is None:

@@ -159,12 +159,14 @@ class Opener:
         """Begin an attempt for each place in turn, until one is what is wanted."""
         waiting = list(self._places)
         running: dict[asyncio.Task[PostgresConnection], Place] = {}
+        began: dict[asyncio.Task[PostgresConnection], float] = {}
         spare: asyncio.Task[PostgresConnection] | None = None
         failure: BaseException | None = None
         while waiting or running:
             if waiting:
                 place = waiting.pop(0)
                 attempt = asyncio.create_task(self._open(place))
+                began[attempt] = time.monotonic()
                 attempts.append(attempt)
                 running[attempt] = place
             seconds = NEXT_SECONDS if waiting else None
@@ -178,7 +180,7 @@ class Opener:
             for attempt in done:
                 place = running.pop(attempt)
                 failure = attempt.exception() or failure
-                self._note(place, attempt.exception())
+                self._note(place, attempt.exception(), time.monotonic() - began[attempt])
                 if attempt.exception() is None:
                     if self._is_wanted(attempt.result()):
                         self._prefer(place)
@@ -225,9 +227,9 @@ class Opener:
             return not connection.in_recovery
         return connection.took_writes
 
-    def _note(self, place: Place, failure: BaseException | None) -> None:
-        """Remember who is silent."""
-        if isinstance(failure, TimeoutError):
+    def _note(self, place: Place, failure: BaseException | None, seconds: float) -> None:
+        """Remember who is silent: by the time it took, for the errors of that are many."""
+        if failure is not None and seconds > SILENT_SECONDS:
             self._silent.add(place)
         else:
             self._silent.discard(place)

@@ -53,9 +53,15 @@ class RetryFilter(BaseModel):
 
     @model_validator(mode="after")
     def says_something(self) -> "RetryFilter":
-        """Refuse a filter that says nothing: it would be everything, which nobody asked for."""
-        if not self.model_fields_set:
+        """Refuse a filter that says nothing: it would be everything, which nobody asked for.
+
+        Null too: it is what a caller's program has where it meant to name somebody.
+        """
+        said = [getattr(self, name) for name in self.model_fields_set]
+        if not said:
             raise ValueError('It must say something: {"state": "failed"} is all that have failed.')
+        if None in said:
+            raise ValueError("Null finds nothing: leave out what you do not filter by.")
         return self
 
 

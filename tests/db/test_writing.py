@@ -1,0 +1,42 @@
+"""Whether a database takes writes: anybody may ask, by ``/readyz``."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from reach.db.engine import Database, open_database
+from reach.settings import Settings
+from tests.telemetry.counted import value
+
+TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """Offer a migrated database."""
+    database = open_database(settings)
+    yield database
+    await database.close()
+
+
+async def test_whoever_asks_at_once_is_one_question(database: Database) -> None:
+    """A flood of questions must not take the turns of those who sign up."""
+
+    def written() -> float:
+        return value(TRANSACTIONS, kind="write", result="ok")
+
+    before = written()
+    await asyncio.gather(*(database.require_writes() for _ in range(100)))
+    assert written() - before == 1
+    await database.require_writes()
+    assert written() - before == 2
+
+
+async def test_one_who_leaves_takes_the_answer_from_nobody(database: Database) -> None:
+    """Nor does the first one to ask."""
+    first, second = (asyncio.create_task(database.require_writes()) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await second
+    assert first.cancelled()
