@@ -28,6 +28,27 @@ SAMPLES = [
     (RCPT, "450 4.7.1 Error: too many recipients from 192.0.2.1", Meaning.TOO_MUCH),
     (RCPT, "451 4.7.1 Rate limit exceeded, slow down", Meaning.TOO_MUCH),
     (RCPT, "450 4.2.1 Peak SMTP relay limit exceeded for customer", Meaning.TOO_MUCH),
+    (
+        DOT,
+        "432 4.3.2 Concurrent connections limit exceeded. Visit https://aka.ms",
+        Meaning.TOO_MUCH,
+    ),
+    (DOT, "432 4.3.2 STOREDRV.ClientSubmit; sender thread limit exceeded", Meaning.TOO_MUCH),
+    (DOT, "550 5.2.2 Submission quota exceeded", Meaning.TOO_MUCH),
+    (
+        DOT,
+        "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException",
+        Meaning.TOO_MUCH,
+    ),
+    # cPanel, IONOS, SendGrid
+    (
+        RCPT,
+        "550 Domain example.com has exceeded the max defers and failures per hour (5/5) allowed.",
+        Meaning.TOO_MUCH,
+    ),
+    (RCPT, "550 Mail send limit exceeded", Meaning.TOO_MUCH),
+    (DOT, "451 You have exceeded your messaging limits", Meaning.TOO_MUCH),
+    (DOT, "451 Maximum credits exceeded", Meaning.TOO_MUCH),
     # RFC 5321, RFC 4954
     (RCPT, "421 4.3.2 Service shutting down", Meaning.UNAVAILABLE),
     (RCPT, "530 5.7.0 Must issue a STARTTLS command first", Meaning.UNAVAILABLE),
@@ -37,6 +58,33 @@ SAMPLES = [
     (RCPT, "550 5.1.8 Sender address rejected: Domain not found", Meaning.SUSPECT),
     (RCPT, "450 4.1.8 Sender address rejected: Domain not found", Meaning.SUSPECT),
     (DOT, "554 5.2.252 SendAsDenied; not allowed to send as", Meaning.SUSPECT),
+    (
+        RCPT,
+        "550 5.1.0 <reach@example.org>: Sender address rejected: User unknown in virtual table",
+        Meaning.SUSPECT,
+    ),
+    (RCPT, "554 5.1.0 Sender denied", Meaning.SUSPECT),
+    (
+        DOT,
+        "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied",
+        Meaning.SUSPECT,
+    ),
+    (
+        DOT,
+        "554 5.2.2 mailbox full; STOREDRV.Submission.Exception:QuotaExceededException",
+        Meaning.SUSPECT,
+    ),
+    (
+        RCPT,
+        "550 rejected because 192.0.2.1 is in a black list at zen.spamhaus.org",
+        Meaning.SUSPECT,
+    ),
+    (RCPT, "550 Rejected: 192.0.2.1 listed at bl.spamcop.net", Meaning.SUSPECT),
+    (RCPT, "550 Unauthenticated senders not allowed", Meaning.SUSPECT),
+    (RCPT, "550 SMTP AUTH is required for message submission on port 587", Meaning.SUSPECT),
+    (RCPT, "550 Bad HELO - Host impersonating [example.org]", Meaning.SUSPECT),
+    (RCPT, "550 Reverse DNS lookup failed for host 192.0.2.1", Meaning.SUSPECT),
+    (RCPT, "550 You are not allowed to send mail from this address", Meaning.SUSPECT),
     (RCPT, "553 5.7.1 Sender address rejected: not owned by user ada", Meaning.SUSPECT),
     (RCPT, "454 4.7.1 <ada@example.com>: Relay access denied", Meaning.SUSPECT),
     (RCPT, "554 5.7.1 <ada@example.com>: Relay access denied", Meaning.SUSPECT),
@@ -58,6 +106,12 @@ SAMPLES = [
     # Not now
     (RCPT, "450 4.2.0 <ada@example.com>: Recipient address rejected: Greylisted", Meaning.DEFERRED),
     (RCPT, "450 4.7.1 Client host rejected: Greylisted", Meaning.DEFERRED),
+    # What a stranger's server said to ours, as Postfix repeats it
+    (
+        RCPT,
+        "450 4.1.1 Recipient address rejected: unverified: 451 too many messages in this session",
+        Meaning.DEFERRED,
+    ),
     (RCPT, "452 4.2.2 The email account that you tried to reach is over quota", Meaning.DEFERRED),
     (RCPT, "450 4.2.1 The user you are trying to contact is receiving mail", Meaning.DEFERRED),
     (DOT, "451 4.3.0 Mail server temporarily rejected message", Meaning.DEFERRED),
@@ -69,6 +123,7 @@ SAMPLES = [
     ),
     (RCPT, "550 5.1.2 Recipient address rejected: Domain not found", Meaning.REJECTED),
     (DOT, "552 5.2.2 Mailbox full, sending limit of the user", Meaning.REJECTED),
+    (RCPT, "552 Requested mail action aborted: exceeded storage allocation", Meaning.REJECTED),
     (DOT, "552 5.3.4 Message size exceeds fixed limit", Meaning.REJECTED),
     (DOT, "550 5.6.7 Address needs SMTPUTF8", Meaning.REJECTED),
     (RCPT, "550 5.4.1 Recipient address rejected: Access denied", Meaning.REJECTED),

@@ -24,6 +24,7 @@ from reach.people.link_requests import (
     is_any,
     link_requests,
 )
+from reach.people.model import people
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.people.own import at_work, owed, signed_up
@@ -265,3 +266,28 @@ async def test_the_message_keeps_its_request_s_trace(reach: Reach) -> None:
     newest, *_ = await reach.database.read(page, Filter(), limit=1)
     assert newest.template == "manage-link"
     assert (newest.trace_context or "").split("-")[1] == trace
+
+
+async def test_an_address_that_nobody_admits_any_more_stops_no_worker(
+    reach: Reach, mail_server: MailServer
+) -> None:
+    """A new version may read addresses otherwise: that one's message fails, the others' do not."""
+    database, settings = reach.database, reach.settings
+    await sign_up(database, settings, "ada@example.com", "bob@example.com")
+    is_ada = people.c.email_key == "ada@example.com"
+    bad = update(people).where(is_ada).values(email="ada@@example.com")
+    await database.write(lambda tx: tx.execute(bad))
+    asked = [Asked(f"{name}@example.com", None) for name in ("ada", "bob")]
+    await database.write(add, asked)
+    await sign_up(database, settings, "ada@example.com")
+
+    async def is_over() -> bool:
+        return all(message.state != "queued" for message in await messages_in(database))
+
+    async with running_worker(settings):
+        await eventually(lambda: mail_server.recipients.count("bob@example.com") == 2)
+        await eventually(is_over)
+    states = {(m.template, m.recipient): m.state for m in await messages_in(database)}
+    assert states["manage-link", "ada@@example.com"] == "failed"
+    assert states["welcome", "ada@@example.com"] == "failed"
+    assert states["manage-link", "bob@example.com"] == "sent"

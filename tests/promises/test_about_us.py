@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import update
 
 from reach.db.engine import Database, Transaction
@@ -182,6 +183,58 @@ async def test_two_that_stay_suspect_hold_up_nobody(
             await sign_up(database, mailing, f"good{count}@example.com")
             await eventually(lambda count=count: len(mail_server.messages) == count)  # type: ignore[misc]
     assert {m.state for m in await messages_in(database) if "bad" in m.recipient} == {"queued"}
+
+
+async def test_many_that_are_suspect_hold_up_nobody(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """Whoever signs up after a stranger's thirty does not wait for thirty pauses."""
+    settings = mailing.model_copy(update={"pause_cap_seconds": 60})
+    mail_server.script["rcpt"] = refuse("bad", "554 5.7.1 Policy")
+    await sign_up(database, settings, *addresses(30, "bad"))
+    async with running_worker(settings):
+        await eventually(lambda: mail_server.commands.count("RCPT") >= 2)
+        await sign_up(database, settings, "good@example.com")
+        await eventually(lambda: mail_server.recipients == ["good@example.com"])
+    assert {m.state for m in await messages_in(database) if "bad" in m.recipient} == {"queued"}
+
+
+async def test_a_lane_on_trial_counts_as_paused_until_something_is_sent(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """It is tried beside pauses, and alerts go by the metric."""
+    settings = mailing.model_copy(update={"pause_cap_seconds": 1, "pause_first_seconds": 0.01})
+    mail_server.script["rcpt"] = "554 5.7.1 Policy"
+    await sign_up(database, settings, *addresses(2))
+    async with running_worker(settings):
+        await eventually(lambda: mail_server.commands.count("RSET") >= 1)  # the probe
+        heard = mail_server.commands.count("RCPT")
+        await eventually(lambda: mail_server.commands.count("RCPT") > heard)
+        await eventually(lambda: REGISTRY.get_sample_value("reach_lane_paused") == 1)
+        del mail_server.script["rcpt"]
+        await all_sent(database)
+        await eventually(lambda: REGISTRY.get_sample_value("reach_lane_paused") == 0)
+
+
+async def test_one_that_is_always_too_much_holds_up_nobody_for_ever(
+    mailing: Settings, mail_server: MailServer, database: Database
+) -> None:
+    """A server may limit one recipient's rate: time and again, it is that message's trouble."""
+    mail_server.script["rcpt"] = refuse("bad", "450 4.7.1 Recipient rate limit exceeded")
+    await sign_up(database, mailing, "bad@example.com")
+    async with running_worker(mailing):
+        for count in range(1, 100):
+            await sign_up(database, mailing, f"good{count}@example.com")
+            await eventually(lambda count=count: len(mail_server.messages) == count)  # type: ignore[misc]
+            if await attempts_later(database):
+                break
+    (bad,) = [m for m in await messages_in(database) if "bad" in m.recipient]
+    assert (bad.state, bad.attempts) == ("queued", 1)
+
+
+async def attempts_later(database: Database) -> int:
+    """Count the attempts that ended as "later"."""
+    return [attempt.outcome for attempt in await attempts_in(database)].count("later")
 
 
 async def an_operator_is_shown(database: Database, *words: str) -> bool:

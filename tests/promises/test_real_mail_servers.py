@@ -64,6 +64,12 @@ WRONG = {
         {"mynetworks": "127.0.0.1"},
         "Relay access denied",
     ),
+    "unlisted": (
+        {"mydestination": "example.org", "local_recipient_maps": "inline:{nobody=x}",
+         "smtpd_reject_unlisted_sender": "yes"},
+        {"smtpd_reject_unlisted_sender": "no", "local_recipient_maps": ""},
+        "Sender address rejected",
+    ),
     "client": (
         {"smtpd_client_restrictions": "check_client_access inline:{127.0.0.1=REJECT}"},
         {"smtpd_client_restrictions": ""},

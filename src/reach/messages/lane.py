@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 import structlog
@@ -18,6 +19,8 @@ log = structlog.get_logger("reach.worker")
 REFUSALS_TO_PAUSE = 20
 #: So many recipients refused for what may be our fault, and nobody served between them, mean us.
 SUSPECTS_TO_PAUSE = 2
+#: A message that is "too many" so often, while others are sent, is what the server means.
+EXCESSES_TO_DEFER = 10
 #: So many messages are remembered that paused the lane: more are not under suspicion at once.
 MOST_SUSPECTS = 1000
 
@@ -35,7 +38,11 @@ class Lane:
     reasons that may be ours mean us; one that is refused so for a day, while others are served,
     is refused for good.
 
-    A server that says "too many" is sent less at a time (see ``slots``).
+    While it is on trial, what is refused so goes behind the others, and the trial goes on: else
+    each of a stranger's addresses that the server refuses would cost everybody a pause.
+
+    A server that says "too many" is sent less at a time (see ``slots``). It may say so of one
+    recipient: a message that is told so time and again, while others are sent, is tried later.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -55,6 +62,10 @@ class Lane:
         self._refused_on_trial = 0
         #: Messages that paused the lane: has the server dealt with another one since?
         self._suspects: dict[object, bool] = {}
+        #: How many messages the server has dealt with.
+        self._served = 0
+        #: Messages that were "too many": how often since another was dealt with, and ``_served``.
+        self._excesses: dict[object, tuple[int, int]] = {}
         self._opened, self._closed = anyio.Event(), anyio.Event()
         self._opened.set()
         self.reason: Paused | None = None
@@ -93,7 +104,7 @@ class Lane:
         """Take note of an attempt's outcome; returns what it means for its message."""
         if isinstance(outcome, Later) and outcome.is_suspect:
             outcome = self._judge_suspect(outcome, message)
-        if isinstance(outcome, Paused):
+        elif isinstance(outcome, Paused):
             return self._judge_pause(outcome, message)
         if isinstance(outcome, Refused):
             outcome = self._judge_refusal(outcome, message.recipient)
@@ -105,8 +116,7 @@ class Lane:
     def _judge_refusal(self, refused: Refused, recipient: str) -> Outcome:
         """The twentieth in a row, each for another recipient, is a Paused.
 
-        From then on, until one is sent, none counts; a trial takes twenty of them to end, so
-        that recipients who are refused for good do not keep the others waiting.
+        From then on, until one is sent, none counts.
         """
         if refused.code is None:
             return refused  # our own doing: the server was not even asked
@@ -114,7 +124,15 @@ class Lane:
         if len(self._refused) < REFUSALS_TO_PAUSE:
             return refused
         words = f"{REFUSALS_TO_PAUSE} recipients in a row were refused; {refused.text}"
-        paused = Paused(words, refused.code, refused.enhanced, was_heard=True)
+        return self._put_behind(Paused(words, refused.code, refused.enhanced, was_heard=True))
+
+    def _put_behind(self, paused: Paused) -> Paused:
+        """Pause; but a trial takes twenty of these to end.
+
+        So recipients who are refused, for good or for what may be our fault, do not keep the
+        others waiting. The metric says that nothing goes out, though it is tried.
+        """
+        LANE_PAUSED.set(1)
         self._refused_on_trial += 1
         if not self.is_on_trial or self._refused_on_trial >= REFUSALS_TO_PAUSE:
             self.pause(paused)
@@ -135,24 +153,38 @@ class Lane:
         has_paused_alone = self._suspects.pop(message.id, False)
         if has_paused_alone or len(self._suspected) < SUSPECTS_TO_PAUSE:
             return later
-        return Paused(later.text, later.code, later.enhanced, was_heard=True)
+        self._suspect(message)
+        return self._put_behind(Paused(later.text, later.code, later.enhanced, was_heard=True))
 
     def _judge_pause(self, paused: Paused, message: Message) -> Outcome:
         if paused.is_rate:
-            self._slots = max(1.0, self._slots / 2)
-            self.pause(paused)
-            return paused
+            return self._judge_excess(paused, message)
         if paused.was_heard and self._suspects.get(message.id):
             return Later(paused.text, paused.code, paused.enhanced)
         if paused.was_heard:
-            self._suspects.setdefault(message.id, False)
-            if len(self._suspects) > MOST_SUSPECTS:  # the oldest is another worker's by now
-                del self._suspects[next(iter(self._suspects))]
+            self._suspect(message)
         self.pause(paused)
         return paused
 
+    def _judge_excess(self, paused: Paused, message: Message) -> Outcome:
+        times, served = self._excesses.pop(message.id, (0, 0))
+        times += self._served > served
+        if times > EXCESSES_TO_DEFER:
+            return Later(paused.text, paused.code, paused.enhanced)
+        self._excesses[message.id] = times, self._served
+        _keep_few(self._excesses)
+        self._slots = max(1.0, self._slots / 2)
+        self.pause(paused)
+        return paused
+
+    def _suspect(self, message: Message) -> None:
+        self._suspects.setdefault(message.id, False)
+        _keep_few(self._suspects)
+
     def _note_service(self, outcome: Outcome, message: Message) -> None:
         """The server has dealt with a message."""
+        self._served += 1
+        self._excesses.pop(message.id, None)
         if isinstance(outcome, Sent):
             self._refused.clear()
             self._suspected.clear()
@@ -160,6 +192,7 @@ class Lane:
             self._slots = min(self._most_slots, self._slots + 1 / self._slots)
         if not self.is_paused:
             self._pauses_in_a_row = 0
+            LANE_PAUSED.set(0)
         self._suspects.pop(message.id, None)
         self._suspects = dict.fromkeys(self._suspects, True)
 
@@ -200,6 +233,12 @@ class Lane:
                     self._pauses_in_a_row += 1
             log.info("lane open")
             on_open()
+
+
+def _keep_few(known: dict[object, Any]) -> None:
+    """Forget the oldest message if there are too many: it is another worker's by now."""
+    if len(known) > MOST_SUSPECTS:
+        del known[next(iter(known))]
 
 
 def is_final(outcome: Outcome) -> bool:

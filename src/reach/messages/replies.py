@@ -88,6 +88,7 @@ RULES: tuple[Rule, ...] = (
         Meaning.SESSION_OVER,
         "The same, in words",
         "Exim: 421 too many messages in this connection; KumoMTA: max_messages_per_connection",
+        enhanced=r"|[45]\.[03-9]\.\d+",
         words=(
             r"(messages|e-?mails|mails|recipients)\b.*\b(this|per|one|a|the) (smtp )?session",
             r"(messages|e-?mails|mails|recipients)\b.*\b(this|per|one|a|the) (smtp )?connection",
@@ -108,7 +109,9 @@ RULES: tuple[Rule, ...] = (
         Meaning.TOO_MUCH,
         "The same, in words; but for what says that the recipient gets too much (X.1.z, X.2.z)",
         "Mailtrap: 550 5.7.0 too many emails per second; Amazon SES: 454 Throttling failure: Daily "
-        "message quota exceeded; Postfix: 450 4.7.1 Error: too much mail from",
+        "message quota exceeded; Postfix: 450 4.7.1 Error: too much mail from; Exchange Online: "
+        "432 4.3.2 Concurrent connections limit exceeded; cPanel: 550 Domain has exceeded the max "
+        "defers and failures per hour; SendGrid: 451 Maximum credits exceeded",
         enhanced=r"|[45]\.[03-9]\.\d+",
         words=(
             "too many (new |concurrent )*(e-?mails|mails|messages|requests|sessions)",
@@ -120,6 +123,9 @@ RULES: tuple[Rule, ...] = (
             "(sending|messages?|e-?mails?) (rate|quota|limits?)",
             "(daily|hourly|monthly) [a-z ]*(limit|quota)",
             "(messages|e-?mails?|mails) per (second|minute|hour|day)",
+            "exceeded the max",
+            "(send|messaging|thread|concurrent connections?) limits?",
+            "credits exceeded",
         ),
     ),
     Rule(
@@ -127,8 +133,9 @@ RULES: tuple[Rule, ...] = (
         "[45]..",
         Meaning.TOO_MUCH,
         "The same, under a code that others use for mailboxes",
-        "Gmail: 450 4.2.1 Peak SMTP relay limit exceeded for customer",
-        words=("relay limit",),
+        "Gmail: 450 4.2.1 Peak SMTP relay limit exceeded for customer; Exchange Online: 5.2.2 "
+        "Submission quota exceeded, 554 5.2.0 STOREDRV.Submission: SubmissionQuotaExceeded",
+        words=("relay limit", "submission ?quota"),
     ),
     Rule(
         ANY,
@@ -162,6 +169,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         HEARD,
+        "[45]..",
+        Meaning.SUSPECT,
+        "The same, in words, under a code that others use for recipients",
+        "Postfix, smtpd_reject_unlisted_sender: 550 5.1.0 Sender address rejected: User unknown in "
+        "virtual mailbox table; Exchange: 554 5.1.0 Sender denied; Exchange Online: 554 5.2.0 "
+        "STOREDRV.Submission.Exception:SendAsDeniedException, OutboundSpamException",
+        words=("sender (address )?(rejected|denied)", r"storedrv\.(client)?submi"),
+    ),
+    Rule(
+        HEARD,
         "4..|55[0134]",
         Meaning.SUSPECT,
         "Relaying, the sender, the client or its login is refused, whatever the code",
@@ -174,7 +191,7 @@ RULES: tuple[Rule, ...] = (
             "relay (access )?(denied|not|is not)",
             "(to|not) relay",
             "rcpthosts",
-            "sender (address )?(rejected|denied|verif|is not|not)",
+            "sender (verif|is not|not)",
             "(client host|helo command) rejected",
             "not (authenticated|verified)",
             "authenticat(e|ion) (is )?(required|first)",
@@ -206,6 +223,37 @@ RULES: tuple[Rule, ...] = (
         "No way leads to the recipient's domain, or its directory does not know the address",
         "RFC 3463 §3.5 (X.4.4); Exchange Online: 550 5.4.1 Recipient address rejected",
         enhanced=r"5\.4\.[14]",
+    ),
+    Rule(
+        HEARD,
+        "552",
+        Meaning.REJECTED,
+        "A full mailbox, by a server that says no enhanced codes",
+        "RFC 5321 §4.2.3",
+        enhanced="",
+        words=("mailbox", "storage", "full"),
+    ),
+    Rule(
+        (RCPT,),
+        "550|551|553",
+        Meaning.SUSPECT,
+        "The sender or the client is refused, by a server that says no enhanced codes",
+        "Exim's configure.default: 550 rejected because 192.0.2.1 is in a black list at; SendGrid: "
+        "550 Unauthenticated senders not allowed; Exim, cPanel: 550 AUTH is required, Bad HELO",
+        enhanced="",
+        words=(
+            "senders?",
+            "(un)?auth",
+            "(helo|ehlo)",
+            "(black|block)[- ]?list",
+            "(dnsbl|rbl|spamhaus|spam)",
+            "listed (at|in|by|on)",
+            "blocked (at|by|using|-)",
+            "(reverse dns|rdns|ptr)",
+            "(spf|dkim|dmarc)",
+            "(allowed|permitted) to (send|use)",
+            "(policy|reputation)",
+        ),
     ),
     Rule(
         (RCPT,),

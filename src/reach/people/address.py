@@ -72,11 +72,14 @@ def parse_address(
 def stored_recipient(typed: str) -> str:
     """Write an address that was taken once as it goes on an envelope.
 
-    Whatever the settings admit today: what is owed to it goes out. One that is too long was taken
-    by earlier versions. It is not for a change of a record to fail of it: the message does, where
-    operators see it.
+    Whatever the settings admit today: what is owed to it goes out. One that is too long, or that
+    no rule of today admits, was taken by earlier versions. It is not for a change of a record, or
+    for a worker, to fail of it: the message does, where operators see it.
     """
-    local, domain = _split_ordinary(typed) or _split(typed, smtputf8=True, intranet=EVERYWHERE)
+    try:
+        local, domain = _split_ordinary(typed) or _split(typed, smtputf8=True, intranet=EVERYWHERE)
+    except ValueError:
+        return typed
     return f"{local}@{domain}"
 
 

@@ -149,7 +149,7 @@ LEASES_RECLAIMED = Counter(
 )
 LANE_PAUSED = Gauge(
     "reach_lane_paused",
-    "1 while the lane to the mail server is paused, 0 while it is open.",
+    "1 while the lane to the mail server is paused, or refused on trial; 0 while it is open.",
     (),
     multiprocess_mode="livemax",
 )
