@@ -1,5 +1,6 @@
 """The `reach` command: exit codes, what is on which stream, and its parts as processes."""
 
+import json
 import os
 import re
 import subprocess
@@ -280,9 +281,10 @@ def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
     with ReachProcess("up", settings=make_settings(database_url=url, port=0)) as process:
         assert process.wait() == 1
         assert process.output == ""
-        (line,) = process.errors.splitlines()
+        logged, line = process.errors.splitlines()
+        assert json.loads(logged)["message"] == "a server cannot be reached"
         assert line.startswith("The database is away for a moment.")
-        assert "canary" not in line
+        assert "canary" not in process.errors
 
 
 def test_make_alone_lists_the_targets() -> None:

@@ -203,14 +203,19 @@ async def test_after_delete_nothing_is_left(
         busy(session, address) if "erase-me" in address else None
     )
     await patch(http, person, {"name": "Erase-Me Too", "description": "erase-me " * 50})
+    assert (await http.post("/v1/links", json={"email": erase_me["email"]})).status_code == 202
+    waiting = await reach.database.read(everything)
+    assert len(waiting["link_requests"]) == 1
     async with running_worker(reach.settings):
-        await eventually(lambda: len(mail_server.messages) == 3)
+        # Bob's welcome; the operator's, the last sign-up's, the link and the change.
+        await eventually(lambda: len(mail_server.messages) == 5)
     there = await reach.database.read(everything)
     assert {name: len(rows) for name, rows in there.items()} == {
         "people": 2,
-        "messages": 4,
-        "attempts": 4,
+        "messages": 8,
+        "attempts": 6,
         "idempotency_keys": 6,
+        "link_requests": 0,
         "proofs": 0,
     }
     url = f"/v1/people/{person['id']}"

@@ -16,6 +16,8 @@ from tests.servers.exim import Exim, NoExim
 from tests.servers.postfix import NoPostfix, Postfix
 from tests.servers.reach import running_worker
 
+#: These are about mail servers, and slow: ``test_about_us`` is on both databases.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 SENDER = "reach@example.org"
 
 

@@ -31,6 +31,8 @@ from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
 
 SLOTS = 4
+#: How a sign-up first touches the table of messages.
+SIGNS_UP = "WITH older"
 
 
 async def test_a_stopped_worker_finishes_what_it_sends_and_releases_the_rest(
@@ -97,7 +99,7 @@ async def test_a_stopped_door_answers_the_sign_up_under_way(
     async with door(settings, command) as stopped, client(settings) as http:
         async with held(settings, TABLE_OF_MESSAGES):
             request = asyncio.create_task(http.post("/v1/signups", json=ADA))
-            await eventually(lambda: is_awaited(settings, "INSERT INTO messages"))
+            await eventually(lambda: is_awaited(settings, SIGNS_UP))
             stopped.running.send_signal(number)
             await eventually(lambda: is_closed(settings))
             assert not request.done()
@@ -193,7 +195,7 @@ async def test_who_is_inside_when_the_grace_time_ends_is_told(
     async with door(settings, command) as stopped, client(settings) as http:
         async with held(settings, TABLE_OF_MESSAGES):
             request = asyncio.create_task(http.post("/v1/signups", json=ADA))
-            await eventually(lambda: is_awaited(settings, "INSERT INTO messages"))
+            await eventually(lambda: is_awaited(settings, SIGNS_UP))
             stopped.running.terminate()
             answer = await request
         assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE

@@ -1,5 +1,6 @@
 """Whether Postgres can be reached without a pooler, for what a pooler cannot do."""
 
+import asyncio
 import secrets
 
 from reach.db.away import DatabaseAway
@@ -16,6 +17,10 @@ POLLED = "not set, and the database is behind a pooler"
 ADVICE = (
     "It works. With REACH_DATABASE_DIRECT_URL, Postgres's own address, workers would be told of "
     "new messages at once, rather than ask every second."
+)
+POOLED = (
+    "It works, but workers ask every second: REACH_DATABASE_DIRECT_URL should be Postgres's own "
+    "address. Some providers' proxies look like a pooler too."
 )
 ANOTHER = (
     "Both must be of one database: `reach migrate` and workers' LISTEN go to "
@@ -44,18 +49,19 @@ async def look(settings: Settings) -> tuple[str, str, str] | None:
 async def _compare(usual: PostgresConnection, url: DatabaseUrl) -> tuple[str, str, str]:
     try:
         direct = await _open(url)
+        try:
+            if direct.is_shared:
+                return "leads through a pooler", "", POOLED
+            async with asyncio.timeout(CONNECT_SECONDS):
+                is_one = await _is_one(usual, direct)
+        finally:
+            direct.terminate()
     except (DatabaseAway, *FAILURES) as error:
         remedy = "Check REACH_DATABASE_DIRECT_URL."
         return f"does not answer. {away_reason(error) or ''}".strip(), remedy, ""
-    try:
-        if direct.is_shared:
-            remedy = "REACH_DATABASE_DIRECT_URL must be Postgres's own address."
-            return "leads through a pooler", remedy, ""
-        if not await _is_one(usual, direct):
-            return "is not the database of REACH_DATABASE_URL", ANOTHER, ""
-        return "answers, without a pooler", "", ""
-    finally:
-        direct.terminate()
+    if not is_one:
+        return "is not the database of REACH_DATABASE_URL", ANOTHER, ""
+    return "answers, without a pooler", "", ""
 
 
 async def _open(url: DatabaseUrl) -> PostgresConnection:

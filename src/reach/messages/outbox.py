@@ -119,6 +119,7 @@ def _supersede(dialect: str) -> Executable:
         .where(
             messages.c.template == bindparam("of_template", type_=Text),
             messages.c.state == bindparam("queued", type_=Text),
+            messages.c.data["by_operator"].as_string().is_(None),
         )
         .order_by(messages.c.id)
         .with_for_update(of=messages)
@@ -139,6 +140,7 @@ def _supersede(dialect: str) -> Executable:
 def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason: str) -> None:
     """Cancel what is queued of a template for people who are locked: a newer one is promised.
 
+    What an operator promised stays: it may say something else, and is no stranger's to cancel.
     One that a worker is sending at this moment ends as ``sent`` if the mail server takes it,
     because it was. That there are no people is no shortcut, as for ``promise``.
     """

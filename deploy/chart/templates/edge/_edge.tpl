@@ -61,6 +61,7 @@ prefix:
   - /problems
   - /static
   - /v1/challenge
+  - /v1/keys
   - /v1/me
   - /v1/messages
   - /v1/people
