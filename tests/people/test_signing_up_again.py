@@ -173,6 +173,20 @@ async def test_over_budget_nothing_is_cancelled(reach: Reach) -> None:
     assert await states(reach) == [("welcome", "cancelled"), ("welcome", "queued")]
 
 
+async def test_an_operators_welcome_is_no_strangers_to_cancel(reach: Reach) -> None:
+    """Its words may be others: it is sent beside the fresh one. A stranger's is replaced."""
+    body = {"email": "ada@example.com", "name": "Ada"}
+    answer = await reach.http.post("/v1/people", json=body, headers=await reach.key())
+    assert answer.status_code == 201
+    for _ in range(2):
+        assert (await reach.sign_up()).status_code == 202
+    assert await states(reach) == [
+        ("welcome", "queued"),
+        ("welcome", "cancelled"),
+        ("welcome", "queued"),
+    ]
+
+
 async def test_others_messages_are_left_alone(reach: Reach) -> None:
     """Of the same person, only welcomes are replaced; of others, none."""
     http, person = await at_work(reach)

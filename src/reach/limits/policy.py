@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from limits import RateLimitItem, parse_many
 
@@ -29,8 +30,9 @@ class Policy:
     windows: tuple[Window, ...]
 
     @classmethod
+    @lru_cache(maxsize=64)
     def parse(cls, name: str, text: str) -> "Policy":
-        """Read ``10/minute;100/hour``, or ``off``. Raises ValueError."""
+        """Read ``10/minute;100/hour``, or ``off``; each sign-up asks. Raises ValueError."""
         if text.strip().lower() == OFF:
             return cls(name, ())
         # The library takes both for something else.

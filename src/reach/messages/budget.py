@@ -34,7 +34,8 @@ def _over(dialect: str, windows: int) -> Executable:
             messages.c.person_id == given.c.person_id,
             messages.c.id >= bindparam(f"since_{n}", type_=Key),
             messages.c.created_at > now(-bindparam(f"seconds_{n}", type_=Float)),
-            messages.c.template.in_(STRANGERS),
+            # An IN is expanded at every execution.
+            or_(*(messages.c.template == name for name in STRANGERS)),
             messages.c.data["by_operator"].as_string().is_(None),
         )
         .correlate(given)
