@@ -151,7 +151,11 @@ async def test_people_of_an_intranet_get_their_mail(
         change = await http.patch(f"/v1/people/{person['id']}", json={"name": "Ada L."})
         assert change.status_code == 200, change.text
         await eventually(lambda: len(mail_server.recipients) == 4)
-        assert {one["state"] for one in await owed(http)} == {"sent"}
+
+        async def is_all_sent() -> bool:
+            return {one["state"] for one in await owed(http)} == {"sent"}
+
+        await eventually(is_all_sent)
     assert sorted(set(mail_server.recipients)) == ["Ada@printer.local", "bob@mailhost"]
 
 

@@ -14,6 +14,8 @@ from tests.eventually import eventually
 
 #: So that a message's row can be read but not changed, or no message be added.
 ROWS_OF_MESSAGES = "SELECT id FROM messages FOR UPDATE"
+#: How a sign-up first touches the table of messages.
+SIGNS_UP = "WITH older"
 TABLE_OF_MESSAGES = "LOCK TABLE messages IN EXCLUSIVE MODE"
 #: COMMITs that are on the disk, and not answered: how many, and their end.
 COUNT_HANGING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"

@@ -15,6 +15,7 @@ from reach.settings import Settings
 from tests.eventually import eventually
 from tests.people.test_door import shape
 from tests.promises.locks import (
+    SIGNS_UP,
     TABLE_OF_MESSAGES,
     hang_commits,
     hanging_commits,
@@ -81,7 +82,8 @@ async def test_who_comes_meanwhile_waits(mailing: Settings, database: Database, 
     async with two_doors(mailing) as doors:
         async with held(mailing, TABLE_OF_MESSAGES):
             first = asyncio.create_task(doors[0].post(url, json=ADA, headers=headers))
-            await eventually_awaited(mailing, "INSERT INTO messages")
+            is_stranger = url == "/v1/signups"
+            await eventually_awaited(mailing, SIGNS_UP if is_stranger else "INSERT INTO messages")
             second = asyncio.create_task(doors[1].post(url, json=ADA, headers=headers))
             await eventually_awaited(mailing, "INSERT INTO idempotency_keys")
         assert (await first).is_success

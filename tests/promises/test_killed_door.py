@@ -18,6 +18,7 @@ from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.locks import (
+    SIGNS_UP,
     TABLE_OF_MESSAGES,
     fetch,
     hang_commits,
@@ -50,7 +51,7 @@ async def test_killed_before_commit_leaves_nothing(
         held(settings, TABLE_OF_MESSAGES),
     ):
         request = asyncio.create_task(http.post("/v1/signups", json=ADA))
-        await eventually(lambda: is_awaited(settings, "INSERT INTO messages"))
+        await eventually(lambda: is_awaited(settings, SIGNS_UP))
         await assert_person_is_uncommitted(settings)
         api.kill()
         assert api.exit_code == KILLED

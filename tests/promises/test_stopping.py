@@ -13,7 +13,13 @@ from reach.db.away import UNKNOWN
 from reach.db.engine import Database
 from reach.settings import Settings
 from tests.eventually import eventually
-from tests.promises.locks import ROWS_OF_MESSAGES, TABLE_OF_MESSAGES, held, is_awaited
+from tests.promises.locks import (
+    ROWS_OF_MESSAGES,
+    SIGNS_UP,
+    TABLE_OF_MESSAGES,
+    held,
+    is_awaited,
+)
 from tests.promises.running import client, door, ended, half_a_request, is_closed, worker
 from tests.promises.stored import (
     addresses,
@@ -31,8 +37,6 @@ from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
 
 SLOTS = 4
-#: How a sign-up first touches the table of messages.
-SIGNS_UP = "WITH older"
 
 
 async def test_a_stopped_worker_finishes_what_it_sends_and_releases_the_rest(
