@@ -1,0 +1,124 @@
+"""So many connections are open at a time, and those who wait longest make room."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from reach.settings import Settings
+from tests.bodies import raw
+from tests.eventually import eventually
+from tests.serving.caller import JSON, LIVEZ, Caller, calling, is_held
+from tests.serving.conftest import Serving
+from tests.servers.reach import Reach
+
+MOST = 10
+HALF_A_BODY = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")
+WAITING = {"silent": b"", "half a head": LIVEZ[:-2], "half a body": HALF_A_BODY, "kept": LIVEZ}
+
+
+async def begin(caller: Caller, words: bytes) -> None:
+    """Bring a connection to where it waits for its caller."""
+    caller.send(words)
+    if words == LIVEZ:
+        assert (await caller.answer()).status == 200
+
+
+@asynccontextmanager
+async def crowd(reach: Reach, words: bytes, count: int) -> AsyncIterator[list[Caller]]:
+    """So many callers, one after another, each of which Reach waits for."""
+    async with AsyncExitStack() as stack:
+        callers = []
+        for _ in range(count):
+            caller = await stack.enter_async_context(calling(reach.settings.port))
+            await begin(caller, words)
+            await eventually(lambda: is_held(os.getpid(), caller))  # noqa: B023 - called at once
+            callers.append(caller)
+        yield callers
+
+
+def held(callers: list[Caller]) -> list[bool]:
+    """Say of each whether its connection is still there."""
+    return [is_held(os.getpid(), caller) for caller in callers]
+
+
+def test_how_many_is_a_setting() -> None:
+    """As many as a process can well hold."""
+    settings = Settings()
+    assert settings.max_connections == 4096
+    with pytest.raises(ValueError, match="max_connections"):
+        Settings(max_connections=0)
+
+
+@pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
+async def test_who_waited_longest_makes_room(serving: Serving, words: bytes) -> None:
+    """One for each that comes, whatever it waits with; all others stay."""
+    reach = await serving(max_connections=MOST)
+    async with crowd(reach, words, MOST) as callers:
+        for number in range(1, 4):
+            async with calling(reach.settings.port) as newcomer:
+                assert (await newcomer.get()).status == 200
+                wanted = [False] * number + [True] * (MOST - number)
+                await eventually(lambda wanted=wanted: held(callers) == wanted)  # type: ignore[misc]
+            await eventually(lambda c=newcomer: not is_held(os.getpid(), c))  # type: ignore[misc]
+            # One has left: its place is free, and is taken by the next of the crowd.
+            spare = await calling(reach.settings.port).__aenter__()
+            await eventually(lambda c=spare: is_held(os.getpid(), c))  # type: ignore[misc]
+
+
+async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
+    """The oldest of all, but it waits for us, not we for it."""
+    reach = await serving(max_connections=MOST)
+    async with calling(reach.settings.port) as oldest:
+        oldest.send(raw.request("/waiting", method="GET"))
+        await eventually(lambda: is_held(os.getpid(), oldest))
+        async with crowd(reach, b"", 3 * MOST) as callers:
+            assert held(callers).count(True) <= MOST
+            reach.app.state.gate.set()
+            assert (await oldest.answer()).status == 200
+
+
+async def test_a_trickle_is_a_wait_too(serving: Serving) -> None:
+    """Who sends a byte of a head now and then waits no less long for it."""
+    reach = await serving(max_connections=MOST)
+    async with crowd(reach, LIVEZ[:-2], 5) as slow, crowd(reach, LIVEZ, 5) as kept:
+        for caller in slow:
+            await caller.send_apart([b"a", b"b"])
+        async with calling(reach.settings.port) as newcomer:
+            assert (await newcomer.get()).status == 200
+            await eventually(lambda: held(slow) == [False, True, True, True, True])
+            assert held(kept) == [True] * 5
+
+
+@pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
+async def test_probes_and_operators_are_answered_meanwhile(serving: Serving, words: bytes) -> None:
+    """A crowd of five times as many, of any kind: each of our own calls is answered."""
+    settings: dict[str, Any] = {"max_connections": MOST, "head_seconds": 60}
+    reach = await serving(**settings)
+    key = await reach.key()
+    lines = [f"{name}: {value}" for name, value in key.items()]
+    reads = raw.request("/v1/people", *lines, method="GET")
+    async with AsyncExitStack() as stack:
+        for number in range(5 * MOST):
+            caller = await stack.enter_async_context(calling(reach.settings.port))
+            await begin(caller, words)
+            if number % MOST:
+                continue
+            for ours in (LIVEZ, raw.request("/readyz", method="GET"), reads):
+                async with calling(reach.settings.port) as own:
+                    own.send(ours)
+                    assert (await own.answer()).status == 200
+
+
+async def test_a_crowd_of_one_kind_does_not_cost_another_its_request(serving: Serving) -> None:
+    """A sign-up over a new connection is a 202, however full it is."""
+    body = b'{"email": "crowded@example.com", "name": "Grace"}'
+    request = raw.request("/v1/signups", JSON, f"Content-Length: {len(body)}", body=body)
+    reach = await serving(max_connections=MOST)
+    async with crowd(reach, HALF_A_BODY, 2 * MOST):
+        for _ in range(2 * MOST):
+            async with calling(reach.settings.port) as caller:
+                caller.send(request)
+                assert (await caller.answer()).status == 202

@@ -1,0 +1,161 @@
+"""What takes its time: heads, answers, bodies. Each has a time, and then it ends."""
+
+import os
+import time
+from collections.abc import Callable
+
+import anyio
+import pytest
+
+from reach.settings import Settings
+from tests.bodies import raw
+from tests.eventually import eventually
+from tests.serving.caller import CHUNKED, JSON, LIVEZ, Caller, calling, is_held
+from tests.serving.conftest import Serving
+
+HALF = LIVEZ[:-2]
+SHORT, LONG = 0.3, 60
+
+
+async def trickle(caller: Caller, piece: bytes) -> None:
+    """Send a piece now and then, for as long as it is taken."""
+    while not caller.writer.transport.is_closing():
+        caller.writer.write(piece)
+        await anyio.sleep(SHORT / 6)
+
+
+def test_the_times_are_settings() -> None:
+    """Half a minute for a head; longer than most proxies' between requests, up to an hour."""
+    settings = Settings()
+    assert settings.head_seconds == 30
+    assert settings.keep_alive_seconds == 75
+    assert Settings(keep_alive_seconds=3600).keep_alive_seconds == 3600
+    with pytest.raises(ValueError, match="keep_alive_seconds"):
+        Settings(keep_alive_seconds=3601)
+
+
+async def test_who_says_nothing_is_left_without_a_word(serving: Serving) -> None:
+    """There is nobody to answer."""
+    reach = await serving(head_seconds=SHORT)
+    async with calling(reach.settings.port) as caller:
+        assert await caller.rest() == b""
+
+
+@pytest.mark.parametrize("beginning", [b"G", HALF, b"\r\n", LIVEZ + b"G", LIVEZ + HALF])
+async def test_a_head_that_does_not_come_whole_is_a_408(
+    serving: Serving, beginning: bytes, told: Callable[[], str]
+) -> None:
+    """The first one, or the next; without a line of the log."""
+    reach = await serving(head_seconds=SHORT)
+    async with calling(reach.settings.port) as caller:
+        caller.send(beginning)
+        if beginning.startswith(LIVEZ):
+            assert (await caller.answer()).status == 200
+        heard = told()
+        if beginning.strip():
+            assert (await caller.refusal()).status == 408
+        else:  # an empty line is no beginning of a request, or it is one
+            assert (await caller.rest())[:12] in {b"", b"HTTP/1.1 408"}
+        assert told() == heard
+
+
+@pytest.mark.parametrize("piece", [b"a", b"a:b\r\n"])
+async def test_a_head_that_trickles_is_a_408(serving: Serving, piece: bytes) -> None:
+    """Each byte more is no time more."""
+    reach = await serving(head_seconds=SHORT)
+    async with (
+        calling(reach.settings.port) as caller,
+        anyio.create_task_group() as group,
+    ):
+        caller.send(HALF)
+        group.start_soon(trickle, caller, piece)
+        assert (await caller.answer()).status == 408
+        await eventually(lambda: not is_held(os.getpid(), caller))
+        group.cancel_scope.cancel()
+
+
+async def test_who_had_an_answer_has_another_time_for_the_next_request(serving: Serving) -> None:
+    """Who was answered may say nothing for longer than a head may take, and for no longer."""
+    reach = await serving(head_seconds=SHORT, keep_alive_seconds=LONG)
+    async with calling(reach.settings.port) as kept:
+        assert (await kept.get()).status == 200
+        async with calling(reach.settings.port) as silent:
+            assert await silent.rest() == b""
+        assert (await kept.get()).status == 200
+
+
+async def test_a_kept_connection_ends_without_a_word(serving: Serving) -> None:
+    """After REACH_KEEP_ALIVE_SECONDS: a 408 would be taken for the next request's answer."""
+    reach = await serving(keep_alive_seconds=SHORT)
+    async with calling(reach.settings.port) as caller:
+        for _ in range(3):
+            assert (await caller.get()).status == 200
+        assert await caller.rest() == b""
+
+
+async def test_a_kept_connection_does_not_age(serving: Serving) -> None:
+    """Each request begins the time anew: in many times that time it is not ended once."""
+    reach = await serving(keep_alive_seconds=1.5, head_seconds=1.5)
+    async with calling(reach.settings.port) as caller:
+        began = time.monotonic()
+        while time.monotonic() - began < 3:
+            assert (await caller.get()).status == 200
+            await anyio.sleep(0.05)
+
+
+async def test_an_answer_may_take_its_time(serving: Serving) -> None:
+    """These are the caller's times, not ours: what Reach works on is not hung up on."""
+    reach = await serving(head_seconds=SHORT, keep_alive_seconds=SHORT)
+    async with calling(reach.settings.port) as patient:
+        patient.send(raw.request("/waiting", method="GET"))
+        for _ in range(2):
+            async with calling(reach.settings.port) as silent:
+                assert await silent.rest() == b""
+        reach.app.state.gate.set()
+        assert (await patient.answer()).status == 200
+        assert await patient.rest() == b""
+
+
+async def test_what_is_left_of_a_body_is_not_waited_for_for_ever(serving: Serving) -> None:
+    """It was refused; who goes on sending it, or stops in the middle, is left in time."""
+    reach = await serving()
+    reach.app.state.body_seconds = SHORT
+    for how, piece in (("Content-Length: 60000", b"a"), (CHUNKED, b"1\r\na\r\n")):
+        for is_trickling in (False, True):
+            async with (
+                calling(reach.settings.port) as caller,
+                anyio.create_task_group() as group,
+            ):
+                caller.send(raw.request("/nowhere", JSON, how, body=piece))
+                assert (await caller.answer()).status == 404
+                if is_trickling:
+                    group.start_soon(trickle, caller, piece)
+                await eventually(lambda c=caller: not is_held(os.getpid(), c))  # type: ignore[misc]
+                group.cancel_scope.cancel()
+
+
+async def test_what_is_left_of_a_body_is_thrown_away(serving: Serving) -> None:
+    """And the connection goes on."""
+    reach = await serving()
+    async with calling(reach.settings.port) as caller:
+        for how, body in (
+            ("Content-Length: 200000", b"a" * 200_000),
+            (CHUNKED, b"1000\r\n%s\r\n" % (b"a" * 4096) * 50 + b"0\r\n\r\n"),
+        ):
+            caller.send(raw.request("/nowhere", JSON, how))
+            assert (await caller.answer()).status == 404
+            caller.send(body)
+            assert (await caller.get()).status == 200
+
+
+async def test_who_does_not_take_answers_is_left(serving: Serving) -> None:
+    """After REACH_HEAD_SECONDS in which not a byte was taken; what is for others goes on."""
+    ask = raw.request("/openapi.json", method="GET")
+    reach = await serving(head_seconds=SHORT)
+    async with calling(reach.settings.port, buffer_bytes=2048) as greedy:
+        greedy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        greedy.send(ask * 16)
+        await eventually(lambda: not is_held(os.getpid(), greedy), seconds=15, every=0.05)
+    async with calling(reach.settings.port) as other:
+        assert (await other.get()).status == 200
+
