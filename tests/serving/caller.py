@@ -56,6 +56,11 @@ class Caller:
                 sent += len(piece)
         return sent
 
+    @property
+    def is_held(self) -> bool:
+        """Whether Reach has not hung up, as far as this loop has heard; all answers being read."""
+        return not (self.reader.at_eof() or self.writer.transport.is_closing())
+
     async def answer(self) -> Answer:
         """Read one answer."""
         return await raw.read_answer(self.reader)
@@ -111,8 +116,8 @@ async def calling(port: int, *, buffer_bytes: int | None = None) -> AsyncIterato
         writer.transport.abort()
 
 
-def is_held(pid: int, caller: Caller) -> bool:
-    """Whether Reach still has the caller's connection open."""
+def is_open(pid: int, caller: Caller) -> bool:
+    """Whether that process has the caller's connection open: for callers that do not read."""
     to = caller.writer.get_extra_info("peername")[1]
     return any(
         found.laddr.port == to and found.raddr and found.raddr.port == caller.port

@@ -28,7 +28,6 @@ def chunks(text: str) -> bytes:
 
 #: Every one of these is a 400 (RFC 9112 §2.2, 3, 5.1, 6.3, 7.1), and the connection ends.
 REFUSED = {
-    "no version": b"GET /seen\r\n\r\n",
     "words": b"hello there\r\n\r\n",
     "TLS": b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03" + bytes(160),
     "zeros": bytes(200),
@@ -81,6 +80,10 @@ REFUSED_BODIES = {
 #: These may be refused, or understood in the one way that there is. What they are not: a crash,
 #: silence, or two answers.
 EITHER = {
+    "no version": b"GET /seen\r\n\r\n",
+    "commas in the host": b"GET /seen HTTP/1.1\r\nHost: a,b\r\n\r\n",
+    "a wrong port": b"GET /seen HTTP/1.1\r\nHost: localhost:99999\r\n\r\n",
+    "a long host": b"GET /seen HTTP/1.1\r\nHost: %s\r\n\r\n" % (b"a" * 300),
     "version 2": asking("GET /seen HTTP/2.0"),
     "HTTP/2's first words": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "version 1.2": asking("GET /seen HTTP/1.2"),

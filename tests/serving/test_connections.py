@@ -1,6 +1,5 @@
 """So many connections are open at a time, and those who wait longest make room."""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -10,13 +9,14 @@ import pytest
 from reach.settings import Settings
 from tests.bodies import raw
 from tests.eventually import eventually
-from tests.serving.caller import JSON, LIVEZ, Caller, calling, is_held
+from tests.serving.caller import JSON, LIVEZ, Caller, calling
 from tests.serving.conftest import Serving
 from tests.servers.reach import Reach
 
-MOST = 10
+MOST, HALF = 16, 8
+HALF_A_HEAD = LIVEZ[:-2]
 HALF_A_BODY = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")
-WAITING = {"silent": b"", "half a head": LIVEZ[:-2], "half a body": HALF_A_BODY, "kept": LIVEZ}
+WAITING = {"silent": b"", "half a head": HALF_A_HEAD, "half a body": HALF_A_BODY, "kept": LIVEZ}
 
 
 async def begin(caller: Caller, words: bytes) -> None:
@@ -34,14 +34,13 @@ async def crowd(reach: Reach, words: bytes, count: int) -> AsyncIterator[list[Ca
         for _ in range(count):
             caller = await stack.enter_async_context(calling(reach.settings.port))
             await begin(caller, words)
-            await eventually(lambda: is_held(os.getpid(), caller))  # noqa: B023 - called at once
             callers.append(caller)
         yield callers
 
 
 def held(callers: list[Caller]) -> list[bool]:
     """Say of each whether its connection is still there."""
-    return [is_held(os.getpid(), caller) for caller in callers]
+    return [caller.is_held for caller in callers]
 
 
 def test_how_many_is_a_setting() -> None:
@@ -49,23 +48,20 @@ def test_how_many_is_a_setting() -> None:
     settings = Settings()
     assert settings.max_connections == 4096
     with pytest.raises(ValueError, match="max_connections"):
-        Settings(max_connections=0)
+        Settings(max_connections=15)
 
 
 @pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
 async def test_who_waited_longest_makes_room(serving: Serving, words: bytes) -> None:
     """One for each that comes, whatever it waits with; all others stay."""
     reach = await serving(max_connections=MOST)
-    async with crowd(reach, words, MOST) as callers:
+    async with crowd(reach, words, MOST) as callers, AsyncExitStack() as stack:
         for number in range(1, 4):
-            async with calling(reach.settings.port) as newcomer:
-                assert (await newcomer.get()).status == 200
-                wanted = [False] * number + [True] * (MOST - number)
-                await eventually(lambda wanted=wanted: held(callers) == wanted)  # type: ignore[misc]
-            await eventually(lambda c=newcomer: not is_held(os.getpid(), c))  # type: ignore[misc]
-            # One has left: its place is free, and is taken by the next of the crowd.
-            spare = await calling(reach.settings.port).__aenter__()
-            await eventually(lambda c=spare: is_held(os.getpid(), c))  # type: ignore[misc]
+            newcomer = await stack.enter_async_context(calling(reach.settings.port))
+            assert (await newcomer.get()).status == 200
+            wanted = [False] * number + [True] * (MOST - 1)
+            await eventually(lambda wanted=wanted: held(callers) == wanted)  # type: ignore[misc]
+            callers.append(newcomer)
 
 
 async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
@@ -73,7 +69,6 @@ async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
     reach = await serving(max_connections=MOST)
     async with calling(reach.settings.port) as oldest:
         oldest.send(raw.request("/waiting", method="GET"))
-        await eventually(lambda: is_held(os.getpid(), oldest))
         async with crowd(reach, b"", 3 * MOST) as callers:
             assert held(callers).count(True) <= MOST
             reach.app.state.gate.set()
@@ -83,25 +78,25 @@ async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
 async def test_a_trickle_is_a_wait_too(serving: Serving) -> None:
     """Who sends a byte of a head now and then waits no less long for it."""
     reach = await serving(max_connections=MOST)
-    async with crowd(reach, LIVEZ[:-2], 5) as slow, crowd(reach, LIVEZ, 5) as kept:
+    async with crowd(reach, HALF_A_HEAD, HALF) as slow, crowd(reach, LIVEZ, HALF) as kept:
         for caller in slow:
             await caller.send_apart([b"a", b"b"])
         async with calling(reach.settings.port) as newcomer:
             assert (await newcomer.get()).status == 200
-            await eventually(lambda: held(slow) == [False, True, True, True, True])
-            assert held(kept) == [True] * 5
+            await eventually(lambda: held(slow) == [False] + [True] * (HALF - 1))
+            assert held(kept) == [True] * HALF
 
 
 @pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
 async def test_probes_and_operators_are_answered_meanwhile(serving: Serving, words: bytes) -> None:
-    """A crowd of five times as many, of any kind: each of our own calls is answered."""
+    """A crowd of four times as many, of any kind: each of our own calls is answered."""
     settings: dict[str, Any] = {"max_connections": MOST, "head_seconds": 60}
     reach = await serving(**settings)
     key = await reach.key()
     lines = [f"{name}: {value}" for name, value in key.items()]
     reads = raw.request("/v1/people", *lines, method="GET")
     async with AsyncExitStack() as stack:
-        for number in range(5 * MOST):
+        for number in range(4 * MOST):
             caller = await stack.enter_async_context(calling(reach.settings.port))
             await begin(caller, words)
             if number % MOST:
