@@ -1,7 +1,6 @@
 """Real HAProxies, with the configuration of docs/edge.md."""
 
 import os
-import re
 import shutil
 import socket
 import tempfile
@@ -30,8 +29,8 @@ def binary() -> str:
 
 def configuration() -> str:
     """The page's own."""
-    (text,) = re.findall(r"^```haproxy\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
-    return str(text)
+    page = PAGE.read_text(encoding="utf-8")
+    return page.split("\n```haproxy\n", 1)[1].split("\n```\n", 1)[0] + "\n"
 
 
 class Haproxy(Program):

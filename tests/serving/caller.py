@@ -103,13 +103,12 @@ class Caller:
 async def calling(port: int, *, buffer_bytes: int | None = None) -> AsyncIterator[Caller]:
     """Connect, with a small receive buffer if one is given; hang up at the end."""
     sock = socket.socket()
-    sock.setblocking(False)  # noqa: FBT003 - its name says it
+    sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if buffer_bytes is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    limit = {} if buffer_bytes is None else {"limit": buffer_bytes}
-    reader, writer = await asyncio.open_connection(sock=sock, **limit)
+    reader, writer = await asyncio.open_connection(sock=sock, limit=buffer_bytes or 65536)
     try:
         yield Caller(reader, writer)
     finally:

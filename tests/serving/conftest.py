@@ -77,7 +77,7 @@ async def served(
 
 @pytest.fixture
 async def serving(tmp_path: Path, migrated_file: Path) -> AsyncIterator[Serving]:
-    """Serve with settings of the test's own: ``reach = await serving(head_seconds=0.3)``.
+    """Offer to serve with settings of the test's own, by name.
 
     It ends after the test. A server that an error cuts off would not close its socket.
     """

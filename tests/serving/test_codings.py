@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.bodies import raw
-from tests.serving.caller import CHUNKED, LIVEZ, calling
 from tests.servers.reach import Reach
+from tests.serving.caller import CHUNKED, LIVEZ, calling
 
 FIVE = b"5\r\nhello\r\n0\r\n\r\n"
 

@@ -9,9 +9,9 @@ import pytest
 from reach.settings import Settings
 from tests.bodies import raw
 from tests.eventually import eventually
+from tests.servers.reach import Reach
 from tests.serving.caller import JSON, LIVEZ, Caller, calling
 from tests.serving.conftest import Serving
-from tests.servers.reach import Reach
 
 MOST, HALF = 16, 8
 HALF_A_HEAD = LIVEZ[:-2]
@@ -46,7 +46,7 @@ def held(callers: list[Caller]) -> list[bool]:
 def test_how_many_is_a_setting() -> None:
     """As many as a process can well hold."""
     settings = Settings()
-    assert settings.max_connections == 4096
+    assert settings.max_connections == 1024
     with pytest.raises(ValueError, match="max_connections"):
         Settings(max_connections=15)
 

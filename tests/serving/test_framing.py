@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from tests.bodies import raw
+from tests.servers.reach import Reach
 from tests.serving import samples
 from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
-from tests.servers.reach import Reach
 
 #: Refused by the one reader or the other, but not as a fault of ours.
 NOT_OURS = {200, 400, 404, 405, 408, 413, 414, 417, 431, 501, 505}

@@ -175,7 +175,9 @@ async def test_a_large_head_is_refused(front: Front) -> None:
 
 async def test_a_body_in_chunks_is_whole(front: Front) -> None:
     """And the fields behind it are nobody's headers."""
-    chunked = b"2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\nAuthorization: x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+    chunked = (
+        b"2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\nAuthorization: x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
+    )
     async with calling(front.port) as caller:
         caller.send(front.request("/seen", JSON, CHUNKED, body=chunked))
         answer = await caller.answer()
@@ -232,7 +234,6 @@ async def test_a_connection_that_reach_ended_is_not_used_again(
     serving: Serving, kind: str, tmp_path: Path
 ) -> None:
     """It ends without a word, which a proxy hears: the next POST goes by another one."""
-
     reach = await serving(keep_alive_seconds=0.3)
     async with (
         front_of(kind, reach, tmp_path) as front,

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.bodies import raw
+from tests.servers.reach import Reach
 from tests.serving.caller import JSON, LIVEZ, calling
 from tests.serving.conftest import Serving
-from tests.servers.reach import Reach
 
-MOST = 32 * 1024
+MOST, MOST_FIELDS = 32 * 1024, 128
 #: Where a head does not begin with a packet, the version in its first line is not counted.
 SLACK = 64
 FIRST = b"GET /seen HTTP/1.1\r\nHost: localhost\r\n"
@@ -20,10 +20,14 @@ def one_long_line(size: int) -> bytes:
     return FIRST + b"x: " + b"a" * (size - len(FIRST) - 7) + b"\r\n\r\n"
 
 
-def many_small_lines(size: int) -> bytes:
-    """Write a head of so many bytes, in the smallest fields that there are."""
-    lines, left = divmod(size - len(FIRST) - 2, 5)
-    return FIRST + b"a:b\r\n" * (lines - 1) + b"a:" + b"b" * (1 + left) + b"\r\n\r\n"
+def many_lines(size: int) -> bytes:
+    """Write a head of so many bytes, in as many fields as there may be."""
+    left = size - len(FIRST) - 2
+    each = left // (MOST_FIELDS - 1)
+    last = left - each * (MOST_FIELDS - 2)
+    line = b"a:%s\r\n"
+    lines = line % (b"b" * (each - 4)) * (MOST_FIELDS - 2) + line % (b"b" * (last - 4))
+    return FIRST + lines + b"\r\n"
 
 
 def one_long_name(size: int) -> bytes:
@@ -37,7 +41,7 @@ def a_long_target(size: int) -> bytes:
     return start + b"a" * (size - len(start) - len(end)) + end
 
 
-HEADS = [one_long_line, many_small_lines, one_long_name, a_long_target]
+HEADS = [one_long_line, many_lines, one_long_name, a_long_target]
 
 
 def in_packets(head: bytes, count: int = 40) -> list[bytes]:
@@ -58,6 +62,19 @@ async def test_so_many_bytes_are_a_head_and_one_more_is_none(
         assert (await caller.answer()).status == 200
         heard = told()
         await caller.send_apart(in_packets(head(MOST + 1)) if apart else [head(MOST + 1)])
+        assert (await caller.refusal()).status == 431
+    assert told() == heard
+
+
+async def test_so_many_fields_are_a_head_and_one_more_is_none(
+    served: Reach, told: Callable[[], str]
+) -> None:
+    """However small they are: each costs more than its bytes."""
+    async with calling(served.settings.port) as caller:
+        caller.send(FIRST + b"a:b\r\n" * (MOST_FIELDS - 1) + b"\r\n")
+        assert (await caller.answer()).status == 200
+        heard = told()
+        caller.send(FIRST + b"a:b\r\n" * MOST_FIELDS + b"\r\n")
         assert (await caller.refusal()).status == 431
     assert told() == heard
 

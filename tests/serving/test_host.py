@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.bodies import raw
-from tests.serving.caller import JSON, calling
 from tests.servers.reach import Reach
+from tests.serving.caller import JSON, calling
 
 HOSTS = [
     "localhost",

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from shutil import copy
+from typing import Any
 
 import anyio
 import psutil
@@ -13,9 +14,9 @@ import pytest
 from reach.settings import Settings
 from tests.bodies import raw
 from tests.conftest import SHORT_TIMES, UNLIMITED
-from tests.serving.caller import CHUNKED, JSON, LIVEZ, Caller, calling
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess, api_process
+from tests.serving.caller import CHUNKED, JSON, LIVEZ, Caller, calling
 
 MB = 1_000_000
 MOST_BYTES = 5 * MB
@@ -56,7 +57,8 @@ def process(
     """A process of its own, warm: what a first request needs is no memory of a caller's."""
     folder = tmp_path_factory.mktemp("memory")
     copy(migrated_file, folder / "reach.sqlite3")
-    settings = Settings(**{**SHORT_TIMES, **UNLIMITED, "data_dir": folder, "port": free_port()})
+    given: dict[str, Any] = {**SHORT_TIMES, **UNLIMITED, "data_dir": folder, "port": free_port()}
+    settings = Settings(**given)
     with api_process(settings) as api:
         anyio.run(warm, settings.port)
         yield api
@@ -119,6 +121,5 @@ async def test_a_greedy_caller_is_held_to_a_few_megabytes(process: ReachProcess,
         during = measured.memory_info().rss
     await look(port)
     after = measured.memory_info().rss
-    print(f"{kind}: {(during - before) / MB:+.1f} MB, after {(after - before) / MB:+.1f} MB")  # noqa: T201
     assert during - before < MOST_BYTES
     assert after - before < MOST_BYTES

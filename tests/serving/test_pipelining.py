@@ -5,9 +5,9 @@ import json
 from tests.bodies import raw
 from tests.bodies.raw import Answer
 from tests.eventually import eventually
+from tests.servers.reach import Reach
 from tests.serving.caller import JSON, LIVEZ, calling
 from tests.serving.conftest import close_gate
-from tests.servers.reach import Reach
 
 MOST_WAITING = 16
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.bodies import raw
-from tests.serving.caller import JSON, LIVEZ, calling
 from tests.servers.reach import Reach
+from tests.serving.caller import JSON, LIVEZ, calling
 
 SIGN_UP = b'{"email": "still@example.com", "name": "Grace"}'
 

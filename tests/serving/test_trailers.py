@@ -5,11 +5,13 @@ import json
 import pytest
 
 from tests.bodies import raw
+from tests.servers.reach import Reach
 from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
 from tests.serving.conftest import Serving
-from tests.servers.reach import Reach
 
 MOST = 32 * 1024
+#: A chunk with more than any body may have.
+LARGE = b"11000\r\n%s\r\n" % (b"a" * 0x11000)
 SIGN_UP = b'{"email": "%s@example.com", "name": "Grace"}'
 #: None of these may come to anybody's mind as a header.
 FIELDS = [
@@ -106,6 +108,7 @@ async def test_more_than_a_head_of_trailers_is_refused(served: Reach, end: bytes
         async with calling(served.settings.port) as caller:
             caller.send(raw.request(path, JSON, CHUNKED, body=b"1\r\na\r\n"))
             if path == "/nowhere":
+                caller.send(LARGE)  # this is not waited for
                 assert (await caller.answer()).status == 404
             await caller.pour(end, len(end))
             await caller.pour(b"a" * 4096, 100_000)

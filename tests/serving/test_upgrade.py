@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from tests.bodies import raw
-from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
 from tests.servers.reach import Reach
+from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
 
 #: As Java's HttpClient and ``curl --http2`` send it, with every request.
 H2C = (
