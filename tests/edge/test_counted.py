@@ -7,6 +7,7 @@ limits here fill up again once an hour: what is counted does not depend on how f
 import copy
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,9 +16,18 @@ import pytest
 from tests.chart.rendered import Manifest
 from tests.edge.clusters import KINDS, Cluster, release, running_cluster
 from tests.edge.configured import DYNAMIC, NAME, door_limit
-from tests.edge.counted import OTHERS, POSTS, admitted, admitted_again, refused_for
+from tests.edge.counted import (
+    OTHERS,
+    POSTS,
+    admitted,
+    is_admitted,
+    is_refused_for,
+    spend,
+    under_way,
+    undisturbed,
+)
 from tests.edge.echo import Gate, echo
-from tests.edge.edges import Edge, running_edge
+from tests.edge.edges import running_edge
 from tests.edge.pods import Pod, address_of, pod
 from tests.eventually import eventually
 from tests.servers.ports import free_port
@@ -25,7 +35,15 @@ from tests.servers.ports import free_port
 KIND = pytest.mark.parametrize("kind", ["ingressRoute", "ingress", "gateway"])
 OTHER_NAME = "other.example.com"
 #: As docs/edge.md says.
-POSTS_AT_ONCE, OTHERS_AT_ONCE, UNDER_WAY = 20, 100, 50
+FIGURES = {
+    "public posts": 20,
+    "the same client by another name": 0,
+    "all else": 100,
+    "posts after five looks at the form": 20,
+    "under way": 50,
+}
+#: An Ingress's rule is for one name, and knows no methods.
+OF_AN_INGRESS = {"the same client by another name": 20, "posts after five looks at the form": 15}
 HOURLY = {"average": 1, "period": "1h"}
 OTHER_SITE = """
 http:
@@ -48,41 +66,23 @@ async def counting(kind: str, gate: Gate | None = None) -> AsyncIterator[tuple[C
 
 @KIND
 async def test_one_client_has_one_limit_for_all_public_posts(kind: str) -> None:
-    """And one for all else; another client has its own, and so may have another name."""
-    async with counting(kind) as (cluster, _):
-        edge = cluster.edge
-        assert await admitted(edge, 1, POSTS, 10) == POSTS_AT_ONCE
-        assert await admitted(edge, 2, POSTS, 10) == POSTS_AT_ONCE
-        # Each rule of an Ingress is for one name, and each router for one rule.
-        by_another_name = POSTS_AT_ONCE if kind == "ingress" else 0
-        assert await admitted(edge, 1, POSTS, 10, name=OTHER_NAME) == by_another_name
-        assert await admitted(edge, 1, OTHERS, 40) == OTHERS_AT_ONCE, "posts are not others"
-        # An Ingress knows no methods: who looks at the form has asked for one of the posts.
-        assert await admitted(edge, 3, [("GET", "/")], 5) == 5
-        looks = 5 if kind == "ingress" else 0
-        assert await admitted(edge, 3, POSTS, 10) == POSTS_AT_ONCE - looks
-
-
-@KIND
-async def test_one_client_has_so_many_requests_under_way(kind: str) -> None:
-    """Whichever paths they are for; the others are refused at once."""
+    """And one for all else, and one for requests under way; another client has its own."""
     gate = Gate()
     async with counting(kind, gate) as (cluster, _):
-        gate.shut()
-        async with cluster.edge.client(1) as http, anyio.create_task_group() as group:
-            for _ in range(16):
-                for call in OTHERS:
-                    group.start_soon(http.request, *call)
-            try:
-                await eventually(lambda: gate.waiting + refusals(cluster.edge) == 80, 30)
-                assert gate.waiting == UNDER_WAY
-            finally:
-                gate.open()
+        edge = cluster.edge
 
+        async def look(first: int) -> dict[str, int]:
+            posts = await admitted(edge, first, POSTS, 10)
+            by_another_name = await admitted(edge, first, POSTS, 10, name=OTHER_NAME)
+            others = await admitted(edge, first, OTHERS, 25)
+            await admitted(edge, first + 1, [("GET", "/")], 5)
+            after_looks = await admitted(edge, first + 1, POSTS, 10)
+            together = await under_way(edge, first + 2, gate)
+            counts = (posts, by_another_name, others, after_looks, together)
+            return dict(zip(FIGURES, counts, strict=True))
 
-def refusals(edge: Edge) -> int:
-    """Count those in its log."""
-    return [line["DownstreamStatus"] for line in edge.traefik.accesses()].count(429)
+        found = await undisturbed(edge, look)
+    assert found == FIGURES | (OF_AN_INGRESS if kind == "ingress" else {})
 
 
 @KIND
@@ -90,20 +90,24 @@ async def test_counts_are_forgotten_when_anything_changes(kind: str) -> None:
     """A pod more, or a route of somebody else's; what means nothing to Traefik changes nothing."""
     async with counting(kind) as (cluster, first), echo(host=address_of("api", 2)) as server:
         edge, kubernetes = cluster.edge, cluster.kubernetes
-        assert await admitted(edge, 1, POSTS, 10) == POSTS_AT_ONCE
-        kubernetes.apply(*(noted(one) for one in cluster.objects if one["kind"] in KINDS))
-        assert await refused_for(edge, 1, 0.5)
+        assert await undisturbed(edge, partial(is_refused_after_a_note, cluster))
+        await spend(edge, 1)
         cluster.run(first, pod(cluster.objects, "api", 2, {8000: server}))
-        assert await admitted_again(edge, 1, POSTS, 10) == POSTS_AT_ONCE
+        await eventually(lambda: is_admitted(edge, 1), 30, 0.1)
+        await spend(edge, 1)
         kubernetes.apply(*somebody_elses())
-        assert await admitted_again(edge, 1, POSTS, 10) == POSTS_AT_ONCE
+        await eventually(lambda: is_admitted(edge, 1), 30, 0.1)
 
 
-def noted(thing: Manifest) -> Manifest:
-    """It, with a note that nothing reads."""
-    changed = copy.deepcopy(thing)
-    changed["metadata"].setdefault("annotations", {})["example.com/note"] = "none"
-    return changed
+async def is_refused_after_a_note(cluster: Cluster, number: int) -> bool:
+    """Whether nobody's note on the chart's objects lets a client in who has spent all."""
+    await spend(cluster.edge, number)
+    for one in cluster.objects:
+        if one["kind"] in KINDS:
+            changed = copy.deepcopy(one)
+            changed["metadata"].setdefault("annotations", {})["example.com/note"] = str(number)
+            cluster.kubernetes.apply(changed)
+    return await is_refused_for(cluster.edge, number, 0.5)
 
 
 def somebody_elses() -> Iterator[Manifest]:
@@ -135,16 +139,18 @@ def somebody_elses() -> Iterator[Manifest]:
 
 async def test_one_machine_has_one_limit_too(tmp_path: Path) -> None:
     """The file says the same; a change of any file of the folder forgets the counts."""
-    changes = door_limit(POSTS_AT_ONCE)
-    async with echo() as port, running_edge(tmp_path, (port, port), changes) as edge:
-        assert await admitted(edge, 1, POSTS, 10) == POSTS_AT_ONCE
+    posts = FIGURES["public posts"]
+    async with echo() as port, running_edge(tmp_path, (port, port), door_limit(posts)) as edge:
+        assert await undisturbed(edge, lambda first: admitted(edge, first, POSTS, 10)) == posts
+        await spend(edge, 1)
         (tmp_path / DYNAMIC).with_name("other.yaml").write_text(OTHER_SITE, encoding="utf-8")
-        assert await admitted_again(edge, 1, POSTS, 10) == POSTS_AT_ONCE
+        await eventually(lambda: is_admitted(edge, 1), 30, 0.1)
 
 
 async def test_who_is_silent_is_forgotten(tmp_path: Path) -> None:
     """The shipped limits are a bucket that is full again two seconds after the last request."""
+    posts = FIGURES["public posts"]
     async with echo() as port, running_edge(tmp_path, (port, port)) as edge:
-        assert await admitted(edge, 1, POSTS, 10) >= POSTS_AT_ONCE
+        assert await admitted(edge, 1, POSTS, 10) >= posts
         await anyio.sleep(2.5)  # silence is what is waited for: a question would end it
-        assert await admitted(edge, 1, POSTS, 10) >= POSTS_AT_ONCE
+        assert await admitted(edge, 1, POSTS, 10) >= posts
