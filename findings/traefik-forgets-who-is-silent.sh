@@ -50,7 +50,7 @@ def written(folder, port, behind):
     static.write_text(
         f"entryPoints: {{web: {{address: '127.0.0.1:{port}'}}}}\n"
         "global: {checkNewVersion: false, sendAnonymousUsage: false}\n"
-        f"log: {{level: WARN}}\nproviders: {{file: {{filename: {dynamic}}}}}\n"
+        f"log: {{level: ERROR}}\nproviders: {{file: {{filename: {dynamic}}}}}\n"
     )
     return static
 
