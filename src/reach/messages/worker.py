@@ -122,10 +122,13 @@ class Worker:
         log.info("worker stopped", worker=self.name)
 
     def _end_within(self, seconds: float, deliveries: anyio.abc.TaskGroup) -> None:
-        """Cut attempts off after so many seconds from now; soon give up noting them too."""
+        """Cut attempts off after so many seconds from now.
+
+        What the database does not take is given up sooner: its last answer comes in that time too.
+        """
         deadline = anyio.current_time() + seconds
         deliveries.cancel_scope.deadline = deadline
-        self._settler.gives_up_at = deadline + self._settings.database_seconds
+        self._settler.gives_up_at = deadline - self._settings.database_seconds
 
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()
