@@ -97,16 +97,24 @@ class SqliteDatabase(Database):
             return  # those who read and write see to it
         require_own_log(file, found)
         address = f"{file.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
-            seen, files = None, None
-            while files is None or files == self._place.look():
-                (version,) = watcher.execute("PRAGMA data_version").fetchone()
-                if version != seen:
-                    seen = version
-                    for channel in channels:
-                        self.announce(channel)
-                files = files or self._place.look()  # it may have made some of them
-                await asyncio.sleep(WATCH_SECONDS)
+        self._place.unwatched.clear()  # from here on, nobody reopens without us
+        try:
+            if found == self._place.look():
+                with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
+                    await self._watch_by(watcher, channels)
+        finally:
+            self._place.unwatched.set()
+
+    async def _watch_by(self, watcher: sqlite3.Connection, channels: Sequence[str]) -> None:
+        seen, files = None, None
+        while files is None or files == self._place.look():
+            (version,) = watcher.execute("PRAGMA data_version").fetchone()
+            if version != seen:
+                seen = version
+                for channel in channels:
+                    self.announce(channel)
+            files = files or self._place.look()  # it may have made some of them
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def scrub(self) -> None:
         """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""

@@ -7,15 +7,15 @@ docs/decisions/0042-clocks-and-files.md.
 """
 
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
-from typing import Literal
+from threading import Event, Lock, RLock
+from typing import Literal, Protocol
 
 import structlog
 
-from reach.db.away import NO_FILE, NO_FOLDER, NoDatabase, Replaced
+from reach.db.away import LATE, NO_FILE, NO_FOLDER, DatabaseAway, NoDatabase, Replaced
 
 log = structlog.get_logger("reach.db")
 
@@ -65,17 +65,44 @@ class Files:
         return "reopen"
 
 
+class Connected(Protocol):
+    """Who has a connection, and uses it only while they hold ``lock``."""
+
+    lock: RLock
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Place:
-    """Where a database's files are; shared by all connections of one process to them."""
+    """Where a database's files are, for all connections of this process to them.
+
+    All have the same files: SQLite keeps one index of the log for a database and a process, for as
+    long as any connection is open. So they are closed together, before another is opened.
+    """
 
     def __init__(self, file: Path) -> None:
         """Look at nothing yet."""
         self.file = file
         self._path, self._real = str(file), ""
-        self._is_lost = self._is_overwritten = False
-        self._telling = Lock()
-        #: What was opened last. While a connection to it is open, no other file has its numbers.
-        self.opened: Files | None = None
+        self._is_lost = self._is_overwritten = self._was_open = False
+        self._telling, self._closing = Lock(), Lock()
+        self._header: Header | None = None
+        self._opened: Files | None = None
+        #: Who has connections, but for a watcher, which comes and goes.
+        self.connected: list[Connected] = []
+        self.unwatched = Event()
+        self.unwatched.set()
+
+    @property
+    def opened(self) -> Files | None:
+        """What connections are open to. Meanwhile no other file can have these numbers."""
+        return self._opened
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether its content was replaced; then its log must not be folded into it."""
+        return self._is_overwritten
 
     def look(self) -> Files:
         """See which files are there. Raises NoDatabase."""
@@ -83,7 +110,7 @@ class Place:
         if found is None:
             raise NoDatabase(NO_FILE if self.file.parent.is_dir() else NO_FOLDER)
         database = _identity(found)
-        if self.opened is None or database != self.opened.database or not self._real:
+        if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
         log, index = _stat(f"{self._real}-wal"), _stat(f"{self._real}-shm")
         return Files(
@@ -93,22 +120,51 @@ class Place:
             is_logged=log is not None and log.st_size > 0,
         )
 
-    def change(self, before: Files | None) -> tuple[Files, Change]:
-        """See which files are there, and what has become of those of a connection.
+    def change(self, *, writes: bool) -> Change:
+        """See what has become of the files that connections are open to.
 
         Raises Replaced, NoDatabase; and says it in the log once.
         """
         try:
             if self._is_overwritten:
                 raise Replaced(OVERWRITTEN)
-            now = self.look()
-            found = now.since(before) if before is not None else "reopen"
+            now, before = self.look(), self._opened
+            found: Change = "none" if before is None else now.since(before)
         except NoDatabase as lost:
             self.tell(lost)
             raise
         if self._is_lost:
             self.tell(None)
-        return now, found
+        if writes and found == "none" and self._header is not None:
+            self.require_whole(self._header, now)
+        return found
+
+    def note_opened(self, files: Files) -> None:
+        """Take note of what a connection was opened to: the same as the others, or none.
+
+        Raises DatabaseAway if it is not: the next one is told why.
+        """
+        before = self._opened
+        if before is not None and before.log is not None and files != before:
+            raise DatabaseAway(LATE)
+        if files != before:
+            self._opened, self._header, self._was_open = files, Header(files.database), True
+
+    def close_all(self, seconds: float) -> None:
+        """Close every connection, so that others can be opened. Raises DatabaseAway."""
+        before = self._opened
+        with self._closing, ExitStack() as held:
+            if self._opened is not before:
+                return  # somebody has done it meanwhile
+            for one in self.connected:
+                if not one.lock.acquire(timeout=seconds):
+                    raise DatabaseAway(LATE)
+                held.callback(one.lock.release)
+            if not self.unwatched.wait(seconds):
+                raise DatabaseAway(LATE)
+            for one in self.connected:
+                one.close()
+            self._opened = self._header = None
 
     def require_whole(self, header: "Header", files: Files) -> None:
         """Refuse a database whose content was replaced: from then on, until the process ends.
@@ -121,15 +177,10 @@ class Place:
             self.tell(lost)
             raise lost
 
-    @property
-    def is_overwritten(self) -> bool:
-        """Whether its content was replaced; then its log must not be folded into it."""
-        return self._is_overwritten
-
     def tell(self, lost: NoDatabase | None) -> None:
         """Say once that the file is lost, or (None) that it is back; not before it was open."""
         with self._telling:
-            if (lost is not None) == self._is_lost or self.opened is None:
+            if (lost is not None) == self._is_lost or not self._was_open:
                 return
             self._is_lost = lost is not None
         if lost is None:

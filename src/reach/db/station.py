@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from threading import RLock
 from typing import Any, TypeVar
 
 import structlog
@@ -27,7 +28,7 @@ from reach.db.sqlite_file import (
     is_unmigrated,
     no_database,
 )
-from reach.db.sqlite_files import Files, Header, Place
+from reach.db.sqlite_files import Files, Place
 from reach.db.threads import DatabaseThread
 from reach.db.turns import note_log, take_turn
 from reach.db.wal import empty_log, keep_log
@@ -65,20 +66,19 @@ class Station:
         self.thread = DatabaseThread(name)
         self._engine = create(place, busy_seconds=busy_seconds, writes=writes)
         self._place = place
+        self._busy_seconds = busy_seconds
         self._writes = writes
         #: Whether a caller has given up what still is under way: a lock or a disk hangs.
         self.is_stuck = False
+        self.lock = RLock()
         self._connection: Connection | None = None
-        #: Those of the connection.
-        self._files: Files | None = None
-        self._header: Header | None = None
+        place.connected.append(self)
 
     def run(self, work: Callable[[Transaction], R], attempt: Attempt) -> R:
         """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
         turn = take_turn(self._place.file) if self._writes else nullcontext()
         try:
-            with self._mending(attempt), turn:
-                connection = self._connect(in_turn=self._writes)
+            with self._mending(attempt), turn, self._connected(in_turn=self._writes) as connection:
                 forget_last(connection)
                 with connection.begin():
                     result = work(connection)
@@ -89,36 +89,32 @@ class Station:
         finally:
             self.is_stuck = False
 
-    def _connect(self, *, in_turn: bool) -> Connection:
-        """Keep one connection, but to the files that are there now. Raises NoDatabase, Replaced.
+    @contextmanager
+    def _connected(self, *, in_turn: bool) -> Iterator[Connection]:
+        """Have a connection to the files that are there now. Raises NoDatabase, Replaced.
 
         SQLite goes on writing to a file that was moved or removed, where nobody would find it.
         Until it is known that another one may be opened, the connection stays: so the files that it
         has keep their numbers, and if they are put back, all goes on.
         """
-        files, change = self._place.change(self._files or self._place.opened)
-        if change == "fold" and in_turn and self._connection is not None:
-            self._fold(self._connection)
+        change = self._place.change(writes=self._writes)
+        if change == "fold" and in_turn:
+            self._fold()
             change = "reopen"
         if change == "reopen":
-            self.close()
-        if self._connection is None:
-            return self._open()
-        if self._writes and self._header is not None:
-            self._place.require_whole(self._header, files)
-        return self._connection
+            self._place.close_all(self._busy_seconds)
+        with self.lock:
+            yield self._connection or self._open()
 
     def _open(self) -> Connection:
         opened = self._engine.connect()
         try:
-            files = self._checked(opened)
+            self._place.note_opened(self._checked(opened))
         except BaseException:
             opened.invalidate()
             opened.close()
             raise
-        self._connection, self._header = opened, Header(files.database)
-        self._files = self._place.opened = files
-        note_log(self._place.file, files, is_open=True)
+        self._connection = opened
         return opened
 
     def _checked(self, connection: Connection) -> Files:
@@ -126,14 +122,18 @@ class Station:
         # A copy has the file to itself, but for a process that opens it between two runs.
         if is_half_copied(connection.connection.driver_connection):
             raise HalfCopied
-        return self._place.look()
+        files = self._place.look()
+        note_log(self._place.file, files, is_open=True)
+        return files
 
-    @staticmethod
-    def _fold(connection: Connection) -> None:
+    def _fold(self) -> None:
         """Save what is in a log that was removed. Raises DatabaseAway if somebody is in the way."""
-        driver: Any = connection.connection.driver_connection
-        if not empty_log(driver):
-            raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
+        with self.lock:
+            if self._connection is None:
+                return
+            driver: Any = self._connection.connection.driver_connection
+            if not empty_log(driver):
+                raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
         log.warning("the write-ahead log was removed while in use, and is saved")
 
     @contextmanager
@@ -162,14 +162,16 @@ class Station:
 
     def empty_log(self) -> bool:
         """Empty the write-ahead log; whether nobody was in the way."""
-        with self._mending(Attempt()):
-            driver: Any = self._connect(in_turn=False).connection.driver_connection
+        with self._mending(Attempt()), self._connected(in_turn=False) as connection:
+            driver: Any = connection.connection.driver_connection
             return empty_log(driver)
 
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
-        connection, self._connection, self._files = self._connection, None, None
-        if connection is not None:
+        with self.lock:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
             if self._place.is_overwritten:
                 keep_log(connection.connection.driver_connection)
             connection.invalidate()  # no ROLLBACK, which may fail where all else does
