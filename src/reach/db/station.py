@@ -134,7 +134,7 @@ class Station:
             driver: Any = self._connection.connection.driver_connection
             if not empty_log(driver):
                 raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
-        log.warning("the write-ahead log was removed while in use, and is saved")
+        log.warning("write-ahead log removed")
 
     @contextmanager
     def _mending(self, attempt: Attempt) -> Iterator[None]:

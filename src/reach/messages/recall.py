@@ -73,7 +73,7 @@ async def recall_for_ever(database: Database, settings: Settings) -> NoReturn:
             while await database.read(is_any, settings):
                 if not (count := await database.write(recall, settings)):
                     break  # others have them in hand
-                log.warning("messages recalled: the clock was set back", count=count)
+                log.warning("messages recalled", count=count)
         except FAILURES as error:
             log.warning("cannot recall", reason=reason_of(error))
         await anyio.sleep(RECALL_SECONDS)

@@ -41,7 +41,7 @@ async def sweep_for_ever(database: Database, days: float) -> NoReturn:
                 await _sweep_all(database, answers.sweep)
                 await database.write(tallies.sweep)
             else:
-                log.warning("not swept: the clock was set, or all is old")
+                log.warning("not swept")
         except FAILURES as error:
             log.warning("cannot sweep", reason=reason_of(error))
         await anyio.sleep(SWEEP_SECONDS)
