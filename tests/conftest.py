@@ -78,11 +78,13 @@ def postgres_server(config: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def watch() -> "Watch":
+def watch() -> "Iterator[Watch]":
     """Watch Reach's log and metrics in this process, whichever test makes them."""
-    from tests.canaries import Watch
+    from tests.canaries import Watch, found_in
 
-    return Watch()
+    watch = Watch()
+    yield watch
+    assert not found_in(watch.scraped())
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from reach.settings import Settings
 from tests.eventually import eventually, wait_until
 from tests.promises.running import client, door, everything
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
@@ -45,12 +46,16 @@ class Up:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """Ask for a path below the page."""
-        return httpx.get(f"{self.page}{path}", trust_env=False, timeout=10, **options)
+        return httpx.get(
+            f"{self.page}{path}", verify=NO_CERTIFICATES, trust_env=False, timeout=10, **options
+        )
 
     def sign_up(self, **person: str) -> httpx.Response:
         """Sign somebody up."""
         url = f"{self.page}v1/signups"
-        return httpx.post(url, json={**ADA, **person}, trust_env=False, timeout=10)
+        return httpx.post(
+            url, json={**ADA, **person}, verify=NO_CERTIFICATES, trust_env=False, timeout=10
+        )
 
     def mails(self) -> list[dict[str, str]]:
         """List what is in the mailbox."""

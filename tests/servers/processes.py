@@ -20,6 +20,7 @@ from reach.variables import PREFIX
 from tests.canaries import found_in
 from tests.eventually import wait_until
 from tests.servers import watchdog
+from tests.servers.plain import NO_CERTIFICATES
 
 ROOT = Path(__file__).resolve().parents[2]
 #: To be run by Python before a command. A shell's background jobs, and what they start, are deaf
@@ -157,7 +158,10 @@ class ReachProcess:
 
         def answers() -> bool:
             try:
-                return httpx.get(url, trust_env=False, timeout=2).status_code == httpx.codes.OK
+                return (
+                    httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=2).status_code
+                    == httpx.codes.OK
+                )
             except httpx.TransportError:
                 return False
 
