@@ -4,11 +4,12 @@ What is Reach's own is imported when a fixture needs it, so that one broken modu
 tests and no others.
 """
 
+import gc
 import json
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,20 @@ def pytest_configure() -> None:
         is_ours = variable.startswith("REACH_") and not variable.startswith("REACH_TEST_")
         if is_ours or variable.startswith("OTEL_"):
             del os.environ[variable]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile, and never look through what is collected again: it all stays.
+
+    That took more than a quarter of the time, in each test process.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
