@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -58,6 +59,13 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have what processes are copied from import Reach, should there be tests that start any."""
+    processes = sys.modules.get("tests.servers.processes")
+    if processes is not None and not session.config.option.collectonly:
+        processes.warm_up()
 
 
 @pytest.hookimpl(optionalhook=True)
