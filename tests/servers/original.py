@@ -54,7 +54,8 @@ class Copying:
         stdout, stderr, pipe = descriptors
         pid = os.fork()
         if not pid:
-            os.setsid()
+            os.setsid()  # and only then can it be signalled as others are: by its group
+            os.write(pipe, b"%d\n" % os.getpid())
             os.dup2(stdout, 1)
             os.dup2(stderr, 2)
             self._selector.close()
@@ -63,7 +64,6 @@ class Copying:
             return
         os.close(stdout)
         os.close(stderr)
-        os.write(pipe, b"%d\n" % pid)
         process = os.pidfd_open(pid)
         end = partial(self._end, pid, process, pipe)
         self._selector.register(process, selectors.EVENT_READ, end)

@@ -32,7 +32,7 @@ CAN = hasattr(os, "pidfd_open") and hasattr(os, "fork")
 class Copy:
     """What ``subprocess.Popen`` has of a process, for one whose parent is the original.
 
-    The original writes its number into ``pipe``, and once it has ended its exit code.
+    It writes its number into ``pipe``, and the original, once it has ended, its exit code.
     """
 
     def __init__(self, pipe: int) -> None:
