@@ -1,9 +1,4 @@
-"""One caller's connection: uvicorn's reader of HTTP, within bounds of memory and of time.
-
-uvicorn 0.54 with httptools 0.9 bounds neither, and passes on what RFC 9110 and 9112 have a server
-refuse; see docs/decisions/0039-connections.md. Of uvicorn's names, those are used that its own
-readers share: ``cycle`` is the request that was read last, ``pipeline`` those that wait for it.
-"""
+"""One caller's connection: whose turn it is, how long that may take, and how it ends."""
 
 import asyncio
 import logging
@@ -12,19 +7,16 @@ from enum import Enum, auto
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from reach.problems import BadRequest, Problem
-from reach.runtime import head
+from reach.bodies.guard import MOST_BYTES, TooSlow
+from reach.problems import Problem
 from reach.runtime.connections import Bounds, connections_of
-from reach.runtime.flow import Flow, Outlet
-from reach.runtime.refusals import Busy, HeadersTooLarge, HeadTooSlow, Refusals, Refused
+from reach.runtime.flow import Flow
+from reach.runtime.reader import Part, QueueFull, Reader, problem_of
+from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
-#: Of a request's line and headers, and of the fields after its body.
-MOST_HEAD_BYTES = 32 * 1024
-#: Requests that wait on one connection for the answer before theirs.
-MOST_QUEUED = 16
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6).
 LINGER_SECONDS = 5.0
@@ -33,14 +25,6 @@ LINGER_SECONDS = 5.0
 #: counted: a line each would let any stranger fill the log.
 _LOG = logging.getLogger("uvicorn.reader")
 _LOG.setLevel(logging.ERROR)
-
-
-class Part(Enum):
-    """Where in a request the reader is."""
-
-    BETWEEN = auto()
-    HEAD = auto()
-    BODY = auto()
 
 
 class Step(Enum):
@@ -63,46 +47,53 @@ _CUT_BECAUSE = {
 }
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's reader of HTTP, within ``bounds``."""
+class Connection(Reader):
+    """A reader that is bounded in time too.
+
+    The application gets a request once its body is whole: till then a slow caller costs what it has
+    sent, and no task. It gets one at once that it will refuse unread, or that asks it to go on.
+    """
 
     deadline = math.inf
-    flow: Flow
+    flow: Flow  # type: ignore[assignment]  # it does what uvicorn's does
+
+    # For the class, not for each: a silent caller has as few attributes as can be.
+    _answering: RequestResponseCycle | None = None
+    #: A request that waits for the rest of its body, and what is to answer it.
+    _held: tuple[RequestResponseCycle, Any] | None = None
+    _last_words: bytes | None = None
+    _is_full = _has_ended = False
+    logger = _LOG
 
     def __init__(self, *arguments: Any, bounds: Bounds, **options: Any) -> None:
         """Take what uvicorn gives its readers, and what a caller may take of us."""
         super().__init__(*arguments, **options)
-        self.logger = _LOG
-        self._bounds = bounds
+        del self.logger  # uvicorn's
         self._connections = connections_of(self.server_state, self.loop, bounds)
-        self._part, self._step = Part.BETWEEN, Step.OURS
-        # Bytes of a head so far; in a body, those since the parser last told of anything.
-        self._loose_bytes = self._trailer_bytes = 0
-        self._answering: RequestResponseCycle | None = None
-        self._last_words: bytes | None = None
-        self._is_full = False
-        self._head_again = b""
+        self._step = Step.OURS
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for a request; end the connection that has waited longest, if need be."""
         super().connection_made(transport)
-        self.flow = Flow(transport)
-        self._outlet = Outlet(transport, self.hang_up)
+        self.flow = Flow(transport, self.hang_up)
         if self._connections.make_room(len(self.connections)):
-            self._wait(Step.SEND_REQUEST, self._bounds.head_seconds)
+            self._wait(Step.SEND_REQUEST, self._connections.bounds.head_seconds)
         else:
             CUT_CONNECTIONS.labels("too-many").inc()
             self._refuse(Busy)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget all about it."""
+        """Forget all about it, and leave no circle of references: many at once would stay long."""
         self._connections.waits_no_more(self)
+        self.flow.close = self.transport.close
         self.pipeline.clear()
+        self._held = None
         if self._answering is not None and self._answering is not self.cycle:
             self._answering.disconnected = True
         super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # nothing more comes
 
     def pause_writing(self) -> None:
         """Give the caller time to take what is written."""
@@ -132,7 +123,7 @@ class Connection(HttpToolsProtocol):
             self._connections.waits(self, seconds)
 
     def _next_step(self) -> tuple[Step, float]:
-        bounds, is_answering = self._bounds, self._answering is not None
+        bounds, is_answering = self._connections.bounds, self._answering is not None
         if self._step is Step.END:
             found = Step.END, LINGER_SECONDS
         elif self.flow.write_paused:
@@ -142,7 +133,8 @@ class Connection(HttpToolsProtocol):
         elif is_answering:  # and the application has a clock of its own for the body
             found = Step.SEND_BODY, math.inf
         elif self._part is Part.BODY:
-            found = Step.SEND_REST, bounds.body_seconds
+            step = Step.SEND_BODY if self._held else Step.SEND_REST
+            found = step, self.app.state.body_seconds
         elif self._part is Part.HEAD:
             found = Step.SEND_HEAD, bounds.head_seconds
         else:
@@ -154,6 +146,8 @@ class Connection(HttpToolsProtocol):
         step, self._step = self._step, Step.OURS
         if step is Step.SEND_HEAD:
             self._refuse(HeadTooSlow)
+        elif step is Step.SEND_BODY:
+            self._refuse(TooSlow)
         elif step is Step.SEND_REQUEST and self.transport.get_write_buffer_size() == 0:
             self.transport.close()
         else:
@@ -168,7 +162,8 @@ class Connection(HttpToolsProtocol):
     def hang_up(self) -> None:
         """End it once all is written, and until then throw away what still comes."""
         self._wait(Step.END, LINGER_SECONDS)
-        if self._part is Part.BETWEEN and not self._is_full and self._last_words is None:
+        is_all_read = self._part is Part.BETWEEN and self._last_words is None and not self._is_full
+        if is_all_read or self._has_ended:
             self.transport.close()
             return
         self.transport.write_eof()
@@ -181,47 +176,12 @@ class Connection(HttpToolsProtocol):
         if self._is_full or self._last_words is not None or self._step is Step.END:
             return
         try:
-            self._feed(data)
+            self.feed(data)
         except httptools.HttpParserError as error:
-            self._refuse(_why(error))
-        else:
-            self._find_step()
-
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Have ``data`` parsed, in pieces that cannot be more than a head may be."""
-        while len(data) > (room := MOST_HEAD_BYTES - self._loose_bytes):
-            if room <= 0:
-                raise httptools.HttpParserError from Refused(HeadersTooLarge)
-            view = memoryview(data)
-            self._feed_piece(view[:room])
-            data = view[room:]
-            if self._is_full:
-                return
-        self._feed_piece(data)
-
-    def _feed_piece(self, piece: bytes | memoryview) -> None:
-        was, bytes_so_far = self._part, self._loose_bytes + len(piece)
-        self._begun, self._told = 0, False
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._loose_bytes = 0
-            self._feed(self._head_again)
-            if rest := piece[upgrade.args[0] :]:
-                self._feed(rest)
-            return
-        except httptools.HttpParserCallbackError as error:
-            if not isinstance(error.__context__, _QueueFull):
-                raise
+            self._refuse(problem_of(error))
+        except QueueFull:
             self._stop_reading()
-            return
-        if self._part is Part.HEAD:
-            if self._begun > (was is Part.BETWEEN):  # it began somewhere within the piece
-                self._is_reckoned = True
-                bytes_so_far = head.reckoned_bytes(self.url, self.headers)
-            self._loose_bytes = bytes_so_far
-        else:
-            self._loose_bytes = 0 if self._told or self._part is Part.BETWEEN else bytes_so_far
+        self._find_step()
 
     def _stop_reading(self) -> None:
         """Answer what was read, and then hang up."""
@@ -231,81 +191,49 @@ class Connection(HttpToolsProtocol):
         self._part = Part.BETWEEN
         self.flow.stop_reading()
 
-    # What is read
-
-    def on_message_begin(self) -> None:
-        """Begin a request, if not too many wait already."""
-        if len(self.pipeline) >= MOST_QUEUED:
-            raise _QueueFull
-        super().on_message_begin()
-        self._begun += 1
-        self._part = Part.HEAD
-        self._is_reckoned = False
-        self._trailer_bytes = 0
-        self._hosts: list[bytes] = []
-        self._codings: list[bytes] = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a field after the body is none (RFC 9110 §6.5.1), and only counted."""
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own would have it so
+        """Answer what was asked, and then hang up: who has no more to say may still listen."""
         if self._part is Part.BODY:
-            self._trailer_bytes += len(name) + len(value) + 4
-            if self._trailer_bytes > MOST_HEAD_BYTES:
-                raise Refused(HeadersTooLarge)
-            return
-        name, value = name.lower(), value.rstrip(b" \t")
-        if name == b"host":
-            self._hosts.append(value)
-        elif name == b"transfer-encoding":
-            self._codings.append(value.lower())
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Have the request answered, if it is sound."""
-        self._told = True
-        if self._is_reckoned and head.reckoned_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
-            raise Refused(HeadersTooLarge)
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                raise Refused(BadRequest)
-            self._read_head_again()
-            return
-        head.check(self.parser.get_http_version(), self._hosts, self._codings)
-        if not self.url.startswith(b"/") and (found := head.parts_of_target(self.url)):
-            host, self.url = found
-            self.headers[:] = [field for field in self.headers if field[0] != b"host"]
-            self.headers.append((b"host", host))
-        self._part = Part.BODY
-        super().on_headers_complete()
-        self.cycle.transport = self._outlet  # type: ignore[assignment]  # it calls no more of it
-
-    def _read_head_again(self) -> None:
-        """Have the head read as if it asked for no other protocol: we speak none.
-
-        The parser takes what comes after one that does for the other protocol, and not for a body.
-        ``curl --http2`` and Java's own client send one.
-        """
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        fields = (field for field in self.headers if field[0] != b"upgrade")
-        self._head_again = head.written(method, self.url, version, fields)
+            self._drop_unfinished()
+        if self._answering is None:
+            return False
+        self._has_ended, self._last_words = True, b""
+        return True
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of a body."""
-        self._told = True
+        """Keep a piece of a body; hand over one that is too long, to be refused."""
         super().on_body(body)
+        if self._held is not None and len(self.cycle.body) > MOST_BYTES:
+            self._hand_over(*self._held)
 
     def on_message_complete(self) -> None:
-        """End a request's body."""
+        """Hand over a request whose body is whole."""
         if self.parser.should_upgrade():
             return
-        self._part = Part.BETWEEN
         super().on_message_complete()
+        if self._held is not None:
+            self._hand_over(*self._held)
+        if not self.parser.should_keep_alive() and self.cycle.keep_alive:
+            self._heed_late_close()
+
+    def _heed_late_close(self) -> None:
+        """Hang up after this request: a field after its body said so, which the parser heeds."""
+        self.cycle.keep_alive = False
+        if self.cycle.response_complete:
+            self.hang_up()
 
     # What is answered
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._answering = cycle
+        """Begin to answer, or wait for the body: uvicorn calls this once it is a request's turn."""
+        cycle.transport = self.flow  # type: ignore[assignment]  # it calls no more of it
+        if cycle.more_body and not cycle.waiting_for_100_continue and _may_be_short(cycle):
+            self._held = cycle, app
+        else:
+            self._hand_over(cycle, app)
+
+    def _hand_over(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._held, self._answering = None, cycle
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
@@ -338,11 +266,11 @@ class Connection(HttpToolsProtocol):
             self._find_step()
 
     def _drop_unfinished(self) -> None:
-        """Have the request whose body could not be read answered by nobody else."""
-        if self._answering is not self.cycle:
+        """Have the request whose body cannot be read answered by nobody else, and but once."""
+        if self.pipeline and self.pipeline[0][0] is self.cycle:
             self.pipeline.popleft()
             return
-        cycle, self._answering = self.cycle, None
+        cycle, self._answering, self._held = self.cycle, None, None
         if cycle.response_started:
             self._last_words = b""
         cycle.disconnected, cycle.waiting_for_100_continue = True, False
@@ -360,16 +288,9 @@ class Connection(HttpToolsProtocol):
             self._wait(Step.END, LINGER_SECONDS)
 
 
-class _QueueFull(Exception):  # noqa: N818 - it stops the parser
-    """As many requests wait on one connection as may."""
-
-
-def _why(error: httptools.HttpParserError) -> type[Problem]:
-    """Find the problem with what could not be read. Raises what is a fault of ours."""
-    cause = error.__cause__ or error.__context__
-    if isinstance(cause, Refused):
-        problem: type[Problem] = cause.args[0]
-        return problem
-    if cause is None or isinstance(cause, (httptools.HttpParserInvalidURLError, ValueError)):
-        return BadRequest
-    raise cause
+def _may_be_short(cycle: RequestResponseCycle) -> bool:
+    """Whether a request's body is not announced to be longer than any that is taken."""
+    for name, value in cycle.scope["headers"]:
+        if name == b"content-length":
+            return int(value) <= MOST_BYTES
+    return len(cycle.body) <= MOST_BYTES

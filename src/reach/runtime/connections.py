@@ -5,6 +5,7 @@ take an answer. Only those can be ended; a request that is being answered is nev
 """
 
 import asyncio
+import ctypes
 import resource
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +13,6 @@ from weakref import WeakKeyDictionary
 
 from uvicorn.server import ServerState
 
-from reach.bodies.guard import BODY_SECONDS
 from reach.settings import Settings
 from reach.telemetry.metrics import CUT_CONNECTIONS
 
@@ -20,6 +20,8 @@ from reach.telemetry.metrics import CUT_CONNECTIONS
 RESERVED_DESCRIPTORS = 128
 FEWEST_CONNECTIONS = 16
 SWEEP_SECONDS = 1.0
+#: Once so many fewer wait than did, what they took is given back to the system.
+MANY_FEWER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,6 @@ class Bounds:
     head_seconds: float
     keep_alive_seconds: float
     most_connections: int
-    body_seconds: float = BODY_SECONDS
 
     @classmethod
     def of(cls, settings: Settings) -> "Bounds":
@@ -57,11 +58,13 @@ class Connections:
     timer of its own. One timer looks at them all every second, and only while there are any.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
-        """Take at most ``most``, or as many as there are descriptors for."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> None:
+        """Keep ``bounds``, with fewer connections if there are fewer descriptors."""
+        self.bounds = bounds
         self._loop = loop
-        self._most = min(most, _affordable())
+        self._most = min(bounds.most_connections, _affordable())
         self._waiting: dict[Waiting, None] = {}
+        self._most_waited = 0
         self._sweep: asyncio.TimerHandle | None = None
 
     def make_room(self, there_are: int) -> bool:
@@ -75,7 +78,7 @@ class Connections:
         if oldest is None:
             return False
         del self._waiting[oldest]
-        CUT_CONNECTIONS.labels("too many").inc()
+        CUT_CONNECTIONS.labels("too-many").inc()
         oldest.cut()
         return True
 
@@ -98,7 +101,18 @@ class Connections:
             if connection in self._waiting:
                 del self._waiting[connection]
                 connection.expire()
+        self._most_waited = max(self._most_waited, len(self._waiting))
+        if self._most_waited - len(self._waiting) >= MANY_FEWER:
+            self._most_waited = len(self._waiting)
+            _give_back_memory()
         self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire) if self._waiting else None
+
+
+def _give_back_memory() -> None:
+    """Have C's library give what it keeps for later back to the system, where it can: glibc."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _affordable() -> int:
@@ -118,5 +132,5 @@ def connections_of(
     """Give those of ``server``; the first to ask makes them."""
     found = _OF.get(server)
     if found is None:
-        found = _OF[server] = Connections(loop, bounds.most_connections)
+        found = _OF[server] = Connections(loop, bounds)
     return found

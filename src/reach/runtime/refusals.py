@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
+from reach.bodies.guard import TooSlow
 from reach.browsers import safety_headers
 from reach.problems import BadRequest, Problem, Unavailable
 from reach.settings import Settings
 
 
 class HeadersTooLarge(Problem):
-    """The request's line and headers, or the fields after its body, are larger than 32 KiB."""
+    """The request's headers, or the fields after its body, are over 32 KiB, or more than 128."""
 
     status, type, title = 431, "headers-too-large", "The headers are too large"
 
@@ -42,6 +43,7 @@ class Busy(Unavailable):
 KINDS: tuple[type[Problem], ...] = (
     BadRequest,
     HeadTooSlow,
+    TooSlow,
     HeadersTooLarge,
     UnknownCoding,
     UnknownVersion,
@@ -65,13 +67,13 @@ def _written(problem: Problem, origin: str, safety: Iterable[tuple[bytes, bytes]
     body = json.dumps(
         {"type": problem.address(origin), "title": problem.title, "status": problem.status}
     ).encode()
-    headers = (
+    headers = {"Connection": "close"} | dict(problem.headers)
+    lines = (
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-        *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+        *((name.lower().encode(), value.encode()) for name, value in headers.items()),
         *safety,
     )
     status = HTTPStatus(problem.status)
     line = f"HTTP/1.1 {status.value} {status.phrase}".encode()
-    return b"\r\n".join((line, *(b": ".join(header) for header in headers), b"", body))
+    return b"\r\n".join((line, *map(b": ".join, lines), b"", body))
