@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.program import Program
 
 RELOADS = "traefik_config_reloads_total "
@@ -59,7 +60,9 @@ class Traefik(Program):
 
     def told(self, what: str) -> Any:
         """Ask its API, for ``http/routers`` say: what it made of its configuration."""
-        answer = httpx.get(f"{self.inside}/api/{what}", trust_env=False, timeout=5)
+        answer = httpx.get(
+            f"{self.inside}/api/{what}", verify=NO_CERTIFICATES, trust_env=False, timeout=5
+        )
         return answer.raise_for_status().json()
 
     def reloads(self) -> int:
