@@ -93,11 +93,14 @@ GRAPHS = [
         unit="ops",
     ),
     graph(
-        "Callers who left (499), or sent no HTTP",
+        "Callers who left (499), sent no HTTP, or were cut off",
         "Requests a second whose caller left before the answer, by route. Many: answers take "
-        "longer than somebody's time-out. What was no HTTP got a 400: a scanner, or a wrong port.",
+        "longer than somebody's time-out. What was no HTTP, or too long or too slow, was answered "
+        "and hung up on: a scanner, or a wrong port. Connections cut off, by reason: callers that "
+        "took more than their share; too-many: REACH_MAX_CONNECTIONS is reached.",
         Ask(rate(f"{REQUESTS}_count", 'status="499"', "route"), "{{route}}"),
-        Ask(rate("reach_http_unreadable_requests_total"), "no HTTP at all"),
+        Ask(rate("reach_http_unreadable_requests_total"), "no HTTP, too long or too slow"),
+        Ask(rate("reach_http_cut_connections_total", by="reason"), "cut off: {{reason}}"),
         unit="reqps",
     ),
     graph(
