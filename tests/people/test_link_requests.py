@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import Engine, event, func, select, update
+from sqlalchemy import Engine, event, select, update
 
 from reach.access.answers import idempotency_keys
 from reach.db.columns import now

@@ -226,9 +226,9 @@ async def test_after_delete_nothing_is_left(
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
     # What was asked at the door is under nobody: see tests/access/test_one_answer.py.
-    assert {(caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]} == {
-        ("door", None)
-    }
+    assert {
+        (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
+    } == {("door", None)}
     assert len(after["messages"]) == len(after["attempts"]) == 1
     assert "erase-me" not in repr(after).lower()
     assert person["id"] not in repr(after)

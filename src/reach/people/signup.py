@@ -139,9 +139,7 @@ def knock_all(
     return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), settings, answer)
 
 
-def sign_up_all(
-    tx: Transaction, requests: Sequence[SignUp], settings: Settings
-) -> Sequence[None]:
+def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[None]:
     """Sign up each of ``requests``; who is known is written to again, as is due.
 
     Callers are told the same for all, so that nobody learns whether an address is known. Each
