@@ -1,6 +1,9 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +36,8 @@ PAGES += [
     "/mailbox",
     "/docs",
 ]
+#: What the page elsewhere loads of Reach.
+LOADED = 12
 WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
@@ -59,6 +64,26 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
     settings = make_settings(database_url=sqlite, form_min_seconds=0)
     async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
         yield reach
+
+
+@asynccontextmanager
+async def serving(html: str) -> AsyncIterator[str]:
+    """Serve one page at another port of this machine: to browsers a sibling's site."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # Browsers open connections ahead that they never use.
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"{head}{html}".encode())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
 
 
 async def heading(page: Page, text: str) -> None:
@@ -200,6 +225,53 @@ async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> N
     await page.set_content(f'<a href="{link}">Manage</a>')
     await page.get_by_role("link", name="Manage").click()
     await heading(page, "What Reach has of you")
+
+
+async def test_a_link_to_another_persons_record(here: Reach, visit: Visit) -> None:
+    """It is asked for whose record is meant: one may stay with one's own, or switch."""
+    page, origin = visit.page, here.settings.origin
+    ada, eve = await holder(here), await holder(here, email="eve@example.com", name="Eve")
+    await page.goto(f"{origin}/manage?token={ada.token}")
+    await heading(page, "What Reach has of you")
+    await page.set_content(f'<a href="{origin}/manage?token={eve.token}">Your record</a>')
+    await page.get_by_role("link", name="Your record").click()
+    await heading(page, "This link is for another record")
+    assert page.url == f"{origin}/manage/switch"
+    await page.get_by_role("link", name="Stay with a…@example.com").click()
+    await expect(page.get_by_text("ada@example.com")).to_be_visible()
+    await page.go_back()
+    await page.get_by_role("button", name="Switch to the other record").click()
+    await heading(page, "What Reach has of you")
+    assert page.url == f"{origin}/manage"
+    await expect(page.get_by_text("eve@example.com")).to_be_visible()
+    assert [cookie["name"] for cookie in await page.context.cookies()] == ["reach-manage"]
+
+
+async def test_a_page_elsewhere_locks_nobody_out(
+    make_settings: Callable[..., Settings], sqlite: str, browser: Browser
+) -> None:
+    """Whatever it has its visitor's browser load: keys and links work as before from there."""
+    limits = dict.fromkeys(("limit_failed_keys", "limit_failed_links"), "2/hour")
+    async with running_reach(make_settings(database_url=sqlite, **limits)) as reach:
+        person, origin = await holder(reach), reach.settings.origin
+        wrong = f"{origin}/manage?token=x"
+        loads = f'<link rel="prefetch" href="{wrong}"><iframe src="{wrong}"></iframe>' + "".join(
+            f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(5)
+        )
+        async with serving(f"<!doctype html><title>Elsewhere</title>{loads}") as elsewhere:
+            async with visiting(browser) as visit:
+                answered: list[int] = []
+                visit.page.on("response", lambda response: answered.append(response.status))
+                await visit.page.goto(elsewhere)
+                await eventually(lambda: len(answered) >= 1 + LOADED)
+                visit.complaints.clear()  # of each that it got no picture
+            # The page; what it loads of Reach's pages; and what needs a key.
+            assert Counter(answered) == {200: 1, 403: LOADED - 5, 401: 5}
+        key = await reach.key()
+        assert (await reach.http.get("/v1/people", headers=key)).status_code == 200
+        assert (await person.get(f"/manage?token={person.token}")).status_code == 303
+        for status in (401, 401, 429):
+            assert (await reach.http.get(wrong)).status_code == status
 
 
 async def test_another_sites_form(here: Reach, visit: Visit) -> None:
