@@ -21,7 +21,6 @@ from reach.access.signing import Signer
 from reach.access.uses import KeyUses
 from reach.bodies.document import ANY, PROBLEM_SCHEMA
 from reach.bodies.guard import BODY_SECONDS, in_plain_words
-from reach.browsers import unreadable
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
 from reach.db.migrate import is_current
@@ -41,6 +40,7 @@ from reach.people.knocks import Knocks
 from reach.people.robots import Robots
 from reach.people.routes import door, messages, operators, own, stats
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
+from reach.runtime.refusals import refusals
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.heartbeat import ending_if_stuck
@@ -145,7 +145,7 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.settings = settings
     app.state.database = database
     app.state.mailbox = mailbox
-    app.state.unreadable = unreadable(settings)
+    app.state.refusals = refusals(settings)
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
     app.state.limiter = Limiter(settings, Signer(settings, "limits").sign)

@@ -1,6 +1,5 @@
 """What browsers are told with every answer, and whose scripts may call ``/v1``."""
 
-import json
 from collections.abc import Callable, Collection
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,7 +7,6 @@ from urllib.parse import urlsplit
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reach.problems import BadRequest
 from reach.settings import Settings
 from reach.urls import as_browsers_write
 
@@ -61,24 +59,6 @@ def safety_headers(settings: Settings) -> tuple[Header, ...]:
     if urlsplit(settings.origin).scheme == "https":
         wanted["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
     return tuple((name.encode(), value.encode()) for name, value in wanted.items())
-
-
-def unreadable(settings: Settings) -> bytes:
-    """Write the whole answer to what is not HTTP: no application sees such a request."""
-    problem = {
-        "type": BadRequest.address(settings.origin),
-        "title": BadRequest.title,
-        "status": BadRequest.status,
-    }
-    body = json.dumps(problem).encode()
-    headers = (
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-        *safety_headers(settings),
-    )
-    lines = (b"HTTP/1.1 400 Bad Request", *(b": ".join(header) for header in headers), b"", body)
-    return b"\r\n".join(lines)
 
 
 def with_safety(headers: Collection[Header], safety: Collection[Header]) -> list[Any]:

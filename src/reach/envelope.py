@@ -28,7 +28,6 @@ log = structlog.get_logger("reach.app")
 
 #: For the log alone, where nobody was left to be answered.
 CALLER_LEFT = 499
-MOST_HEADER_BYTES = 32 * 1024
 
 #: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
 #: nowhere the look of an operator's key or of a link's token, which are never logged.
@@ -41,12 +40,6 @@ def as_get(scope: Scope) -> Scope:
     """Take HEAD for GET below ``/v1``: a route there answers both, and says GET only."""
     is_head = scope["method"] == "HEAD" and scope["path"].startswith("/v1/")
     return {**scope, "method": "GET"} if is_head else scope
-
-
-class HeadersTooLarge(Problem):
-    """The request's headers are larger than 32 KiB."""
-
-    status, type, title = 431, "headers-too-large", "The headers are too large"
 
 
 class CutOff(Unavailable):
@@ -179,16 +172,9 @@ def why_refused(scope: Scope) -> Problem | None:
     A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A`` would find
     its route, and no limiter before it.
     """
-    if "\n" in scope["path"]:
-        return NotFound()
-    return HeadersTooLarge() if header_bytes(scope) > MOST_HEADER_BYTES else None
+    return NotFound() if "\n" in scope["path"] else None
 
 
 def values(scope: Scope, name: bytes) -> list[str]:
     """List what a request says in a header, each time that it has it."""
     return [value.decode("latin-1") for found, value in scope["headers"] if found == name]
-
-
-def header_bytes(scope: Scope) -> int:
-    """How long a request's headers are, as they are written."""
-    return sum(len(name) + len(value) + 4 for name, value in scope["headers"])

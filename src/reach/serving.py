@@ -2,12 +2,12 @@
 
 import asyncio
 import errno
-import logging
 import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,25 +15,20 @@ import structlog
 import uvicorn
 from prometheus_client import REGISTRY
 from prometheus_client.registry import CollectorRegistry
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from reach.hosts import LAST_PORT
+from reach.runtime.connection import Connection
+from reach.runtime.connections import Bounds
 from reach.settings import Settings
 from reach.telemetry import exposition
 from reach.telemetry.heartbeat import Heart
-from reach.telemetry.metrics import UNREADABLE_REQUESTS
 
 log = structlog.get_logger("reach")
 
 BACKLOG = 2048
-KEEP_ALIVE_SECONDS = 75
 #: Those before it belong to the system's administrator.
 FIRST_FREE_PORT = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-#: Apart from ``uvicorn.error``, which also says when processes come and go.
-_READERS_LOG = logging.getLogger("uvicorn.reader")
-_READERS_LOG.setLevel(logging.ERROR)
 
 
 class CannotStart(Exception):  # noqa: N818 - an expected failure
@@ -71,26 +66,6 @@ class Stop:
         finally:
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
-
-
-class Reader(AutoHTTPProtocol):  # type: ignore[valid-type,misc]  # chosen when it is imported
-    """uvicorn's reader of HTTP, with our answer to what is none.
-
-    What is none is counted: a line each would let any stranger fill the log.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.logger = _READERS_LOG
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer the request as if it had not asked for another protocol."""
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - it says the same for all
-        """Answer and hang up: nobody knows where the next request begins."""
-        UNREADABLE_REQUESTS.inc()
-        self.transport.write(self.app.state.unreadable)
-        self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -142,14 +117,13 @@ def options(settings: Settings) -> dict[str, Any]:
     """What uvicorn is told."""
     return {
         "loop": "auto",
-        "http": Reader,
+        "http": partial(Connection, bounds=Bounds.of(settings)),
         "ws": "none",  # there is none here, and its own lines have paths and addresses
         "log_config": None,
         "access_log": False,
         "proxy_headers": False,  # it trusts loopback; what to trust is ours to say
         "server_header": False,
         "backlog": BACKLOG,
-        "timeout_keep_alive": KEEP_ALIVE_SECONDS,
         "timeout_graceful_shutdown": settings.grace_seconds,
     }
 

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from socket import socket
 
+import structlog
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 from prometheus_client import CollectorRegistry
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from reach.serving import STOP_SIGNALS, metrics_served, options
 from reach.settings import Settings
@@ -20,7 +23,16 @@ from reach.telemetry import metrics
 from reach.telemetry.heartbeat import STUCK_SECONDS, Heart
 from reach.telemetry.shares import Shares, shared, told
 
+log = structlog.get_logger("reach")
+
 JOIN_SECONDS = 0.05
+#: How many rounds (of half a second at least) a process may leave a question unanswered. A thread
+#: answers, so that is one whose thread gets no turn: it has not started yet, its machine is busy,
+#: or a call that holds Python's lock does not return. Rounds, not seconds: a machine that stood
+#: still as a whole asks once before it judges.
+MOST_SILENT_ROUNDS = 60
+#: How long a process that replaces another on SIGHUP may take until it serves.
+START_SECONDS = 60
 #: What the database says, to the parent alone: it is the same whoever asks.
 FROM_DATABASE = tuple(
     metric.describe()[0].name  # type: ignore[index]  # it is a list
@@ -42,7 +54,13 @@ def supervise(
     metrics are served. Raises CannotStart, and what ``keep_gauges`` raises.
     """
     os.environ["REACH_HOST"], os.environ["REACH_PORT"] = settings.host, str(settings.port)
-    config = Config(app, factory=True, workers=settings.processes, **options(settings))
+    config = Config(
+        app,
+        factory=True,
+        workers=settings.processes,
+        timeout_worker_healthcheck=START_SECONDS,
+        **options(settings),
+    )
     with ExitStack() as stack:
         shares, heart = None, Heart(_longest_round_seconds(config))
         if settings.metrics_port is not None:
@@ -105,6 +123,7 @@ class Processes(Multiprocess):
         super().__init__(config, sockets)
         self._shares = shares
         self._heart = heart
+        self._silent_rounds: dict[Process, int] = {}
 
     def init_processes(self) -> None:
         """Start them."""
@@ -117,13 +136,36 @@ class Processes(Multiprocess):
             super().handle_signals()
 
     def keep_subprocess_alive(self) -> None:
-        """Replace the dead; what they have counted is kept."""
+        """Replace the dead, and those that answer no more; what they have counted is kept.
+
+        uvicorn waits 5 s for each answer, and ends who is late: on a busy machine that is a process
+        which has not even started, or one that is merely slow. Here nobody is waited for.
+        """
         self._heart.beat()
         if self._shares is not None:
             alive = (one.pid for one in self.processes if one.process.is_alive())
             self._shares.fold([pid for pid in alive if pid is not None])
+        before, self._silent_rounds = self._silent_rounds, {}
+        for index, process in enumerate(self.processes):
+            if process.process.is_alive():
+                silent = self._silent_rounds[process] = _silence(process, before.get(process, 0))
+                if silent <= MOST_SILENT_ROUNDS:
+                    continue
+                log.critical("process silent", child_pid=process.pid)
+            self._replace(index)
+
+    def _replace(self, index: int) -> None:
+        old = self.processes[index]
+        old.kill()
+        old.join()
+        if old.exitcode == STARTUP_FAILURE:  # and so would the next
+            self.should_exit.set()
+        if self.should_exit.is_set():
+            return
+        log.warning("process replaced", child_pid=old.pid)
+        self.processes[index] = new = Process(self.config, self.sockets)
         with told(self._shares):
-            super().keep_subprocess_alive()
+            new.start()
 
     def terminate_all(self) -> None:
         """Let go of the port and tell them to stop.
@@ -144,3 +186,21 @@ class Processes(Multiprocess):
             self._heart.beat()
             time.sleep(JOIN_SECONDS)
         super().join_all()
+
+
+def _silence(process: Process, rounds: int) -> int:
+    """Ask ``process`` whether it answers, without waiting. Give for how many rounds it has not.
+
+    0 before the first question, which every answer brings on.
+    """
+    answers = process.parent_conn
+    try:
+        is_answered = rounds == 0
+        while answers.poll():
+            answers.recv()
+            is_answered = True
+        if is_answered:
+            answers.send(b"ping")
+    except (EOFError, OSError):  # it is about to end, which is seen in the next round
+        return rounds
+    return 1 if is_answered else rounds + 1

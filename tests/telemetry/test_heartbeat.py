@@ -24,6 +24,7 @@ from tests.servers.processes import ReachProcess
 from tests.servers.reach import running_reach
 from tests.telemetry.scraped import port_of, scrape
 
+SLOWER_THAN_UVICORN_LIKES_SECONDS = 7
 MakeSettings = Callable[..., Settings]
 ONE_AT_WORK = {"up": "Reach is ready.", "api": "api started", "worker": "worker started"}
 
@@ -150,5 +151,44 @@ async def test_a_stuck_process_of_several_is_replaced(
             if line["process"]["pid"] == stuck.pid and line["log.level"] == "critical"
         ]
         assert [line["message"] for line in last_words] == ["event loop stuck"]
+        process.running.terminate()
+        assert await ended(process, 20) == 0
+
+
+async def test_a_slow_start_costs_no_process(make_settings: MakeSettings, sqlite: str) -> None:
+    """What gets no turn for longer than uvicorn would wait is waited for, and then serves."""
+    several = make_settings(database_url=sqlite, port=free_port(), processes=2)
+    with ReachProcess("api", settings=several) as process:
+        await eventually(lambda: len(process.children) == 2, 60)
+        started = process.children
+        for child in started:
+            child.suspend()
+        waits_until = time.monotonic() + SLOWER_THAN_UVICORN_LIKES_SECONDS
+        await eventually(lambda: time.monotonic() > waits_until, 60)
+        for child in started:
+            child.resume()
+        await eventually(lambda: everything(process).count("Application startup complete") == 2, 60)
+        assert process.children == started
+        process.running.terminate()
+        assert await ended(process, 20) == 0
+        assert "process replaced" not in everything(process)
+
+
+async def test_a_process_that_is_stuck_in_c_is_replaced(
+    make_settings: MakeSettings, sqlite: str
+) -> None:
+    """No thread of its own can end it, so its parent does, and the others serve meanwhile."""
+    several = make_settings(database_url=sqlite, port=free_port(), processes=2)
+    with ReachProcess("api", settings=several, module="tests.telemetry.stuck") as process:
+        await eventually(lambda: everything(process).count("Application startup complete") == 2, 60)
+        serving = process.children
+        stuck = serving.pop()
+        stuck.send_signal(signal.SIGHUP)
+        await eventually(lambda: len(process.children - {stuck}) == 2, 60, 0.1)
+        assert serving < process.children
+        await said(process, "process replaced")
+        lines = [json.loads(line) for line in process.output.splitlines()]
+        told = [line["reach"]["child"] for line in lines if line["message"].startswith("process ")]
+        assert told == [{"pid": stuck.pid}, {"pid": stuck.pid}]
         process.running.terminate()
         assert await ended(process, 20) == 0

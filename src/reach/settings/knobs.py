@@ -80,6 +80,15 @@ class Knobs(BaseSettings):
     host: str = "127.0.0.1"
     #: On which port; 0 takes any that is free.
     port: Port = 8000
+    #: How long a caller may take to send a request's line and headers, or to take 64 KiB of an
+    #: answer.
+    head_seconds: Annotated[float, Field(gt=0, le=3600)] = 30
+    #: How long a connection is kept for the caller's next request. Some load balancers keep theirs
+    #: for 600 s: say more than yours does, or it may send on one that is about to be closed.
+    keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75
+    #: Connections that one API process takes, if there are descriptors (``ulimit -n``) for so many
+    #: and 128 more. One more ends that which has waited longest for its caller.
+    max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
     #: API processes. Each has its own event loop.
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     #: Addresses and networks (``10.0.0.0/8, ::1``) of the proxies before Reach: from them, and

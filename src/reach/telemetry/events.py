@@ -180,6 +180,15 @@ EVENTS = {
         "critical",
         "It stood still for 10 s: this process of several ends, and is replaced.",
     ),
+    "process silent": Event(
+        "reach",
+        "critical",
+        "One of several processes has answered its parent for 30 s no more: it is ended.",
+        ("child_pid",),
+    ),
+    "process replaced": Event(
+        "reach", "warning", "One of several processes ended: another one starts.", ("child_pid",)
+    ),
     "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
     "traces are not taken": Event(
         "reach.traces", "warning", "The collector is away or refuses: spans are lost, no mail."

@@ -46,6 +46,7 @@ FIELDS = {
     "cause_type": Field("reach.error.cause_type", "keyword", "The class of what caused it."),
     "sqlstate": Field("error.code", "keyword", "What the database or the system calls it."),
     # The rest
+    "child_pid": Field("reach.child.pid", "long", "The process, out of several, that ended."),
     "port": Field("server.port", "long", "Where it listens."),
     "path": Field("file.path", "keyword", "The folder or file that it is about."),
     "remedy": Field("reach.remedy", "keyword", "What to do about it."),

@@ -70,8 +70,18 @@ REQUESTS_IN_PROGRESS = Gauge(
 
 UNREADABLE_REQUESTS = Counter(
     "reach_http_unreadable_requests_total",
-    "What callers sent that is no HTTP; each got a 400 and was hung up on.",
+    "What callers sent that is no HTTP, or too long, or too slow to come. Each was answered (400, "
+    "408, 431, 501, 503, 505) and hung up on.",
 )
+CUT_CONNECTIONS = Counter(
+    "reach_http_cut_connections_total",
+    "Connections that were ended because their callers took more than a share, by reason: too-many "
+    "(connections; it had waited longest), too-many-queued (requests on it), answer-not-taken, "
+    "body-not-ended.",
+    ("reason",),
+)
+for _reason in ("too-many", "too-many-queued", "answer-not-taken", "body-not-ended"):
+    CUT_CONNECTIONS.labels(_reason)
 
 # People
 

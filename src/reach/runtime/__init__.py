@@ -1,0 +1,1 @@
+"""How an API process takes its callers: their connections, within bounds."""

@@ -1,0 +1,296 @@
+"""One caller's connection: whose turn it is, how long that may take, and how it ends."""
+
+import asyncio
+import logging
+import math
+from enum import Enum, auto
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from reach.bodies.guard import MOST_BYTES, TooSlow
+from reach.problems import Problem
+from reach.runtime.connections import Bounds, connections_of
+from reach.runtime.flow import Flow
+from reach.runtime.reader import Part, QueueFull, Reader, problem_of
+from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
+from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
+
+#: How long a caller that was hung up on may go on sending: a close at once would take the answer
+#: from those who are still sending (RFC 9112 §9.6).
+LINGER_SECONDS = 5.0
+
+#: Apart from ``uvicorn.error``, which also says when processes come and go. What is no HTTP is
+#: counted: a line each would let any stranger fill the log.
+_LOG = logging.getLogger("uvicorn.reader")
+_LOG.setLevel(logging.ERROR)
+
+
+class Step(Enum):
+    """What the caller is to do next, or ``OURS``: then nothing ends the connection."""
+
+    OURS = auto()
+    SEND_REQUEST = auto()
+    SEND_HEAD = auto()
+    SEND_BODY = auto()
+    SEND_REST = auto()
+    TAKE_ANSWER = auto()
+    END = auto()
+
+
+#: Why a connection was cut, for its metric; not for one that merely was kept no longer.
+_CUT_BECAUSE = {
+    Step.SEND_REST: "body-not-ended",
+    Step.TAKE_ANSWER: "answer-not-taken",
+    Step.SEND_REQUEST: "answer-not-taken",
+}
+
+
+class Connection(Reader):
+    """A reader that is bounded in time too.
+
+    The application gets a request once its body is whole: till then a slow caller costs what it has
+    sent, and no task. It gets one at once that it will refuse unread, or that asks it to go on.
+    """
+
+    deadline = math.inf
+    flow: Flow  # type: ignore[assignment]  # it does what uvicorn's does
+
+    # For the class, not for each: a silent caller has as few attributes as can be.
+    _answering: RequestResponseCycle | None = None
+    #: A request that waits for the rest of its body, and what is to answer it.
+    _held: tuple[RequestResponseCycle, Any] | None = None
+    _last_words: bytes | None = None
+    _is_full = _has_ended = False
+    logger = _LOG
+
+    def __init__(self, *arguments: Any, bounds: Bounds, **options: Any) -> None:
+        """Take what uvicorn gives its readers, and what a caller may take of us."""
+        super().__init__(*arguments, **options)
+        del self.logger  # uvicorn's
+        self._connections = connections_of(self.server_state, self.loop, bounds)
+        self._step = Step.OURS
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request; end the connection that has waited longest, if need be."""
+        super().connection_made(transport)
+        self.flow = Flow(transport, self.hang_up)
+        if self._connections.make_room(len(self.connections)):
+            self._wait(Step.SEND_REQUEST, self._connections.bounds.head_seconds)
+        else:
+            CUT_CONNECTIONS.labels("too-many").inc()
+            self._refuse(Busy)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget all about it, and leave no circle of references: many at once would stay long."""
+        self._connections.waits_no_more(self)
+        self.flow.close = self.transport.close
+        self.pipeline.clear()
+        self._held = None
+        if self._answering is not None and self._answering is not self.cycle:
+            self._answering.disconnected = True
+        super().connection_lost(exc)
+        self.cycle = None  # type: ignore[assignment]  # nothing more comes
+
+    def pause_writing(self) -> None:
+        """Give the caller time to take what is written."""
+        super().pause_writing()
+        self._find_step()
+
+    def resume_writing(self) -> None:
+        """Go on: it was taken."""
+        super().resume_writing()
+        self._find_step()
+
+    # Whose turn it is
+
+    def _wait(self, step: Step, seconds: float) -> None:
+        self._step = step
+        self._connections.waits(self, seconds)
+
+    def _find_step(self) -> None:
+        """Note what the next step is, and how long it may take, if that has changed."""
+        step, seconds = self._next_step()
+        if step is self._step:
+            return
+        self._step = step
+        if step is Step.OURS:
+            self._connections.waits_no_more(self)
+        else:
+            self._connections.waits(self, seconds)
+
+    def _next_step(self) -> tuple[Step, float]:
+        bounds, is_answering = self._connections.bounds, self._answering is not None
+        if self._step is Step.END:
+            found = Step.END, LINGER_SECONDS
+        elif self.flow.write_paused:
+            found = Step.TAKE_ANSWER, bounds.head_seconds
+        elif is_answering and (self._part is not Part.BODY or self._answering is not self.cycle):
+            found = Step.OURS, math.inf
+        elif is_answering:  # and the application has a clock of its own for the body
+            found = Step.SEND_BODY, math.inf
+        elif self._part is Part.BODY:
+            step = Step.SEND_BODY if self._held else Step.SEND_REST
+            found = step, self.app.state.body_seconds
+        elif self._part is Part.HEAD:
+            found = Step.SEND_HEAD, bounds.head_seconds
+        else:
+            found = Step.SEND_REQUEST, bounds.keep_alive_seconds
+        return found
+
+    def expire(self) -> None:
+        """End it: the caller has not done its part in time."""
+        step, self._step = self._step, Step.OURS
+        if step is Step.SEND_HEAD:
+            self._refuse(HeadTooSlow)
+        elif step is Step.SEND_BODY:
+            self._refuse(TooSlow)
+        elif step is Step.SEND_REQUEST and self.transport.get_write_buffer_size() == 0:
+            self.transport.close()
+        else:
+            if step in _CUT_BECAUSE:
+                CUT_CONNECTIONS.labels(_CUT_BECAUSE[step]).inc()
+            self.transport.abort()
+
+    def cut(self) -> None:
+        """End it at once."""
+        self.transport.abort()
+
+    def hang_up(self) -> None:
+        """End it once all is written, and until then throw away what still comes."""
+        self._wait(Step.END, LINGER_SECONDS)
+        is_all_read = self._part is Part.BETWEEN and self._last_words is None and not self._is_full
+        if is_all_read or self._has_ended:
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.flow.throw_away()
+
+    # What comes
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        if self._is_full or self._last_words is not None or self._step is Step.END:
+            return
+        try:
+            self.feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse(problem_of(error))
+        except QueueFull:
+            self._stop_reading()
+        self._find_step()
+
+    def _stop_reading(self) -> None:
+        """Answer what was read, and then hang up."""
+        CUT_CONNECTIONS.labels("too-many-queued").inc()
+        self._is_full = True
+        self.cycle.keep_alive = False
+        self._part = Part.BETWEEN
+        self.flow.stop_reading()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own would have it so
+        """Answer what was asked, and then hang up: who has no more to say may still listen."""
+        if self._part is Part.BODY:
+            self._drop_unfinished()
+        if self._answering is None:
+            return False
+        self._has_ended, self._last_words = True, b""
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of a body; hand over one that is too long, to be refused."""
+        super().on_body(body)
+        if self._held is not None and len(self.cycle.body) > MOST_BYTES:
+            self._hand_over(*self._held)
+
+    def on_message_complete(self) -> None:
+        """Hand over a request whose body is whole."""
+        if self.parser.should_upgrade():
+            return
+        super().on_message_complete()
+        if self._held is not None:
+            self._hand_over(*self._held)
+        if not self.parser.should_keep_alive() and self.cycle.keep_alive:
+            self._heed_late_close()
+
+    def _heed_late_close(self) -> None:
+        """Hang up after this request: a field after its body said so, which the parser heeds."""
+        self.cycle.keep_alive = False
+        if self.cycle.response_complete:
+            self.hang_up()
+
+    # What is answered
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Begin to answer, or wait for the body: uvicorn calls this once it is a request's turn."""
+        cycle.transport = self.flow  # type: ignore[assignment]  # it calls no more of it
+        if cycle.more_body and not cycle.waiting_for_100_continue and _may_be_short(cycle):
+            self._held = cycle, app
+        else:
+            self._hand_over(cycle, app)
+
+    def _hand_over(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._held, self._answering = None, cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Answer the next request, or wait for it."""
+        self.server_state.total_requests += 1
+        self._answering = None
+        if self.transport.is_closing():
+            return
+        if self._step is not Step.END:
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            elif self._last_words is not None:
+                self._say_last_words()
+        self._find_step()
+
+    def _refuse(self, problem: type[Problem]) -> None:
+        """Answer and hang up, after what was asked before: nobody knows where the next begins."""
+        UNREADABLE_REQUESTS.inc()
+        if self.transport.is_closing():
+            return
+        refusals: Refusals = self.app.state.refusals
+        self._last_words = refusals[problem]
+        if self._part is Part.BODY:
+            self._drop_unfinished()
+        if self._answering is None:
+            self._say_last_words()
+        else:
+            self.flow.stop_reading()
+            self._find_step()
+
+    def _drop_unfinished(self) -> None:
+        """Have the request whose body cannot be read answered by nobody else, and but once."""
+        if self.pipeline and self.pipeline[0][0] is self.cycle:
+            self.pipeline.popleft()
+            return
+        cycle, self._answering, self._held = self.cycle, None, None
+        if cycle.response_started:
+            self._last_words = b""
+        cycle.disconnected, cycle.waiting_for_100_continue = True, False
+        cycle.message_event.set()
+
+    def _say_last_words(self) -> None:
+        assert self._last_words is not None  # noqa: S101 - for mypy
+        self.transport.write(self._last_words)
+        self.hang_up()
+
+    def shutdown(self) -> None:
+        """End it after the requests that are under way: the process is to stop."""
+        super().shutdown()
+        if self.transport.is_closing():
+            self._wait(Step.END, LINGER_SECONDS)
+
+
+def _may_be_short(cycle: RequestResponseCycle) -> bool:
+    """Whether a request's body is not announced to be longer than any that is taken."""
+    for name, value in cycle.scope["headers"]:
+        if name == b"content-length":
+            return int(value) <= MOST_BYTES
+    return len(cycle.body) <= MOST_BYTES

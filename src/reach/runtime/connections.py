@@ -1,0 +1,136 @@
+"""The connections of one process: how many there may be, and how long each may wait.
+
+A connection *waits* when the next step is its caller's: to send a request, the rest of one, or to
+take an answer. Only those can be ended; a request that is being answered is never cut off.
+"""
+
+import asyncio
+import ctypes
+import resource
+from dataclasses import dataclass
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from uvicorn.server import ServerState
+
+from reach.settings import Settings
+from reach.telemetry.metrics import CUT_CONNECTIONS
+
+#: What a process needs descriptors for beside its callers: databases, Redis, mail servers, files.
+RESERVED_DESCRIPTORS = 128
+FEWEST_CONNECTIONS = 16
+SWEEP_SECONDS = 1.0
+#: Once so many fewer wait than did, what they took is given back to the system.
+MANY_FEWER = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a caller may take of a process. Times are in seconds."""
+
+    head_seconds: float
+    keep_alive_seconds: float
+    most_connections: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Bounds":
+        """Take them from the settings."""
+        return cls(settings.head_seconds, settings.keep_alive_seconds, settings.max_connections)
+
+
+class Waiting(Protocol):
+    """A connection, as far as it is known here."""
+
+    #: When it will have waited for too long, by the event loop's clock.
+    deadline: float
+
+    def expire(self) -> None:
+        """End the connection, or go on to its next step: it has waited for too long."""
+
+    def cut(self) -> None:
+        """End the connection at once: its place is needed."""
+
+
+class Connections:
+    """Those of one process that wait, the longest first.
+
+    Order is kept by a dict: to wait, and to wait no more, cost each request two look-ups and no
+    timer of its own. One timer looks at them all every second, and only while there are any.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> None:
+        """Keep ``bounds``, with fewer connections if there are fewer descriptors."""
+        self.bounds = bounds
+        self._loop = loop
+        self._most = min(bounds.most_connections, _affordable())
+        self._waiting: dict[Waiting, None] = {}
+        self._most_waited = 0
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def make_room(self, there_are: int) -> bool:
+        """End the connection that has waited longest if there are too many.
+
+        False if every one of them is being answered.
+        """
+        if there_are <= self._most:
+            return True
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            return False
+        del self._waiting[oldest]
+        CUT_CONNECTIONS.labels("too-many").inc()
+        oldest.cut()
+        return True
+
+    def waits(self, connection: Waiting, seconds: float) -> None:
+        """Note that ``connection`` waits from now on, and for how long it may."""
+        self._waiting.pop(connection, None)
+        connection.deadline = self._loop.time() + seconds
+        self._waiting[connection] = None
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire)
+
+    def waits_no_more(self, connection: Waiting) -> None:
+        """Note that the next step is ours, or that there is none."""
+        self._waiting.pop(connection, None)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        for connection in [one for one in self._waiting if one.deadline <= now]:
+            # One that ends may take others with it.
+            if connection in self._waiting:
+                del self._waiting[connection]
+                connection.expire()
+        self._most_waited = max(self._most_waited, len(self._waiting))
+        if self._most_waited - len(self._waiting) >= MANY_FEWER:
+            self._most_waited = len(self._waiting)
+            _give_back_memory()
+        self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire) if self._waiting else None
+
+
+def _give_back_memory() -> None:
+    """Have C's library give what it keeps for later back to the system, where it can: glibc."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
+
+
+def _affordable() -> int:
+    """For how many connections there are descriptors, less those that are kept for the rest."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 2**31
+    return max(FEWEST_CONNECTIONS, soft - RESERVED_DESCRIPTORS)
+
+
+_OF: WeakKeyDictionary[ServerState, Connections] = WeakKeyDictionary()
+
+
+def connections_of(
+    server: ServerState, loop: asyncio.AbstractEventLoop, bounds: Bounds
+) -> Connections:
+    """Give those of ``server``; the first to ask makes them."""
+    found = _OF.get(server)
+    if found is None:
+        found = _OF[server] = Connections(loop, bounds)
+    return found

@@ -1,0 +1,164 @@
+"""A reader of HTTP that is bounded in memory, and takes what RFC 9112 has a server take.
+
+uvicorn 0.54 with httptools 0.9 bounds nothing, and passes on what is to be refused; see
+docs/decisions/0039-connections.md. Of uvicorn's names, those are used that its own readers share:
+``cycle`` is the request that was read last, ``pipeline`` those that wait for the one before them.
+"""
+
+from enum import Enum, auto
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from reach.problems import BadRequest, Problem
+from reach.runtime import head
+from reach.runtime.refusals import HeadersTooLarge, Refused
+
+#: Of a request's line and headers, and of the fields after its body.
+MOST_HEAD_BYTES = 32 * 1024
+#: And so many fields: each of them costs, however short it is. hyper's default is 100.
+MOST_FIELDS = 128
+#: Requests that wait on one connection for the answer before theirs.
+MOST_QUEUED = 16
+
+
+class Part(Enum):
+    """Where in a request the reader is."""
+
+    BETWEEN = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class QueueFull(Exception):  # noqa: N818 - it stops the parser
+    """As many requests wait on one connection as may: nothing more is to be fed."""
+
+
+class Reader(HttpToolsProtocol):
+    """uvicorn's reader, within bounds."""
+
+    _part = Part.BETWEEN
+    #: Bytes of a head so far; in a body, those since the parser last told of anything.
+    _loose_bytes = 0
+    _trailer_bytes = _trailers = 0
+    _head_again = b""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Have ``data`` parsed, in pieces that cannot be more than a head may be.
+
+        Raises HttpParserError, of which ``problem_of`` tells what to answer, and QueueFull.
+        """
+        while len(data) > (room := MOST_HEAD_BYTES - self._loose_bytes):
+            if room <= 0:
+                raise httptools.HttpParserError from Refused(HeadersTooLarge)
+            view = memoryview(data)
+            self._feed_piece(view[:room])
+            data = view[room:]
+        self._feed_piece(data)
+
+    def _feed_piece(self, piece: bytes | memoryview) -> None:
+        was, bytes_so_far = self._part, self._loose_bytes + len(piece)
+        self._begun, self._told = 0, False
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._loose_bytes = 0
+            self.feed(self._head_again)
+            if rest := piece[upgrade.args[0] :]:
+                self.feed(rest)
+            return
+        except httptools.HttpParserCallbackError as error:
+            if isinstance(error.__context__, QueueFull):
+                raise error.__context__ from None
+            raise
+        if self._part is Part.HEAD:
+            if self._begun > (was is Part.BETWEEN):  # it began somewhere within the piece
+                self._is_reckoned = True
+                bytes_so_far = head.reckoned_bytes(self.url, self.headers)
+            self._loose_bytes = bytes_so_far
+        else:
+            self._loose_bytes = 0 if self._told or self._part is Part.BETWEEN else bytes_so_far
+
+    # What is read
+
+    def on_message_begin(self) -> None:
+        """Begin a request, if not too many wait already."""
+        if len(self.pipeline) >= MOST_QUEUED:
+            raise QueueFull
+        super().on_message_begin()
+        self._begun += 1
+        self._part = Part.HEAD
+        self._is_reckoned = False
+        self._trailer_bytes = self._trailers = 0
+        self._hosts: list[bytes] = []
+        self._codings: list[bytes] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; a field after the body is none (RFC 9110 §6.5.1), and only counted."""
+        if self._part is Part.BODY:
+            self._trailer_bytes += len(name) + len(value) + 4
+            self._trailers += 1
+            if self._trailer_bytes > MOST_HEAD_BYTES or self._trailers > MOST_FIELDS:
+                raise Refused(HeadersTooLarge)
+            return
+        if len(self.headers) >= MOST_FIELDS:
+            raise Refused(HeadersTooLarge)
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name == b"host":
+            self._hosts.append(value)
+        elif name == b"transfer-encoding":
+            self._codings.append(value.lower())
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Have the request answered, if it is sound."""
+        self._told = True
+        if self._is_reckoned and head.reckoned_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
+            raise Refused(HeadersTooLarge)
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise Refused(BadRequest)
+            self._read_head_again()
+            return
+        head.check(self.parser.get_http_version(), self._hosts, self._codings)
+        if not self.url.startswith(b"/") and (found := head.parts_of_target(self.url)):
+            host, self.url = found
+            self.headers[:] = [field for field in self.headers if field[0] != b"host"]
+            self.headers.append((b"host", host))
+        self._part = Part.BODY
+        super().on_headers_complete()
+
+    def _read_head_again(self) -> None:
+        """Have the head read as if it asked for no other protocol: we speak none.
+
+        The parser takes what comes after one that does for the other protocol, and not for a body.
+        ``curl --http2`` and Java's own client send one.
+        """
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        fields = (field for field in self.headers if field[0] != b"upgrade")
+        self._head_again = head.written(method, self.url, version, fields)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of a body."""
+        self._told = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request's body."""
+        if self.parser.should_upgrade():
+            return
+        self._part = Part.BETWEEN
+        super().on_message_complete()
+
+
+def problem_of(error: httptools.HttpParserError) -> type[Problem]:
+    """Find the problem with what could not be read. Raises what is a fault of ours."""
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, Refused):
+        problem: type[Problem] = cause.args[0]
+        return problem
+    if cause is None or isinstance(cause, (httptools.HttpParserInvalidURLError, ValueError)):
+        return BadRequest
+    raise cause
