@@ -1,8 +1,6 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +22,7 @@ from tests.servers.browser import (
     visiting,
     visiting_without_cookies,
 )
+from tests.servers.ports import free_port
 from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
@@ -63,32 +62,6 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
     settings = make_settings(database_url=sqlite, form_min_seconds=0)
     async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
         yield reach
-
-
-@asynccontextmanager
-async def serving(html: str) -> AsyncIterator[str]:
-    """Serve one page at another port of this machine: to browsers a sibling's site."""
-    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
-
-    writers: list[asyncio.StreamWriter] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        # Browsers open connections ahead that they never use.
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(f"{head}{html}".encode())
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-        # A loop with open connections does not close.
-        for writer in writers:
-            writer.close()
 
 
 async def heading(page: Page, text: str) -> None:
@@ -264,10 +237,15 @@ async def test_a_page_elsewhere_locks_nobody_out(
             f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(5)
         )
         elsewhere = f"<!doctype html><title>Elsewhere</title>{loads}"
-        async with serving(elsewhere) as address, visiting(browser) as visit:
+        async with visiting(browser) as visit:
             asked: set[str] = set()
             for event in ("requestfinished", "requestfailed"):
                 visit.page.on(event, lambda request: asked.add(request.url))
+            # Another port of this machine is a sibling's site to browsers; nobody need be there.
+            address = f"http://127.0.0.1:{free_port()}/"
+            await visit.page.route(
+                address, lambda route: route.fulfill(body=elsewhere, content_type="text/html")
+            )
             await visit.page.goto(address)
             await eventually(lambda: len(asked) >= 1 + LOADED)
             visit.complaints.clear()  # of each that it got no picture
@@ -336,7 +314,8 @@ async def test_no_page_is_wider_than_the_screen(
     ]
     viewport: Any = {"width": width, "height": 700}
     async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
-        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming)]
+        other = await holder(here, email="other@example.com")
+        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming, other)]
         for path in [*PAGES, *links, "/manage/removal", "/manage?kept", "/manage?done=changed"]:
             await visit.page.goto(here.settings.origin + path)
             if path == "/docs":
