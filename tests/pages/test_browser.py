@@ -1,6 +1,8 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +24,6 @@ from tests.servers.browser import (
     visiting,
     visiting_without_cookies,
 )
-from tests.servers.ports import free_port
 from tests.servers.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
@@ -61,6 +62,40 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
     """Reach with its mailbox."""
     settings = make_settings(database_url=sqlite, form_min_seconds=0)
     async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
+        yield reach
+
+
+@asynccontextmanager
+async def serving(html: str) -> AsyncIterator[str]:
+    """Serve one page at another port of this machine: to browsers a sibling's site."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        # Browsers open connections ahead that they never use.
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"{head}{html}".encode())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        # A loop with open connections does not close.
+        for writer in writers:
+            writer.close()
+
+
+@pytest.fixture
+async def narrow(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIterator[Reach]:
+    """Reach, where two wrong keys or links of one client are too many."""
+    limits = dict.fromkeys(("limit_failed_keys", "limit_failed_links"), "2/hour")
+    async with running_reach(make_settings(database_url=sqlite, **limits)) as reach:
         yield reach
 
 
@@ -225,35 +260,27 @@ async def test_a_link_to_another_persons_record(here: Reach, visit: Visit) -> No
     assert [cookie["name"] for cookie in await page.context.cookies()] == ["reach-manage"]
 
 
-async def test_a_page_elsewhere_locks_nobody_out(
-    make_settings: Callable[..., Settings], sqlite: str, browser: Browser
-) -> None:
+async def test_a_page_elsewhere_locks_nobody_out(narrow: Reach, browser: Browser) -> None:
     """Whatever it has its visitor's browser load: keys and links work as before from there."""
-    limits = dict.fromkeys(("limit_failed_keys", "limit_failed_links"), "2/hour")
-    async with running_reach(make_settings(database_url=sqlite, **limits)) as reach:
-        person, origin = await holder(reach), reach.settings.origin
-        wrong = f"{origin}/manage?token=x"
-        loads = f'<link rel="prefetch" href="{wrong}"><iframe src="{wrong}"></iframe>' + "".join(
-            f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(5)
-        )
-        elsewhere = f"<!doctype html><title>Elsewhere</title>{loads}"
-        async with visiting(browser) as visit:
-            asked: set[str] = set()
-            for event in ("requestfinished", "requestfailed"):
-                visit.page.on(event, lambda request: asked.add(request.url))
-            # Another port of this machine is a sibling's site to browsers; nobody need be there.
-            address = f"http://127.0.0.1:{free_port()}/"
-            await visit.page.route(
-                address, lambda route: route.fulfill(body=elsewhere, content_type="text/html")
-            )
-            await visit.page.goto(address)
-            await eventually(lambda: len(asked) >= 1 + LOADED)
-            visit.complaints.clear()  # of each that it got no picture
-        key = await reach.key()
-        assert (await reach.http.get("/v1/people", headers=key)).status_code == 200
-        assert (await person.get(f"/manage?token={person.token}")).status_code == 303
-        for status in (401, 401, 429):
-            assert (await reach.http.get(wrong)).status_code == status
+    reach = narrow
+    person, origin = await holder(reach), reach.settings.origin
+    wrong = f"{origin}/manage?token=x"
+    loads = f'<link rel="prefetch" href="{wrong}"><iframe src="{wrong}"></iframe>' + "".join(
+        f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(5)
+    )
+    elsewhere = f"<!doctype html><title>Elsewhere</title>{loads}"
+    async with serving(elsewhere) as address, visiting(browser) as visit:
+        asked: set[str] = set()
+        for event in ("requestfinished", "requestfailed"):
+            visit.page.on(event, lambda request: asked.add(request.url))
+        await visit.page.goto(address)
+        await eventually(lambda: len(asked) >= 1 + LOADED)
+        visit.complaints.clear()  # of each that it got no picture
+    key = await reach.key()
+    assert (await reach.http.get("/v1/people", headers=key)).status_code == 200
+    assert (await person.get(f"/manage?token={person.token}")).status_code == 303
+    for status in (401, 401, 429):
+        assert (await reach.http.get(wrong)).status_code == status
 
 
 async def test_another_sites_form(here: Reach, visit: Visit) -> None:
