@@ -35,6 +35,7 @@ from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import own as own_pages
 from reach.pages import routes as pages
+from reach.pages import switch as switch_pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
 from reach.people.routes import door, messages, operators, own, stats
@@ -57,6 +58,7 @@ ROUTERS = (
     docs.router,
     links_pages.router,
     own_pages.router,
+    switch_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})

@@ -50,7 +50,6 @@ class Onces:
 
     def __init__(self, settings: Settings) -> None:
         """Derive the keys. Raises BadSettings if there is no secret to derive from."""
-        self._door = Signer(settings, "idempotency-caller")
         self._keys = Signer(settings, "idempotency-key")
         self._bodies = Signer(settings, "idempotency-body")
 
@@ -58,40 +57,35 @@ class Onces:
         self, headers: Sequence[str], key_id: UUID, route: str, data: Any = None
     ) -> Once | None:
         """Read an operator's; ``data`` is the JSON body as it came. Raises BadRequest."""
-        return self._of(headers, self._same(f"operator:{key_id}"), route, data)
+        return self._of(headers, f"operator:{key_id}", route, data)
 
     def of_person(
         self, headers: Sequence[str], person_id: UUID, route: str, data: Any = None
     ) -> Once | None:
         """Read a link holder's. Raises BadRequest."""
-        return self._of(headers, self._same(f"person:{person_id}"), route, data)
+        return self._of(headers, f"person:{person_id}", route, data)
 
     def at_door(
         self, headers: Sequence[str], email_key: str, route: str, data: Any = None
     ) -> Once | None:
         """Read a stranger's: two strangers never meet, unless they have one address.
 
-        Raises BadRequest.
+        All that is stored is signed together with the key, which only its caller knows: nobody can
+        tell whose row it is, and so it can outlive the person. Were it deleted with them, the same
+        key with another body would tell that they were here. Raises BadRequest.
         """
-        return self._of(headers, self.door_callers(email_key), route, data) if headers else None
-
-    def door_callers(self, email_key: str) -> tuple[str, ...]:
-        """Whom an address is at the door, by each secret: signed, for it may be nobody's yet."""
-        return tuple(f"door:{signed}" for signed in self._door.sign_by_each(email_key))
-
-    def _same(self, caller: str) -> tuple[str, ...]:
-        return (caller,) * len(self._keys.keys)
+        return self._of(headers, "door", route, data, whose=f"{email_key}\n")
 
     def _of(
-        self, headers: Sequence[str], callers: tuple[str, ...], route: str, data: Any
+        self, headers: Sequence[str], caller: str, route: str, data: Any, *, whose: str = ""
     ) -> Once | None:
         if not headers:
             return None
         # Signed, since some make a key of an address.
-        keys = self._keys.sign_by_each(read_key(headers))
-        names = tuple((caller, route, key) for caller, key in zip(callers, keys, strict=True))
+        key = f"{whose}{read_key(headers)}"
+        names = tuple((caller, route, signed) for signed in self._keys.sign_by_each(key))
         written = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return Once(names, self._bodies.sign_by_each(written))
+        return Once(names, self._bodies.sign_by_each(f"{key}\n{written}" if whose else written))
 
 
 def read_key(headers: Sequence[str]) -> str:

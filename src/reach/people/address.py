@@ -19,7 +19,10 @@ ORDINARY = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 SPECIAL_DOMAINS = frozenset(SPECIAL_USE_DOMAIN_NAMES)
-TOO_LONG = "An email address may have at most 254 characters."
+TOO_LONG = (
+    "An email address may have at most 254 bytes: letters and digits of English are one each, "
+    "others are more."
+)
 LOCAL_TOO_LONG = (
     "An email address may have at most 64 bytes before the @: letters and digits of English are "
     "one each, others are more."

@@ -185,9 +185,9 @@ async def patch_person(
     responses=problems(404, 412),
     openapi_extra=CONDITIONS,
 )
-async def delete_person(request: Request, db: Db, settings: Config, id_: PersonId) -> Response:
+async def delete_person(request: Request, db: Db, id_: PersonId) -> Response:
     """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
-    await db.write(record.erase, id_, settings, conditions(request))
+    await db.write(record.erase, id_, conditions(request))
     await db.scrub()
     return Response(status_code=204)
 

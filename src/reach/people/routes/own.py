@@ -80,9 +80,9 @@ async def patch_me(
 
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
-async def delete_me(request: Request, link: MayManage, db: Db, settings: Config) -> Response:
+async def delete_me(request: Request, link: MayManage, db: Db) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
-    await db.write(links.erase, link, settings, conditions(request))
+    await db.write(links.erase, link, conditions(request))
     await db.scrub()
     return _no_content()
 
@@ -127,9 +127,9 @@ async def delete_links(link: MayManage, db: Db) -> Response:
     response_model=Export,
     responses={200: {"headers": header("Content-Disposition", "A file to be kept")}},
 )
-async def get_export(link: MayManage, db: Db, settings: Config) -> Any:
+async def get_export(link: MayManage, db: Db) -> Any:
     """Download everything that is stored of oneself: record, messages, attempts."""
-    found = Export.model_validate(await db.read(links.export, link, settings))
+    found = Export.model_validate(await db.read(links.export, link))
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 
