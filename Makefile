@@ -51,9 +51,11 @@ watch: ## watch it with a local Prometheus (METRICS_PORT=9090 WATCH_PORT=9091 FO
 	$(call set_up,run)
 	@exec $(BIN)/python deploy/prometheus/watch.py$(call flag,--metrics-port,METRICS_PORT)$(call flag,--port,WATCH_PORT)$(call flag,--data-dir,DATA_DIR)$(if $(filter command,$(origin FORGET)), --forget)
 
+# Hundreds of processes start: what is compiled is kept, whatever the environment says.
 test: ## run every test (ARGS='-k word' for some of them)
 	$(call set_up,dev)
-	@exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= exec $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) \
+	  --dist worksteal $(ARGS)
 
 torture: ## copy a million people, killed in the middle (20 minutes, 6 GB; PEOPLE=1000000)
 	$(call set_up,dev)

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -59,16 +60,16 @@ async def measure(name: str, settings: Settings) -> None:
         for first, last in ((1, FEW), (FEW + 1, MANY)):
             await database.write(fill, first, last)
             await database.write(analyse)
-            read = await milliseconds(database, stats.read)
+            read = await milliseconds(database, partial(stats.read, settings=settings))
             counted = await milliseconds(database, count)
-            found = await database.read(stats.read)
+            found = await database.read(stats.read, settings)
             assert (found.people, found.messages["queued"]) == (last, last)
             print(f"{name:8} {last:9,} rows: read {read:6.2f} ms, counted {counted:7.2f} ms")
         seconds, waited = await seconds_to_begin(database, settings)
         print(f"{name:8} {MANY:9,} rows: begun in {seconds:.1f} s; a writer waited {waited:.2f} s")
         if not settings.database.is_sqlite:
             await database.write(unfold)
-            read = await milliseconds(database, stats.read)
+            read = await milliseconds(database, partial(stats.read, settings=settings))
             print(f"{name:8} {UNFOLDED_ROWS:9,} rows unfolded: read {read:6.2f} ms")
     finally:
         await database.close()
@@ -137,7 +138,7 @@ async def seconds_to_begin(database: Database, settings: Settings) -> tuple[floa
         waited = max(waited, time.perf_counter() - asked)
     await migration
     seconds = time.perf_counter() - began
-    assert (await database.read(stats.read)).people == MANY
+    assert (await database.read(stats.read, settings)).people == MANY
     return seconds, waited
 
 

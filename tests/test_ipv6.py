@@ -10,6 +10,7 @@ from reach.serving import listen
 from reach.settings import Settings
 from reach.telemetry import exposition
 from tests.eventually import wait_until
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA, running_reach
@@ -21,7 +22,7 @@ KEY = "a-key-that-is-long-enough-for-tests"
 def status(url: str) -> int | None:
     """What is answered there; None if nobody does."""
     try:
-        return httpx.get(url, trust_env=False, timeout=5).status_code
+        return httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=5).status_code
     except httpx.TransportError:
         return None
 

@@ -16,6 +16,7 @@ from reach.settings import Settings
 from tests.eventually import eventually, wait_until
 from tests.promises.running import client, door, everything
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
@@ -45,12 +46,16 @@ class Up:
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         """Ask for a path below the page."""
-        return httpx.get(f"{self.page}{path}", trust_env=False, timeout=10, **options)
+        return httpx.get(
+            f"{self.page}{path}", verify=NO_CERTIFICATES, trust_env=False, timeout=10, **options
+        )
 
     def sign_up(self, **person: str) -> httpx.Response:
         """Sign somebody up."""
         url = f"{self.page}v1/signups"
-        return httpx.post(url, json={**ADA, **person}, trust_env=False, timeout=10)
+        return httpx.post(
+            url, json={**ADA, **person}, verify=NO_CERTIFICATES, trust_env=False, timeout=10
+        )
 
     def mails(self) -> list[dict[str, str]]:
         """List what is in the mailbox."""
@@ -95,7 +100,10 @@ def test_the_main_job(tmp_path: Path) -> None:
     with up(folder) as running:
         assert running.data_dir == folder
         assert running.mailbox == f"{running.page}mailbox"
-        assert httpx.get(running.page, trust_env=False).status_code == httpx.codes.OK
+        assert (
+            httpx.get(running.page, verify=NO_CERTIFICATES, trust_env=False).status_code
+            == httpx.codes.OK
+        )
         answer = running.sign_up(name="Ada Lovelace")
         assert (answer.status_code, answer.json()) == (202, {"message": "Check your inbox."})
         wait_until(running.mails)
@@ -108,7 +116,9 @@ def test_the_main_job(tmp_path: Path) -> None:
         raw = running.get(f"mailbox/messages/{mail['id']}/raw")
         assert raw.headers["content-type"].startswith("text/plain")
         assert "Auto-Submitted: auto-generated" in raw.text
-        page = httpx.get(running.mailbox, params={"message": mail["id"]}, trust_env=False)
+        page = httpx.get(
+            running.mailbox, params={"message": mail["id"]}, verify=NO_CERTIFICATES, trust_env=False
+        )
         assert mail["subject"] in page.text
         (person,) = running.people().raise_for_status().json()["items"]
         assert person["email"] == ADA["email"]

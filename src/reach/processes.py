@@ -202,7 +202,7 @@ async def _keeping_gauges(settings: Settings, database: Database) -> AsyncIterat
     """Keep the gauges that come from the database fresh, if anybody can see them."""
     async with anyio.create_task_group() as group:
         if settings.metrics_port is not None:
-            group.start_soon(keep_gauges, database)
+            group.start_soon(keep_gauges, database, settings)
         yield
         group.cancel_scope.cancel()
 
@@ -210,7 +210,7 @@ async def _keeping_gauges(settings: Settings, database: Database) -> AsyncIterat
 async def _gauges(settings: Settings) -> None:
     """Do so in a thread, with a database of its own."""
     async with _open(settings) as database:
-        await keep_gauges(database)
+        await keep_gauges(database, settings)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tests.conftest import postgres_server
 from tests.eventually import wait_until
 from tests.servers.databases import create_database, drop_database
 from tests.servers.mail import Authority
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.programs import NoPostgres
@@ -165,7 +166,10 @@ def probes(deployment: Manifest, ports: Mapping[str, int]) -> Iterator[str]:
 def answers(url: str) -> bool:
     """Whether a probe would succeed."""
     try:
-        return httpx.get(url, trust_env=False, timeout=5).status_code == httpx.codes.OK
+        return (
+            httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=5).status_code
+            == httpx.codes.OK
+        )
     except httpx.TransportError:
         return False
 
@@ -197,7 +201,11 @@ def test_the_probes_find_the_running_service(
         assert answers(f"http://127.0.0.1:{ports['metrics']}/metrics")
         assert (
             "reach_build_info"
-            in httpx.get(f"http://127.0.0.1:{ports['metrics']}/metrics", trust_env=False).text
+            in httpx.get(
+                f"http://127.0.0.1:{ports['metrics']}/metrics",
+                verify=NO_CERTIFICATES,
+                trust_env=False,
+            ).text
         )
         assert process.stop() == 0
         assert "is no setting of Reach" not in process.errors

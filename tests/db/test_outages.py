@@ -12,6 +12,7 @@ import pytest
 
 from reach.settings import Settings
 from tests.eventually import eventually
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.processes import api_process
@@ -68,7 +69,9 @@ async def is_back(http: httpx.AsyncClient, prefix: str) -> None:
 def client(settings: Settings) -> httpx.AsyncClient:
     """Speak to the API of these settings."""
     limits = httpx.Limits(max_connections=100)
-    return httpx.AsyncClient(base_url=settings.origin, trust_env=False, timeout=20, limits=limits)
+    return httpx.AsyncClient(
+        base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20, limits=limits
+    )
 
 
 @pytest.mark.parametrize(

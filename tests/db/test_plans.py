@@ -12,7 +12,7 @@ from reach.access import answers
 from reach.access.answers import Answer, Done, Once
 from reach.db import tallies
 from reach.db.engine import Transaction
-from reach.messages import budget, filters, operations, outbox
+from reach.messages import budget, filters, operations, outbox, recall
 from reach.messages.filters import Filter
 from reach.messages.model import messages
 from reach.messages.outbox import Held
@@ -111,7 +111,9 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             operations.retry(tx, held[2].id)
             operations.cancel(tx, held[2].id)
             record.erase(tx, leased[3].person_id, settings)
-            stats.read(tx)
+            stats.read(tx, settings)
+            recall.is_any(tx, settings)
+            recall.recall(tx, settings)
             tallies.fold(tx)
             tallies.sweep(tx)
 

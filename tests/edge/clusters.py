@@ -18,7 +18,7 @@ from tests.servers.traefik import ClusterTraefik
 
 #: What Traefik is told of; what runs the pods, and what watches them, is others' business.
 TOLD = {
-    *("Service", "IngressRoute", "Middleware", "ServersTransport"),
+    *("Service", "IngressRoute", "Middleware", "ServersTransport", "TraefikService"),
     *("Ingress", "Gateway", "HTTPRoute"),
 }
 NAMESPACE = "signup"

@@ -10,16 +10,41 @@ import uvicorn
 from fastapi import FastAPI, Request
 
 
+class Gate:
+    """Where requests wait while it is shut; ``waiting`` says how many do."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def shut(self) -> None:
+        """Hold whoever comes from now on."""
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let all go."""
+        self._open.set()
+
+    async def passed(self) -> None:
+        """Wait until it is open."""
+        self.waiting += 1
+        await self._open.wait()
+        self.waiting -= 1
+
+
 @asynccontextmanager
-async def echo() -> AsyncIterator[int]:
-    """Run it on a free port, and give the port. It is always ready."""
-    app = FastAPI()
+async def echo(gate: Gate | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
+    """Run it on a free port, and give the port. It is always ready; requests pass the gate."""
+    app = FastAPI(openapi_url=None)  # nor /docs: it has no path of its own
 
     @app.api_route("/{path:path}", methods=["GET", "POST"])
     async def show(request: Request) -> dict[str, Any]:
+        if gate is not None:
+            await gate.passed()
         return {"headers": [(k.decode(), v.decode()) for k, v in request.headers.raw]}
 
-    config = uvicorn.Config(app, port=0, log_config=None, proxy_headers=False)
+    config = uvicorn.Config(app, host=host, port=0, log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     serving = asyncio.create_task(server.serve([socket]))

@@ -10,6 +10,7 @@ from typing import Literal
 import httpx
 
 from tests.edge.configured import NAME, Change, places, write
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.traefik import Traefik
 
@@ -27,7 +28,9 @@ class Edge:
         self, number: int, *, name: str | None = None
     ) -> AsyncIterator[httpx.AsyncClient]:
         """Call from one address, under the edge's name or another one."""
-        transport = httpx.AsyncHTTPTransport(local_address=address_of(number))
+        transport = httpx.AsyncHTTPTransport(
+            verify=NO_CERTIFICATES, local_address=address_of(number)
+        )
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{self.port}",
             headers={"Host": name or self.name},

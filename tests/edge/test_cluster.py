@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from reach.settings import Settings
@@ -85,7 +86,20 @@ async def test_a_sign_up_arrives_and_pods_come_and_go(
             await eventually(lambda: serving() == {second.address}, 30, 0.1)
             cluster.run(second)
             await eventually(lambda: serving() == {second.address}, 30, 0.1)
+        cluster.run(second.unready())
+        assert await other_status(cluster) == 503, "it is not as if there were no such page"
     assert set(told) == {("GET", 200), ("POST", 202)}
+
+
+async def other_status(cluster: Cluster) -> int:
+    """Ask for a page until it is not simply shown, and say what is answered instead."""
+    async with cluster.edge.client(1) as http:
+
+        async def status() -> int:
+            found = (await http.get("/docs")).status_code
+            return 0 if found == httpx.codes.OK else found
+
+        return await eventually(status, 30, 0.1)
 
 
 @asynccontextmanager

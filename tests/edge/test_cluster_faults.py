@@ -43,24 +43,26 @@ def other_service(objects: list[Manifest]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "fault", "complaint"),
+    ("edge", "fault", "complaint"),
     [
-        ("ingressRoute", other_name, "service port not found: http"),
-        ("ingressRoute", other_service, "kubernetes service not found: signup/reach"),
-        ("ingressRoute", other_target, "no servers found for signup/reach"),
-        ("ingress", other_name, "service port not found"),
-        ("gateway", other_number, "service port 80 not found"),
+        ({"kind": "ingressRoute"}, other_name, "service port not found: http"),
+        ({"kind": "ingressRoute"}, other_service, "kubernetes service not found: signup/reach"),
+        ({"kind": "ingressRoute"}, other_target, ""),  # to Traefik, no pod is ready
+        ({"kind": "ingress"}, other_name, "service port not found"),
+        ({"kind": "gateway"}, other_name, "service port not found: http"),
+        ({"kind": "gateway", "middlewares": False}, other_number, "service port 80 not found"),
     ],
 )
-async def test_a_disagreement_is_found_out(kind: str, fault: Fault, complaint: str) -> None:
-    """A route and a Service that disagree: Traefik says so, and no request arrives."""
+async def test_a_disagreement_is_found_out(edge: Manifest, fault: Fault, complaint: str) -> None:
+    """A route and a Service that disagree: Traefik says so if it can, and no request arrives."""
     port = free_port()
-    objects = copy.deepcopy(release(kind, port))
+    objects = copy.deepcopy(release(port=port, **edge))
     async with echo() as server:
         fault(objects)
         # Made after the fault, as a cluster would.
         pods = [Pod(1, only(objects, "Deployment", "api"), "127.0.0.1", {8000: server})]
-        async with running_cluster(objects, *pods, port=port, is_faulty=True) as cluster:
+        is_faulty = bool(complaint)
+        async with running_cluster(objects, *pods, port=port, is_faulty=is_faulty) as cluster:
             assert complaint in "".join(cluster.edge.traefik.complaints())
             with pytest.raises(UnsoundEdgeError, match=r"does not lead to Reach: [45]0"):
                 await check_edge(cluster.edge)

@@ -13,6 +13,7 @@ from tests.edge.echo import echo, seen
 from tests.edge.edges import Edge, address_of, layer, running_edge
 from tests.edge.spoofed import spoofs
 from tests.promises.running import door
+from tests.servers.plain import NO_CERTIFICATES
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -103,6 +104,7 @@ async def test_behind_a_proxy_its_word_counts(tmp_path: Path, database_url: str)
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{edge.port}",
             headers={"Host": edge.name},
+            verify=NO_CERTIFICATES,
             trust_env=False,
         ) as http:
             one = [f"2001:db8:1:2::{number:x}" for number in range(1, 21)]

@@ -1,5 +1,6 @@
 """What the edge does is written once: for one machine, for clusters, and for what watches it."""
 
+import re
 import shlex
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -28,7 +29,11 @@ ABOUT = {"name", "provider", "status", "type", "usedBy"}
 HIDDEN = {"livez", "readyz", "mailbox"}
 #: What only one machine's Traefik is told (its places), and only a cluster's.
 OF_ONE_MACHINE = ("address", "asDefault", "providers.", "ping", "trustedIPs", "tls", "redirections")
-OF_A_CLUSTER = ("providers.kubernetesCRD.safeNaming",)
+OF_A_CLUSTER = (
+    "providers.kubernetesCRD.safeNaming",
+    "providers.kubernetesCRD.allowEmptyServices",
+    "providers.kubernetesIngress.allowEmptyServices",
+)
 
 
 def source(*, tls: bool = False) -> Manifest:
@@ -194,28 +199,34 @@ def test_other_controllers_need_nothing_of_traefik(kind: str) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("middlewares", [True, False])
 @pytest.mark.parametrize("kind", ["ingress", "gateway"])
-async def test_every_route_of_reach_is_let_in(kind: str, reach: Reach) -> None:
+async def test_every_route_of_reach_is_let_in(kind: str, middlewares: bool, reach: Reach) -> None:
     """What is for the world has a path in the list, and what is not has none."""
-    exact, prefixes = paths(release(kind))
+    found = list(paths(release(kind, middlewares=middlewares)))
     for _, path in reach.routes:
-        is_let_in = path in exact or any(f"{path}/".startswith(f"{one}/") for one in prefixes)
+        is_let_in = any(one.fullmatch(path) for one in found)
         assert is_let_in == (path.split("/")[1] not in HIDDEN), path
 
 
-def paths(objects: list[Manifest]) -> tuple[set[str], set[str]]:
-    """List the paths that are let in: exactly these, and all below those."""
-    found: dict[str, set[str]] = {"Exact": set(), "Prefix": set()}
+def paths(objects: list[Manifest]) -> Iterator[re.Pattern[str]]:
+    """List what is let in, each as an expression for the whole path."""
     for one in objects:
         for rule in one["spec"]["rules"] if one["kind"] in {"Ingress", "HTTPRoute"} else []:
             for match in rule.get("matches", []):
                 assert len(rule["matches"]) <= 8, "all that Gateway API 1.0 takes"
-                found[match["path"]["type"].removeprefix("Path")].add(match["path"]["value"])
+                yield expression(match["path"]["value"], match["path"]["type"])
             for path in rule.get("http", {}).get("paths", []):
-                # What is the controller's own matter, Traefik takes for a prefix, as nginx does.
-                kind = path["pathType"].replace("ImplementationSpecific", "Prefix")
-                found[kind].add(path["path"])
-    return found["Exact"], found["Prefix"]
+                assert path["path"].startswith("/"), "as Kubernetes wants it"
+                yield expression(path["path"], path["pathType"])
+
+
+def expression(path: str, kind: str) -> re.Pattern[str]:
+    """Write a path as an expression, by its type in an Ingress or an HTTPRoute."""
+    if path.endswith("$"):  # Traefik's, and so written by the chart
+        return re.compile(path)
+    # What is the controller's own matter, Traefik takes for a prefix, as nginx does.
+    return re.compile(re.escape(path) + ("" if kind == "Exact" else "(/.*)?"))
 
 
 def test_a_cluster_starts_traefik_as_one_machine_does() -> None:

@@ -13,6 +13,7 @@ from reach.settings import Settings
 from tests.edge.configured import SHIPPED, STATIC, Change, changed
 from tests.edge.edges import layer
 from tests.image.composed import DEPLOY, prepare, services
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.reach import ADA, running_reach
 from tests.servers.traefik import NoTraefik, Traefik, binary
@@ -54,7 +55,9 @@ async def test_a_real_traefik_lets_sign_ups_through(
         traefik = Traefik(laid_out(tmp_path, port, inside, reach.settings.port), inside)
         try:
             await asyncio.to_thread(traefik.start)
-            async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+            async with httpx.AsyncClient(
+                verify=NO_CERTIFICATES, trust_env=False, timeout=20
+            ) as http:
                 url = f"http://127.0.0.1:{port}/v1/signups"
                 answer = await http.post(url, json=ADA, headers={"Host": "localhost:8080"})
                 assert (answer.status_code, layer(answer)) == (202, "reach")

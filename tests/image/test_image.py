@@ -15,6 +15,7 @@ from tests.image.built import ROOT, Image
 from tests.image.containers import Container
 from tests.promises.running import ended, everything, said
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.reach import ADA
 
@@ -93,7 +94,7 @@ async def test_the_image_signs_someone_up(
     async with (
         running(run("worker"), "worker started") as worker,
         running(run(*image.config["Cmd"]), "api started") as api,
-        httpx.AsyncClient(trust_env=False) as http,
+        httpx.AsyncClient(verify=NO_CERTIFICATES, trust_env=False) as http,
     ):
         door = f"http://127.0.0.1:{variables['REACH_PORT']}/v1/signups"
         assert (await http.post(door, json=ADA)).status_code == httpx.codes.ACCEPTED

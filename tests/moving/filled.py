@@ -14,8 +14,8 @@ from typing import Any
 
 from reach.access import keys
 from reach.db import sqlite_file
+from reach.db.sqlite_files import Place
 from reach.tables import kept_tables
-from reach.urls import DatabaseUrl
 
 #: Two thirds of the messages are sent, in these steps, so that there are deliveries to count.
 NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :people) "
@@ -66,8 +66,7 @@ def fill(file: Path, people: int) -> str:
         connection.execute(SENT)
         connection.execute("COMMIT")
     key = keys.generate()
-    url = DatabaseUrl.parse(f"sqlite:///{file}")
-    with sqlite_file.create(url, busy_seconds=5, writes=True).begin() as tx:
+    with sqlite_file.create(Place(file), busy_seconds=5, writes=True).begin() as tx:
         keys.add(tx, key, "test", keys.SCOPES)
     return key
 

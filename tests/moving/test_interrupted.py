@@ -24,6 +24,7 @@ from tests.conftest import migrate
 from tests.eventually import wait_until
 from tests.moving.copied import Noted, Place, copied
 from tests.moving.filled import counts, different, fill
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 from tests.servers.processes import HEARS_CTRL_C, ReachProcess, api_process
@@ -151,7 +152,9 @@ def same_service(
         settings = make_settings(database_url=place.url, port=free_port())
         with (
             api_process(settings),
-            httpx.Client(base_url=settings.origin, trust_env=False, timeout=30) as http,
+            httpx.Client(
+                base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=30
+            ) as http,
         ):
             headers = {"Authorization": f"Bearer {key}"}
             found = [http.get(path, headers=headers) for path in asked]

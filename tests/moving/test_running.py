@@ -14,6 +14,7 @@ from tests.conftest import migrate
 from tests.moving.copied import Place, copied
 from tests.moving.filled import counts
 from tests.moving.test_copy import ADA, LAST, NOW
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 
@@ -37,7 +38,9 @@ class Caller(Lines):
     def sign_up(self) -> httpx.Response:
         """Sign somebody up."""
         person = {"email": "late@example.com", "name": "Late"}
-        return httpx.post(self._url, json=person, trust_env=False, timeout=30)
+        return httpx.post(
+            self._url, json=person, verify=NO_CERTIFICATES, trust_env=False, timeout=30
+        )
 
 
 @contextmanager

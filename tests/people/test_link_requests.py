@@ -247,14 +247,14 @@ async def test_erasure_takes_requests_and_their_answers_along(reach: Reach) -> N
 
 async def test_operators_see_that_nobody_answers(reach: Reach) -> None:
     """How long the oldest has waited shows as the oldest that is due: a message may be owed."""
-    assert (await reach.database.read(stats.read)).oldest_due_seconds == 0
+    assert (await reach.database.read(stats.read, reach.settings)).oldest_due_seconds == 0
     await ask(reach, UNKNOWN)
     long_ago = update(link_requests).values(created_at=now(-300.0))
     await reach.database.write(lambda tx: tx.execute(long_ago))
-    seen = await reach.database.read(stats.read)
+    seen = await reach.database.read(stats.read, reach.settings)
     assert 300 <= seen.oldest_due_seconds < 400
     await reach.database.write(answer_some, reach.settings)
-    assert (await reach.database.read(stats.read)).oldest_due_seconds == 0
+    assert (await reach.database.read(stats.read, reach.settings)).oldest_due_seconds == 0
 
 
 async def test_the_message_keeps_its_request_s_trace(reach: Reach) -> None:

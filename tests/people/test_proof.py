@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from reach.db.columns import now
 from reach.db.engine import Transaction
-from reach.people import proofs
+from reach.people import proofs, robots
 from reach.people.robots import (
     ASKED_AGAIN,
     CHALLENGE_SECONDS,
@@ -34,8 +34,10 @@ from tests.servers.reach import ADA, Reach, running_reach
 
 
 @pytest.fixture
-async def guarded(settings: Settings) -> AsyncIterator[Reach]:
-    """Reach with the proof of work switched on."""
+async def guarded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reach]:
+    """Reach with the proof of work switched on, and less of it: a fiftieth of the tries."""
+    monkeypatch.setattr(robots, "FEWEST_TRIES", FEWEST_TRIES // 50)
+    monkeypatch.setattr(robots, "MOST_TRIES", MOST_TRIES // 50)
     async with running_reach(settings.model_copy(update={"altcha": True})) as reach:
         yield reach
 

@@ -94,13 +94,13 @@ async def test_what_waits_is_told(outbox: Outbox) -> None:
     await outbox.change(late, id=earliest_id(time.time() - 100), due_at=now(5000))
     assert [one.attempts for one in await outbox.lease(1)] == [0]  # held, and so not due
     await outbox.change(due, due_at=now(-400))
-    found = await outbox.database.read(stats.read)
+    found = await outbox.database.read(stats.read, outbox.settings)
     assert 400 <= found.oldest_due_seconds < 430
     assert found.late == 2
     await outbox.change(due, due_at=now(5000))
     await outbox.change(young, due_at=now(5000))
     await outbox.change(state="cancelled")
-    found = await outbox.database.read(stats.read)
+    found = await outbox.database.read(stats.read, outbox.settings)
     assert (found.oldest_due_seconds, found.late) == (0, 0)
 
 
@@ -110,9 +110,9 @@ async def test_late_messages_are_counted_up_to_a_limit(
     """So that a day without a mail server costs no more than a minute without one."""
     await outbox.fill(30)
     monkeypatch.setattr(stats, "LATE_SECONDS", -60)  # all of them are
-    assert (await outbox.database.read(stats.read)).late == 30
+    assert (await outbox.database.read(stats.read, outbox.settings)).late == 30
     monkeypatch.setattr(stats, "MOST_LATE", 10)
-    assert (await outbox.database.read(stats.read)).late == 10
+    assert (await outbox.database.read(stats.read, outbox.settings)).late == 10
 
 
 @contextmanager
@@ -133,10 +133,10 @@ def queries() -> Iterator[list[float]]:
 
 
 @asynccontextmanager
-async def kept_gauges(database: Database) -> AsyncIterator[None]:
+async def kept_gauges(database: Database, settings: Settings) -> AsyncIterator[None]:
     """Keep the gauges meanwhile."""
     async with anyio.create_task_group() as group:
-        group.start_soon(keep_gauges, database)
+        group.start_soon(keep_gauges, database, settings)
         yield
         group.cancel_scope.cancel()
 
@@ -151,7 +151,7 @@ async def test_many_callers_and_scrapes_make_one_query(reach: Reach) -> None:
 
     with queries() as found:
         started = time.monotonic()
-        async with kept_gauges(reach.database):
+        async with kept_gauges(reach.database, reach.settings):
             async with anyio.create_task_group() as group:
                 for _ in range(40):
                     group.start_soon(call)
@@ -171,10 +171,10 @@ async def test_they_are_never_older_than_said_nor_asked_for_more_often(
     oldest = timedelta(seconds=0.2 + 0.005)  # SQLite's clock is rounded
     with queries() as found, anyio.fail_after(30):
         started = time.monotonic()
-        async with kept_gauges(outbox.database):
+        async with kept_gauges(outbox.database, outbox.settings):
             while len(found) < 6:
                 asked = datetime.now(UTC)
-                given = await recent(outbox.database)
+                given = await recent(outbox.database, outbox.settings)
                 assert given.as_of >= asked - oldest
                 await anyio.sleep(0.001)
         assert len(found) <= 2 + (time.monotonic() - started) / 0.2
@@ -190,7 +190,7 @@ async def test_a_failure_is_shared_and_not_kept(
     async def ask(database: Database) -> None:
         nonlocal failed
         try:
-            await recent(database)
+            await recent(database, settings)
         except DatabaseAway:
             failed += 1
 
@@ -200,7 +200,7 @@ async def test_a_failure_is_shared_and_not_kept(
                 for _ in range(100):
                     group.start_soon(ask, database)
             assert (failed, len(found)) == (100, 1)
-            assert (await recent(database)).people == 0
+            assert (await recent(database, settings)).people == 0
             assert len(found) == 2
 
 
@@ -209,13 +209,13 @@ async def test_who_gives_up_takes_it_from_nobody(outbox: Outbox) -> None:
     given: list[stats.Stats] = []
 
     async def ask() -> None:
-        given.append(await recent(outbox.database))
+        given.append(await recent(outbox.database, outbox.settings))
 
     with queries() as found:
         async with anyio.create_task_group() as group:
             with anyio.CancelScope() as gone:
                 gone.cancel()
-                await recent(outbox.database)
+                await recent(outbox.database, outbox.settings)
             group.start_soon(ask)
     assert len(given) == len(found) == 1
 
@@ -238,7 +238,7 @@ async def test_gauges_show_the_database_or_nothing(
     def execute(statement: str) -> Callable[[Transaction], object]:
         return lambda tx: tx.execute(text(statement))
 
-    async with kept_gauges(outbox.database):
+    async with kept_gauges(outbox.database, outbox.settings):
         await eventually(lambda: set(exposed()) == GAUGES)
         found = exposed()
         assert found['reach_people{confirmed="true"}'] == 1
@@ -259,7 +259,7 @@ async def test_what_nobody_has_looked_at_for_long_is_not_shown(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event loop that looks may hang, while a thread goes on answering Prometheus."""
-    stats.show(await outbox.database.read(stats.read))
+    stats.show(await outbox.database.read(stats.read, outbox.settings))
     assert set(exposed()) == GAUGES
     long_ago = time.monotonic() - metrics.STALE_SECONDS
     monkeypatch.setattr(metrics.Known, "seen_at", long_ago)

@@ -13,6 +13,7 @@ import httpx
 
 from reach.settings import Settings
 from tests.eventually import eventually
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
 
@@ -63,7 +64,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Offer a client of the door at ``settings.port``."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(
-        base_url=settings.origin, trust_env=False, timeout=20, limits=limits
+        base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20, limits=limits
     ) as http:
         yield http
 

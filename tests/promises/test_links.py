@@ -19,6 +19,7 @@ from tests.promises.running import client, door, worker
 from tests.promises.running import everything as written
 from tests.promises.stored import all_sent, messages_in, opened
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import Reach, running_worker
@@ -132,7 +133,11 @@ async def test_scanners_change_nothing(reach: Reach, mail_server: MailServer) ->
     before = await reach.database.read(everything)
     statuses = set()
     async with httpx.AsyncClient(
-        base_url=reach.settings.origin, trust_env=False, headers=BROWSER, timeout=20
+        base_url=reach.settings.origin,
+        verify=NO_CERTIFICATES,
+        trust_env=False,
+        headers=BROWSER,
+        timeout=20,
     ) as scanner:
         for scope, found in links:
             for method in ("GET", "HEAD", "GET", "OPTIONS"):

@@ -19,7 +19,8 @@ from reach.settings import Settings
 from reach.variables import PREFIX
 from tests.canaries import found_in
 from tests.eventually import wait_until
-from tests.servers import watchdog
+from tests.servers import warm, watchdog
+from tests.servers.plain import NO_CERTIFICATES
 
 ROOT = Path(__file__).resolve().parents[2]
 #: To be run by Python before a command. A shell's background jobs, and what they start, are deaf
@@ -53,7 +54,7 @@ class ReachProcess:
 
     ``changes`` are settings by name, in place of those in ``settings``; ``environment`` holds
     any other variables. Nothing else of ours is inherited. ``module`` is what is run,
-    by ``wrapper`` if there is one.
+    by ``wrapper`` if there is one. It need not import Reach first (see ``warm``), unless ``cold``.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class ReachProcess:
         environment: Mapping[str, str] | None = None,
         module: str = "reach",
         wrapper: Sequence[str] = (),
+        cold: bool = False,
         **changes: Any,
     ) -> None:
         if unknown := set(changes) - set(Settings.model_fields):
@@ -70,6 +72,8 @@ class ReachProcess:
         given = settings.model_copy(update=changes) if settings else None
         self.arguments = arguments
         self._command = (*wrapper, sys.executable, "-m", module, *arguments)
+        self._is_plain = not cold and type(self) is ReachProcess and module == "reach"
+        self._is_plain &= not wrapper and "--processes" not in arguments
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},
             "PYTHONPATH": str(ROOT / "src"),
@@ -81,7 +85,7 @@ class ReachProcess:
         # Files, since a pipe that nobody reads stops who writes to it.
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - likewise
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | warm.Copy | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,7 +99,7 @@ class ReachProcess:
         assert kind or not told, "\n".join(("this was told:", *told))
 
     @property
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> subprocess.Popen[bytes] | warm.Copy:
         """The process itself."""
         assert self._process is not None, "not started"
         return self._process
@@ -133,13 +137,18 @@ class ReachProcess:
     def start(self) -> None:
         """Start it, in a process group of its own; once it has ended, again."""
         assert self._process is None or self._process.poll() is not None, "it runs"
-        self._process = subprocess.Popen(
-            self._command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            **self.streams(),
-        )
+        if warm.CAN and self._is_plain and warm.original().fits(self.environment):
+            self._process = warm.original().copy(
+                self.arguments, self.environment, self._output, self._errors
+            )
+        else:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                **self.streams(),
+            )
         watchdog.guard(self.pid, signal.SIGKILL)
 
     def streams(self) -> dict[str, Any]:
@@ -157,7 +166,10 @@ class ReachProcess:
 
         def answers() -> bool:
             try:
-                return httpx.get(url, trust_env=False, timeout=2).status_code == httpx.codes.OK
+                return (
+                    httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=2).status_code
+                    == httpx.codes.OK
+                )
             except httpx.TransportError:
                 return False
 
@@ -211,6 +223,12 @@ class ReachProcess:
 def _all_of(descriptor: int) -> str:
     """Read a file from its start, without moving the offset that a writer shares."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode(errors="replace")
+
+
+def warm_up() -> None:
+    """Have ready what processes are copied from, before the first test that starts one."""
+    if warm.CAN:
+        warm.original()
 
 
 @contextmanager

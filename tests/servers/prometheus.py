@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.program import Program
 
@@ -37,7 +38,7 @@ class Prometheus(Program):
     def __init__(self, folder: Path, configuration: Mapping[str, Any]) -> None:
         super().__init__()
         self._folder = folder
-        self._http = httpx.Client(trust_env=False, timeout=10)
+        self._http = httpx.Client(verify=NO_CERTIFICATES, trust_env=False, timeout=10)
         self.port = free_port()
         self.file = folder / "prometheus.yaml"
         self.file.write_text(yaml.safe_dump(dict(configuration)), encoding="utf-8")

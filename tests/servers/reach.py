@@ -22,6 +22,7 @@ from reach.messages.worker import Worker
 from reach.people.link_requests import LinkRequests
 from reach.serving import Server, listen
 from reach.settings import Settings
+from tests.servers.plain import NO_CERTIFICATES
 
 ADA = {"email": "ada@example.com", "name": "Ada"}
 
@@ -77,7 +78,7 @@ async def running_reach(
             await ready.wait()
             try:
                 async with httpx.AsyncClient(
-                    base_url=settings.origin, trust_env=False, timeout=20
+                    base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20
                 ) as http:
                     yield Reach(settings, http, database, app)
             finally:

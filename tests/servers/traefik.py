@@ -10,7 +10,10 @@ from typing import Any
 
 import httpx
 
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.program import Program
+
+RELOADS = "traefik_config_reloads_total "
 
 
 class NoTraefik(Exception):  # noqa: N818 - an expected failure
@@ -57,8 +60,17 @@ class Traefik(Program):
 
     def told(self, what: str) -> Any:
         """Ask its API, for ``http/routers`` say: what it made of its configuration."""
-        answer = httpx.get(f"{self.inside}/api/{what}", trust_env=False, timeout=5)
+        answer = httpx.get(
+            f"{self.inside}/api/{what}", verify=NO_CERTIFICATES, trust_env=False, timeout=5
+        )
         return answer.raise_for_status().json()
+
+    def reloads(self) -> int:
+        """Count how often it has made routers of what it was told, so far."""
+        answer = httpx.get(f"{self.inside}/metrics", trust_env=False, timeout=5)
+        lines = answer.raise_for_status().text.splitlines()
+        (count,) = (line.split()[1] for line in lines if line.startswith(RELOADS))
+        return int(float(count))
 
     def server_states(self) -> dict[str, str]:
         """Say of each server of the service ``reach`` whether it is UP or DOWN."""

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.eventually import eventually
 from tests.promises.running import everything
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.processes import ReachProcess
 
 START_SECONDS = 30
@@ -29,7 +30,9 @@ async def port_of(process: ReachProcess) -> int:
 
 def scrape(port: int) -> Mapping[str, float]:
     """Ask once for all metrics: the value of each series, by name and sorted labels."""
-    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=10)
+    answer = httpx.get(
+        f"http://127.0.0.1:{port}/metrics", verify=NO_CERTIFICATES, trust_env=False, timeout=10
+    )
     assert answer.status_code == httpx.codes.OK
     return parsed(answer.text)
 

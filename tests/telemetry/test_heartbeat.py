@@ -19,6 +19,7 @@ from reach.telemetry.heartbeat import STUCK_SECONDS, Heart, beating
 from tests.eventually import eventually, wait_until
 from tests.promises.running import ended, everything, said
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import running_reach
@@ -32,7 +33,7 @@ ONE_AT_WORK = {"up": "Reach is ready.", "api": "api started", "worker": "worker 
 def livez(port: int, method: str = "GET") -> httpx.Response:
     """Ask at the metrics port."""
     url = f"http://127.0.0.1:{port}/livez"
-    return httpx.request(method, url, trust_env=False, timeout=5)
+    return httpx.request(method, url, verify=NO_CERTIFICATES, trust_env=False, timeout=5)
 
 
 def is_answered(port: int, status: int) -> bool:

@@ -19,6 +19,7 @@ from tests.eventually import eventually
 from tests.promises.locks import held
 from tests.servers.mail import MailServer
 from tests.servers.mail_session import Session
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import Reach, running_worker
@@ -144,6 +145,8 @@ async def test_no_route_of_reach_up_tells_who_called(
 async def described(settings: Settings) -> AsyncIterator[Reach]:
     """Describe a Reach that runs elsewhere: its routes, and a client of it."""
     database = open_database(settings)
-    async with httpx.AsyncClient(base_url=settings.origin, trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(
+        base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20
+    ) as http:
         yield Reach(settings, http, database, create_app(settings, database))
     await database.close()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from reach.settings import Settings
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.telemetry.pipes import pipe
@@ -40,7 +41,11 @@ async def served(port: int, count: int) -> None:
     """Ask so many times; each time there is an answer."""
     limits = httpx.Limits(max_connections=CALLERS)
     async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10, limits=limits
+        base_url=f"http://127.0.0.1:{port}",
+        verify=NO_CERTIFICATES,
+        trust_env=False,
+        timeout=10,
+        limits=limits,
     ) as http:
 
         async def ask() -> None:

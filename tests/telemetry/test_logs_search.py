@@ -4,6 +4,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from reach.telemetry.metrics import SIGN_UPS
 from tests.canaries import Watch, found_in
 
 
@@ -41,3 +42,13 @@ def test_it_reads_what_this_test_logs(watch: Watch) -> None:
     structlog.get_logger("reach").info("api stopped", reason="It was Ada")
     assert len(found_in(watch.told())) == 1
     watch.begin()
+
+
+def test_it_reads_what_this_test_counts(watch: Watch) -> None:
+    """Once after the test, and all of it again at the end of the suite."""
+    SIGN_UPS.labels("ada@example.com").inc()
+    assert found_in(watch.counted()) == ["ada@example.com"]
+    assert watch.counted() == ""
+    assert len(found_in(watch.scraped())) >= 1
+    SIGN_UPS.remove("ada@example.com")
+    assert found_in(watch.scraped()) == []

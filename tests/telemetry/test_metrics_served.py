@@ -17,6 +17,7 @@ from reach.telemetry.shares import VARIABLE
 from tests.eventually import eventually
 from tests.promises.running import client, ended, everything, said
 from tests.servers.mail import MailServer
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.reach import ADA
@@ -30,7 +31,9 @@ COMMANDS = {"up": "Reach is ready.", "api": "api started", "worker": "worker sta
 def get(port: int, path: str, method: str = "GET", **headers: str) -> httpx.Response:
     """Ask, with the event loop standing still meanwhile."""
     url = f"http://127.0.0.1:{port}{path}"
-    return httpx.request(method, url, headers=headers, trust_env=False, timeout=10)
+    return httpx.request(
+        method, url, headers=headers, verify=NO_CERTIFICATES, trust_env=False, timeout=10
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)

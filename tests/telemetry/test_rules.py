@@ -1,5 +1,6 @@
 """The rules that Prometheus is given: every alert, firing and not firing, by promtool itself."""
 
+import os
 import re
 import subprocess
 from collections.abc import Mapping
@@ -22,7 +23,9 @@ def ran(name: str, *arguments: object) -> str:
         command = [program(name), *map(str, arguments)]
     except NoPrometheus as reason:
         pytest.skip(str(reason))
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Its garbage is collected less often: a sixth of its time.
+    environment = {**os.environ, "GOGC": "400"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said

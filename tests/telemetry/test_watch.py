@@ -13,6 +13,7 @@ import pytest
 
 from tests.eventually import wait_until
 from tests.servers import watchdog
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ROOT, ReachProcess
 from tests.servers.prometheus import NoPrometheus, program
@@ -55,7 +56,9 @@ def asked(port: int, what: str, **parameters: str) -> list[dict[str, str]]:
     """Ask Prometheus; nothing while it does not answer yet."""
     try:
         url = f"http://127.0.0.1:{port}/api/v1/{what}"
-        answer = httpx.get(url, params=parameters, trust_env=False, timeout=5).json()
+        answer = httpx.get(
+            url, params=parameters, verify=NO_CERTIFICATES, trust_env=False, timeout=5
+        ).json()
     except (httpx.TransportError, ValueError):
         return []
     found: list[dict[str, str]] = answer["data"].get("result") or answer["data"].get("groups")

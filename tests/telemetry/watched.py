@@ -15,6 +15,7 @@ from anyio.to_thread import run_sync
 from reach.settings import Settings
 from tests.eventually import eventually
 from tests.promises.running import said
+from tests.servers.plain import NO_CERTIFICATES
 from tests.servers.ports import free_port
 from tests.servers.processes import ReachProcess
 from tests.servers.prometheus import NoPrometheus, Prometheus, running_prometheus
@@ -54,7 +55,7 @@ class Watched:
     async def sign_up_for_ever(self) -> None:
         """Sign somebody new up four times a second, at each door in turn."""
         doors = itertools.cycle(self.doors)
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(verify=NO_CERTIFICATES, trust_env=False, timeout=20) as http:
             for number in itertools.count():
                 email = f"person-{number}@example.com"
                 form = {"email": email, "name": "Ada"}

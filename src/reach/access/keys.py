@@ -154,7 +154,8 @@ def is_stored(tx: Transaction, text: str) -> bool:
 def touch(tx: Transaction, key_id: UUID) -> None:
     """Note that a key was used just now, unless another caller has noted it meanwhile."""
     used = api_keys.c.last_used_at
-    is_stale = or_(used.is_(None), used < now(-LAST_USED_SECONDS))
+    is_ahead = used > now(LAST_USED_SECONDS)  # the clock was, and is set right
+    is_stale = or_(used.is_(None), used < now(-LAST_USED_SECONDS), is_ahead)
     statement = update(api_keys).where(api_keys.c.id == key_id, is_stale)
     tx.execute(statement.values(last_used_at=now()))
 

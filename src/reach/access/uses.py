@@ -31,9 +31,10 @@ class KeyUses:
 
     def note(self, key: ApiKey) -> None:
         """Note that ``key`` is used now, unless that was done within the last minute."""
-        stale = datetime.now(UTC) - timedelta(seconds=keys.LAST_USED_SECONDS)
-        if key.last_used_at is not None and key.last_used_at >= stale:
-            return
+        if key.last_used_at is not None:
+            since = abs(datetime.now(UTC) - key.last_used_at)  # ahead, if the clock was set back
+            if since <= timedelta(seconds=keys.LAST_USED_SECONDS):
+                return
         if key.id in self._tasks or time.monotonic() < self._rests_until.get(key.id, 0):
             return
         task = self._tasks[key.id] = asyncio.create_task(self._touch(key.id), context=Context())

@@ -77,7 +77,7 @@ async def check_outbox(settings: Settings) -> Finding:
     """Whether messages leave; and how many there are of what."""
     database = open_database(settings)
     try:
-        found = await database.read(stats.read)
+        found = await database.read(stats.read, settings)
     except Unavailable:  # check_database says so
         return Finding("outbox", "not known", is_well=False)
     finally:

@@ -18,6 +18,11 @@ NO_FILE = "There is no such file."
 EMPTY = "It is empty."
 OTHERS = "It holds another program's tables, and none of Reach's."
 LATE = "It did not answer in time."
+#: How another file is put in a database's place.
+RESTORE = (
+    "Stop all of Reach, put the right file in its place, remove the -wal and -shm beside it (but "
+    "keep them if it is the file that was there before), and start Reach."
+)
 UNKNOWN = "Whether the change was made is not known."
 DISK_FULL = "Its disk is full."
 TAKES_NO_WRITES = "It takes no writes now: it is a standby, or was set to be read-only."
@@ -68,6 +73,25 @@ class NoDatabase(DatabaseAway):
         may_be_new = self.detail in (NO_FOLDER, NO_FILE, EMPTY)
         migrate = "; `reach migrate` makes a new one" if may_be_new else ""
         return f"Set {variable} to where it is{migrate}."
+
+
+class Replaced(NoDatabase):
+    """The file of the database was replaced, and what is there now does not fit together.
+
+    Trying again does not help. Its operator stops Reach and restores the database as the guide to
+    backups says. What met this was not done, and nothing was written to either file.
+    """
+
+    type, title = "database-replaced", "The database file was replaced"
+
+    def told(self, settings: Settings) -> str:
+        """Say which file, and what has become of it."""
+        file = Path(settings.database.url.database or "").absolute()
+        return f"The database {file} was replaced. {self.detail}"
+
+    def remedy(self, settings: Settings) -> str:  # noqa: ARG002 - it is not a setting's fault
+        """Say what to do."""
+        return RESTORE
 
 
 class NotMigrated(Unavailable):

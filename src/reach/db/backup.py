@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from reach.db.away import COPYING, EMPTY, DatabaseAway, HalfCopied, NoDatabase
-from reach.db.sqlite_file import away_reason, no_database, require_ours, revision_of
+from reach.db.sqlite_file import away_reason, no_database, opened, require_ours, revision_of
+from reach.db.sqlite_files import Place
 from reach.db.unfinished import InTheWay, UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
 
@@ -40,7 +41,7 @@ def back_up(
     HalfCopied.
     """
     _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
-    with _away("", DatabaseAway), closing(_opened(database)) as source:
+    with _away("", DatabaseAway, database), closing(_opened(database)) as source:
         _pin(source)
         return _write(source, file, watch, replaces=replaces)
 
@@ -48,7 +49,7 @@ def back_up(
 def _write(
     source: sqlite3.Connection, file: Path, watch: Callable[[int, int], None], *, replaces: bool
 ) -> int:
-    with _away("The backup cannot be written. ", CannotBackUp), _beside(file) as new:
+    with _away("The backup cannot be written. ", CannotBackUp, file), _beside(file) as new:
         _fill(source, new, watch)
         _check(new)
         _publish(new, file, replaces=replaces)
@@ -105,11 +106,10 @@ def _are_one(file: Path, other: Path) -> bool:
 
 
 def _opened(database: Path) -> sqlite3.Connection:
-    """Open it. Raises NoDatabase."""
+    """Open it. Raises NoDatabase, Replaced."""
     require_ours(database)
-    address = f"{database.absolute().as_uri()}?mode=rw"
     try:
-        return sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+        return opened(Place(database), timeout=BUSY_SECONDS)
     except sqlite3.Error as error:
         if (reason := no_database(error, database)) is not None:
             raise NoDatabase(reason) from error
@@ -169,12 +169,12 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _away(words: str, kind: type[DatabaseAway] | type[CannotBackUp]) -> Iterator[None]:
-    """Say in what way a file is away."""
+def _away(words: str, kind: type[DatabaseAway] | type[CannotBackUp], file: Path) -> Iterator[None]:
+    """Say in what way ``file`` is away."""
     try:
         yield
     except sqlite3.Error as error:
-        reason = away_reason(error)
+        reason = away_reason(error, file)
         if reason is None:
             raise
         raise kind(f"{words}{reason}") from error

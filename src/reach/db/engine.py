@@ -190,10 +190,15 @@ class Database(ABC):
     async def scrub(self) -> None:
         """Make sure that no file of ours still holds what was deleted."""
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long to wait, at the end, for what is under way."""
+        return self.seconds
+
     async def close(self) -> None:
         """Finish the commits under way and let go of every connection."""
-        await self._group.close()
-        await self._apart.close()
+        seconds = self.patience_seconds
+        await asyncio.gather(*(group.close(seconds) for group in {self._group, self._apart}))
         POOL_CONNECTIONS.dec(self._connections)
         self._connections = 0
 

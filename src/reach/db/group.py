@@ -7,7 +7,7 @@ caller's commit starts at once.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -90,10 +90,11 @@ class Group:
 
         return join
 
-    async def close(self) -> None:
-        """Wait for the commits under way."""
+    async def close(self, seconds: float) -> None:
+        """Wait for the commits under way, this long; one that takes longer is left undone."""
         if self._commits is not None:
-            await self._commits
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._commits, seconds)
 
     def _start(self) -> None:
         """Begin to commit, unless that is under way: for nobody in particular."""

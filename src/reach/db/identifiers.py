@@ -10,6 +10,10 @@ from uuid import UUID
 DRAWN_IDS = 512
 RANDOM_BYTES = 8
 
+TICKS = 4096
+#: A clock that runs ahead is moved by less; 10 s, in ticks of a 4096th of a millisecond.
+SET_BACK_TICKS = 10_000 * TICKS
+
 _lock = threading.Lock()
 _last = 0
 _random = memoryview(b"")
@@ -18,17 +22,21 @@ _random = memoryview(b"")
 def new_id() -> UUID:
     """Make a UUIDv7 (RFC 9562 §5.7), later than every other one made by this process.
 
+    But where the clock was set back by more than 10 s: what it said before was wrong, and ids of
+    then would be found by no search for what was made now.
+
     The 12 bits after the milliseconds hold the fraction of the millisecond (§6.2, method 3);
     the 62 random bits keep ids from being guessed.
     """
     global _last, _random  # noqa: PLW0603 - the process's clock, which must not stand still
     with _lock:
-        ticks = time.time_ns() * 4096 // 1_000_000
-        _last = ticks = max(ticks, _last + 1)
+        ticks = time.time_ns() * TICKS // 1_000_000
+        is_set_back = ticks < _last - SET_BACK_TICKS
+        _last = ticks = ticks if is_set_back else max(ticks, _last + 1)
         drawn, _random = _random[:RANDOM_BYTES], _random[RANDOM_BYTES:]
         if not drawn:
             drawn, _random = _draw()
-    milliseconds, fraction = divmod(ticks, 4096)
+    milliseconds, fraction = divmod(ticks, TICKS)
     rest = int.from_bytes(drawn, "big") >> 2
     return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | rest)
 

@@ -25,6 +25,7 @@ from reach.db.away import (
     NoDatabase,
 )
 from reach.db.engine import Transaction
+from reach.db.sqlite_files import Place
 from reach.db.turns import take_turn
 from reach.urls import DatabaseUrl
 
@@ -162,14 +163,15 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     if not file.parent.is_dir():
         raise NoDatabase(NO_FOLDER)
     sqlite_file.require_ours(file)
-    engine = sqlite_file.create(database, busy_seconds=BUSY_SECONDS, writes=True, make=True)
+    place = Place(file)
+    engine = sqlite_file.create(place, busy_seconds=BUSY_SECONDS, writes=True, make=True)
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             return _upgrade(connection)
     except (DBAPIError, OSError) as error:
         if (why := sqlite_file.no_database(error, file)) is not None:
             raise NoDatabase(why) from error
-        reason = sqlite_file.away_reason(error)
+        reason = sqlite_file.away_reason(error, file)
         if reason is None:
             raise
         raise DatabaseAway(reason) from error

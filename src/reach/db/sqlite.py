@@ -11,10 +11,11 @@ from typing import TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import spans
-from reach.db.away import LATE, UNKNOWN, DatabaseAway
+from reach.db.away import LATE, UNKNOWN, DatabaseAway, NoDatabase
 from reach.db.engine import Database, Transaction, take_notices
-from reach.db.sqlite_file import identity
+from reach.db.sqlite_files import Place
 from reach.db.station import Attempt, Station
+from reach.db.turns import require_own_log
 from reach.db.wal import Scrubber
 from reach.problems import Unavailable
 from reach.settings import Settings
@@ -24,6 +25,8 @@ R = TypeVar("R")
 READERS = 2
 WATCH_SECONDS = 0.02
 WATCH_AGAIN_SECONDS = 1
+#: How long one that hangs has to come round, and close its file, when all ends.
+STUCK_SECONDS = 0.25
 
 
 class SqliteDatabase(Database):
@@ -32,12 +35,12 @@ class SqliteDatabase(Database):
     def __init__(self, settings: Settings) -> None:
         """Start the threads; open nothing yet."""
         super().__init__(settings, connections=1 + READERS)
-        self._file = Path(settings.database.url.database or "")
+        self._place = Place(Path(settings.database.url.database or ""))
         # Shorter than the caller's patience, so that the answer says what is wrong.
         busy_seconds = settings.database_seconds * 0.6
-        self._writer = Station("reach-writer", settings.database, busy_seconds, writes=True)
+        self._writer = Station("reach-writer", self._place, busy_seconds, writes=True)
         self._readers = [
-            Station(f"reach-reader-{n}", settings.database, busy_seconds, writes=False)
+            Station(f"reach-reader-{n}", self._place, busy_seconds, writes=False)
             for n in range(READERS)
         ]
         self._next_reader = cycle(self._readers)
@@ -69,6 +72,7 @@ class SqliteDatabase(Database):
                 async with asyncio.timeout(self.seconds):
                     return await station.thread.call(lambda: station.run(work, attempt))
         except TimeoutError:
+            station.is_stuck = True
             attempt.is_given_up = True
             detail = UNKNOWN if attempt.is_committing else LATE
             raise DatabaseAway(detail) from None
@@ -82,22 +86,35 @@ class SqliteDatabase(Database):
         It takes microseconds and never waits, so it runs on the event loop.
         """
         while True:
-            with suppress(sqlite3.Error, OSError):
+            with suppress(sqlite3.Error, OSError, NoDatabase):
                 await self._watch(channels)
             await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
 
     async def _watch(self, channels: Sequence[str]) -> None:
-        """Watch until the file is another one."""
-        address = f"{self._file.absolute().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
-            seen, file = None, identity(self._file)
-            while file == identity(self._file):
-                (version,) = watcher.execute("PRAGMA data_version").fetchone()
-                if version != seen:
-                    seen = version
-                    for channel in channels:
-                        self.announce(channel)
-                await asyncio.sleep(WATCH_SECONDS)
+        """Watch until the files are others."""
+        file, found = self._place.file, self._place.look()
+        if self._place.opened not in (None, found):
+            return  # those who read and write see to it
+        require_own_log(file, found)
+        address = f"{file.absolute().as_uri()}?mode=ro"
+        self._place.unwatched.clear()  # from here on, nobody reopens without us
+        try:
+            if found == self._place.look():
+                with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
+                    await self._watch_by(watcher, channels)
+        finally:
+            self._place.unwatched.set()
+
+    async def _watch_by(self, watcher: sqlite3.Connection, channels: Sequence[str]) -> None:
+        seen, files = None, None
+        while files is None or files == self._place.look():
+            (version,) = watcher.execute("PRAGMA data_version").fetchone()
+            if version != seen:
+                seen = version
+                for channel in channels:
+                    self.announce(channel)
+            files = files or self._place.look()  # it may have made some of them
+            await asyncio.sleep(WATCH_SECONDS)
 
     async def scrub(self) -> None:
         """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""
@@ -105,10 +122,19 @@ class SqliteDatabase(Database):
 
     async def _empty_log(self) -> bool:
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(self.patience_seconds):
                 return await self._writer.thread.call(self._writer.empty_log)
         except (Unavailable, DBAPIError, sqlite3.Error, TimeoutError):
             return False
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long to wait, at the end: not again for what has kept its callers waiting before.
+
+        A process has to end within its grace time.
+        """
+        stations = (self._writer, *self._readers)
+        return STUCK_SECONDS if any(one.is_stuck for one in stations) else self.seconds
 
     async def close(self) -> None:
         """Finish the commits under way, then close the file."""
@@ -122,7 +148,7 @@ class SqliteDatabase(Database):
         One that hangs at a lock or a disk is left behind: it ends with the process.
         """
         closing_it = asyncio.ensure_future(station.thread.call(station.close))
-        done, _ = await asyncio.wait({closing_it}, timeout=self.seconds)
+        done, _ = await asyncio.wait({closing_it}, timeout=self.patience_seconds)
         closing_it.cancel()
         station.thread.stop()
         await asyncio.to_thread(station.thread.join, self.seconds if done else 0)

@@ -3,25 +3,21 @@
 import os
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from reach.db import spans
-from reach.db.away import (
-    COPYING,
-    DISK_FULL,
-    NO_FILE,
-    NO_FOLDER,
-    OTHERS,
-    REVISION,
-    NoDatabase,
-)
+from reach.db import cannot_open, spans
+from reach.db.away import COPYING, DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
+from reach.db.cannot_open import DISK_SILENT, NOT_OPENED, why_not_opened, words_for
+from reach.db.sqlite_files import Header, Place
+from reach.db.turns import note_log, require_own_log
 from reach.db.wal import switch_on
-from reach.urls import DatabaseUrl
 
 UNMIGRATED = re.compile(r"no such (table|column): |table \w+ has no column named ")
 #: Primary result codes that mean "not now", with what to say about each.
@@ -29,47 +25,45 @@ AWAY = {
     sqlite3.SQLITE_BUSY: "It is locked by another program.",
     sqlite3.SQLITE_LOCKED: "It is locked by another program.",
     sqlite3.SQLITE_READONLY: "It cannot be written to.",
-    sqlite3.SQLITE_IOERR: "Its disk does not answer as it should.",
+    sqlite3.SQLITE_IOERR: DISK_SILENT,
     sqlite3.SQLITE_FULL: DISK_FULL,
-    sqlite3.SQLITE_CANTOPEN: "Its file cannot be opened.",
+    sqlite3.SQLITE_CANTOPEN: NOT_OPENED,
     sqlite3.SQLITE_NOMEM: "It is out of memory.",
     sqlite3.SQLITE_CORRUPT: "Its file is damaged.",
     sqlite3.SQLITE_NOTADB: "Its file is damaged.",
 }
 
+#: What else SQLite says of a file beside the database that the system did not give it.
+NOT_MAPPED = (
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+    sqlite3.SQLITE_READONLY_CANTINIT,
+    sqlite3.SQLITE_READONLY_DIRECTORY,
+)
+
 #: Of these, what a file says that can be read all the same, and takes no writes.
-UNWRITABLE = {
-    AWAY[code] for code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
-}
+UNWRITABLE = {AWAY[sqlite3.SQLITE_READONLY], *cannot_open.UNWRITABLE}
 
 
-def create(
-    database: DatabaseUrl, *, busy_seconds: float, writes: bool, make: bool = False
-) -> Engine:
+def create(place: Place, *, busy_seconds: float, writes: bool, make: bool = False) -> Engine:
     """Build an engine whose connections keep Reach's rules.
 
     ``make`` creates a missing file (0600); otherwise that is an error: an empty database that
-    nobody asked for would hide a wrong path.
+    nobody asked for would hide a wrong path. Connecting raises NoDatabase, Replaced too.
     """
-    file = Path(database.url.database or "")
+    file = place.file
 
     def connect() -> sqlite3.Connection:
         if make:
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(
-            f"{file.absolute().as_uri()}?mode=rw",
-            uri=True,
+        return opened(
+            place,
+            partial(_prepare, writes=writes, make=make),
             timeout=busy_seconds,
-            isolation_level=None,  # transactions begin as said below, not as the driver guesses
             check_same_thread=False,
             cached_statements=256,
         )
-        try:
-            _prepare(connection, writes=writes, make=make)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
     spans.watch(engine)
@@ -81,6 +75,30 @@ def create(
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def opened(
+    place: Place, prepare: Callable[[sqlite3.Connection], None] | None = None, **options: Any
+) -> sqlite3.Connection:
+    """Open a file that is there, unless it does not fit to its log.
+
+    Transactions begin as their owners say, not as the driver guesses. Raises NoDatabase, Replaced,
+    and what sqlite3 raises.
+    """
+    file, files = place.file, place.look()
+    require_own_log(file, files)
+    note_log(file, files, is_open=False)
+    address = f"{file.absolute().as_uri()}?mode=rw"
+    connection: sqlite3.Connection
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, **options)
+    try:
+        place.require_whole(Header(files.database), files)
+        if prepare is not None:
+            prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> None:
@@ -112,12 +130,6 @@ def is_half_copied(connection: Any) -> bool:
     return revision_of(connection) == COPYING
 
 
-def identity(file: Path) -> tuple[int, int]:
-    """Tell a file from its successor of the same name. Raises OSError."""
-    found = file.stat()
-    return found.st_dev, found.st_ino
-
-
 def is_unmigrated(error: BaseException) -> bool:
     """Whether it is about a table or a column that is not there yet."""
     return UNMIGRATED.match(str(getattr(error, "orig", error))) is not None
@@ -140,9 +152,10 @@ def no_database(error: BaseException, file: Path) -> str | None:
 
 
 def require_ours(file: Path) -> None:
-    """Refuse to change a file of another program. Raises NoDatabase."""
+    """Refuse to change a file of another program. Raises NoDatabase, Replaced."""
     if not file.is_file():
         return
+    require_own_log(file, Place(file).look())
     address = f"{file.absolute().as_uri()}?mode=ro"
     try:
         with closing(sqlite3.connect(address, uri=True, timeout=0)) as connection:
@@ -156,13 +169,14 @@ def require_ours(file: Path) -> None:
             raise NoDatabase(reason) from error
 
 
-def away_reason(error: BaseException) -> str | None:
-    """Say in what way the database is away; None if the error is something else."""
+def away_reason(error: BaseException, file: Path) -> str | None:
+    """Say in what way the database ``file`` is away; None if the error is something else."""
     if isinstance(error, DBAPIError):
         error = error.orig or error
-    if isinstance(error, FileNotFoundError):
-        return AWAY[sqlite3.SQLITE_CANTOPEN]
     if isinstance(error, OSError):
-        return "Its folder cannot be written to."
+        return words_for(error)
     code: Any = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else AWAY.get(code & 0xFF)
+    if code is None:
+        return None
+    is_unopened = code & 0xFF == sqlite3.SQLITE_CANTOPEN or code in NOT_MAPPED
+    return (why_not_opened(file) if is_unopened else None) or AWAY.get(code & 0xFF)

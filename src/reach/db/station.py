@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from threading import RLock
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -23,15 +24,16 @@ from reach.db.sqlite_file import (
     UNWRITABLE,
     away_reason,
     create,
-    identity,
     is_half_copied,
     is_unmigrated,
     no_database,
 )
+from reach.db.sqlite_files import Files, Place
 from reach.db.threads import DatabaseThread
-from reach.db.turns import take_turn
-from reach.db.wal import empty_log
-from reach.urls import DatabaseUrl
+from reach.db.turns import note_log, take_turn
+from reach.db.wal import empty_log, keep_log
+
+log = structlog.get_logger("reach.db")
 
 R = TypeVar("R")
 
@@ -60,44 +62,79 @@ class GivenUp(Exception):  # noqa: N818 - nobody is there to see it
 class Station:
     """A thread, its connection, and how to mend it."""
 
-    def __init__(
-        self, name: str, database: DatabaseUrl, busy_seconds: float, *, writes: bool
-    ) -> None:
+    def __init__(self, name: str, place: Place, busy_seconds: float, *, writes: bool) -> None:
         self.thread = DatabaseThread(name)
-        self._engine = create(database, busy_seconds=busy_seconds, writes=writes)
-        self._file = Path(database.url.database or "")
+        self._engine = create(place, busy_seconds=busy_seconds, writes=writes)
+        self._place = place
+        self._busy_seconds = busy_seconds
         self._writes = writes
+        #: Whether a caller has given up what still is under way: a lock or a disk hangs.
+        self.is_stuck = False
+        self.lock = RLock()
         self._connection: Connection | None = None
-        self._opened: tuple[int, int] | None = None
+        place.connected.append(self)
 
     def run(self, work: Callable[[Transaction], R], attempt: Attempt) -> R:
         """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
-        turn = take_turn(self._file) if self._writes else nullcontext()
-        with self._mending(attempt), turn:
-            connection = self._connect()
-            forget_last(connection)
-            with connection.begin():
-                result = work(connection)
-                if self._writes:
-                    attempt.begin_commit()
-            has_committed(connection)
-            return result
+        turn = take_turn(self._place.file) if self._writes else nullcontext()
+        try:
+            with self._mending(attempt), turn, self._connected(in_turn=self._writes) as connection:
+                forget_last(connection)
+                with connection.begin():
+                    result = work(connection)
+                    if self._writes:
+                        attempt.begin_commit()
+                has_committed(connection)
+                return result
+        finally:
+            self.is_stuck = False
 
-    def _connect(self) -> Connection:
-        """Keep one connection, but to the file that is there now.
+    @contextmanager
+    def _connected(self, *, in_turn: bool) -> Iterator[Connection]:
+        """Have a connection to the files that are there now. Raises NoDatabase, Replaced.
 
         SQLite goes on writing to a file that was moved or removed, where nobody would find it.
+        Until it is known that another one may be opened, the connection stays: so the files that it
+        has keep their numbers, and if they are put back, all goes on.
         """
-        file = identity(self._file)
-        if file != self._opened:
-            self.close()
-        if self._connection is None:
-            self._connection, self._opened = self._engine.connect(), file
-            # A copy has the file to itself, but for a process that opens it between two runs.
-            if is_half_copied(self._connection.connection.driver_connection):
-                self.close()
-                raise HalfCopied
-        return self._connection
+        change = self._place.change(writes=self._writes)
+        if change == "fold" and in_turn:
+            self._fold()
+            change = "reopen"
+        if change == "reopen":
+            self._place.close_all(self._busy_seconds)
+        with self.lock:
+            yield self._connection or self._open()
+
+    def _open(self) -> Connection:
+        opened = self._engine.connect()
+        try:
+            self._place.note_opened(self._checked(opened))
+        except BaseException:
+            opened.invalidate()
+            opened.close()
+            raise
+        self._connection = opened
+        return opened
+
+    def _checked(self, connection: Connection) -> Files:
+        """See which files a new connection has. Raises HalfCopied."""
+        # A copy has the file to itself, but for a process that opens it between two runs.
+        if is_half_copied(connection.connection.driver_connection):
+            raise HalfCopied
+        files = self._place.look()
+        note_log(self._place.file, files, is_open=True)
+        return files
+
+    def _fold(self) -> None:
+        """Save what is in a log that was removed. Raises DatabaseAway if somebody is in the way."""
+        with self.lock:
+            if self._connection is None:
+                return
+            driver: Any = self._connection.connection.driver_connection
+            if not empty_log(driver):
+                raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
+        log.warning("write-ahead log removed")
 
     @contextmanager
     def _mending(self, attempt: Attempt) -> Iterator[None]:
@@ -107,13 +144,16 @@ class Station:
         except (DBAPIError, sqlite3.Error, OSError) as error:
             if is_unmigrated(error):
                 raise NotMigrated from error
-            if (why := no_database(error, self._file)) is not None:
-                self.close()
-                raise NoDatabase(why) from error
-            away = away_reason(error)
+            why = no_database(error, self._place.file)
+            away = why or away_reason(error, self._place.file)
             if away is None:
                 raise
-            self.close()
+            if not isinstance(error, OSError):  # that is about other files than the connection's
+                self.close()
+            if why is not None:
+                lost = NoDatabase(why)
+                self._place.tell(lost)
+                raise lost from error
             # Of the ways to fail in COMMIT, a failed fsync leaves open what is on the disk.
             is_unknown = attempt.is_committing and away == AWAY[sqlite3.SQLITE_IOERR]
             if self._writes and away in UNWRITABLE:
@@ -122,13 +162,17 @@ class Station:
 
     def empty_log(self) -> bool:
         """Empty the write-ahead log; whether nobody was in the way."""
-        with self._mending(Attempt()):
-            driver: Any = self._connect().connection.driver_connection
+        with self._mending(Attempt()), self._connected(in_turn=False) as connection:
+            driver: Any = connection.connection.driver_connection
             return empty_log(driver)
 
     def close(self) -> None:
         """Let go of the connection; the next call opens another."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        with self.lock:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            if self._place.is_overwritten:
+                keep_log(connection.connection.driver_connection)
             connection.invalidate()  # no ROLLBACK, which may fail where all else does
             connection.close()

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from typing import Any
 
 import structlog
 
@@ -12,6 +13,8 @@ log = structlog.get_logger("reach.db")
 
 AGAIN_SECONDS = 1
 SWITCH_SECONDS = 0.1
+#: ``SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE``, which Python 3.11 does not name.
+NO_CHECKPOINT_ON_CLOSE = 1006
 
 
 class Scrubber:
@@ -63,6 +66,15 @@ def empty_log(connection: sqlite3.Connection) -> bool:
     with waiting(connection, seconds=0):
         is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not is_busy
+
+
+def keep_log(connection: Any) -> None:
+    """Have a connection leave the log as it is when it is closed, though it be the last.
+
+    Python knows how from 3.12 on.
+    """
+    if hasattr(connection, "setconfig"):
+        connection.setconfig(NO_CHECKPOINT_ON_CLOSE, True)  # noqa: FBT003 - it takes no names
 
 
 @contextmanager

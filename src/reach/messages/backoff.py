@@ -2,6 +2,12 @@
 
 import random
 
+from reach.settings import Settings
+
+JITTER = 0.2
+#: What other workers may have been told to wait, whatever this one's settings are.
+USUAL_CAP_SECONDS = 4 * 3600.0
+
 
 def next_delay_seconds(
     failures: int, *, first_seconds: float = 30.0, cap_seconds: float = 4 * 3600.0
@@ -18,4 +24,10 @@ def next_delay_seconds(
         raise ValueError("nothing has failed yet")
     # The exponent is bounded first: 2.0 ** 5000 would overflow.
     delay_seconds = min(cap_seconds, first_seconds * 2.0 ** min(failures - 1, 64))
-    return delay_seconds * random.uniform(0.8, 1.2)  # noqa: S311 - jitter needs no secrecy
+    return delay_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - jitter needs no secrecy
+
+
+def longest_wait_seconds(settings: Settings) -> float:
+    """Tell how far ahead ``due_at`` can lie by any rule: a delay or a pause, then a lease."""
+    cap = max(settings.retry_cap_seconds, settings.pause_cap_seconds, USUAL_CAP_SECONDS)
+    return cap * (1 + JITTER) + settings.lease_seconds

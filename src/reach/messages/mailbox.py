@@ -170,7 +170,11 @@ class _Handler:
         try:
             await asyncio.to_thread(self._mailbox.put, content)
         except OSError as error:
-            log.warning("mailbox full", sqlstate=errno.errorcode.get(error.errno or 0))
+            code = errno.errorcode.get(error.errno or 0)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                log.warning("mailbox full", sqlstate=code)
+            else:
+                log.warning("mailbox not written", sqlstate=code)
             return NO_ROOM
         return TAKEN
 

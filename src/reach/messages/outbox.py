@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Executable,
     Float,
     Integer,
@@ -155,6 +156,20 @@ def look(tx: Transaction) -> None:
     tx.execute(select(messages.c.id).limit(1))
 
 
+def since_tried(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Move a time of a message that is held ahead by how long its lease has been over.
+
+    So a clock that is set ahead by days in the middle of an attempt makes no message older.
+    """
+    untried = now() - messages.c.due_at
+    return case((messages.c.due_at < now(), column + untried), else_=column)
+
+
+def no_later(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Take a time, or now if it lies ahead: the clock that it was read from was set back."""
+    return case((column > now(), now()), else_=column)
+
+
 _DUE = (
     select(messages.c.id)
     .where(IS_QUEUED, messages.c.due_at <= now())
@@ -171,8 +186,8 @@ _LEASE_DUE = (
         due_at=now(bindparam("lease_seconds", type_=Float)),
         lease=messages.c.lease + 1,
         # Time that it lay due and untried is not the message's fault.
-        first_failed_at=messages.c.first_failed_at + (now() - messages.c.due_at),
-        suspected_at=messages.c.suspected_at + (now() - messages.c.due_at),
+        first_failed_at=no_later(messages.c.first_failed_at + (now() - messages.c.due_at)),
+        suspected_at=no_later(messages.c.suspected_at + (now() - messages.c.due_at)),
     )
     .returning(
         *messages.c,
@@ -206,7 +221,11 @@ def _renew(dialect: str) -> Executable:
             messages.c.lease > messages.c.settled_lease,
             # Nothing about the state: it would tempt SQLite to go through all that are queued.
         )
-        .values(due_at=now(bindparam("lease_seconds", type_=Float)))
+        .values(
+            due_at=now(bindparam("lease_seconds", type_=Float)),
+            first_failed_at=since_tried(messages.c.first_failed_at),
+            suspected_at=since_tried(messages.c.suspected_at),
+        )
         .returning(messages.c.id, messages.c.state)
     )
 
@@ -240,6 +259,8 @@ def _release(dialect: str) -> Executable:
         )
         .values(
             due_at=now(bindparam("delay_seconds", type_=Float)),
+            first_failed_at=since_tried(messages.c.first_failed_at),
+            suspected_at=since_tried(messages.c.suspected_at),
             settled_lease=messages.c.lease,
             # Why one was cancelled meanwhile stays.
             last_error=case(

@@ -27,7 +27,7 @@ from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
 from reach.messages.model import State, attempts, messages
-from reach.messages.outbox import HELD, Held
+from reach.messages.outbox import HELD, Held, since_tried
 from reach.messages.outcome import Later, Outcome
 from reach.settings import Settings
 
@@ -74,10 +74,11 @@ def _settle(dialect: str) -> Executable:
             failures=case((_is_sent(given), messages.c.failures), else_=messages.c.failures + 1),
             first_failed_at=case(
                 (_is_sent(given), messages.c.first_failed_at),
-                else_=func.coalesce(messages.c.first_failed_at, now()),
+                else_=func.coalesce(since_tried(messages.c.first_failed_at), now()),
             ),
             suspected_at=case(
-                (given.c.is_suspect, func.coalesce(messages.c.suspected_at, now())), else_=None
+                (given.c.is_suspect, func.coalesce(since_tried(messages.c.suspected_at), now())),
+                else_=None,
             ),
             last_error=_last_error(given),
         )
@@ -120,7 +121,7 @@ def _stays(given: Any) -> ColumnElement[bool]:
     again = or_(outcome == "later", outcome == "unsure")  # an IN is expanded at every execution
     last_time = now(-bindparam("give_up_seconds", type_=Float))
     first = messages.c.first_failed_at
-    return and_(again, or_(first.is_(None), first > last_time))
+    return and_(again, or_(first.is_(None), since_tried(first) > last_time))
 
 
 @cache

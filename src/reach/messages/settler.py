@@ -25,7 +25,8 @@ SETTLE_AGAIN_SECONDS = 0.1
 class Settler:
     """Settles attempts in commits that many share; knows whether the database is away.
 
-    ``is_away`` may be set by whoever finds it so; ``gives_up_at`` is on anyio's clock.
+    ``is_away`` may be set by whoever finds it so; ``gives_up_at`` is on anyio's clock:
+    from then on, what the database did not take is given up, and while it takes nothing, all.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
@@ -37,6 +38,8 @@ class Settler:
         # settling would lock messages in two orders.
         self._settle = database.group(partial(settle_all, settings=settings), apart=True)
         self._unsettled = 0
+        #: Whether the last answer of the database, to any of them, was none.
+        self._has_failed = False
 
     async def settle(self, settlement: Settlement) -> State | None:
         """Settle, however long the database is away: the message's state; None if too late.
@@ -44,18 +47,20 @@ class Settler:
         Repeating one whose COMMIT was lost is harmless: a lease is settled once.
         """
         self._unsettled += 1
-        has_failed = False
+        has_said = False
         try:
-            while True:
+            while not (self._has_failed and anyio.current_time() > self.gives_up_at):
                 try:
-                    return await self._settle(settlement)
+                    state = await self._settle(settlement)
                 except FAILURES as error:
-                    if not has_failed:
+                    if not has_said:
                         log.warning("cannot settle yet", reason=reason_of(error))
-                    self.is_away = has_failed = True
-                    if anyio.current_time() > self.gives_up_at:
-                        return None
+                    self.is_away = self._has_failed = has_said = True
                     await anyio.sleep(SETTLE_AGAIN_SECONDS)
+                else:
+                    self._has_failed = False
+                    return state
+            return None
         finally:
             self._unsettled -= 1
 

@@ -29,6 +29,7 @@ from reach.messages.lane import Lane
 from reach.messages.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages.outbox import CHANNEL, MOST_VANISHED
 from reach.messages.outcome import Later, Outcome, Paused, Refused, Sent, Unsure
+from reach.messages.recall import recall_for_ever
 from reach.messages.settle import Settlement
 from reach.messages.settler import POLL_SECONDS, Settler
 from reach.messages.smtp import Sender
@@ -103,6 +104,7 @@ class Worker:
             around.start_soon(self._leases.keep)
             around.start_soon(self._lane.keep, self._sender.probe, self._due.set)
             around.start_soon(sweep_for_ever, self._database, self._settings.keep_messages_days)
+            around.start_soon(recall_for_ever, self._database, self._settings)
             if not self._settings.database.is_sqlite:
                 around.start_soon(fold_for_ever, self._database)
             async with anyio.create_task_group() as deliveries:
@@ -122,10 +124,13 @@ class Worker:
         log.info("worker stopped", worker=self.name)
 
     def _end_within(self, seconds: float, deliveries: anyio.abc.TaskGroup) -> None:
-        """Cut attempts off after so many seconds from now; soon give up noting them too."""
+        """Cut attempts off after so many seconds from now.
+
+        What the database does not take is given up sooner: its last answer comes in that time too.
+        """
         deadline = anyio.current_time() + seconds
         deliveries.cancel_scope.deadline = deadline
-        self._settler.gives_up_at = deadline + self._settings.database_seconds
+        self._settler.gives_up_at = deadline - self._settings.database_seconds
 
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()

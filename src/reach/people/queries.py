@@ -28,6 +28,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.columns import Key, encode, now, rows
 from reach.db.engine import Transaction
+from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
 
@@ -155,6 +156,7 @@ def _lock_known(dialect: str) -> Executable:
     is_due = or_(
         people.c.greeted_at.is_(None),
         people.c.greeted_at <= now(-bindparam("quiet_seconds", type_=Float)),
+        people.c.greeted_at > now(CLOCKS_SECONDS),  # of a clock that was ahead, and is set right
     )
     is_strangers = and_(
         people.c.confirmed_at.is_(None),

@@ -13,15 +13,19 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Integer, bindparam, func, select
+from sqlalchemy import ColumnElement, Integer, ScalarSelect, bindparam, func, select
 
 from reach.db import tallies
 from reach.db.columns import Key, now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import earliest_id
+from reach.messages.backoff import longest_wait_seconds
+from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.leases import FAILURES
 from reach.messages.model import IS_QUEUED, STATES, State, messages
+from reach.messages.recall import IS_FAR
 from reach.people.link_requests import link_requests
+from reach.settings import Settings
 from reach.telemetry import metrics
 
 #: How many hours are shown, the one that has begun among them.
@@ -41,20 +45,27 @@ _OLDEST_DUE = (
     .order_by(messages.c.due_at)
     .limit(1)
 )
-#: By their ids, which sort by the time of the promise: ``created_at`` has no index.
-_LATE = (
-    select(messages.c.id)
-    .where(IS_QUEUED, messages.c.id < bindparam("first_in_time", type_=Key))
-    .order_by(messages.c.id.desc())
-    .limit(bindparam("most_late", type_=Integer))
-    .subquery("late")
-)
+#: It waits for a time that no rule can have set (see ``messages.recall``): so it is due.
+_FAR_DUE = select(messages.c.id).where(IS_FAR).limit(1)
+#: By their ids, which sort by the time of the promise: ``created_at`` has no index. Those that were
+#: promised in days to come are late too: the clock was ahead.
+_PROMISED_BEFORE = messages.c.id < bindparam("first_in_time", type_=Key)
+_PROMISED_AHEAD = messages.c.id > bindparam("last_in_time", type_=Key)
+
+
+def _late(which: ColumnElement[bool]) -> ScalarSelect[int]:
+    found = select(messages.c.id).where(IS_QUEUED, which).order_by(messages.c.id.desc())
+    late = found.limit(bindparam("most_late", type_=Integer)).subquery("late")
+    return select(func.count()).select_from(late).scalar_subquery()
+
+
 #: By its id, as above. While no worker runs, nobody has looked it up: a message may be owed.
 _OLDEST_ASKED = select(link_requests.c.created_at).order_by(link_requests.c.id).limit(1)
 _OUTBOX = select(
     _OLDEST_DUE.scalar_subquery().label("oldest_due_at"),
     _OLDEST_ASKED.scalar_subquery().label("oldest_asked_at"),
-    select(func.count()).select_from(_LATE).scalar_subquery().label("late"),
+    _FAR_DUE.scalar_subquery().label("far_due"),
+    (_late(_PROMISED_BEFORE) + _late(_PROMISED_AHEAD)).label("late"),
     now().label("as_of"),
 )
 
@@ -73,7 +84,8 @@ class Stats:
     """What the database held at ``as_of``, by its own clock.
 
     ``oldest_due_seconds`` is how long the longest due message has been due, or the oldest request
-    for a link has waited to be looked up; 0 if there is none.
+    for a link has waited to be looked up; 0 if there is none. One that waits for a time that no
+    rule can have set counts as due for as long as the longest wait.
     ``late`` is how many queued messages were promised more than a minute ago, 10,000 at most.
     ``per_hour`` has the last 48 hours, the oldest first.
     """
@@ -87,10 +99,16 @@ class Stats:
     as_of: datetime
 
 
-def read(tx: Transaction) -> Stats:
+def read(tx: Transaction, settings: Settings) -> Stats:
     """Read it: a few index look-ups, and a tally or two for each hour."""
-    first_in_time = earliest_id(time.time() - LATE_SECONDS)
-    outbox = tx.execute(_OUTBOX, {"first_in_time": first_in_time, "most_late": MOST_LATE}).one()
+    longest = longest_wait_seconds(settings)
+    given = {
+        "first_in_time": earliest_id(time.time() - LATE_SECONDS),
+        "last_in_time": earliest_id(time.time() + CLOCKS_SECONDS),
+        "most_late": MOST_LATE,
+        "longest_seconds": longest,
+    }
+    outbox = tx.execute(_OUTBOX, given).one()
     this_hour = outbox.as_of.replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
     found = tallies.read(tx, hours[0])
@@ -103,10 +121,11 @@ def read(tx: Transaction) -> Stats:
         confirmed=tally("confirmed"),
         messages={state: tally(state) for state in STATES},
         oldest_due_seconds=max(
-            _seconds_since(at, outbox.as_of)
-            for at in (outbox.oldest_due_at, outbox.oldest_asked_at)
+            _seconds_since(outbox.oldest_due_at, outbox.as_of),
+            _seconds_since(outbox.oldest_asked_at, outbox.as_of),
+            0.0 if outbox.far_due is None else longest,
         ),
-        late=outbox.late,
+        late=min(outbox.late, MOST_LATE),
         per_hour=[Hour(hour, tally("sign_ups", hour), tally("deliveries", hour)) for hour in hours],
         as_of=outbox.as_of,
     )
@@ -130,20 +149,20 @@ class _Desk:
         """For how much longer what is here is fresh enough."""
         return self.asked_at + FRESH_SECONDS - time.monotonic()
 
-    async def ask(self, database: Database) -> Stats:
+    async def ask(self, database: Database, settings: Settings) -> Stats:
         if self.stats is not None and self.fresh_seconds > 0:
             return self.stats
         if self._asking is None:
             self._asking = asyncio.create_task(
-                self._read(database), name="stats", context=Context()
+                self._read(database, settings), name="stats", context=Context()
             )
             self._asking.add_done_callback(self._forget)
         # Whoever gives up does not take it from the others.
         return await asyncio.shield(self._asking)
 
-    async def _read(self, database: Database) -> Stats:
+    async def _read(self, database: Database, settings: Settings) -> Stats:
         asked_at = time.monotonic()
-        stats = await database.read(read)
+        stats = await database.read(read, settings)
         self.stats, self.asked_at = stats, asked_at
         return stats
 
@@ -160,15 +179,15 @@ def _desk(database: Database) -> _Desk:
     return _desks.setdefault(database, _Desk())
 
 
-async def recent(database: Database) -> Stats:
+async def recent(database: Database, settings: Settings) -> Stats:
     """Give the stats of at most 5 s ago, the same to everybody in this process.
 
     All who ask meanwhile share one query, and its failure: that is not kept. Raises DatabaseAway.
     """
-    return await _desk(database).ask(database)
+    return await _desk(database).ask(database, settings)
 
 
-async def keep_gauges(database: Database) -> NoReturn:
+async def keep_gauges(database: Database, settings: Settings) -> NoReturn:
     """Keep the gauges that show what the database holds at most 5 s old.
 
     While it is away they are NaN, and so are not exposed: nobody is shown an old truth, and
@@ -177,7 +196,7 @@ async def keep_gauges(database: Database) -> NoReturn:
     show_unknown()
     while True:
         try:
-            show(await recent(database))
+            show(await recent(database, settings))
         except FAILURES:
             show_unknown()
             await asyncio.sleep(FRESH_SECONDS)

@@ -20,6 +20,8 @@ from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6).
 LINGER_SECONDS = 5.0
+#: Of which so much is taken; who sends more still has the time to read.
+MOST_THROWN_AWAY_BYTES = 4 * 1024 * 1024
 
 #: Apart from ``uvicorn.error``, which also says when processes come and go. What is no HTTP is
 #: counted: a line each would let any stranger fill the log.
@@ -62,6 +64,7 @@ class Connection(Reader):
     #: A request that waits for the rest of its body, and what is to answer it.
     _held: tuple[RequestResponseCycle, Any] | None = None
     _last_words: bytes | None = None
+    _thrown_away_bytes = 0
     _is_full = _has_ended = False
     logger = _LOG
 
@@ -173,7 +176,12 @@ class Connection(Reader):
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
-        if self._is_full or self._last_words is not None or self._step is Step.END:
+        if self._step is Step.END:
+            self._thrown_away_bytes += len(data)
+            if self._thrown_away_bytes > MOST_THROWN_AWAY_BYTES:
+                self.flow.stop_reading()
+            return
+        if self._is_full or self._last_words is not None:
             return
         try:
             self.feed(data)

@@ -53,6 +53,16 @@ EVENTS = {
         "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
     ),
     # The database
+    "the database file is lost": Event(
+        "reach.db",
+        "error",
+        "SQLite: it is gone, replaced or written over; nothing is written until it is back.",
+        ("reason",),
+    ),
+    "the database file is back": Event("reach.db", "info", "What was missing is there again."),
+    "write-ahead log removed": Event(
+        "reach.db", "warning", "SQLite: somebody removed -wal or -shm. Nothing is lost."
+    ),
     "the database takes no writes": Event(
         "reach.db",
         "warning",
@@ -137,6 +147,18 @@ EVENTS = {
     "cannot settle yet": Event(
         "reach.worker", "warning", "It is tried again until it is noted.", ("reason",)
     ),
+    "cannot recall": Event("reach.worker", "warning", "It is tried again soon.", ("reason",)),
+    "messages recalled": Event(
+        "reach.worker",
+        "warning",
+        "They waited for a time that no rule sets, as of a clock that was ahead: they are due.",
+        ("count",),
+    ),
+    "not swept": Event(
+        "reach.worker",
+        "warning",
+        "The clock was set, or all is old: it is looked at again in an hour.",
+    ),
     "cannot sweep": Event("reach.worker", "warning", "The next sweep takes it.", ("reason",)),
     "cannot fold": Event(
         "reach.worker", "warning", "Tallies are right; the next fold adds them up.", ("reason",)
@@ -145,6 +167,9 @@ EVENTS = {
         "reach.worker", "warning", "The database did not answer; they wait.", ("reason",)
     ),
     # The embedded mailbox
+    "mailbox not written": Event(
+        "reach.mailbox", "warning", "Not for want of room: see the code.", ("sqlstate",)
+    ),
     "mailbox full": Event("reach.mailbox", "warning", "The disk took no more mail.", ("sqlstate",)),
     "mailbox not trimmed": Event(
         "reach.mailbox", "warning", "Old mail could not be removed.", ("sqlstate",)

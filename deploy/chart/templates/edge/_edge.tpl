@@ -68,6 +68,37 @@ prefix:
   - /v1/stats
 {{- end -}}
 
+{{/*
+One expression for all of these paths: (dict "exact" list "prefix" list). It begins with /?^ because an
+Ingress's path must begin with a slash, and an expression for a whole path with ^. A path with a control
+character is nobody's, as in files/edge.yaml.
+*/}}
+{{- define "reach.edge.expression" -}}
+{{- $all := list -}}
+{{- range .exact -}}
+{{- $all = append $all (regexQuoteMeta .) -}}
+{{- end -}}
+{{- $below := list -}}
+{{- range .prefix -}}
+{{- $below = append $below (regexQuoteMeta .) -}}
+{{- end -}}
+{{- if $below -}}
+{{- $all = append $all (printf "(%s)(/[^\\x00-\\x1f\\x7f]*)?" (join "|" $below)) -}}
+{{- end -}}
+/?^({{ join "|" $all }})$
+{{- end -}}
+
+{{/* Reach, as Traefik's own objects refer to it: (dict "root" $ "http" $http). */}}
+{{- define "reach.edge.backend" -}}
+{{- $name := include "reach.name" .root -}}
+kind: Service
+name: {{ $name }}
+# By its name: a number could be another one than the Service has.
+port: http
+passHostHeader: {{ .http.services.reach.loadBalancer.passHostHeader }}
+serversTransport: {{ $name }}
+{{- end -}}
+
 {{/* "yes" if Traefik's Middlewares are used; else empty. */}}
 {{- define "reach.edge.middlewares" -}}
 {{- $edge := .Values.edge -}}

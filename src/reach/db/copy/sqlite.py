@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from reach.db.away import RESTORE, NoDatabase, Replaced
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Role, Side
-from reach.db.sqlite_file import away_reason, no_database
+from reach.db.sqlite_file import away_reason, no_database, opened
+from reach.db.sqlite_files import Place
 from reach.urls import DatabaseUrl
 
 BUSY_SECONDS = 1
@@ -47,11 +49,8 @@ class SqliteSide(Side):
 
     async def open(self) -> None:
         """Open the file, which is there, and lock it."""
-        address = f"{self.file.absolute().as_uri()}?mode=rw"
         with self.may_fail():
-            self._open = sqlite3.connect(
-                address, uri=True, timeout=BUSY_SECONDS, isolation_level=None
-            )
+            self._open = opened(Place(self.file), timeout=BUSY_SECONDS)
         try:
             self._lock()
         except sqlite3.Error as error:
@@ -158,14 +157,16 @@ class SqliteSide(Side):
 
     def nowhere(self, error: Exception) -> str | None:
         """Say why the file is none."""
-        return no_database(error, self.file)
+        return error.detail if isinstance(error, NoDatabase) else no_database(error, self.file)
 
     def reason(self, error: Exception) -> str | None:
         """Say in what way the file is away."""
-        return away_reason(error)
+        return away_reason(error, self.file)
 
-    def refusal(self, error: Exception) -> str | None:  # noqa: ARG002 - it knows no roles
-        """Nothing, to whoever may write to the file."""
+    def refusal(self, error: Exception) -> str | None:
+        """Refuse a file that does not fit to its log: it knows no roles."""
+        if isinstance(error, Replaced):
+            return f"The {self.role} was replaced. {error.detail} {RESTORE}"
         return None
 
     def is_about_values(self, error: Exception) -> bool:

@@ -10,6 +10,7 @@ from reach.bodies.document import OF_KEYS
 from reach.bodies.guard import StrictRoute
 from reach.people import stats
 from reach.people.bodies import StatsBody
+from reach.people.routes.operators import Config
 
 router = APIRouter(
     tags=["stats"],
@@ -23,9 +24,9 @@ MayRead = [Depends(needs("people:read")), Depends(needs("messages:read"))]
 
 
 @router.get("/v1/stats", response_model=StatsBody, dependencies=MayRead)
-async def get_stats(db: Db) -> Any:
+async def get_stats(db: Db, settings: Config) -> Any:
     """Count people, messages by state, and what happened in each of the last 48 hours.
 
     It is at most 5 s old, and costs the same however many there are.
     """
-    return as_json(StatsBody.model_validate(await stats.recent(db)))
+    return as_json(StatsBody.model_validate(await stats.recent(db, settings)))

@@ -1,0 +1,342 @@
+"""The files of a SQLite database are moved, replaced and removed while Reach runs on them.
+
+What is put there is never written to before it is known to fit, and nothing that was acknowledged
+is lost. (Postgres has its files to itself.)
+"""
+
+import fcntl
+import hashlib
+import os
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+
+from reach.db.away import NoDatabase, Replaced
+from reach.db.backup import back_up
+from reach.settings import Settings
+from tests.promises.running import client, door, ended, everything, said, worker
+from tests.promises.stored import opened, people_in, sign_up
+from tests.servers.mail import MailServer
+from tests.servers.ports import free_port
+from tests.servers.processes import ReachProcess
+
+MakeSettings = Callable[..., Settings]
+
+LOST, BACK = "the database file is lost", "the database file is back"
+
+
+@pytest.fixture
+def settings(make_settings: MakeSettings, sqlite: str) -> Settings:
+    """Use SQLite alone."""
+    return make_settings(database_url=sqlite, port=free_port())
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Tell where the database is."""
+    return tmp_path / "reach.sqlite3"
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    """Tell where a backup goes, on the same disk."""
+    return tmp_path / "backup.sqlite3"
+
+
+def beside(file: Path) -> list[Path]:
+    """Name the log and its index."""
+    return [Path(f"{file}{kind}") for kind in ("-wal", "-shm")]
+
+
+def content(file: Path) -> str:
+    """What is in a file, in short."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def make_backup(file: Path, backup: Path) -> None:
+    """Make one as the guide says."""
+    back_up(file, backup, lambda *_: None, replaces=True)
+
+
+def is_whole(file: Path) -> bool:
+    """Whether SQLite finds nothing wrong; without a connection that might change something."""
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
+        return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
+
+
+def kept_aside(file: Path, backup: Path) -> Path:
+    """Put the backup in the database's place; the file that was there has another name now."""
+    kept = file.with_name("kept")
+    kept.hardlink_to(file)
+    backup.replace(file)
+    return kept
+
+
+def moved(file: Path, to: Path) -> Path:
+    """Give a file another name."""
+    return file.rename(to)
+
+
+def next_descriptor(pid: int) -> int:
+    """Tell the number that the next file which a process opens will have."""
+    taken = {int(found.name) for found in Path(f"/proc/{pid}/fd").iterdir()}
+    return min(set(range(len(taken) + 1)) - taken)
+
+
+def copied(file: Path, folder: Path) -> Path:
+    """Copy a file into a new folder."""
+    folder.mkdir()
+    return Path(shutil.copy(file, folder))
+
+
+def remove(*files: Path) -> None:
+    """Remove files."""
+    for one in files:
+        one.unlink()
+
+
+async def signed_up(http: httpx.AsyncClient, name: str) -> int:
+    """Sign somebody up; the status."""
+    body = {"email": f"{name}@example.com", "name": "Ada"}
+    return (await http.post("/v1/signups", json=body)).status_code
+
+
+async def test_a_file_moved_over_it_is_never_written_to(
+    settings: Settings, file: Path, backup: Path
+) -> None:
+    """By nobody: it is 503, an error in the log, once; and all goes on when the right one is back.
+
+    A command that starts now refuses it too, and SIGTERM ends it in time.
+    """
+    async with door(settings) as api, client(settings) as http:
+        assert await signed_up(http, "before") == 202
+        make_backup(file, backup)
+        assert await signed_up(http, "after") == 202
+        kept = kept_aside(file, backup)
+        as_it_was = content(file)
+
+        assert [await signed_up(http, f"lost{n}") for n in range(3)] == [503] * 3
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["type"].split("/")[-1]) == (
+            503,
+            "database-replaced",
+        )
+        for command in ("keys create K --scope people:read", "migrate"):
+            with ReachProcess(*command.split(), settings=settings) as process:
+                assert await ended(process, 60) == 2, everything(process)
+                assert "was replaced" in everything(process)
+                assert "remove the -wal and -shm" in everything(process)
+        assert content(file) == as_it_was
+        assert all(one.exists() for one in beside(file))
+
+        kept.replace(file)
+        assert await signed_up(http, "again") == 202
+        assert api.output.count(LOST) == api.output.count(BACK) == 1
+        make_backup(file, backup)
+        kept = kept_aside(file, backup)
+        as_it_was = content(file)
+        assert await signed_up(http, "lost") == 503
+        api.running.terminate()
+        assert await ended(api, settings.grace_seconds) == 0
+    assert content(file) == as_it_was
+    kept.replace(file)
+    async with opened(settings) as database:
+        found = [address.split("@")[0] for address in await people_in(database)]
+    assert found == ["before", "after", "again"]
+    assert is_whole(file)
+
+
+def moved_over(file: Path, backup: Path) -> None:
+    """Restore by renaming."""
+    backup.replace(file)
+
+
+def made_anew(file: Path, backup: Path) -> None:
+    """Restore by removing and copying."""
+    file.unlink()
+    shutil.copy(backup, file)
+
+
+def written_over(file: Path, backup: Path) -> None:
+    """Restore by copying into the file that is there."""
+    shutil.copy(backup, file)
+
+
+@pytest.mark.parametrize("restore", [moved_over, made_anew, written_over])
+async def test_a_restored_file_is_not_spoilt(
+    settings: Settings,
+    file: Path,
+    backup: Path,
+    restore: Callable[[Path, Path], None],
+    told: Callable[[], str],
+) -> None:
+    """However it is done, and whoever reads or writes: it stays as it is, to the byte."""
+    async with opened(settings) as database, opened(settings) as other:
+        await sign_up(database, settings, "ada@example.com")
+        make_backup(file, backup)
+        for one in (database, other):
+            await sign_up(one, settings, f"{id(one)}@example.com")
+        restore(file, backup)
+        as_it_was = content(file)
+        for one in (database, other, database, other):
+            with pytest.raises(Replaced):
+                await sign_up(one, settings, "bob@example.com")
+            with pytest.raises(Replaced):
+                await people_in(one)
+        async with opened(settings) as late:
+            with pytest.raises(Replaced):
+                await people_in(late)
+        with pytest.raises(Replaced):
+            make_backup(file, backup.with_name("another"))
+        assert content(file) == as_it_was
+    assert told().count(LOST) == 2
+    if restore is not written_over:  # its log is folded into it when Python 3.11 closes it
+        assert content(file) == as_it_was
+        remove(*beside(file))
+        async with opened(settings) as database:
+            assert await people_in(database) == ["ada@example.com"]
+            await sign_up(database, settings, "bob@example.com")
+        assert is_whole(file)
+
+
+async def test_it_goes_on_with_a_file_that_was_restored_by_the_rules(
+    settings: Settings, file: Path, backup: Path
+) -> None:
+    """Without a restart, though the rules ask for one: once the log of the old one is gone."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        make_backup(file, backup)
+        await sign_up(database, settings, "bob@example.com")
+        moved_over(file, backup)
+        with pytest.raises(Replaced):
+            await people_in(database)
+        remove(*beside(file))
+        assert await people_in(database) == ["ada@example.com"]
+        await sign_up(database, settings, "eve@example.com")
+    assert is_whole(file)
+
+
+async def test_a_log_that_is_removed_loses_nothing(
+    settings: Settings, file: Path, told: Callable[[], str]
+) -> None:
+    """Of what was acknowledged; two processes go on with it, and a third that comes later."""
+    names: list[str] = []
+    async with door(settings), client(settings) as http, opened(settings) as database:
+
+        async def both_write() -> None:
+            for _ in range(2):
+                assert await signed_up(http, f"a{len(names)}") == 202
+                names.append(f"a{len(names)}@example.com")
+                await sign_up(database, settings, f"a{len(names)}@example.com")
+                names.append(f"a{len(names)}@example.com")
+
+        await both_write()
+        for times, kinds in enumerate((("-wal",), ("-shm",), ("-wal", "-shm")), start=1):
+            remove(*(Path(f"{file}{kind}") for kind in kinds))
+            await sign_up(database, settings, f"a{len(names)}@example.com")
+            names.append(f"a{len(names)}@example.com")
+            assert told().count("write-ahead log removed") == times
+            await both_write()
+            assert await people_in(database) == names
+            async with opened(settings) as late:
+                assert await people_in(late) == names
+    assert is_whole(file)
+
+
+async def test_a_file_that_is_gone_is_said_once(
+    settings: Settings, file: Path, told: Callable[[], str]
+) -> None:
+    """And if it is put back, with its log, nothing is lost."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        aside = moved(file, file.with_name("aside"))
+        for _ in range(3):
+            with pytest.raises(NoDatabase):
+                await sign_up(database, settings, "bob@example.com")
+            with pytest.raises(NoDatabase):
+                await people_in(database)
+        moved(aside, file)
+        await sign_up(database, settings, "eve@example.com")
+        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+    assert (told().count(LOST), told().count(BACK)) == (1, 1)
+
+
+@contextmanager
+def stuck(file: Path) -> Iterator[None]:
+    """Have a writer of another process hang in its turn."""
+    turn = os.open(f"{file}-turn", os.O_RDWR)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(turn)
+
+
+@contextmanager
+def gone(file: Path) -> Iterator[None]:
+    """Remove it."""
+    file.unlink()
+    yield
+
+
+@contextmanager
+def all_gone(file: Path) -> Iterator[None]:
+    """Remove the folder with all that is in it."""
+    shutil.rmtree(file.parent)
+    yield
+
+
+async def test_it_stops_in_time_without_its_file(
+    make_settings: MakeSettings, migrated_file: Path, tmp_path: Path, mail_server: MailServer
+) -> None:
+    """With an attempt in hand that can be noted nowhere: SIGTERM ends it within the grace time.
+
+    Each in a process of its own, side by side.
+    """
+    gate = mail_server.gate("accepted")
+
+    async def stops(happens: Callable[[Path], AbstractContextManager[None]]) -> None:
+        file = copied(migrated_file, tmp_path / happens.__name__)
+        settings = make_settings(
+            database_url=f"sqlite:///{file}",
+            database_seconds=3,
+            grace_seconds=8,
+            smtp_url=mail_server.url,
+        )
+        async with opened(settings) as database:
+            await sign_up(database, settings, "ada@example.com")
+        async with worker(settings) as process:
+            await gate.wait_reached(3, within_seconds=60)
+            with happens(file):
+                gate.open()
+                await said(process, "cannot settle yet")
+                process.running.terminate()
+                assert await ended(process, settings.grace_seconds + 2.5) == 0, everything(process)
+
+    async with anyio.create_task_group() as group:
+        for happens in (gone, all_gone, stuck):
+            group.start_soon(stops, happens)
+
+
+async def test_out_of_descriptors_is_told_as_what_it_is(settings: Settings) -> None:
+    """Not as a folder that cannot be written to; and it heals."""
+    async with door(settings) as api, client(settings) as http:
+        assert await signed_up(http, "before") == 202
+        usual = resource.prlimit(api.pid, resource.RLIMIT_NOFILE)
+        few = next_descriptor(api.pid)
+        resource.prlimit(api.pid, resource.RLIMIT_NOFILE, (few, usual[1]))
+        assert await signed_up(http, "few") == 503
+        statuses = [(await http.get("/readyz")).status_code for _ in range(3)]
+        assert set(statuses) == {503}
+        resource.prlimit(api.pid, resource.RLIMIT_NOFILE, usual)
+        assert await signed_up(http, "again") == 202
+        assert "This process has as many files open" in api.output
+        assert "folder" not in api.output
+        assert "cannot be opened" not in api.output
