@@ -1,9 +1,10 @@
 """The 401 and the 403: who is calling, and may they."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Annotated
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 
 from reach.access import keys
@@ -69,4 +70,11 @@ def needs(scope: str) -> Callable[[ApiKey], Awaitable[ApiKey]]:
             raise Forbidden(f"This call needs the scope {scope}.")
         return key
 
+    holder.scope = scope  # type: ignore[attr-defined]  # for ``scopes_of``
     return holder
+
+
+def scopes_of(dependencies: Iterable[Dependant]) -> Sequence[str]:
+    """List the scopes that ``needs`` asks for among what a route depends on."""
+    found = (getattr(one.call, "scope", None) for one in dependencies)
+    return [scope for scope in found if scope is not None]

@@ -24,15 +24,29 @@ from uuid import UUID
 from reach.access import answers
 from reach.access.answers import Answer, Done, Name, Once, Stored
 from reach.access.signing import Signer
+from reach.bodies.document import takes
+from reach.bodies.shapes import Shape
 from reach.db.engine import Transaction
 from reach.problems import BadRequest, Problem
 from reach.settings import Settings
 
 HEADER = "idempotency-key"
+MOST_CHARACTERS = 255
 #: One key in quotes (a string of RFC 9651) or bare. A comma is what proxies join headers by.
-QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-BARE = re.compile(r"[ !#-+\--~]*")
-LENGTHS = range(1, 256)
+QUOTED = rf'"(?:[ !#-\[\]-~]|\\["\\]){{1,{MOST_CHARACTERS}}}"'
+BARE = rf"[!#-+\--~](?:[ !#-+\--~]{{0,{MOST_CHARACTERS - 2}}}[!#-+\--~])?"
+KEY = Shape(
+    f"{QUOTED}|{BARE}",
+    f"Idempotency-Key must be one string of 1 to {MOST_CHARACTERS} printable ASCII characters.",
+)
+
+#: For the ``openapi_extra`` of a route that reads it.
+IDEMPOTENCY_KEY = takes(
+    "Idempotency-Key",
+    "The same key and body within 24 hours: the same answer, and nothing is done again",
+    KEY,
+    "0f0c9b1e-9f5b-4c46-a0ac-0d6a9c2c1d6a",
+)
 
 I = TypeVar("I", bound="Asked")  # noqa: E741 - an item
 
@@ -91,15 +105,9 @@ class Onces:
 def read_key(headers: Sequence[str]) -> str:
     """Read the header: one key of 1 to 255 characters. Raises BadRequest."""
     given = headers[0].strip(" \t")
-    if found := QUOTED.fullmatch(given):
-        key = re.sub(r"\\(.)", r"\1", found[1])
-    else:
-        key = given if BARE.fullmatch(given) else ""
-    if len(headers) > 1 or len(key) not in LENGTHS:
-        raise BadRequest(
-            "Idempotency-Key must be one string of 1 to 255 printable ASCII characters."
-        )
-    return key
+    if len(headers) > 1 or not KEY.fits(given):
+        raise BadRequest(KEY.said)
+    return re.sub(r"\\(.)", r"\1", given[1:-1]) if given.startswith('"') else given
 
 
 def do_once(tx: Transaction, once: Once | None, work: Callable[[Transaction], Done]) -> Answer:

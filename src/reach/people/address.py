@@ -94,16 +94,6 @@ def key_prefix(text: str) -> str:
         return text.strip().translate(_TO_LOWER)
 
 
-def key_of(text: str) -> str:
-    """The key of the mailbox that an address is of, in whatever spelling. Raises ValueError.
-
-    Not by the rules for those who sign up: they may have been others when it was stored.
-    """
-    if "@" not in text.strip("@ \t"):
-        raise ValueError("It must be a whole address.")
-    return key_prefix(text)
-
-
 def _split_ordinary(typed: str) -> tuple[str, str] | None:
     """Take an ordinary address apart; None if it needs a closer look."""
     match = ORDINARY.fullmatch(typed)

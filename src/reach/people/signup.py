@@ -20,6 +20,7 @@ from pydantic import (
 
 from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
+from reach.bodies.shapes import TEXT
 from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
 from reach.messages import budget, outbox
@@ -65,12 +66,12 @@ Address = Annotated[
 Name = Annotated[
     str,
     AfterValidator(clean_name),
-    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH}),
+    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, **TEXT.keywords}),
 ]
 Description = Annotated[
     str,
     AfterValidator(clean_description),
-    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH}),
+    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH, **TEXT.keywords}),
 ]
 
 
