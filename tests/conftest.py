@@ -232,7 +232,9 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
 
 
 #: Tests come from one address and come often; those of limits set their own.
-UNLIMITED = dict.fromkeys(("limit_signups", "limit_api", "limit_failed_keys"), "off")
+UNLIMITED = dict.fromkeys(
+    ("limit_signups", "limit_api", "limit_failed_keys", "limit_failed_links"), "off"
+)
 #: Each has the same relation to the others as the real ones have.
 SHORT_TIMES = {
     "secret_key": "a-key-that-is-long-enough-for-tests",

@@ -6,22 +6,25 @@ from typing import Any
 
 import pytest
 
+from tests.access.test_guard import SCOPES
 from tests.people.operator import NOBODY
 from tests.servers.reach import Reach
+from tests.strict.described import inlined
 
 Operations = dict[tuple[str, str], dict[str, Any]]
 
-#: What every operation with a body, or with a key, may answer.
-OF_BODIES = {"400", "408", "413", "415", "422"}
-OF_KEYS = {"401", "403", "422", "429", "503"}
+#: What every operation may answer; and those with a body, or with a key.
+OF_ALL = {"400", "408", "422", "431", "500", "501", "503"}
+OF_BODIES = {"413", "415"}
+OF_KEYS = {"401", "403", "429"}
 ANSWERS = {
-    ("post", "/v1/signups"): OF_BODIES | {"202", "429", "503"},
-    ("post", "/v1/links"): OF_BODIES | {"202", "429", "503"},
-    ("get", "/v1/challenge"): {"200", "404", "422"},
+    ("post", "/v1/signups"): OF_BODIES | {"202", "429"},
+    ("post", "/v1/links"): OF_BODIES | {"202", "429"},
+    ("get", "/v1/challenge"): {"200", "404"},
     ("get", "/v1/me"): OF_KEYS | {"200", "304", "412"},
     ("patch", "/v1/me"): OF_BODIES | OF_KEYS | {"200", "412"},
     ("delete", "/v1/me"): OF_KEYS | {"204", "412"},
-    ("post", "/v1/me/confirmation"): OF_KEYS | {"200", "400"},
+    ("post", "/v1/me/confirmation"): OF_KEYS | {"200"},
     ("delete", "/v1/me/links"): OF_KEYS | {"204"},
     ("get", "/v1/me/export"): OF_KEYS | {"200"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
@@ -33,15 +36,23 @@ ANSWERS = {
     ("post", "/v1/messages"): OF_BODIES | OF_KEYS | {"201", "404", "409"},
     ("get", "/v1/messages"): OF_KEYS | {"200"},
     ("get", "/v1/messages/{id}"): OF_KEYS | {"200", "404"},
-    ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "400", "404", "409"},
-    ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "400", "404", "409"},
+    ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
+    ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/retry"): OF_BODIES | OF_KEYS | {"200"},
     ("get", "/v1/stats"): OF_KEYS | {"200"},
     ("get", "/v1/keys"): OF_KEYS | {"200"},
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
     ("delete", "/v1/keys/{id}"): OF_KEYS | {"204", "404"},
 }
-OF_LIMITS = {"Retry-After", "RateLimit", "RateLimit-Policy"}
+#: The headers of refusals, and of every answer.
+OF_REFUSALS = {
+    "401": {"WWW-Authenticate"},
+    "429": {"Retry-After", "RateLimit", "RateLimit-Policy"},
+    "503": {"Retry-After"},
+}
+OF_ANSWERS = {"Cache-Control", "X-Request-ID"}
+#: What is refused while it is read may have no name yet.
+OF_THE_READER = {"400", "408", "431", "501", "503"}
 HEADERS = {
     ("get", "/v1/me", "200"): {"ETag"},
     ("get", "/v1/me", "304"): {"ETag"},
@@ -65,10 +76,16 @@ CONDITIONS = {
 
 
 @pytest.fixture
-async def document(reach: Reach) -> dict[str, Any]:
+async def served(reach: Reach) -> dict[str, Any]:
     """The document, as it is served."""
     found: dict[str, Any] = (await reach.http.get("/openapi.json")).json()
     return found
+
+
+@pytest.fixture
+def document(served: dict[str, Any]) -> dict[str, Any]:
+    """The document, with nothing that is only referred to."""
+    return inlined(served)
 
 
 def operations(document: dict[str, Any]) -> Operations:
@@ -92,44 +109,48 @@ def references(part: object) -> Iterator[str]:
             yield from references(value)
 
 
-async def test_its_parts_have_names_and_are_there(document: dict[str, Any]) -> None:
+async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> None:
     """OpenAPI 3.1: keys of components match a pattern, and what is referred to exists."""
-    assert document["openapi"].startswith("3.1")
-    for group in document["components"].values():
+    assert served["openapi"].startswith("3.1")
+    for group in served["components"].values():
         for key in group:
             assert re.fullmatch(r"[a-zA-Z0-9._-]+", key), key
-    found = set(references(document))
+    found = set(references(served))
     assert "#/components/schemas/Problem" in found
     for reference in found:
-        part: Any = document
+        part: Any = served
         for key in reference.removeprefix("#/").split("/"):
             part = part[key.replace("~1", "/").replace("~0", "~")]
-    ids = [operation["operationId"] for operation in operations(document).values()]
+    ids = [operation["operationId"] for operation in operations(served).values()]
     assert len(set(ids)) == len(ids)
 
 
 async def test_all_but_the_door_needs_a_key_or_a_link(document: dict[str, Any]) -> None:
-    """And the document says which."""
+    """And the document says which, and with which scopes."""
     secured = {key for key, operation in operations(document).items() if "security" in operation}
     door = {("post", "/v1/signups"), ("post", "/v1/links"), ("get", "/v1/challenge")}
     assert set(operations(document)) - secured == door
     for key in secured:
         scheme = "linkToken" if key[1] == "/v1/me" or "/me/" in key[1] else "operatorKey"
-        assert operations(document)[key]["security"] == [{scheme: []}]
+        scopes = SCOPES.get((key[0].upper(), key[1]), set())
+        assert operations(document)[key]["security"] == [{scheme: sorted(scopes)}]
     assert set(document["components"]["securitySchemes"]) == {"operatorKey", "linkToken"}
 
 
 async def test_it_lists_every_answer(document: dict[str, Any]) -> None:
     """Those that there are, with their headers; each refusal is a problem."""
     found = operations(document)
-    assert {key: set(o["responses"]) - {"default"} for key, o in found.items()} == ANSWERS
+    assert {key: set(o["responses"]) - OF_ALL for key, o in found.items()} == ANSWERS
+    assert all(set(o["responses"]) >= OF_ALL for o in found.values())
     for (method, path), operation in found.items():
         for status, answer in operation["responses"].items():
             assert answer["description"]
-            if status >= "400":  # "default" too
+            if status >= "400":
                 assert list(answer["content"]) == ["application/problem+json"]
-            wanted = OF_LIMITS if status == "429" else HEADERS.get((method, path, status), set())
-            assert set(answer.get("headers", ())) == wanted, (method, path, status)
+            wanted = OF_REFUSALS.get(status, set()) | HEADERS.get((method, path, status), set())
+            assert set(answer["headers"]) == wanted | OF_ANSWERS, (method, path, status)
+            unsure = {name for name, one in answer["headers"].items() if not one["required"]}
+            assert unsure == ({"X-Request-ID"} if status in OF_THE_READER else set())
 
 
 async def test_it_lists_every_parameter(document: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from reach.people.model import people
 from reach.people.robots import Hidden
 from tests.people.operator import everybody, operator, owed
 from tests.servers.reach import Reach
+from tests.strict.described import inlined
 
 Operation = dict[str, Any]
 #: Whom the examples speak of where they give an id.
@@ -65,7 +66,7 @@ async def link(reach: Reach, scope: Scope = "manage") -> dict[str, str]:
 
 async def test_every_example_does_what_it_says(reach: Reach) -> None:
     """Each body has one; sent as it is, by who may, it gets the status that is documented."""
-    document = (await reach.http.get("/openapi.json")).json()
+    document = inlined((await reach.http.get("/openapi.json")).json())
     await add_somebody(reach)
     key = await reach.key()
     sent = 0
@@ -86,7 +87,7 @@ async def test_every_example_does_what_it_says(reach: Reach) -> None:
 async def test_the_example_of_a_sign_up_signs_up(reach: Reach) -> None:
     """It has nothing of spam protection in it; the person is stored, and the email owed."""
     http = await operator(reach)
-    document = (await http.get("/openapi.json")).json()
+    document = inlined((await http.get("/openapi.json")).json())
     for path in ("/v1/signups", "/v1/links"):
         (body,) = examples(document["paths"][path]["post"])
         assert not set(body) & set(Hidden.model_fields)
@@ -99,7 +100,7 @@ async def test_the_example_of_a_sign_up_signs_up(reach: Reach) -> None:
 @pytest.mark.parametrize("field", sorted(Hidden.model_fields))
 async def test_what_spam_protection_asks_for_may_be_left_out(reach: Reach, field: str) -> None:
     """The document says so of each, and what it is."""
-    document = (await reach.http.get("/openapi.json")).json()
+    document = inlined((await reach.http.get("/openapi.json")).json())
     content = document["paths"]["/v1/signups"]["post"]["requestBody"]["content"]
     schema = content["application/json"]["schema"]
     assert field in schema["properties"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.hosts import is_loopback
+from reach.hosts import is_host, is_loopback
 from reach.limits.line import Line
 from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl, as_browsers_write
 from tests.servers.mail import Authority
@@ -283,6 +283,23 @@ def test_what_a_mail_provider_shows(text: str, username: str, password: str) -> 
 def test_loopback(host: str, expected: bool) -> None:
     """Only what can be nothing but this machine."""
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        (".".join([*["d" * 63] * 3, "d" * 61]), True),
+        (".".join([*["d" * 63] * 3, "d" * 61, ""]), True),
+        (".".join([*["d" * 63] * 3, "d" * 62]), False),
+        # 245 letters, and 281 octets as DNS has them.
+        (".".join(["ü" * 40] * 6), False),
+        (".".join(["ü" * 40] * 5), True),
+    ],
+    ids=["253 octets", "and a dot at the end", "254 octets", "281 octets", "234 octets"],
+)
+def test_a_name_is_as_long_as_dns_has_it(host: str, is_one: bool) -> None:
+    """In octets of its A-labels (RFC 1035 §2.3.4), and not in what was typed."""
+    assert is_host(host) is is_one
 
 
 @pytest.mark.parametrize(

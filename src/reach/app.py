@@ -1,6 +1,6 @@
 """The application: routers, middleware, problem handlers, probes."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -9,18 +9,19 @@ import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from reach.access import routes as key_routes
-from reach.access.guard import is_operator
+from reach.access.guard import is_operator, scopes_of
 from reach.access.idempotency import Onces
 from reach.access.links import Links
 from reach.access.signing import Signer
 from reach.access.uses import KeyUses
-from reach.bodies.document import ANY, PROBLEM_SCHEMA
-from reach.bodies.guard import BODY_SECONDS, in_plain_words
+from reach.bodies.document import ANY, finish
+from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
 from reach.db.migrate import is_current
@@ -35,6 +36,7 @@ from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import own as own_pages
 from reach.pages import routes as pages
+from reach.pages import switch as switch_pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
 from reach.people.routes import door, messages, operators, own, stats
@@ -57,6 +59,7 @@ ROUTERS = (
     docs.router,
     links_pages.router,
     own_pages.router,
+    switch_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
@@ -64,13 +67,22 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Application(FastAPI):
-    """FastAPI, whose document knows what a problem is."""
+    """FastAPI, whose document says what there is to be said."""
 
     def openapi(self) -> dict[str, Any]:
         """Write the OpenAPI document, once."""
-        found = super().openapi()
-        found["components"]["schemas"]["Problem"] = PROBLEM_SCHEMA
-        return found
+        if self.openapi_schema is None:
+            self.openapi_schema = finish(super().openapi(), self._scopes())
+        return self.openapi_schema
+
+    def _scopes(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """List the scopes that a key needs, by method and path."""
+        return {
+            (method.lower(), str(context.path_format)): scopes_of(context.dependant.dependencies)
+            for context in iter_route_contexts(self.routes)
+            if isinstance(context.original_route, StrictRoute)
+            for method in context.methods or ()
+        }
 
 
 def create_app(
@@ -93,6 +105,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         responses=ANY,
+        generate_unique_id_function=lambda route: route.name,
         telemetry=telemetry(),
     )
     furnish(app, settings, database, mailbox)
@@ -220,11 +233,18 @@ async def answer_http_exception(request: Request, error: Exception) -> Response:
 
 
 def allowed_methods(request: Request) -> list[str]:
-    """List a path's methods: the framework lists only those of the first route that has it."""
+    """List a path's methods: the framework lists only those of the first route that has it.
+
+    What some route says by this very name, is no other's id.
+    """
     routes, scope = request.app.router.routes, request.scope
+    named = [one for one in iter_route_contexts(routes) if one.path_format == scope["path"]]
+    own = {method for one in named for method in one.methods or ()}
 
     def is_taken(method: str) -> bool:
         asked = as_get({**scope, "method": method})
+        if own:
+            return asked["method"] in own
         return any(route.matches(asked)[0] is Match.FULL for route in routes)
 
     return [method for method in METHODS if is_taken(method)]

@@ -23,8 +23,11 @@ SAFETY = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+#: Nearly every answer is somebody's, or says what may be otherwise in a moment: no cache on the way
+#: keeps it, nor the browser's. What may be kept says so itself (see ``pages.assets``).
+KEEPING = {"cache-control": "no-store"}
 
-NAMES = frozenset(name.encode() for name in SAFETY)
+NAMES = frozenset(name.encode() for name in (*SAFETY, *KEEPING))
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE")
 #: What /v1 reads of a request, beyond what any script may send.
@@ -55,7 +58,7 @@ def safety_headers(settings: Settings) -> tuple[Header, ...]:
     Strict-Transport-Security only where people come by https, and for this host alone: it is
     not ours to speak for its neighbours.
     """
-    wanted = dict(SAFETY)
+    wanted = {**SAFETY, **KEEPING}
     if urlsplit(settings.origin).scheme == "https":
         wanted["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
     return tuple((name.encode(), value.encode()) for name, value in wanted.items())

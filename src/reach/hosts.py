@@ -6,7 +6,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote
 
 LAST_PORT = 65535
-HOST_CHARACTERS = 253
+#: Of a name as DNS has it: A-labels, with no dot at the end (RFC 1035 §2.3.4).
+HOST_OCTETS = 253
 #: ``[::1]:25``, ``mail.example.org``, ``%2Frun%2Fpostgresql``: a host, and a port if there is one.
 PLACE = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[0-9]{0,5}))?")
 #: A label of a name. Underscores are no part of DNS's, and are of Docker's.
@@ -56,10 +57,11 @@ def is_host(text: str) -> bool:
     else:
         return True
     try:
-        labels = text.encode("idna").decode().lower().removesuffix(".").split(".")
+        name = text.encode("idna").decode().lower().removesuffix(".")
     except UnicodeError:  # a label is empty, or too long
         return False
-    is_name = len(text) <= HOST_CHARACTERS and all(map(LABEL.fullmatch, labels))
+    labels = name.split(".")
+    is_name = len(name) <= HOST_OCTETS and all(map(LABEL.fullmatch, labels))
     return is_name and not labels[-1].isdigit()  # to browsers that is half an address
 
 

@@ -234,7 +234,6 @@ BAD: list[tuple[dict[str, object], str]] = [
     ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
     ({"expires_at": "2099-01-01T00:00:00"}, "/expires_at"),
     ({"expires_at": "2099-02-30T00:00:00Z"}, "/expires_at"),
-    ({"expires_at": "9999-12-31T23:59:59-14:00"}, "/expires_at"),
     ({"expires_at": "0001-01-01T00:00:00+14:00"}, "/expires_at"),
     ({"expires_at": 4102444800}, "/expires_at"),
     ({"expires_at": "4102444800"}, "/expires_at"),

@@ -29,6 +29,9 @@ GOOD = {
     "since": "2026-01-01T00:00:00Z",
     "until": "2026-01-01T00:00:00Z",
     "state": "sent",
+    "confirmed": "true",
+    "cursor": "AaIK7moqeiuPrT3sITen8Q",
+    "template": "welcome",
 }
 #: Queries, and the parameter that each fault names; None where it is not repeated.
 UNKNOWN: dict[str, list[str | None]] = {

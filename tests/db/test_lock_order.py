@@ -201,9 +201,7 @@ async def test_keys_and_erasures_at_once(
 
     for _ in range(3):
         await asyncio.gather(*map(knock, knocks()))
-        erasures = [
-            two[1].write(record.erase, one, settings) for one in await two[0].write(grow_old)
-        ]
+        erasures = [two[1].write(record.erase, one) for one in await two[0].write(grow_old)]
         await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
     assert errors == []
 
@@ -226,7 +224,7 @@ async def test_link_requests_and_erasures_at_once(
         asked = [Asked(address, None) for address in reversed(addresses(COUNT))]
         await two[1].write(link_requests.add, asked)
         erased = (await two[0].read(everybody))[::2]
-        erasures = [two[0].write(record.erase, one, settings) for one in erased]
+        erasures = [two[0].write(record.erase, one) for one in erased]
         again = map(up, reversed(requests()))
         await asyncio.gather(answer(two[0]), answer(two[1]), *erasures, *again)
         assert not await two[0].read(link_requests.is_any)

@@ -110,7 +110,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             operations.history(tx, held[0].id)
             operations.retry(tx, held[2].id)
             operations.cancel(tx, held[2].id)
-            record.erase(tx, leased[3].person_id, settings)
+            record.erase(tx, leased[3].person_id)
             stats.read(tx, settings)
             recall.is_any(tx, settings)
             recall.recall(tx, settings)

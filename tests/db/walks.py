@@ -160,7 +160,7 @@ class Walk:
 
     def _erase(self, tx: Transaction) -> None:
         if person_id := self._person(tx):
-            record.erase(tx, person_id, self._settings)
+            record.erase(tx, person_id)
 
     def _sweep(self, tx: Transaction) -> None:
         old = messages.update().where(messages.c.id == self._message(tx, "sent", "failed"))

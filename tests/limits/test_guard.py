@@ -14,6 +14,7 @@ from reach.access import keys
 from reach.settings import Settings
 from tests.bodies.raw import connection, read_answer, request
 from tests.eventually import eventually
+from tests.pages.holder import holder
 from tests.servers.reach import ADA, Reach, running_reach
 
 MakeSettings = Callable[..., Settings]
@@ -27,7 +28,8 @@ DOOR = ("/", "/links", "/v1/signups", "/v1/links")
 @pytest.fixture
 async def twice(make_settings: MakeSettings, sqlite: str) -> AsyncIterator[Reach]:
     """Reach that lets everybody do everything twice."""
-    limits = dict.fromkeys(("limit_signups", "limit_api", "limit_failed_keys"), "2/minute;9/hour")
+    names = ("limit_signups", "limit_api", "limit_failed_keys", "limit_failed_links")
+    limits = dict.fromkeys(names, "2/minute;9/hour")
     settings = make_settings(database_url=sqlite, trusted_proxies="127.0.0.1", **limits)
     async with running_reach(settings) as reach:
         yield reach
@@ -133,20 +135,53 @@ async def test_each_key_has_its_own_count(twice: Reach) -> None:
         assert answer.status_code == 429
 
 
-@pytest.mark.parametrize("kind", ["none", "junk", "unknown", "revoked"])
+@pytest.mark.parametrize("kind", ["junk", "unknown", "revoked"])
 async def test_wrong_keys_are_counted(twice: Reach, kind: str) -> None:
     """Two wrong ones, then none is looked at from that address, not even a good one."""
     revoked, good = keys.generate(), await twice.key()
     await twice.database.write(keys.add, revoked, "revoked", keys.SCOPES)
     await twice.database.write(keys.revoke, "revoked")
     for _ in range(2):
-        text = {"junk": "junk", "unknown": keys.generate(), "revoked": revoked}.get(kind)
-        wrong = {"Authorization": f"Bearer {text}"} if text else {}
+        text = {"junk": "junk", "unknown": keys.generate(), "revoked": revoked}[kind]
+        wrong = {"Authorization": f"Bearer {text}"}
         assert (await twice.http.get("/v1/people", headers=wrong)).status_code == 401
-    for headers in (JUNK, {}, good):
+    for headers in (JUNK, good):
         is_as_described(await twice.http.get("/v1/people", headers=headers))
     elsewhere = {**good, "X-Forwarded-For": "192.0.2.7"}
     assert (await twice.http.get("/v1/people", headers=elsewhere)).status_code == 200
+
+
+async def test_no_key_is_no_wrong_key(twice: Reach) -> None:
+    """Any page has its visitor's browser ask without one: that uses up nobody's failures."""
+    for shown in ({}, {"Authorization": "Basic YTpi"}, {"Authorization": "Bearer"}):
+        for path in ("/v1/people", "/v1/keys", "/v1/me"):
+            for _ in range(3):
+                assert (await twice.http.get(path, headers=shown)).status_code == 401
+    assert (await twice.http.get("/v1/people", headers=await twice.key())).status_code == 200
+
+
+async def test_wrong_keys_and_wrong_links_are_counted_apart(twice: Reach) -> None:
+    """Beyond two of one kind the next is told less; the other kind is not; a good link works."""
+    person = await holder(twice)
+    link, good = {"Authorization": f"Bearer {person.token}"}, await twice.key()
+    await twice.http.get("/manage?token=x")
+    await twice.http.get("/v1/me", headers=JUNK)
+    is_as_described(await twice.http.get("/confirm?token=x"))
+    is_as_described(await twice.http.get("/v1/me", headers=JUNK))
+    assert (await twice.http.get("/v1/people", headers=good)).status_code == 200
+    assert (await twice.http.get("/v1/me", headers=link)).status_code == 200
+    assert (await twice.http.get(f"/manage?token={person.token}")).status_code == 303
+    assert (await twice.http.get("/links")).status_code == 200
+    for _ in range(2):
+        assert (await twice.http.get("/v1/people", headers=JUNK)).status_code == 401
+    is_as_described(await twice.http.get("/v1/people", headers=good))
+
+
+async def test_many_wrong_tokens_in_one_address_are_one_wrong_link(twice: Reach) -> None:
+    """Mangled links hold one token twice; who sends hundreds has not failed hundreds of times."""
+    assert (await twice.http.get(f"/manage?{'token=x&' * 300}")).status_code == 401
+    assert (await twice.http.get("/manage?token=x")).status_code == 401
+    is_as_described(await twice.http.get("/manage?token=x"))
 
 
 async def test_guesses_at_once_are_no_more_guesses(twice: Reach) -> None:

@@ -39,7 +39,7 @@ SPELLINGS = {
 }
 NOBODYS = [
     *("ada.b@example.co", "da.b@example.com", "ada.b@example.com.au", "a_b%@example.com"),
-    *("axb%c@example.com", "b@bücher.example", "ada.b+x@example.com", "' OR 1=1 --@x"),
+    *("axb%c@example.com", "b@bücher.example", "ada.b+x@example.com", "'OR'1=1--@x"),
     "\U0010ffff@example.com",
 ]
 NO_ADDRESSES = ["", " ", "ada", "@example.com", "ada@", "@x@", f"{'a' * 250}@x.yz", "a\0@b.cd"]
@@ -47,7 +47,7 @@ NO_TIMES = [
     *("", "x", "now", "2026", "2026-01-01", "2026-01-01T00:00:00", "20260101T000000Z"),
     *("1767225600", "1767225600.5", "2026-01-01T00:00Z", "2026-02-30T00:00:00Z", "NaN"),
     *("2026-01-01T24:00:01Z", "2026-01-01T00:00:60Z", "2026-01-01T00:00:00+25:00", CANARY),
-    *("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2026-01-01T00:00:00 00:00"),
+    *("2026-01-01T00:00:00 00:00", "2026-01-01 00:00:00Z"),
     *(
         "\uff12\uff10\uff12\uff16-01-01T00:00:00Z",
         "2026-01-01T00:00:00Z\0",

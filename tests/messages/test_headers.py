@@ -128,6 +128,9 @@ def test_no_name_can_end_a_header(composer: Composer, code: int, place: str) -> 
         "ada@exa@mple.com",
         "ada@" + "x" * 254,
         "a" * 65 + "@example.com",
+        # 66 octets before the @, of 33 letters; 255 in all.
+        "é" * 33 + "@example.com",
+        "é" * 32 + "@" + "d" * 190,
         "ada",
         "",
     ],
@@ -145,6 +148,15 @@ def test_a_message_id_is_one_id(composer: Composer, message_id: str) -> None:
     """Nothing but one id gets into Message-ID."""
     with pytest.raises(CannotCompose, match="Message-ID"):
         composer.compose(a_message(message_id=message_id))
+
+
+def test_the_longest_recipients_have_lines_that_mail_servers_take(composer: Composer) -> None:
+    """998 octets is RFC 5322's limit (§2.1.1), which is of bytes, whatever the letters are."""
+    for local in ("a" * 64, "é" * 32, "\U00020000" * 16):
+        recipient = f"{local}@{'.'.join(['d' * 62] * 3)}"
+        mail = composer.compose(a_message(recipient=recipient, data={"name": local * 100}))
+        assert f"To: {recipient}\r\n".encode() in mail.content
+        assert max(map(len, mail.content.split(b"\r\n"))) <= 998
 
 
 def test_a_recipient_that_is_not_ascii_stands_as_it_is(composer: Composer) -> None:
@@ -165,7 +177,9 @@ def test_a_brand_name_that_would_break_headers_is_refused_at_start(brand: str) -
         a_composer(brand_name=brand)
 
 
-def test_an_address_too_long_for_a_header_is_refused_at_start() -> None:
-    """RFC 5321 §4.5.3.1.3 ends them at 254; a header's line at 998."""
+@pytest.mark.parametrize("name", ["mail_from", "reply_to"])
+@pytest.mark.parametrize("address", [f"hello@{'example.' * 40}org", f"{'h' * 65}@example.org"])
+def test_an_address_too_long_for_a_header_is_refused_at_start(name: str, address: str) -> None:
+    """RFC 5321 §4.5.3.1 ends them at 254, and at 64 before the @; a header's line at 998."""
     with pytest.raises(BadSettings, match="too long"):
-        a_composer(mail_from=f"hello@{'example.' * 40}org")
+        a_composer(**{name: address})

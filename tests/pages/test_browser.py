@@ -1,6 +1,8 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +35,8 @@ PAGES += [
     "/mailbox",
     "/docs",
 ]
+#: What the page elsewhere loads of Reach.
+LOADED = 11
 WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
@@ -58,6 +62,40 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
     """Reach with its mailbox."""
     settings = make_settings(database_url=sqlite, form_min_seconds=0)
     async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
+        yield reach
+
+
+@asynccontextmanager
+async def serving(html: str) -> AsyncIterator[str]:
+    """Serve one page at another port of this machine: to browsers a sibling's site."""
+    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
+
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        # Browsers open connections ahead that they never use.
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"{head}{html}".encode())
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+        # A loop with open connections does not close.
+        for writer in writers:
+            writer.close()
+
+
+@pytest.fixture
+async def narrow(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIterator[Reach]:
+    """Reach, where two wrong keys or links of one client are too many."""
+    limits = dict.fromkeys(("limit_failed_keys", "limit_failed_links"), "2/hour")
+    async with running_reach(make_settings(database_url=sqlite, **limits)) as reach:
         yield reach
 
 
@@ -202,6 +240,49 @@ async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> N
     await heading(page, "What Reach has of you")
 
 
+async def test_a_link_to_another_persons_record(here: Reach, visit: Visit) -> None:
+    """It is asked for whose record is meant: one may stay with one's own, or switch."""
+    page, origin = visit.page, here.settings.origin
+    ada, eve = await holder(here), await holder(here, email="eve@example.com", name="Eve")
+    await page.goto(f"{origin}/manage?token={ada.token}")
+    await heading(page, "What Reach has of you")
+    await page.set_content(f'<a href="{origin}/manage?token={eve.token}">Your record</a>')
+    await page.get_by_role("link", name="Your record").click()
+    await heading(page, "This link is for another record")
+    assert page.url == f"{origin}/manage/switch"
+    await page.get_by_role("link", name="Stay with a…@example.com").click()
+    await expect(page.get_by_text("ada@example.com")).to_be_visible()
+    await page.go_back()
+    await page.get_by_role("button", name="Switch to the other record").click()
+    await heading(page, "What Reach has of you")
+    assert page.url == f"{origin}/manage"
+    await expect(page.get_by_text("eve@example.com")).to_be_visible()
+    assert [cookie["name"] for cookie in await page.context.cookies()] == ["reach-manage"]
+
+
+async def test_a_page_elsewhere_locks_nobody_out(narrow: Reach, browser: Browser) -> None:
+    """Whatever it has its visitor's browser load: keys and links work as before from there."""
+    reach = narrow
+    person, origin = await holder(reach), reach.settings.origin
+    wrong = f"{origin}/manage?token=x"
+    loads = f'<link rel="prefetch" href="{wrong}"><iframe src="{wrong}"></iframe>' + "".join(
+        f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(5)
+    )
+    elsewhere = f"<!doctype html><title>Elsewhere</title>{loads}"
+    async with serving(elsewhere) as address, visiting(browser) as visit:
+        asked: set[str] = set()
+        for event in ("requestfinished", "requestfailed"):
+            visit.page.on(event, lambda request: asked.add(request.url))
+        await visit.page.goto(address)
+        await eventually(lambda: len(asked) >= 1 + LOADED)
+        visit.complaints.clear()  # of each that it got no picture
+    key = await reach.key()
+    assert (await reach.http.get("/v1/people", headers=key)).status_code == 200
+    assert (await person.get(f"/manage?token={person.token}")).status_code == 303
+    for status in (401, 401, 429):
+        assert (await reach.http.get(wrong)).status_code == status
+
+
 async def test_another_sites_form(here: Reach, visit: Visit) -> None:
     """It is refused, though it knows all that it would have to hold."""
     page, person = visit.page, await holder(here)
@@ -260,7 +341,8 @@ async def test_no_page_is_wider_than_the_screen(
     ]
     viewport: Any = {"width": width, "height": 700}
     async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
-        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming)]
+        other = await holder(here, email="other@example.com")
+        links = [f"/{one.scope}?token={one.token}" for one in (person, confirming, other)]
         for path in [*PAGES, *links, "/manage/removal", "/manage?kept", "/manage?done=changed"]:
             await visit.page.goto(here.settings.origin + path)
             if path == "/docs":

@@ -17,6 +17,7 @@ SIGN_UPS = "/v1/signups"
 #: Where each kind of caller calls from; those not named here come from anywhere.
 ONE_PLACE = {"impatient": "203.0.113.1", "thief": "203.0.113.2"}
 EACH_ROUND = 3
+MORE_THAN_MAY_WAIT = 20
 
 
 class Knocks:
@@ -38,7 +39,7 @@ class Knocks:
         """Call for ever, with ``between`` between rounds."""
         while True:
             kinds = [self.people, self.known, self.robot, self.mistaken]
-            kinds += [self.impatient, self.thief, self.gone, self.scanner]
+            kinds += [self.impatient, self.thief, self.gone, self.scanner, self.greedy]
             await asyncio.gather(*(kind() for kind in kinds * EACH_ROUND))
             await between()
 
@@ -83,6 +84,13 @@ class Knocks:
             async with connection(self._settings.port) as (reader, writer):
                 writer.write(b"no HTTP\r\n\r\n")
                 await reader.readuntil(b"\r\n\r\n")
+
+    async def greedy(self) -> None:
+        """Ask for more at once than one connection may; while no process serves, nobody."""
+        with suppress(OSError, asyncio.IncompleteReadError):
+            async with connection(self._settings.port) as (reader, writer):
+                writer.write(request("/livez", method="GET") * MORE_THAN_MAY_WAIT)
+                await reader.read()
 
     async def _sign_up(self, kind: str, address: str = "", **more: str) -> None:
         headers = self._from(kind)

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Executable,
     ForeignKey,
     Index,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     and_,
     delete,
     null,
-    or_,
     select,
     tuple_,
     update,
@@ -79,7 +77,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a request has come to, and whom it is about: their erasure takes the answer along."""
+    """What a request has come to, and whom it is about: their erasure takes the answer along.
+
+    At the door it is about nobody: the answer is the same for everybody, and so is what is stored.
+    """
 
     answer: Answer
     person_id: UUID | None
@@ -170,26 +171,20 @@ def release(tx: Transaction, names: Collection[Name]) -> None:
         tx.execute(delete(idempotency_keys).where(tuple_(*_NAME).in_(list(names))))
 
 
-def forget(tx: Transaction, person_id: UUID, callers: Collection[str]) -> None:
+def forget(tx: Transaction, person_id: UUID) -> None:
     """Delete what is stored about a person, before the person is locked and deleted.
 
-    ``callers`` are theirs at the door: what they asked there before they were known is stored
-    under no person. The cascade would delete the rest too, but with the person locked first: the
-    other way round from those who claim a key and then look for the person.
+    The cascade would delete it too, but with the person locked first: the other way round from
+    those who claim a key and then look for the person.
     """
-    theirs = _theirs(person_id, callers)
-    _delete(tx, select(*_NAME).where(theirs).order_by(*_NAME).with_for_update())
+    theirs = select(*_NAME).where(_columns.person_id == person_id)
+    _delete(tx, theirs.order_by(*_NAME).with_for_update())
 
 
-def export(
-    tx: Transaction, person_id: UUID, callers: Collection[str]
-) -> Sequence[Mapping[str, Any]]:
-    """All answers that are stored about a person, the oldest first; ``callers`` as for ``forget``.
-
-    At the door it may not have been known whose they are.
-    """
+def export(tx: Transaction, person_id: UUID) -> Sequence[Mapping[str, Any]]:
+    """All answers that are stored about a person, the oldest first."""
     shown = (_columns.route, _columns.status, _columns.body, _columns.created_at)
-    statement = select(*shown).where(_theirs(person_id, callers))
+    statement = select(*shown).where(_columns.person_id == person_id)
     return [dict(row) for row in tx.execute(statement.order_by(_columns.created_at)).mappings()]
 
 
@@ -200,10 +195,6 @@ def sweep(tx: Transaction) -> int:
     """
     old = select(*_NAME).where(_columns.created_at < now(-KEEP_SECONDS)).limit(SWEEP_ROWS)
     return _delete(tx, old.with_for_update(skip_locked=True))
-
-
-def _theirs(person_id: UUID, callers: Collection[str]) -> ColumnElement[bool]:
-    return or_(_columns.person_id == person_id, _columns.caller.in_(callers))
 
 
 def _delete(tx: Transaction, chosen: Any) -> int:

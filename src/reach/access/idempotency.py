@@ -24,15 +24,29 @@ from uuid import UUID
 from reach.access import answers
 from reach.access.answers import Answer, Done, Name, Once, Stored
 from reach.access.signing import Signer
+from reach.bodies.document import takes
+from reach.bodies.shapes import Shape
 from reach.db.engine import Transaction
 from reach.problems import BadRequest, Problem
 from reach.settings import Settings
 
 HEADER = "idempotency-key"
+MOST_CHARACTERS = 255
 #: One key in quotes (a string of RFC 9651) or bare. A comma is what proxies join headers by.
-QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
-BARE = re.compile(r"[ !#-+\--~]*")
-LENGTHS = range(1, 256)
+QUOTED = rf'"(?:[ !#-\[\]-~]|\\["\\]){{1,{MOST_CHARACTERS}}}"'
+BARE = rf"[!#-+\--~](?:[ !#-+\--~]{{0,{MOST_CHARACTERS - 2}}}[!#-+\--~])?"
+KEY = Shape(
+    f"{QUOTED}|{BARE}",
+    f"Idempotency-Key must be one string of 1 to {MOST_CHARACTERS} printable ASCII characters.",
+)
+
+#: For the ``openapi_extra`` of a route that reads it.
+IDEMPOTENCY_KEY = takes(
+    "Idempotency-Key",
+    "The same key and body within 24 hours: the same answer, and nothing is done again",
+    KEY,
+    "0f0c9b1e-9f5b-4c46-a0ac-0d6a9c2c1d6a",
+)
 
 I = TypeVar("I", bound="Asked")  # noqa: E741 - an item
 
@@ -50,7 +64,6 @@ class Onces:
 
     def __init__(self, settings: Settings) -> None:
         """Derive the keys. Raises BadSettings if there is no secret to derive from."""
-        self._door = Signer(settings, "idempotency-caller")
         self._keys = Signer(settings, "idempotency-key")
         self._bodies = Signer(settings, "idempotency-body")
 
@@ -58,54 +71,43 @@ class Onces:
         self, headers: Sequence[str], key_id: UUID, route: str, data: Any = None
     ) -> Once | None:
         """Read an operator's; ``data`` is the JSON body as it came. Raises BadRequest."""
-        return self._of(headers, self._same(f"operator:{key_id}"), route, data)
+        return self._of(headers, f"operator:{key_id}", route, data)
 
     def of_person(
         self, headers: Sequence[str], person_id: UUID, route: str, data: Any = None
     ) -> Once | None:
         """Read a link holder's. Raises BadRequest."""
-        return self._of(headers, self._same(f"person:{person_id}"), route, data)
+        return self._of(headers, f"person:{person_id}", route, data)
 
     def at_door(
         self, headers: Sequence[str], email_key: str, route: str, data: Any = None
     ) -> Once | None:
         """Read a stranger's: two strangers never meet, unless they have one address.
 
-        Raises BadRequest.
+        All that is stored is signed together with the key, which only its caller knows: nobody can
+        tell whose row it is, and so it can outlive the person. Were it deleted with them, the same
+        key with another body would tell that they were here. Raises BadRequest.
         """
-        return self._of(headers, self.door_callers(email_key), route, data) if headers else None
-
-    def door_callers(self, email_key: str) -> tuple[str, ...]:
-        """Whom an address is at the door, by each secret: signed, for it may be nobody's yet."""
-        return tuple(f"door:{signed}" for signed in self._door.sign_by_each(email_key))
-
-    def _same(self, caller: str) -> tuple[str, ...]:
-        return (caller,) * len(self._keys.keys)
+        return self._of(headers, "door", route, data, whose=f"{email_key}\n")
 
     def _of(
-        self, headers: Sequence[str], callers: tuple[str, ...], route: str, data: Any
+        self, headers: Sequence[str], caller: str, route: str, data: Any, *, whose: str = ""
     ) -> Once | None:
         if not headers:
             return None
         # Signed, since some make a key of an address.
-        keys = self._keys.sign_by_each(read_key(headers))
-        names = tuple((caller, route, key) for caller, key in zip(callers, keys, strict=True))
+        key = f"{whose}{read_key(headers)}"
+        names = tuple((caller, route, signed) for signed in self._keys.sign_by_each(key))
         written = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return Once(names, self._bodies.sign_by_each(written))
+        return Once(names, self._bodies.sign_by_each(f"{key}\n{written}" if whose else written))
 
 
 def read_key(headers: Sequence[str]) -> str:
     """Read the header: one key of 1 to 255 characters. Raises BadRequest."""
     given = headers[0].strip(" \t")
-    if found := QUOTED.fullmatch(given):
-        key = re.sub(r"\\(.)", r"\1", found[1])
-    else:
-        key = given if BARE.fullmatch(given) else ""
-    if len(headers) > 1 or len(key) not in LENGTHS:
-        raise BadRequest(
-            "Idempotency-Key must be one string of 1 to 255 printable ASCII characters."
-        )
-    return key
+    if len(headers) > 1 or not KEY.fits(given):
+        raise BadRequest(KEY.said)
+    return re.sub(r"\\(.)", r"\1", given[1:-1]) if given.startswith('"') else given
 
 
 def do_once(tx: Transaction, once: Once | None, work: Callable[[Transaction], Done]) -> Answer:

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
+from reach.bodies.shapes import TEXT
 from reach.db.columns import Document, Instant, Key, metadata, now
 from reach.db.engine import Transaction
 from reach.db.identifiers import new_id
@@ -94,7 +95,7 @@ class AmbiguousKey(Conflict):
 def fit_name(text: str) -> str:
     """Take a name that a list can show, trimmed. Raises ValueError."""
     name = text.strip()
-    if not 0 < len(name) <= NAME_CHARACTERS or not name.isprintable():
+    if not 0 < len(name) <= NAME_CHARACTERS or not TEXT.fits(name):
         raise ValueError(f"It needs 1 to {NAME_CHARACTERS} printable characters.")
     return name
 

@@ -5,16 +5,17 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from reach.access import keys
 from reach.access.answers import Answer, Done
 from reach.access.guard import needs, operator, operator_key
-from reach.access.idempotency import HEADER, Onces, do_once
+from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
 from reach.access.keys import ApiKey, KeyState, NoSuchKey, Scope
 from reach.bodies import cursor
-from reach.bodies.document import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, problems
+from reach.bodies.document import OF_BODIES, OF_KEYS, problems
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate
+from reach.bodies.shapes import ID_IN_PATH, TEXT, read_id, read_whole
 from reach.bodies.times import Time
 from reach.db.engine import Database, Transaction
 from reach.problems import Forbidden
@@ -28,8 +29,8 @@ router = APIRouter(
 )
 
 MayWrite = Depends(needs("keys:write"))
-Limit = Annotated[int, Query(ge=1, le=200)]
-Cursor = Annotated[str | None, Query(alias="cursor")]
+Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
+Cursor = Annotated[cursor.Cursor | None, Query(alias="cursor")]
 
 SHOWN = "Keep this key: it is not shown again."
 SHOWN_ONCE = (
@@ -83,7 +84,7 @@ def in_the_future(time: datetime) -> datetime:
 KeyName = Annotated[
     str,
     AfterValidator(keys.fit_name),
-    Field(json_schema_extra={"minLength": 1, "maxLength": keys.NAME_CHARACTERS}),
+    Field(json_schema_extra={"minLength": 1, "maxLength": keys.NAME_CHARACTERS, **TEXT.keywords}),
 ]
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=len(keys.SCOPES))]
 End = Annotated[Time, AfterValidator(in_the_future)]
@@ -131,10 +132,10 @@ class KeyPage(BaseModel):
     next_cursor: str | None
 
 
-async def key_id(id: str) -> UUID:  # noqa: A002 - the path's word
+async def key_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
     """Read an id from the path; what is not one names no key."""
     try:
-        return UUID(id)
+        return read_id(id)
     except ValueError:
         raise NoSuchKey from None
 

@@ -1,8 +1,10 @@
 """What the OpenAPI document says beside the routes: refusals, conditions, headers."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reach.bodies.guard import TooSlow
+from reach.bodies.shapes import ID, Shape
 from reach.problems import (
     BadRequest,
     Conflict,
@@ -19,6 +21,7 @@ from reach.problems import (
 )
 
 Responses = dict[int | str, dict[str, Any]]
+Document = dict[str, Any]
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -28,7 +31,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     "properties": {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
-        "status": {"type": "integer"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
         "detail": {"type": "string"},
         "violated-policies": {
             "type": "array",
@@ -48,23 +51,67 @@ PROBLEM_SCHEMA: dict[str, Any] = {
             },
         },
     },
+    "examples": [
+        {
+            "type": "https://reach.example.com/problems/invalid",
+            "title": "Something in the request is not valid",
+            "status": 422,
+            "errors": [{"pointer": "/name", "detail": "A name is needed."}],
+        }
+    ],
 }
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+#: What reads requests answers some so, before anything gives them a name: see ``runtime.refusals``.
+_BY_THE_READER = {
+    400: BadRequest.title,
+    408: TooSlow.title,
+    431: "The headers are too large",
+    501: "Not in this transfer coding",
+    503: Unavailable.title,
+}
 _KINDS: tuple[type[Problem], ...] = (
-    BadRequest,
     Unauthorised,
     Forbidden,
     NotFound,
-    TooSlow,
     Conflict,
     PreconditionFailed,
     TooLarge,
     UnsupportedMediaType,
     Unprocessable,
     QuotaExceeded,
-    Unavailable,
+    Problem,
 )
-_TITLES = {kind.status: kind.title for kind in _KINDS}
+_TITLES = {kind.status: kind.title for kind in _KINDS} | _BY_THE_READER
+_METHODS = ("get", "put", "post", "patch", "delete")
+
+
+def header(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """Say that an answer has a header, always; ``schema`` is what it is like, a text if not."""
+    schema = {"type": "string", **schema}
+    return {name: {"description": description, "required": True, "schema": schema}}
+
+
+def takes(name: str, description: str, shape: Shape, example: str) -> dict[str, Any]:
+    """Say that a route looks at a header: for its ``openapi_extra``."""
+    said = {"name": name, "in": "header", "description": description, "schema": shape.schema}
+    return {"parameters": [{**said, "example": example}]}
+
+
+#: What every answer has.
+_OF_ALL = header(
+    "X-Request-ID", "Names the request in the log", pattern=r"^[A-Za-z0-9._-]{1,128}$"
+) | header("Cache-Control", "No cache may keep it", const="no-store")
+_EVERYWHERE = {name: {"$ref": f"#/components/headers/{name}"} for name in _OF_ALL}
+_RETRY_AFTER = header(
+    "Retry-After", "In how many seconds a retry can succeed", type="integer", minimum=1
+)
+_OF_STATUS: Mapping[int, dict[str, Any]] = {
+    401: header("WWW-Authenticate", "What would do", const='Bearer realm="reach"'),
+    429: _RETRY_AFTER
+    | header("RateLimit-Policy", 'The windows: `"minute";q=10;w=60`, quota and seconds')
+    | header("RateLimit", 'Those that are full: `"minute";r=0;t=30`, and for how many seconds'),
+    503: _RETRY_AFTER,
+}
 
 
 def problems(*statuses: int) -> Responses:
@@ -73,40 +120,80 @@ def problems(*statuses: int) -> Responses:
 
 
 def _refusal(status: int) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": _TITLES[status], "content": _PROBLEM}
-    return {**said, "headers": _OF_LIMITS} if status == QuotaExceeded.status else said
+    headers = dict(_OF_STATUS.get(status, {}))
+    if status in _BY_THE_READER:
+        headers["X-Request-ID"] = {**_OF_ALL["X-Request-ID"], "required": False}
+    return {"description": _TITLES[status], "content": _PROBLEM, "headers": headers}
 
 
-def header(name: str, description: str) -> dict[str, Any]:
-    """Say that an answer has a header."""
-    return {name: {"description": description, "schema": {"type": "string"}}}
-
-
-def takes(name: str, description: str) -> dict[str, Any]:
-    """Say that a route looks at a header: for its ``openapi_extra``."""
-    schema = {"type": "string"}
-    return {
-        "parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]
-    }
-
-
-_OF_LIMITS = (
-    header("Retry-After", "In how many seconds a retry can succeed")
-    | header("RateLimit-Policy", 'The windows: `"minute";q=10;w=60`, quota and seconds')
-    | header("RateLimit", 'Those that are full: `"minute";r=0;t=30`, and for how many seconds')
-)
 #: What any route may say, and routes with a body, a key or a link besides: 422 to a query
 #: parameter that there is not, at least.
-ANY: Responses = {"default": {"description": "A problem (RFC 9457)", "content": _PROBLEM}}
-OF_BODIES = problems(400, 408, 413, 415, 422)
-OF_KEYS = OF_LINKS = problems(401, 403, 422, 429, 503)
+ANY = problems(400, 408, 422, 431, 500, 501, 503)
+OF_BODIES = problems(413, 415)
+OF_KEYS = OF_LINKS = problems(401, 403, 429)
 
-ETAG = header("ETag", "The version of the record and the state of the welcome")
-LOCATION = header("Location", "Where to find what was made")
-IDEMPOTENCY_KEY = takes(
-    "Idempotency-Key",
-    "The same key and body within 24 hours: the same answer, and nothing is done again",
+ETAG = header(
+    "ETag",
+    "The version of the record and the state of the welcome",
+    pattern=r'^"[0-9]{1,9}\.[a-z]+(?:-[0-9a-f]+)?"$',
 )
-IF_MATCH = takes("If-Match", "The ETag of the record as you read it; its version counts")
-IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already")
-CONDITIONS = {"parameters": [*IF_MATCH["parameters"], *IF_NONE_MATCH["parameters"]]}
+
+
+def location(path: str) -> dict[str, Any]:
+    """Say that an answer tells where what it made is: at ``path``, by its id."""
+    return header(
+        "Location",
+        "Where to find what was made",
+        format="uri-reference",
+        pattern=f"^{path}/{ID.pattern}$",
+    )
+
+
+def finish(document: Document, scopes: Mapping[tuple[str, str], Sequence[str]]) -> Document:
+    """Say what is the same for all once, and what FastAPI cannot: in the document itself.
+
+    ``scopes`` are those that a key needs, by method and path.
+    """
+    parts = document["components"]
+    parts["schemas"]["Problem"] = PROBLEM_SCHEMA
+    parts["responses"], parts["headers"] = {}, _OF_ALL
+    for path, methods in document["paths"].items():
+        for method in _METHODS:
+            if method in methods:
+                operation = methods[method]
+                _say_scopes(operation, scopes.get((method, path), ()))
+                _without_null(operation.get("parameters", ()))
+                _share_answers(operation["responses"], parts["responses"])
+                _share_body(operation, parts["schemas"])
+    return document
+
+
+def _say_scopes(operation: Document, scopes: Sequence[str]) -> None:
+    for requirement in operation.get("security", ()):
+        for scheme in requirement:
+            requirement[scheme] = sorted(scopes)
+
+
+def _without_null(parameters: Sequence[Document]) -> None:
+    """Say of a parameter that may be left out that it may: there is no null in a query."""
+    for parameter in parameters:
+        schema = parameter["schema"]
+        kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+        for kind in kinds:
+            schema.update(kind)
+
+
+def _share_answers(answers: Document, shared: Document) -> None:
+    for status, answer in answers.items():
+        answer["headers"] = {**_EVERYWHERE, **answer.get("headers", {})}
+        if int(status) in _TITLES:
+            shared[status] = answer
+            answers[status] = {"$ref": f"#/components/responses/{status}"}
+
+
+def _share_body(operation: Document, shared: Document) -> None:
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]["application/json"]
+        schema = content["schema"]
+        shared[schema["title"]] = schema
+        content["schema"] = {"$ref": f"#/components/schemas/{schema['title']}"}

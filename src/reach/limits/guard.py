@@ -74,16 +74,25 @@ class Door:
 
 
 async def may_try(request: Request) -> None:
-    """Let a client show a key or a link, unless too many of its were wrong.
+    """Let a client show a key, unless too many of its were wrong.
 
     Raises QuotaExceeded. It asks nobody, so it costs those with good keys nothing.
     """
     _raise(_limiter(request).is_known_full("failed_keys", client(request)))
 
 
-async def failed(request: Request) -> None:
-    """Count a wrong key or link. Raises QuotaExceeded, in place of the caller's 401."""
+async def failed_key(request: Request) -> None:
+    """Count a wrong key that was shown. Raises QuotaExceeded, in place of the caller's 401."""
     await _hit(request, "failed_keys", client(request))
+
+
+async def failed_link(request: Request) -> None:
+    """Count a wrong link. Raises QuotaExceeded, in place of the caller's 401.
+
+    Good ones are never refused for it: a signature of 256 bits is not found by trying, and a page
+    elsewhere can have its visitors' browsers show as many wrong ones as it likes.
+    """
+    await _hit(request, "failed_links", client(request))
 
 
 async def hit_api(request: Request, who: str) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from reach.limits.client import Clients
 from reach.limits.refusal import Full, Refusal
@@ -11,11 +11,14 @@ from reach.limits.windows import Windows
 from reach.settings import BadSettings, Settings
 from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
 
-PolicyName = Literal["signups", "api", "failed_keys"]
-POLICIES: tuple[PolicyName, ...] = ("signups", "api", "failed_keys")
+PolicyName = Literal["signups", "api", "failed_keys", "failed_links"]
+POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
+#: What several processes must not each allow. Wrong links are not among them: nobody is locked out
+#: for them, they are only told less, so each process may count for itself if there is no Redis.
+COUNTED_TOGETHER: tuple[PolicyName, ...] = ("signups", "api", "failed_keys")
 ALONE = (
-    "More than one API process must count together: set REACH_REDIS_URL, "
-    "or lift the limits: REACH_LIMIT_SIGNUPS=off, REACH_LIMIT_API=off, REACH_LIMIT_FAILED_KEYS=off"
+    "More than one API process must count together: set REACH_REDIS_URL, or lift the limits: "
+    + ", ".join(f"REACH_LIMIT_{name.upper()}=off" for name in COUNTED_TOGETHER)
 )
 
 
@@ -91,6 +94,6 @@ class Limiter:
 
 def require_one_count(settings: Settings) -> None:
     """Refuse several processes of which each would admit the limit. Raises BadSettings."""
-    counts = any(not settings.policy(name).is_off for name in POLICIES)
+    counts = any(not settings.policy(name).is_off for name in COUNTED_TOGETHER)
     if settings.processes > 1 and settings.redis is None and counts:
         raise BadSettings(ALONE)

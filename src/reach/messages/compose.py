@@ -17,6 +17,7 @@ from reach.access.links import DAY_SECONDS, Links
 from reach.messages.dkim import DkimKey
 from reach.messages.headers import (
     BadHeader,
+    is_too_long,
     mailbox_header,
     message_id_header,
     recipient_header,
@@ -29,7 +30,6 @@ from reach.messages.render import BrokenTemplate, Fault, Templates, fault_of
 from reach.settings import BadSettings, Settings
 from reach.urls import parse_mailbox
 
-ADDRESS_CHARACTERS = 254
 #: Lines of printable ASCII and tabs, short enough to be sent as they are (RFC 5322 §2.1.1); one
 #: that is a single word, which nobody could fold, may be as long as every mail server takes.
 PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n)*+")
@@ -92,7 +92,7 @@ class Composer:
         self._sender = mail_from.addr_spec
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
         for mailbox in filter(None, (mail_from, reply_to)):
-            if len(mailbox.addr_spec) > ADDRESS_CHARACTERS:
+            if is_too_long(mailbox.addr_spec):
                 raise BadSettings("REACH_MAIL_FROM, REACH_REPLY_TO: an address is too long")
         try:
             refuse_forbidden(settings.brand_name)

@@ -9,7 +9,9 @@ from textwrap import wrap
 #: Control characters, every Unicode line break, and halves of surrogate pairs.
 FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 #: One plain address: neither a second one nor a comment, a quote or a group fits in.
-ADDRESS = re.compile(r'[^\s"(),:;<>@\[\\\]]{1,64}@[^\s"(),:;<>@\[\\\]]{1,253}')
+ADDRESS = re.compile(r'([^\s"(),:;<>@\[\\\]]+)@([^\s"(),:;<>@\[\\\]]+)')
+#: RFC 5321 §4.5.3.1, RFC 6531 §3.3: of UTF-8. A path is an address between angle brackets.
+LOCAL_OCTETS, DOMAIN_OCTETS, ADDRESS_OCTETS = 64, 253, 254
 MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,400}>")
 
 LINE_CHARACTERS = 78
@@ -71,9 +73,17 @@ def recipient_header(address: str) -> str:
     A local part that is not ASCII stands as it is (RFC 6532): the one place where a mail is
     not 7-bit, for RFC 2047 knows no encoding for it.
     """
-    if not ADDRESS.fullmatch(refuse_forbidden(address)):
+    if not ADDRESS.fullmatch(refuse_forbidden(address)) or is_too_long(address):
         raise BadHeader("the recipient is not one plain address")
     return f"To: {address}\r\n"
+
+
+def is_too_long(address: str) -> bool:
+    """Whether an address is longer than mail servers must take, in octets."""
+    local, _, domain = address.rpartition("@")
+    sizes = (len(part.encode("utf-8", "surrogatepass")) for part in (local, domain, address))
+    most = (LOCAL_OCTETS, DOMAIN_OCTETS, ADDRESS_OCTETS)
+    return any(size > limit for size, limit in zip(sizes, most, strict=True))
 
 
 def message_id_header(message_id: str) -> str:

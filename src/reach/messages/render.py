@@ -23,7 +23,8 @@ from reach.messages.linking import CannotLink
 BUILT_IN = Path(__file__).parent / "templates"
 #: A template is three files: NAME.subject, NAME.txt and NAME.html.
 KINDS = ("subject", "txt", "html")
-NAME = re.compile(r"[a-z][a-z0-9-]{0,62}")
+NAME_CHARACTERS = 63
+NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_CHARACTERS - 1}}}")
 #: No slash and no dot but one: a file's name leads nowhere else.
 FILE = re.compile(rf"{NAME.pattern}\.(?:{'|'.join(KINDS)})")
 #: They would make two compositions of one message differ.

@@ -6,20 +6,23 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from reach.access.answers import Done, Once
 from reach.access.guard import needs, operator, operator_key
-from reach.access.idempotency import HEADER, Onces, do_once
+from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
 from reach.access.keys import ApiKey
 from reach.access.routes import Db, answer_of, as_json, respond
 from reach.bodies import cursor
-from reach.bodies.document import IDEMPOTENCY_KEY, OF_KEYS, problems
+from reach.bodies.document import OF_KEYS, problems
 from reach.bodies.guard import StrictRoute
+from reach.bodies.shapes import ID_IN_PATH, Shape, read_id, shaped
 from reach.db.engine import Transaction
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
+from reach.messages.render import NAME, NAME_CHARACTERS
+from reach.problems import MethodNotAllowed
 
 router = APIRouter(
     prefix="/v1/messages",
@@ -29,18 +32,16 @@ router = APIRouter(
     route_class=StrictRoute,
 )
 
+#: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.routes.messages``.
+RETRY = "retry"
 MayRead = Depends(needs("messages:read"))
 MayWrite = Depends(needs("messages:write"))
 
 
-def without_nul(text: str) -> str:
-    """Refuse the one character that Postgres cannot even be asked about."""
-    if "\0" in text:
-        raise ValueError("It must not hold the character NUL.")
-    return text
-
-
-Sought = Annotated[str, AfterValidator(without_nul)]
+TEMPLATE = Shape(
+    NAME.pattern, "It is lower case, digits and hyphens, and begins with a letter.", NAME_CHARACTERS
+)
+Template = Annotated[str, *shaped(TEMPLATE)]
 
 
 class MessageBody(BaseModel):
@@ -115,10 +116,15 @@ async def once_of_operator(
 BodilessOnce = Annotated[Once | None, Depends(once_of_operator)]
 
 
-async def message_id(id: str) -> UUID:  # noqa: A002 - the path's word
-    """Read an id from the path; what is not one names no message."""
+async def message_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
+    """Read an id from the path; what is not one names no message.
+
+    Nor does the name of a call: to read ``/v1/messages/retry`` is the wrong method.
+    """
+    if id == RETRY:
+        raise MethodNotAllowed(headers={"Allow": "POST"})
     try:
-        return UUID(id)
+        return read_id(id)
     except ValueError:
         raise NoSuchMessage from None
 

@@ -4,7 +4,7 @@ Forms that lean on the cookie prove that they are ours: by ``Origin``, and by a 
 the page that holds the same link can have.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -22,6 +22,10 @@ from reach.urls import as_browsers_write
 
 #: The browser may be a shared one; the email with the link stays where it is.
 MOST_SECONDS = 3600
+#: How long somebody may think about whose record to see: see ``pages.switch``.
+OFFER_SECONDS = 600
+#: Of the tokens in one address no more are looked at: a program that mangles links makes two.
+MOST_TOKENS = 4
 #: A page's own address says nothing here; and without a referrer browsers hide a form's Origin.
 REFERRER = {"Referrer-Policy": "same-origin"}
 FIELD = "form"
@@ -49,6 +53,25 @@ class Held:
     typed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """What a browser keeps a link in: below which path it is sent, and for how long at most."""
+
+    name: str
+    path: str
+    most_seconds: int
+
+
+def held_in(scope: Scope) -> Cookie:
+    """The cookie of the link that the browser holds."""
+    return Cookie(f"reach-{scope}", f"/{scope}", MOST_SECONDS)
+
+
+def offered_in(scope: Scope) -> Cookie:
+    """The cookie of another person's link, until somebody says whether it is to be held."""
+    return Cookie(f"reach-{scope}-offer", f"/{scope}/switch", OFFER_SECONDS)
+
+
 Answer = Callable[[Request, Held], Awaitable[Response]]
 Route = Callable[[Request], Awaitable[Response]]
 
@@ -59,28 +82,30 @@ def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
     Who comes from ``keep`` and holds nothing has a browser that keeps no cookies, and is told so.
     A form is read and checked before the answer is made. Raises ForeignForm.
     """
+    cookie = held_in(scope)
 
     def wrap(answer: Answer) -> Route:
         async def route(request: Request) -> Response:
             if request.method != "POST" and KEPT in request.query_params:
-                is_kept = _name(scope) in request.cookies
+                is_kept = cookie.name in request.cookies
                 return see(f"/{scope}") if is_kept else _no_cookies(request)
             try:
-                return await answer(request, await _find(request, scope))
+                return await answer(request, await find(request, scope, cookie))
             except LinkVoid:
-                return forget(await without(request), scope)
+                return forget(await without(request), cookie)
 
         return route
 
     return wrap
 
 
-async def _find(request: Request, scope: Scope) -> Held:
+async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
+    """Find the link in a cookie; a form must be ours. Raises LinkVoid; ForeignForm."""
     is_form = request.method == "POST"
     if is_form:
         _check_origin(request)
-    token = request.cookies.get(_name(scope), "")
-    link = await read(request, token)
+    token = request.cookies.get(cookie.name, "")
+    _, link = await read(request, [token])
     if link.scope != scope:
         raise LinkVoid
     signer = Signer(request.app.state.settings, "forms")
@@ -97,18 +122,28 @@ def _check_origin(request: Request) -> None:
         raise ForeignForm
 
 
-async def read(request: Request, token: str) -> Link:
-    """Read a token. Raises LinkVoid; QuotaExceeded. The database may know more against it."""
-    await limits.may_try(request)
+async def read(request: Request, tokens: Sequence[str]) -> tuple[str, Link]:
+    """Read the first of some tokens that is one of ours; the database may know more against it.
+
+    Raises LinkVoid; QuotaExceeded.
+    """
+    for token in tokens[:MOST_TOKENS]:
+        link = look(request, token)
+        if link is not None:
+            await limits.hit_api(request, link.holder)
+            return token, link
+    if any(tokens):
+        await limits.failed_link(request)
+    raise LinkVoid
+
+
+def look(request: Request, token: str) -> Link | None:
+    """Read a token, if it is one of ours; it counts for nothing."""
     links: Links = request.app.state.links
     try:
-        link = links.read(token)
+        return links.read(token)
     except BadLink:
-        if token:
-            await limits.failed(request)
-        raise LinkVoid from None
-    await limits.hit_api(request, link.holder)
-    return link
+        return None
 
 
 def keep(request: Request, token: str, scope: Scope) -> Response:
@@ -117,14 +152,18 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
     By way of a look at whether it is held: what follows could not tell a browser that keeps no
     cookies from one that came without a link.
     """
+    return put(request, see(f"/{scope}?{KEPT}"), token, held_in(scope))
+
+
+def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:
+    """Have the browser keep a token in a cookie."""
     links: Links = request.app.state.links
     origin: str = request.app.state.settings.origin
-    answer = see(f"/{scope}?{KEPT}")
     answer.set_cookie(
-        _name(scope),
+        cookie.name,
         token,
-        max_age=min(links.seconds_left(token), MOST_SECONDS),
-        path=f"/{scope}",
+        max_age=min(links.seconds_left(token), cookie.most_seconds),
+        path=cookie.path,
         secure=urlsplit(origin).scheme == "https",
         httponly=True,
         # Not "strict": then it would be missing when a link is followed from a web mail.
@@ -133,9 +172,9 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
     return answer
 
 
-def forget(answer: Response, scope: Scope) -> Response:
-    """Have the browser forget what it holds."""
-    answer.delete_cookie(_name(scope), path=f"/{scope}", httponly=True, samesite="lax")
+def forget(answer: Response, cookie: Cookie) -> Response:
+    """Have the browser forget what it keeps in a cookie."""
+    answer.delete_cookie(cookie.name, path=cookie.path, httponly=True, samesite="lax")
     return answer
 
 
@@ -151,7 +190,3 @@ def _no_cookies(request: Request) -> Response:
     answer = render("no-cookies.html", 401, brand_name=settings.brand_name, host=host)
     answer.headers["WWW-Authenticate"] = CHALLENGE
     return answer
-
-
-def _name(scope: Scope) -> str:
-    return f"reach-{scope}"

@@ -6,14 +6,16 @@ Nothing is changed by a GET: mail scanners follow links, and browsers look ahead
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from reach.bodies.guard import validate
 from reach.db.engine import Database
+from reach.pages.elsewhere import refuse_loads_from_elsewhere
 from reach.pages.forms import faults_of
-from reach.pages.held import REFERRER, Held, forget, holding, keep, read, see
+from reach.pages.held import REFERRER, Held, forget, held_in, holding, read, see
 from reach.pages.links import no_link
 from reach.pages.render import HEADERS, render
+from reach.pages.switch import keep_or_ask
 from reach.people import links, record
 from reach.people.bodies import Changes, Export, wanted
 from reach.people.links import LinkVoid
@@ -27,7 +29,7 @@ DONE = {
     "confirmed": "Your address is confirmed.",
 }
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
 
 
 @router.api_route("/manage", methods=READ)
@@ -45,13 +47,13 @@ async def get_confirm(request: Request) -> Response:
 async def _arrive(request: Request, show: Any) -> Response:
     """Show the page, or have the browser keep a link first: each leads to the page of its scope."""
     given = request.query_params.getlist("token")
-    for token in given:
+    if given:
         try:
-            link = await read(request, token)
+            token, link = await read(request, given)
+            return await keep_or_ask(request, token, link)
         except LinkVoid:
-            continue
-        return keep(request, token, link.scope)
-    found: Response = await (no_link if given else show)(request)
+            return await no_link(request)
+    found: Response = await show(request)
     return found
 
 
@@ -72,7 +74,7 @@ async def _show_confirm(request: Request, held: Held) -> Response:
 async def post_confirm(request: Request, held: Held) -> Response:
     """Confirm the address that the link was sent to."""
     await _database(request).write(links.act, held.link, record.confirm)
-    return forget(see("/confirm/done"), "confirm")
+    return forget(see("/confirm/done"), held_in("confirm"))
 
 
 @router.post("/manage")
@@ -100,7 +102,7 @@ async def post_confirmation(request: Request, held: Held) -> Response:
 @holding("manage", no_link)
 async def post_export(request: Request, held: Held) -> Response:
     """Hand out everything that is stored of the person, as a file."""
-    found = await _database(request).read(links.export, held.link, request.app.state.settings)
+    found = await _database(request).read(links.export, held.link)
     text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")
@@ -111,7 +113,7 @@ async def post_export(request: Request, held: Held) -> Response:
 async def post_void_links(request: Request, held: Held) -> Response:
     """Void every link so far, this one too."""
     await _database(request).write(links.act, held.link, record.void_links)
-    return forget(see("/manage/voided"), "manage")
+    return forget(see("/manage/voided"), held_in("manage"))
 
 
 @router.api_route("/manage/removal", methods=READ)
@@ -127,9 +129,9 @@ async def get_removal(request: Request, held: Held) -> Response:
 async def post_removal(request: Request, held: Held) -> Response:
     """Remove the person, their messages and every trace of them."""
     database = _database(request)
-    await database.write(links.erase, held.link, request.app.state.settings)
+    await database.write(links.erase, held.link)
     await database.scrub()
-    return forget(see("/manage/removed"), "manage")
+    return forget(see("/manage/removed"), held_in("manage"))
 
 
 @router.api_route("/confirm/done", methods=READ)

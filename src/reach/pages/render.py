@@ -2,8 +2,10 @@
 
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -52,26 +54,33 @@ def render(
         values["nonce"] = nonce = secrets.token_urlsafe(16)
         policy = {**PAGE_POLICY, "script-src": f"'nonce-{nonce}'", **runs}
     text = _templates.get_template(name).render(values)
+    return _page(text, status, policy, headers or {})
+
+
+def _page(
+    text: str, status: int, policy: Mapping[str, str], headers: Mapping[str, str]
+) -> HTMLResponse:
     written = "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
     return HTMLResponse(
         # Half of a surrogate pair has no UTF-8; it becomes "?" and not a 500.
         text.encode("utf-8", "replace"),
         status_code=status,
-        headers={**HEADERS, "Content-Security-Policy": written, **(headers or {})},
+        headers={**HEADERS, "Content-Security-Policy": written, **headers},
     )
 
 
 def problem_page(problem: Problem, *, brand_name: str = "Reach") -> HTMLResponse:
     """Answer with a page for what ``app`` otherwise answers as problem+json."""
-    return render(
-        "problem.html",
-        problem.status,
-        headers=problem.headers,
-        brand_name=brand_name,
-        kind=type(problem),
-        detail=public_detail(problem),
-        explanation=explain(type(problem)),
-    )
+    kind: Any = type(problem)  # mypy takes no class for hashable
+    text = _problem_text(kind, public_detail(problem), brand_name)
+    return _page(text, problem.status, PAGE_POLICY, problem.headers)
+
+
+@lru_cache(64)
+def _problem_text(kind: type[Problem], detail: str | None, brand_name: str) -> str:
+    """Write the page, once: a flood of what is refused costs less than to serve it."""
+    values = {"kind": kind, "detail": detail, "explanation": explain(kind)}
+    return _templates.get_template("problem.html").render(values, brand_name=brand_name)
 
 
 def public_detail(problem: Problem) -> str | None:

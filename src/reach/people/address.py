@@ -19,7 +19,10 @@ ORDINARY = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 SPECIAL_DOMAINS = frozenset(SPECIAL_USE_DOMAIN_NAMES)
-TOO_LONG = "An email address may have at most 254 characters."
+TOO_LONG = (
+    "An email address may have at most 254 bytes: letters and digits of English are one each, "
+    "others are more."
+)
 LOCAL_TOO_LONG = (
     "An email address may have at most 64 bytes before the @: letters and digits of English are "
     "one each, others are more."
@@ -89,16 +92,6 @@ def key_prefix(text: str) -> str:
         return parse_address(text, smtputf8=True, intranet=EVERYWHERE).key
     except ValueError:  # not a whole address
         return text.strip().translate(_TO_LOWER)
-
-
-def key_of(text: str) -> str:
-    """The key of the mailbox that an address is of, in whatever spelling. Raises ValueError.
-
-    Not by the rules for those who sign up: they may have been others when it was stored.
-    """
-    if "@" not in text.strip("@ \t"):
-        raise ValueError("It must be a whole address.")
-    return key_prefix(text)
 
 
 def _split_ordinary(typed: str) -> tuple[str, str] | None:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from reach.bodies.shapes import Id
+from reach.messages.routes import Template
 from reach.people.links import LinkRequest
 from reach.people.robots import Hidden
 from reach.people.signup import Description, Name, SignUp
@@ -90,8 +92,8 @@ class NewMessage(BaseModel):
         person_id="01a20aee-6a2a-7a2b-8fad-3dec2137a7f1", template="manage-link"
     )
 
-    person_id: UUID
-    template: str
+    person_id: Id
+    template: Template
     data: dict[str, Any] = {}
 
 

@@ -4,10 +4,26 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reach.bodies.document import takes
+from reach.bodies.shapes import Shape
 from reach.people.model import Person
-from reach.problems import PreconditionFailed
+from reach.problems import BadRequest, PreconditionFailed
 
+#: Ours, of which the version counts.
 TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')
+#: Anybody's (RFC 9110 §8.8.3): visible characters, and those beyond ASCII, in quotes.
+ANY_TAG = r'(?:W/)?"[\u0021\u0023-\u007e\u0080-\u00ff]*"'
+TAGS = Shape(
+    rf"\*|{ANY_TAG}(?:[ \t]*,[ \t]*{ANY_TAG})*",
+    "It must be an ETag with its quotes, several with commas between, or *.",
+)
+_EXAMPLE = '"3.sent"'
+IF_MATCH = takes(
+    "If-Match", "The ETag of the record as you read it; its version counts", TAGS, _EXAMPLE
+)
+IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already", TAGS, _EXAMPLE)
+#: For the ``openapi_extra`` of a route that reads both.
+CONDITIONS = {"parameters": [*IF_MATCH["parameters"], *IF_NONE_MATCH["parameters"]]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +53,34 @@ class Conditions:
 ANY = Conditions()
 
 
+def read_tags(name: str, headers: Sequence[str]) -> Sequence[str] | None:
+    """Read the tags of a header, None if there is no such header.
+
+    Raises BadRequest for what has no tags in it: without its quotes, an ETag would never fit, and
+    its sender be told that the record has changed.
+    """
+    if not headers:
+        return None
+    given = ",".join(headers).strip(" \t")
+    if not TAGS.fits(given):
+        raise BadRequest(f"{name}: {TAGS.said}")
+    return [given] if given == "*" else re.findall(ANY_TAG, given)
+
+
 def read_if_match(headers: Sequence[str]) -> frozenset[int] | None:
     """The versions that ``If-Match`` allows; None if it allows any (RFC 9110 §13.1.1)."""
-    given = ",".join(headers).strip()
-    if not headers or given == "*":
+    given = read_tags("If-Match", headers)
+    if given is None or given == ["*"]:
         return None
-    tags = (TAG.fullmatch(tag.strip()) for tag in given.split(","))
+    tags = map(TAG.fullmatch, given)
     return frozenset(int(tag[1]) for tag in tags if tag)
 
 
-def is_known(etag: str, headers: Sequence[str]) -> bool:
-    """Whether ``If-None-Match`` names this version, strong or weak (RFC 9110 §13.1.2)."""
-    tags = (tag.strip().removeprefix("W/") for tag in ",".join(headers).split(","))
+def read_if_none_match(headers: Sequence[str]) -> Sequence[str]:
+    """The tags that ``If-None-Match`` names, whether strong or weak (RFC 9110 §13.1.2)."""
+    return [tag.removeprefix("W/") for tag in read_tags("If-None-Match", headers) or ()]
+
+
+def is_known(etag: str, tags: Sequence[str]) -> bool:
+    """Whether ``If-None-Match`` names this version."""
     return any(tag in (etag, "*") for tag in tags)

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 from fastapi.security import HTTPBearer
 
+from reach.access.guard import bearer
 from reach.access.links import BadLink, Link, Links, Scope
 from reach.limits import guard as limits
 from reach.people.links import LinkVoid, WrongLink
@@ -25,12 +26,13 @@ def own(scope: Scope) -> Callable[[Request], Awaitable[Link]]:
     """
 
     async def holder(request: Request) -> Link:
-        await limits.may_try(request)
+        token = bearer(request)
         links: Links = request.app.state.links
         try:
-            link = links.read(bearer(request))
+            link = links.read(token)
         except BadLink:
-            await limits.failed(request)
+            if token:
+                await limits.failed_link(request)
             raise LinkVoid from None
         if link.scope not in ("manage", scope):
             raise WrongLink
@@ -38,9 +40,3 @@ def own(scope: Scope) -> Callable[[Request], Awaitable[Link]]:
         return link
 
     return holder
-
-
-def bearer(request: Request) -> str:
-    """The token of the ``Authorization`` header, empty if there is none."""
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    return text.strip() if scheme.lower() == "bearer" else ""

@@ -80,9 +80,9 @@ def act(
     return use(tx, link.person_id, *args, **kwargs)
 
 
-def export(tx: Transaction, link: Link, settings: Settings) -> dict[str, Any]:
+def export(tx: Transaction, link: Link) -> dict[str, Any]:
     """Give the holder of a link everything that is stored of them. Raises LinkVoid."""
-    return record.export(tx, find_holder(tx, link).id, settings)
+    return record.export(tx, find_holder(tx, link).id)
 
 
 def ask_all(
@@ -102,10 +102,10 @@ def request_links_all(tx: Transaction, requests: Sequence[LinkRequest]) -> Seque
     return [None] * len(requests)
 
 
-def erase(tx: Transaction, link: Link, settings: Settings, conditions: Conditions = ANY) -> None:
+def erase(tx: Transaction, link: Link, conditions: Conditions = ANY) -> None:
     """Erase the holder of a link. Raises LinkVoid; PreconditionFailed.
 
     What strangers asked for first, before the person is locked: see ``record.forget_asked``.
     """
-    record.forget_asked(tx, link.person_id, settings)
+    record.forget_asked(tx, link.person_id)
     act(tx, link, record.remove, conditions)

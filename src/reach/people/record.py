@@ -7,7 +7,6 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from reach.access import answers
-from reach.access.idempotency import Onces
 from reach.db.engine import Transaction
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
@@ -83,7 +82,7 @@ def void_links(tx: Transaction, person_id: UUID) -> None:
         raise NoSuchPerson
 
 
-def export(tx: Transaction, person_id: UUID, settings: Settings) -> dict[str, Any]:
+def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
     """Everything that is stored of a person, fit for JSON. Raises NoSuchPerson."""
     row = queries.stored(tx, person_id)
     if row is None:
@@ -91,24 +90,19 @@ def export(tx: Transaction, person_id: UUID, settings: Settings) -> dict[str, An
     found = {
         "person": dict(row),
         "messages": operations.export(tx, person_id),
-        "answers": answers.export(tx, person_id, Onces(settings).door_callers(row["email_key"])),
+        "answers": answers.export(tx, person_id),
         "link_requests": link_requests.export(tx, row["email_key"]),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain
 
 
-def erase(
-    tx: Transaction,
-    person_id: UUID,
-    settings: Settings,
-    conditions: Conditions = ANY,
-) -> None:
+def erase(tx: Transaction, person_id: UUID, conditions: Conditions = ANY) -> None:
     """Delete a person with every message, attempt, stored answer and request for a link.
 
     Raises NoSuchPerson; PreconditionFailed.
     """
-    forget_asked(tx, person_id, settings)
+    forget_asked(tx, person_id)
     remove(tx, person_id, conditions)
 
 
@@ -124,7 +118,7 @@ def remove(
         raise NoSuchPerson
 
 
-def forget_asked(tx: Transaction, person_id: UUID, settings: Settings) -> None:
+def forget_asked(tx: Transaction, person_id: UUID) -> None:
     """Delete the answers that are stored about a person, and what waits to be looked up.
 
     First of all, before the person is locked: whoever writes or answers them locks in that order
@@ -132,7 +126,7 @@ def forget_asked(tx: Transaction, person_id: UUID, settings: Settings) -> None:
     """
     row = queries.stored(tx, person_id)
     if row is not None:
-        answers.forget(tx, person_id, Onces(settings).door_callers(row["email_key"]))
+        answers.forget(tx, person_id)
         link_requests.forget(tx, row["email_key"])
 
 

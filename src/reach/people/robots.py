@@ -13,6 +13,7 @@ from altcha import Payload, create_challenge, verify_solution
 from pydantic import BaseModel, Field
 
 from reach.access.signing import Signer
+from reach.bodies.shapes import BLANK
 from reach.problems import NotFound, Unprocessable
 from reach.settings import Settings
 
@@ -73,7 +74,11 @@ class Hidden(BaseModel):
     motto: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
     website: Annotated[
         str | None,
-        Field(max_length=500, description=OLD_TRAP, json_schema_extra={"deprecated": True}),
+        Field(
+            max_length=500,
+            description=OLD_TRAP,
+            json_schema_extra={"deprecated": True, "pattern": f"^[{BLANK}]*$"},
+        ),
     ] = None
     started: Annotated[str | None, Field(max_length=100, description=TIME)] = None
     altcha: Annotated[str | None, Field(max_length=4000, description=PROOF)] = None

@@ -20,6 +20,7 @@ from pydantic import (
 
 from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
+from reach.bodies.shapes import TEXT
 from reach.db.engine import Transaction, after_commit
 from reach.db.identifiers import new_id
 from reach.messages import budget, outbox
@@ -65,12 +66,12 @@ Address = Annotated[
 Name = Annotated[
     str,
     AfterValidator(clean_name),
-    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH}),
+    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, **TEXT.keywords}),
 ]
 Description = Annotated[
     str,
     AfterValidator(clean_description),
-    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH}),
+    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH, **TEXT.keywords}),
 ]
 
 
@@ -108,23 +109,24 @@ class Knock(Generic[R]):
 def answer_each(
     tx: Transaction,
     knocks: Sequence[Knock[R]],
-    work: Callable[[Sequence[R]], Sequence[UUID | None]],
+    work: Callable[[Sequence[R]], object],
     settings: Settings,
     answer: Answer,
 ) -> Sequence[Answer | Problem]:
     """Do ``work`` for those that were not done by the same key before: ``answer`` for each.
 
-    ``work`` says whose each one was, as far as they are known. It is not done for those whose
-    proof of work was used before: SendAgain is their answer.
+    What is stored of them has nothing to do with a person: erasing one changes no answer. ``work``
+    is not done for those whose proof of work was used before: SendAgain is their answer.
     """
 
     def do(new: Sequence[Knock[R]]) -> Sequence[Done | Problem]:
         requests = [knock.request for knock in new]
         admitted = proofs.use(tx, requests) if settings.altcha else requests
+        work(admitted)
         # By identity: two requests may be equal.
-        owners = dict(zip(map(id, admitted), work(admitted), strict=True))
+        done = set(map(id, admitted))
         return [
-            Done(answer, owners[id(one)]) if id(one) in owners else SendAgain("proof used before")
+            Done(answer, None) if id(one) in done else SendAgain("proof used before")
             for one in requests
         ]
 
@@ -138,14 +140,12 @@ def knock_all(
     return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), settings, answer)
 
 
-def sign_up_all(
-    tx: Transaction, requests: Sequence[SignUp], settings: Settings
-) -> Sequence[UUID | None]:
+def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[None]:
     """Sign up each of ``requests``; who is known is written to again, as is due.
 
-    Returns whose address it is, for each. Callers are told the same for all, so that nobody
-    learns whether an address is known. Each counts as coming after the one before: of several
-    for one address, only what the last one typed is left.
+    Callers are told the same for all, so that nobody learns whether an address is known. Each
+    counts as coming after the one before: of several for one address, only what the last one typed
+    is left.
     """
     asked = {request.email.key: request for request in requests}
     added, known = _add_or_find(tx, asked, settings)
@@ -154,8 +154,7 @@ def sign_up_all(
     outbox.promise(tx, promises, settings)
     count_known = len(requests) - len(added)
     after_commit(tx, partial(counts.note_admitted, len(added), count_known))
-    owners = {key: one.id for people in (added, known) for key, one in people.items()}
-    return [owners.get(request.email.key) for request in requests]
+    return [None] * len(requests)
 
 
 def _add_or_find(

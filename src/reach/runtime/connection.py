@@ -18,7 +18,8 @@ from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
-#: from those who are still sending (RFC 9112 §9.6).
+#: from those who are still sending (RFC 9112 §9.6). And how long a process that stops waits for the
+#: rest of a body.
 LINGER_SECONDS = 5.0
 #: Of which so much is taken; who sends more still has the time to read.
 MOST_THROWN_AWAY_BYTES = 4 * 1024 * 1024
@@ -290,10 +291,15 @@ class Connection(Reader):
         self.hang_up()
 
     def shutdown(self) -> None:
-        """End it after the requests that are under way: the process is to stop."""
+        """End it after the requests that are under way: the process is to stop.
+
+        One whose body is still to come is under way for some seconds more, not for the grace time.
+        """
         super().shutdown()
         if self.transport.is_closing():
             self._wait(Step.END, LINGER_SECONDS)
+        elif self._part is Part.BODY:
+            self._wait(Step.SEND_BODY, LINGER_SECONDS)
 
 
 def _may_be_short(cycle: RequestResponseCycle) -> bool:

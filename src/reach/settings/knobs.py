@@ -130,8 +130,11 @@ class Knobs(BaseSettings):
     limit_signups: Limit = "10/minute;100/hour"
     #: How often one operator key, or the holder of one person's links, may call.
     limit_api: Limit = "600/minute"
-    #: How many wrong keys and links one client may show.
+    #: How many wrong keys one client may show; beyond it none of its keys is looked at.
     limit_failed_keys: Limit = "30/minute"
+    #: How many wrong links of one client get a page that offers a new one; beyond it they get a
+    #: short refusal. A link that works is never refused for it.
+    limit_failed_links: Limit = "30/minute"
     #: How many emails strangers can have sent to one address.
     limit_mail_per_address: Limit = "5/hour;20/day"
     #: Who fills in the form faster than this is asked to send it again.

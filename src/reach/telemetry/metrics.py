@@ -181,8 +181,8 @@ SLOTS_BUSY = Gauge(
 
 LIMITER_DECISIONS = Counter(
     "reach_limiter_decisions_total",
-    "Decisions of the limiter, by policy (signups, api, failed_keys) and what was decided "
-    "(admitted, refused).",
+    "Decisions of the limiter, by policy (signups, api, failed_keys, failed_links) and what was "
+    "decided (admitted, refused).",
     ("policy", "decision"),
 )
 LIMITER_FALLBACKS = Counter(

@@ -1,24 +1,24 @@
 """Operators find messages, by whom they are for and when; and try all of them again."""
 
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reach.access.answers import Done
 from reach.access.guard import needs, operator_key
-from reach.access.idempotency import HEADER, do_once
+from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
 from reach.access.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
 from reach.bodies import cursor
-from reach.bodies.document import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS
+from reach.bodies.document import OF_BODIES, OF_KEYS
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate
+from reach.bodies.shapes import BLANK, UNSEEN, Id, Shape, shaped
 from reach.bodies.times import Time
 from reach.db.engine import Transaction
 from reach.messages import filters
 from reach.messages.filters import MOST_AGAIN, Filter
-from reach.messages.routes import MessagePage, Sought, message_page
-from reach.people.address import LONGEST, key_of
+from reach.messages.routes import RETRY, MessagePage, Template, message_page
+from reach.people.address import LONGEST, key_prefix
 
 router = APIRouter(
     prefix="/v1/messages",
@@ -28,11 +28,26 @@ router = APIRouter(
     route_class=StrictRoute,
 )
 
-Recipient = Annotated[Sought, Field(max_length=LONGEST), AfterValidator(key_of)]
+#: Whatever else there may be on either side: the rules may have been others when it was stored.
+RECIPIENT = Shape(
+    rf"[ \t]*[^@{BLANK}{UNSEEN}]+@[^@{BLANK}{UNSEEN}]+[ \t]*",
+    "It must be a whole address.",
+    LONGEST,
+)
+Recipient = Annotated[str, *shaped(RECIPIENT), AfterValidator(key_prefix)]
 EXAMPLE: dict[str, Any] = {
     "filter": {"state": "failed", "since": "2026-03-04T05:00:00Z"},
     "dry_run": True,
 }
+
+
+def without_null(schema: dict[str, Any]) -> None:
+    """Say that something is to be said, and that null says nothing: ``says_something``."""
+    schema["minProperties"] = 1
+    for name, field in schema["properties"].items():
+        if "anyOf" in field:
+            (kind,) = [kind for kind in field["anyOf"] if kind != {"type": "null"}]
+            schema["properties"][name] = {"title": field["title"], **kind}
 
 
 class RetryFilter(BaseModel):
@@ -42,12 +57,12 @@ class RetryFilter(BaseModel):
     queued, those are meant that wait for their next try.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=without_null)
 
     state: Literal["failed", "cancelled", "queued"] = "failed"
-    template: Sought | None = None
+    template: Template | None = None
     recipient: Recipient | None = None
-    person_id: UUID | None = None
+    person_id: Id | None = None
     since: Time | None = None
     until: Time | None = None
 
@@ -90,7 +105,7 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
     *,
     db: Db,
     state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
-    template: Sought | None = None,
+    template: Template | None = None,
     recipient: Recipient | None = None,
     since: Time | None = None,
     until: Time | None = None,
@@ -108,7 +123,7 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
 
 
 @router.post(
-    "/retry",
+    f"/{RETRY}",
     response_model=Retried,
     dependencies=[Depends(needs("messages:write"))],
     responses=OF_BODIES,

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AfterValidator
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BeforeValidator
 
 from reach.access.answers import Answer, Done
 from reach.access.guard import needs, operator_key
-from reach.access.idempotency import HEADER, do_once
+from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
 from reach.access.routes import (
     Cursor,
     Db,
@@ -21,29 +21,33 @@ from reach.access.routes import (
 )
 from reach.bodies import cursor
 from reach.bodies.document import (
-    CONDITIONS,
     ETAG,
-    IDEMPOTENCY_KEY,
-    LOCATION,
     OF_BODIES,
     OF_KEYS,
+    location,
     problems,
 )
 from reach.bodies.guard import StrictRoute, in_json, json_body, read_json, validate
+from reach.bodies.shapes import BLANK, ID_IN_PATH, UNSEEN, Shape, read_bool, read_id, shaped
 from reach.db.engine import Transaction
 from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.routes import (
     MessageBody,
     MessagePage,
-    Sought,
     message_body,
     message_page,
 )
 from reach.people import queries, record, signup
-from reach.people.address import key_prefix
+from reach.people.address import LONGEST, key_prefix
 from reach.people.bodies import Add, Changes, NewMessage, PersonBody, PersonPage, wanted
-from reach.people.conditions import Conditions, is_known, read_if_match
+from reach.people.conditions import (
+    CONDITIONS,
+    Conditions,
+    is_known,
+    read_if_match,
+    read_if_none_match,
+)
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
 from reach.settings import Settings
@@ -66,14 +70,13 @@ MayRead = Depends(needs("people:read"))
 MayWrite = Depends(needs("people:write"))
 
 
-def not_blank(text: str) -> str:
-    """Refuse spaces alone: they would find everybody, whom nobody asked for."""
-    if text and not text.strip():
-        raise ValueError("It must not be blank.")
-    return text
-
-
-Prefix = Annotated[Sought, AfterValidator(not_blank)]
+#: Empty, it finds everybody; of spaces alone it is refused, for nobody asked for everybody.
+PREFIX = Shape(
+    rf"(?:[ \t]*[^{BLANK}{UNSEEN}]+[ \t]*)?",
+    "It is how an address begins, without blanks in it.",
+    LONGEST,
+)
+Prefix = Annotated[str, *shaped(PREFIX)]
 
 
 async def settings_of(request: Request) -> Settings:
@@ -82,10 +85,10 @@ async def settings_of(request: Request) -> Settings:
     return found
 
 
-async def person_id(id: str) -> UUID:  # noqa: A002 - the path's word
+async def person_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
     """Read an id from the path; what is not one names nobody."""
     try:
-        return UUID(id)
+        return read_id(id)
     except ValueError:
         raise NoSuchPerson from None
 
@@ -99,7 +102,7 @@ PersonId = Annotated[UUID, Depends(person_id)]
     status_code=201,
     response_model=PersonBody,
     dependencies=[MayWrite],
-    responses=OF_BODIES | problems(409) | {201: {"headers": ETAG | LOCATION}},
+    responses=OF_BODIES | problems(409) | {201: {"headers": ETAG | location("/v1/people")}},
     openapi_extra=in_json(Add) | IDEMPOTENCY_KEY,
 )
 async def post_person(
@@ -120,8 +123,8 @@ async def post_person(
 @people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
 async def get_people(
     db: Db,
-    q: Annotated[Prefix | None, Query(max_length=254)] = None,
-    confirmed: bool | None = None,
+    q: Prefix | None = None,
+    confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
     limit: Limit = 50,
     cursor_: Cursor = None,
 ) -> Any:
@@ -185,9 +188,9 @@ async def patch_person(
     responses=problems(404, 412),
     openapi_extra=CONDITIONS,
 )
-async def delete_person(request: Request, db: Db, settings: Config, id_: PersonId) -> Response:
+async def delete_person(request: Request, db: Db, id_: PersonId) -> Response:
     """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
-    await db.write(record.erase, id_, settings, conditions(request))
+    await db.write(record.erase, id_, conditions(request))
     await db.scrub()
     return Response(status_code=204)
 
@@ -217,7 +220,7 @@ async def get_persons_messages(
     status_code=201,
     response_model=MessageBody,
     dependencies=[Depends(needs("messages:write"))],
-    responses=OF_BODIES | problems(404, 409) | {201: {"headers": LOCATION}},
+    responses=OF_BODIES | problems(404, 409) | {201: {"headers": location("/v1/messages")}},
     openapi_extra=in_json(NewMessage) | IDEMPOTENCY_KEY,
 )
 async def post_message(
@@ -234,8 +237,8 @@ async def post_message(
 
     def promise(tx: Transaction) -> Done:
         message = record.promise(tx, body.person_id, body.template, body.data, settings)
-        location = f"/v1/messages/{message.id}"
-        return Done(answer_of(message_body(message), 201, location=location), message.person_id)
+        place = f"/v1/messages/{message.id}"
+        return Done(answer_of(message_body(message), 201, location=place), message.person_id)
 
     return respond(await db.write(do_once, once, promise))
 
@@ -244,7 +247,7 @@ def conditions(request: Request) -> Conditions:
     """Read `If-Match` and `If-None-Match`."""
     headers = request.headers
     versions = read_if_match(headers.getlist("if-match"))
-    return Conditions(versions, headers.getlist("if-none-match"))
+    return Conditions(versions, read_if_none_match(headers.getlist("if-none-match")))
 
 
 def _answer(person: Person, status: int = 200, **headers: str) -> Answer:

@@ -5,13 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from reach.access.answers import Answer, Done
-from reach.access.idempotency import HEADER, Onces, do_once
+from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
 from reach.access.links import Link
 from reach.access.routes import Db, answer_of, as_json, respond
 from reach.bodies.document import (
-    CONDITIONS,
     ETAG,
-    IDEMPOTENCY_KEY,
     OF_BODIES,
     OF_LINKS,
     header,
@@ -21,7 +19,7 @@ from reach.bodies.guard import StrictRoute, in_json, json_body
 from reach.db.engine import Transaction
 from reach.people import links, record
 from reach.people.bodies import Changes, Confirmed, Export, PersonBody, wanted
-from reach.people.conditions import is_known
+from reach.people.conditions import CONDITIONS, is_known
 from reach.people.guard import link_token, own
 from reach.people.model import Person
 from reach.people.routes.operators import Config, conditions
@@ -40,6 +38,7 @@ MayConfirm = Annotated[Link, Depends(own("confirm"))]
 #: The record is its owner's alone: no cache on the way, nor the browser's, keeps it.
 NO_STORE = "no-store"
 DISPOSITION = 'attachment; filename="my-record.json"'
+A_FILE = header("Content-Disposition", "A file to be kept", const=DISPOSITION)
 
 
 @router.get(
@@ -80,9 +79,9 @@ async def patch_me(
 
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
-async def delete_me(request: Request, link: MayManage, db: Db, settings: Config) -> Response:
+async def delete_me(request: Request, link: MayManage, db: Db) -> Response:
     """Remove oneself, one's messages and every trace of them. 412 if `If-Match` is stale."""
-    await db.write(links.erase, link, settings, conditions(request))
+    await db.write(links.erase, link, conditions(request))
     await db.scrub()
     return _no_content()
 
@@ -125,11 +124,11 @@ async def delete_links(link: MayManage, db: Db) -> Response:
 @router.get(
     "/export",
     response_model=Export,
-    responses={200: {"headers": header("Content-Disposition", "A file to be kept")}},
+    responses={200: {"headers": A_FILE}},
 )
-async def get_export(link: MayManage, db: Db, settings: Config) -> Any:
+async def get_export(link: MayManage, db: Db) -> Any:
     """Download everything that is stored of oneself: record, messages, attempts."""
-    found = Export.model_validate(await db.read(links.export, link, settings))
+    found = Export.model_validate(await db.read(links.export, link))
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 
