@@ -1,10 +1,12 @@
 """So many connections are open at a time, and those who wait longest make room."""
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 from reach.settings import Settings
 from tests.bodies import raw
@@ -14,6 +16,7 @@ from tests.serving.caller import JSON, LIVEZ, Caller, calling
 from tests.serving.conftest import Serving
 
 MOST, HALF = 16, 8
+ASKS_ONCE = raw.request("/livez", "Connection: close", method="GET")
 HALF_A_HEAD = LIVEZ[:-2]
 HALF_A_BODY = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")
 WAITING = {"silent": b"", "half a head": HALF_A_HEAD, "half a body": HALF_A_BODY, "kept": LIVEZ}
@@ -73,6 +76,20 @@ async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
             assert held(callers).count(True) <= MOST
             reach.app.state.gate.set()
             assert (await oldest.answer()).status == 200
+
+
+async def test_a_rush_is_served(serving: Serving) -> None:
+    """Many come, and have asked, before any is read: none waited, and none is cut off."""
+    reach = await serving(max_connections=MOST)
+    with ExitStack() as stack:
+        # Nothing is awaited meanwhile, so the event loop finds them all at once.
+        address = ("127.0.0.1", reach.settings.port)
+        rush = [stack.enter_context(socket.create_connection(address)) for _ in range(10 * MOST)]
+        for one in rush:
+            one.sendall(ASKS_ONCE)
+            one.settimeout(30)
+        answers = await to_thread.run_sync(lambda: [one.recv(12) for one in rush])
+    assert set(answers) == {b"HTTP/1.1 200"}
 
 
 async def test_a_trickle_is_a_wait_too(serving: Serving) -> None:

@@ -1,8 +1,10 @@
 """One caller's connection: whose turn it is, how long that may take, and how it ends."""
 
 import asyncio
+import fcntl
 import logging
 import math
+import termios
 from enum import Enum, auto
 from typing import Any
 
@@ -17,10 +19,14 @@ from reach.runtime.reader import Part, QueueFull, Reader, problem_of
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
+#: What FIONREAD writes its answer into.
+_INT_BYTES = 4
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6). And how long a process that stops waits for the
 #: rest of a body.
 LINGER_SECONDS = 5.0
+#: In a process that stops, which nobody should have to wait for.
+SHORT_SECONDS = 0.5
 #: Of which so much is taken; who sends more still has the time to read.
 MOST_THROWN_AWAY_BYTES = 4 * 1024 * 1024
 
@@ -66,7 +72,7 @@ class Connection(Reader):
     _held: tuple[RequestResponseCycle, Any] | None = None
     _last_words: bytes | None = None
     _thrown_away_bytes = 0
-    _is_full = _has_ended = False
+    _is_full = _has_ended = _is_stopping = False
     logger = _LOG
 
     def __init__(self, *arguments: Any, bounds: Bounds, **options: Any) -> None:
@@ -82,7 +88,7 @@ class Connection(Reader):
         """Begin to wait for a request; end the connection that has waited longest, if need be."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.hang_up)
-        if self._connections.make_room(len(self.connections)):
+        if self._connections.admit(self):
             self._wait(Step.SEND_REQUEST, self._connections.bounds.head_seconds)
         else:
             CUT_CONNECTIONS.labels("too-many").inc()
@@ -90,7 +96,7 @@ class Connection(Reader):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget all about it, and leave no circle of references: many at once would stay long."""
-        self._connections.waits_no_more(self)
+        self._connections.leave(self)
         self.flow.close = self.transport.close
         self.pipeline.clear()
         self._held = None
@@ -159,13 +165,22 @@ class Connection(Reader):
                 CUT_CONNECTIONS.labels(_CUT_BECAUSE[step]).inc()
             self.transport.abort()
 
+    def has_sent(self) -> bool:
+        """Whether something has come that we have not read yet."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        if descriptor < 0:
+            return False
+        unread = bytearray(_INT_BYTES)
+        fcntl.ioctl(descriptor, termios.FIONREAD, unread)
+        return any(unread)
+
     def cut(self) -> None:
         """End it at once."""
         self.transport.abort()
 
     def hang_up(self) -> None:
         """End it once all is written, and until then throw away what still comes."""
-        self._wait(Step.END, LINGER_SECONDS)
+        self._wait(Step.END, SHORT_SECONDS if self._is_stopping else LINGER_SECONDS)
         is_all_read = self._part is Part.BETWEEN and self._last_words is None and not self._is_full
         if is_all_read or self._has_ended:
             self.transport.close()
@@ -296,6 +311,7 @@ class Connection(Reader):
         One whose body is still to come is under way for some seconds more, not for the grace time.
         """
         super().shutdown()
+        self._is_stopping = True
         if self.transport.is_closing():
             self._wait(Step.END, LINGER_SECONDS)
         elif self._part is Part.BODY:

@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import resource
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,8 @@ from reach.telemetry.metrics import CUT_CONNECTIONS
 RESERVED_DESCRIPTORS = 128
 FEWEST_CONNECTIONS = 16
 SWEEP_SECONDS = 1.0
+#: How many of those that wait are looked at for each that comes.
+LOOKS = 8
 #: Once so many fewer wait than did, what they took is given back to the system.
 MANY_FEWER = 256
 
@@ -47,12 +50,15 @@ class Waiting(Protocol):
     def expire(self) -> None:
         """End the connection, or go on to its next step: it has waited for too long."""
 
+    def has_sent(self) -> bool:
+        """Whether something of the caller's has come that we have not read yet."""
+
     def cut(self) -> None:
         """End the connection at once: its place is needed."""
 
 
 class Connections:
-    """Those of one process that wait, the longest first.
+    """Those of one process, and of them those that wait, the longest first.
 
     Order is kept by a dict: to wait, and to wait no more, cost each request two look-ups and no
     timer of its own. One timer looks at them all every second, and only while there are any.
@@ -62,25 +68,38 @@ class Connections:
         """Keep ``bounds``, with fewer connections if there are fewer descriptors."""
         self.bounds = bounds
         self._loop = loop
-        self._most = min(bounds.most_connections, _affordable())
+        self._affordable = _affordable()
+        self._most = min(bounds.most_connections, self._affordable)
+        self._here: set[Waiting] = set()
         self._waiting: dict[Waiting, None] = {}
         self._most_waited = 0
         self._sweep: asyncio.TimerHandle | None = None
 
-    def make_room(self, there_are: int) -> bool:
-        """End the connection that has waited longest if there are too many.
+    def admit(self, connection: Waiting) -> bool:
+        """Take one more, and end those that have waited longest if there are too many.
 
-        False if every one of them is being answered.
+        Whoever has sent something is none of them: in a rush, many come before any is read. False
+        if there is no descriptor left to spare: every other one is being answered.
         """
-        if there_are <= self._most:
-            return True
-        oldest = next(iter(self._waiting), None)
-        if oldest is None:
-            return False
-        del self._waiting[oldest]
+        self._here.add(connection)
+        for oldest in list(islice(self._waiting, LOOKS)):
+            if len(self._here) <= self._most:
+                return True
+            if oldest.has_sent() and len(self._here) <= self._affordable:
+                self._waiting[oldest] = self._waiting.pop(oldest)
+            else:
+                self._cut(oldest)
+        return len(self._here) <= self._affordable
+
+    def _cut(self, connection: Waiting) -> None:
         CUT_CONNECTIONS.labels("too-many").inc()
-        oldest.cut()
-        return True
+        self.leave(connection)
+        connection.cut()
+
+    def leave(self, connection: Waiting) -> None:
+        """Forget a connection: it is over."""
+        self._here.discard(connection)
+        self._waiting.pop(connection, None)
 
     def waits(self, connection: Waiting, seconds: float) -> None:
         """Note that ``connection`` waits from now on, and for how long it may."""

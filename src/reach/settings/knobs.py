@@ -86,8 +86,8 @@ class Knobs(BaseSettings):
     #: How long a connection is kept for the caller's next request. Some load balancers keep theirs
     #: for 600 s: say more than yours does, or it may send on one that is about to be closed.
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75
-    #: Connections that one API process takes, if there are descriptors (``ulimit -n``) for so many
-    #: and 128 more. One more ends that which has waited longest for its caller.
+    #: Connections of one API process, if there are descriptors (``ulimit -n``) for so many and 128
+    #: more. When there are more, those that have waited longest for their callers are ended.
     max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
     #: API processes. Each has its own event loop.
     processes: Annotated[int, Field(ge=1, le=256)] = 1
