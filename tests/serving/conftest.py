@@ -41,6 +41,7 @@ def show_what_is_seen(app: FastAPI) -> None:
         )
 
     async def waiting(request: Request) -> JSONResponse:
+        app.state.waiting += 1
         await app.state.gate.wait()
         return await seen(request)
 
@@ -49,8 +50,8 @@ def show_what_is_seen(app: FastAPI) -> None:
 
 
 def close_gate(reach: Reach) -> None:
-    """Have those who ask for ``/waiting`` wait, until ``app.state.gate`` is set."""
-    reach.app.state.gate = anyio.Event()
+    """Have those who ask for ``/waiting`` wait, and be counted, until ``app.state.gate`` is set."""
+    reach.app.state.gate, reach.app.state.waiting = anyio.Event(), 0
 
 
 @asynccontextmanager

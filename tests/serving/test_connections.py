@@ -16,7 +16,8 @@ from tests.serving.caller import JSON, LIVEZ, Caller, calling
 from tests.serving.conftest import Serving
 
 MOST, HALF = 16, 8
-ASKS_ONCE = raw.request("/livez", "Connection: close", method="GET")
+WAITS = raw.request("/waiting", method="GET")
+DEADLINE_SECONDS = 30
 HALF_A_HEAD = LIVEZ[:-2]
 HALF_A_BODY = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")
 WAITING = {"silent": b"", "half a head": HALF_A_HEAD, "half a body": HALF_A_BODY, "kept": LIVEZ}
@@ -79,15 +80,17 @@ async def test_who_is_being_answered_is_left_alone(serving: Serving) -> None:
 
 
 async def test_a_rush_is_served(serving: Serving) -> None:
-    """Many come, and have asked, before any is read: none waited, and none is cut off."""
+    """Many come, and have asked, before any is read: none waits for its caller, and all get in."""
     reach = await serving(max_connections=MOST)
     with ExitStack() as stack:
         # Nothing is awaited meanwhile, so the event loop finds them all at once.
         address = ("127.0.0.1", reach.settings.port)
         rush = [stack.enter_context(socket.create_connection(address)) for _ in range(10 * MOST)]
         for one in rush:
-            one.sendall(ASKS_ONCE)
-            one.settimeout(30)
+            one.sendall(WAITS)
+            one.settimeout(DEADLINE_SECONDS)
+        await eventually(lambda: reach.app.state.waiting == len(rush), DEADLINE_SECONDS)
+        reach.app.state.gate.set()
         answers = await to_thread.run_sync(lambda: [one.recv(12) for one in rush])
     assert set(answers) == {b"HTTP/1.1 200"}
 

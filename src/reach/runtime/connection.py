@@ -1,10 +1,8 @@
 """One caller's connection: whose turn it is, how long that may take, and how it ends."""
 
 import asyncio
-import fcntl
 import logging
 import math
-import termios
 from enum import Enum, auto
 from typing import Any
 
@@ -19,8 +17,6 @@ from reach.runtime.reader import Part, QueueFull, Reader, problem_of
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
-#: What FIONREAD writes its answer into.
-_INT_BYTES = 4
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6). And how long a process that stops waits for the
 #: rest of a body.
@@ -164,15 +160,6 @@ class Connection(Reader):
             if step in _CUT_BECAUSE:
                 CUT_CONNECTIONS.labels(_CUT_BECAUSE[step]).inc()
             self.transport.abort()
-
-    def has_sent(self) -> bool:
-        """Whether something has come that we have not read yet."""
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        if descriptor < 0:
-            return False
-        unread = bytearray(_INT_BYTES)
-        fcntl.ioctl(descriptor, termios.FIONREAD, unread)
-        return any(unread)
 
     def cut(self) -> None:
         """End it at once."""

@@ -8,7 +8,6 @@ import asyncio
 import ctypes
 import resource
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -21,8 +20,6 @@ from reach.telemetry.metrics import CUT_CONNECTIONS
 RESERVED_DESCRIPTORS = 128
 FEWEST_CONNECTIONS = 16
 SWEEP_SECONDS = 1.0
-#: How many of those that wait are looked at for each that comes.
-LOOKS = 8
 #: Once so many fewer wait than did, what they took is given back to the system.
 MANY_FEWER = 256
 
@@ -50,9 +47,6 @@ class Waiting(Protocol):
     def expire(self) -> None:
         """End the connection, or go on to its next step: it has waited for too long."""
 
-    def has_sent(self) -> bool:
-        """Whether something of the caller's has come that we have not read yet."""
-
     def cut(self) -> None:
         """End the connection at once: its place is needed."""
 
@@ -76,25 +70,18 @@ class Connections:
         self._sweep: asyncio.TimerHandle | None = None
 
     def admit(self, connection: Waiting) -> bool:
-        """Take one more, and end those that have waited longest if there are too many.
+        """Take one more, and end that which has waited longest if there are too many.
 
-        Whoever has sent something is none of them: in a rush, many come before any is read. False
-        if there is no descriptor left to spare: every other one is being answered.
+        Requests that are being answered are never too many, as in a rush, until there is no
+        descriptor to spare: then it is False.
         """
         self._here.add(connection)
-        for oldest in list(islice(self._waiting, LOOKS)):
-            if len(self._here) <= self._most:
-                return True
-            if oldest.has_sent() and len(self._here) <= self._affordable:
-                self._waiting[oldest] = self._waiting.pop(oldest)
-            else:
-                self._cut(oldest)
+        if len(self._here) > self._most and self._waiting:
+            oldest = next(iter(self._waiting))
+            CUT_CONNECTIONS.labels("too-many").inc()
+            self.leave(oldest)
+            oldest.cut()
         return len(self._here) <= self._affordable
-
-    def _cut(self, connection: Waiting) -> None:
-        CUT_CONNECTIONS.labels("too-many").inc()
-        self.leave(connection)
-        connection.cut()
 
     def leave(self, connection: Waiting) -> None:
         """Forget a connection: it is over."""
