@@ -312,7 +312,7 @@ async def test_the_page_of_the_api(here: Reach, browser: Browser) -> None:
         await keys.locator("input").fill(key)
         await keys.get_by_role("button", name="Apply credentials").click()
         await keys.get_by_role("button", name="Close").click()
-        await page.locator("#operations-people-get_people_v1_people_get").click()
+        await page.locator("#operations-people-get_people").click()
         await page.get_by_role("button", name="Try it out").click()
         await page.get_by_role("button", name="Execute").click()
         answer = page.locator(".live-responses-table td.response-col_status:not(.col_header)")
