@@ -325,18 +325,35 @@ async def test_it_stops_in_time_without_its_file(
             group.start_soon(stops, happens)
 
 
-async def test_out_of_descriptors_is_told_as_what_it_is(settings: Settings) -> None:
-    """Not as a folder that cannot be written to; and it heals."""
+@contextmanager
+def few_descriptors(pid: int, left: int) -> Iterator[None]:
+    """Let a process open ``left`` more files and no others."""
+    usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (next_descriptor(pid) + left, usual[1]))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+
+
+@pytest.mark.parametrize(
+    ("was_open", "left"), [(True, 0), (False, 0), (False, 1), (False, 2), (False, 3)]
+)
+async def test_out_of_descriptors_is_told_as_what_it_is(
+    settings: Settings, was_open: bool, left: int
+) -> None:
+    """Not as a folder that cannot be written to; and it heals.
+
+    Whichever file is the one too many: of a database that is open, or of one that is being opened.
+    """
     async with door(settings) as api, client(settings) as http:
-        assert await signed_up(http, "before") == 202
-        usual = resource.prlimit(api.pid, resource.RLIMIT_NOFILE)
-        few = next_descriptor(api.pid)
-        resource.prlimit(api.pid, resource.RLIMIT_NOFILE, (few, usual[1]))
-        assert await signed_up(http, "few") == 503
-        statuses = [(await http.get("/readyz")).status_code for _ in range(3)]
-        assert set(statuses) == {503}
-        resource.prlimit(api.pid, resource.RLIMIT_NOFILE, usual)
+        if was_open:
+            assert await signed_up(http, "before") == 202
+        assert (await http.get("/livez")).status_code == 200
+        with few_descriptors(api.pid, left):
+            assert await signed_up(http, "few") == 503
+            statuses = [(await http.get("/readyz")).status_code for _ in range(3)]
+            assert set(statuses) == {503}
         assert await signed_up(http, "again") == 202
+        await said(api, '"path":"/v1/signups"', 2 + was_open)  # all was said by now
         assert "This process has as many files open" in api.output
         assert "folder" not in api.output
         assert "cannot be opened" not in api.output

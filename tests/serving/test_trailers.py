@@ -9,7 +9,7 @@ from tests.servers.reach import Reach
 from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
 from tests.serving.conftest import Serving
 
-MOST = 32 * 1024
+MOST, MOST_FIELDS = 32 * 1024, 128
 #: A chunk with more than any body may have.
 LARGE = b"11000\r\n%s\r\n" % (b"a" * 0x11000)
 SIGN_UP = b'{"email": "%s@example.com", "name": "Grace"}'
@@ -114,6 +114,29 @@ async def test_more_than_a_head_of_trailers_is_refused(served: Reach, end: bytes
             await caller.pour(b"a" * 4096, 100_000)
             said = await caller.rest()
             assert said[:13] == (b"HTTP/1.1 431 " if path == "/seen" else b"")
+
+
+@pytest.mark.parametrize(("count", "status"), [(MOST_FIELDS, 200), (MOST_FIELDS + 1, 431)])
+async def test_so_many_trailers_are_passed_over_and_one_more_is_not(
+    served: Reach, count: int, status: int
+) -> None:
+    """However short they are: each costs. As of headers."""
+    async with calling(served.settings.port) as caller:
+        body = chunked(b"a", *["a: b"] * count)
+        caller.send(raw.request("/seen", CHUNKED, body=body))
+        assert (await caller.answer()).status == status
+
+
+async def test_trailers_count_from_the_first(served: Reach) -> None:
+    """Those that come in one packet with the body, too."""
+    half = [f"x: {'a' * (MOST // 32)}"] * 20
+    body = chunked(b"a", *half, *half)
+    cut = len(body) // 2
+    async with calling(served.settings.port) as caller:
+        parts = raw.request("/seen", CHUNKED, body=body[:cut]), body[cut:]
+        await caller.send_apart(parts)
+        assert (await caller.answer()).status == 431
+        assert await caller.rest() == b""
 
 
 async def test_notes_of_chunks_do_not_add_up_to_a_refusal(served: Reach) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 from reach.db.away import DISK_FULL
@@ -29,6 +30,10 @@ WORDS = {
     errno.ENOENT: NOT_OPENED,
     errno.ESTALE: "Its file server has forgotten it.",
 }
+#: How many files SQLite opens for one database: itself, its log and the log's index, and what is
+#: looked at beside them.
+OPENED_TOGETHER = 4
+
 #: Of these, what is said of a file that can be read all the same, and takes no writes.
 UNWRITABLE = {DISK_FULL, QUOTA_FULL, READ_ONLY, DISK_SILENT, FOLDER_CLOSED}
 
@@ -46,7 +51,7 @@ def why_not_opened(file: Path) -> str | None:
     on it in this process.
     """
     try:
-        os.close(os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        _open_as_many(file.parent)
         is_mounted_read_only = bool(os.statvfs(file.parent).f_flag & os.ST_RDONLY)
     except OSError as error:
         return words_for(error)
@@ -56,6 +61,14 @@ def why_not_opened(file: Path) -> str | None:
     if not all(_may_use(found) for found in beside if os.path.lexists(found)):
         return BESIDE_CLOSED
     return None if os.access(beside[0].parent, os.W_OK | os.X_OK) else FOLDER_CLOSED
+
+
+def _open_as_many(folder: Path) -> None:
+    """Take as many descriptors at a time as SQLite does, which has given back what it could get."""
+    with ExitStack() as taken:
+        for _ in range(OPENED_TOGETHER):
+            found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            taken.callback(os.close, found)
 
 
 def _may_use(file: Path) -> bool:
