@@ -17,7 +17,7 @@ from reach.runtime.reader import Part, QueueFull, Reader, problem_of
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
-#: Of a long answer, so much is to be taken in the time for a head: asyncio's marks are so far apart.
+#: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
 FEWEST_TAKEN_BYTES = 48 * 1024
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6). And how long a process that stops waits for the
