@@ -18,7 +18,7 @@ import anyio
 import httpx
 import pytest
 
-from reach.db.away import NoDatabase, Replaced
+from reach.db.away import DatabaseAway, NoDatabase, Replaced
 from reach.db.backup import back_up
 from reach.settings import Settings
 from tests.promises.running import client, door, ended, everything, said, worker
@@ -340,3 +340,50 @@ async def test_out_of_descriptors_is_told_as_what_it_is(settings: Settings) -> N
         assert "This process has as many files open" in api.output
         assert "folder" not in api.output
         assert "cannot be opened" not in api.output
+
+
+async def test_it_goes_on_where_the_log_went_with_its_last_connection(
+    make_settings: MakeSettings, sqlite: str, file: Path
+) -> None:
+    """An error ended Reach's own connection, and the last was another program's: nothing is wrong.
+
+    Its next log has another number.
+    """
+    settings = make_settings(database_url=sqlite, database_seconds=0.5)
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseAway):
+                await sign_up(database, settings, "bob@example.com")
+            was = {one.stat().st_ino for one in beside(file)}
+            for one in beside(file):
+                Path(f"{one}-kept").hardlink_to(one)  # so that no other file gets its number
+        assert not any(one.exists() for one in beside(file))
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("CREATE TABLE note (text)")
+            assert not {one.stat().st_ino for one in beside(file)} & was
+            assert await people_in(database) == ["ada@example.com"]
+            await sign_up(database, settings, "eve@example.com")
+    async with opened(settings) as database:
+        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+
+
+async def test_a_number_that_is_given_again_means_nothing(
+    settings: Settings, file: Path, backup: Path
+) -> None:
+    """The log of a database that was put there while nothing ran may get that of the one before."""
+    log = beside(file)[0]
+    again = file.with_name("again")
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        make_backup(file, backup)
+        again.hardlink_to(log)
+    backup.replace(file)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("CREATE TABLE note (text)")
+        again.write_bytes(log.read_bytes())
+    again.replace(log)
+    async with opened(settings) as database:
+        assert await people_in(database) == ["ada@example.com"]

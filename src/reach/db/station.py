@@ -74,6 +74,11 @@ class Station:
         self._connection: Connection | None = None
         place.connected.append(self)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
     def run(self, work: Callable[[Transaction], R], attempt: Attempt) -> R:
         """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
         turn = take_turn(self._place.file) if self._writes else nullcontext()
