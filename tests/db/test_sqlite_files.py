@@ -29,6 +29,7 @@ from tests.servers.processes import ReachProcess
 
 MakeSettings = Callable[..., Settings]
 
+NOBODY = 65534
 LOST, BACK = "the database file is lost", "the database file is back"
 
 
@@ -82,6 +83,11 @@ def kept_aside(file: Path, backup: Path) -> Path:
 def moved(file: Path, to: Path) -> Path:
     """Give a file another name."""
     return file.rename(to)
+
+
+def named(file: Path, to: Path) -> None:
+    """Give a file a second name."""
+    to.hardlink_to(file)
 
 
 def next_descriptor(pid: int) -> int:
@@ -358,7 +364,7 @@ async def test_it_goes_on_where_the_log_went_with_its_last_connection(
                 await sign_up(database, settings, "bob@example.com")
             was = {one.stat().st_ino for one in beside(file)}
             for one in beside(file):
-                Path(f"{one}-kept").hardlink_to(one)  # so that no other file gets its number
+                named(one, Path(f"{one}-kept"))  # so that no other file gets its number
         assert not any(one.exists() for one in beside(file))
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("CREATE TABLE note (text)")
@@ -378,12 +384,44 @@ async def test_a_number_that_is_given_again_means_nothing(
     async with opened(settings) as database:
         await sign_up(database, settings, "ada@example.com")
         make_backup(file, backup)
-        again.hardlink_to(log)
-    backup.replace(file)
+        named(log, again)
+    moved(backup, file)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("PRAGMA journal_mode=WAL")
         other.execute("CREATE TABLE note (text)")
         again.write_bytes(log.read_bytes())
-    again.replace(log)
+    moved(again, log)
     async with opened(settings) as database:
+        assert await people_in(database) == ["ada@example.com"]
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Let this process no longer see what is in it."""
+    folder.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+async def test_a_folder_above_that_is_closed_is_an_answer(
+    make_settings: MakeSettings, migrated_file: Path, tmp_path: Path
+) -> None:
+    """Not a crash of whoever asks; and all goes on when it is open again."""
+    above = tmp_path / "above"
+    above.mkdir()
+    file = copied(migrated_file, above / "data")
+    settings = make_settings(database_url=f"sqlite:///{file}")
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        with closed(above):
+            for work in (people_in(database), sign_up(database, settings, "bob@example.com")):
+                with pytest.raises(NoDatabase, match="This user may not read and write it"):
+                    await work
         assert await people_in(database) == ["ada@example.com"]

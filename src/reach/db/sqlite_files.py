@@ -116,7 +116,8 @@ class Place:
         """See which files are there. Raises NoDatabase."""
         found = _stat(self._path)
         if found is None:
-            raise NoDatabase(NO_FILE if self.file.parent.is_dir() else NO_FOLDER)
+            is_folder = os.path.isdir(self.file.parent)  # noqa: PTH112 - it never raises
+            raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
         database = _identity(found)
         if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
