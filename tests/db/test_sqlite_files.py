@@ -256,6 +256,30 @@ async def test_a_log_that_is_removed_loses_nothing(
     assert is_whole(file)
 
 
+@pytest.mark.parametrize("kinds", [("-wal",), ("-shm",), ("-wal", "-shm")])
+async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
+    make_settings: MakeSettings, sqlite: str, file: Path, kinds: tuple[str, ...]
+) -> None:
+    """Its readers have the log, and another process too: so closing it saves nothing of it."""
+    settings = make_settings(database_url=sqlite, database_seconds=0.5, port=free_port())
+    async with door(settings), client(settings) as http, opened(settings) as database:
+        names = [f"a{number}@example.com" for number in range(4)]
+        await sign_up(database, settings, names[0])
+        for _ in range(2):
+            assert await people_in(database) == names[:1]
+        assert await signed_up(http, "a1") == 202
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseAway):
+                await sign_up(database, settings, "lost@example.com")
+        remove(*(Path(f"{file}{kind}") for kind in kinds))
+        await sign_up(database, settings, names[2])
+        assert await people_in(database) == names[:3]
+        assert await signed_up(http, "a3") == 202
+        assert await people_in(database) == names
+    assert is_whole(file)
+
+
 async def test_a_file_that_is_gone_is_said_once(
     settings: Settings, file: Path, told: Callable[[], str]
 ) -> None:

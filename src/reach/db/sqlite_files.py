@@ -78,6 +78,9 @@ class Connected(Protocol):
     def is_open(self) -> bool:
         """Whether they have it now: an error may have ended it."""
 
+    def fold(self) -> bool:
+        """Fold its log into the database, if they have a connection; whether they had."""
+
     def close(self) -> None:
         """Let go of it."""
 
