@@ -11,10 +11,10 @@ import pytest
 
 from reach.pages.assets import asset
 from reach.runtime import connection
+from reach.serving import listen
 from reach.settings import Settings
 from tests.bodies import raw
 from tests.eventually import eventually
-from tests.servers import reach as servers
 from tests.serving.caller import CHUNKED, JSON, LIVEZ, Caller, calling, is_open
 from tests.serving.conftest import Serving
 
@@ -185,14 +185,13 @@ async def test_who_does_not_take_answers_is_left(serving: Serving) -> None:
 @pytest.fixture
 def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the system take little of an answer off our hands, as it does on a slow line."""
-    listen = servers.listen
 
     def listen_with_small_buffers(settings: Settings) -> socket.socket:
         listener = listen(settings)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         return listener
 
-    monkeypatch.setattr(servers, "listen", listen_with_small_buffers)
+    monkeypatch.setattr("tests.servers.reach.listen", listen_with_small_buffers)
 
 
 @pytest.mark.usefixtures("small_buffers")
