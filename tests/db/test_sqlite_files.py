@@ -18,7 +18,7 @@ import anyio
 import httpx
 import pytest
 
-from reach.db.away import NoDatabase, Replaced
+from reach.db.away import DatabaseAway, NoDatabase, Replaced
 from reach.db.backup import back_up
 from reach.settings import Settings
 from tests.promises.running import client, door, ended, everything, said, worker
@@ -29,6 +29,7 @@ from tests.servers.processes import ReachProcess
 
 MakeSettings = Callable[..., Settings]
 
+NOBODY = 65534
 LOST, BACK = "the database file is lost", "the database file is back"
 
 
@@ -82,6 +83,11 @@ def kept_aside(file: Path, backup: Path) -> Path:
 def moved(file: Path, to: Path) -> Path:
     """Give a file another name."""
     return file.rename(to)
+
+
+def named(file: Path, to: Path) -> None:
+    """Give a file a second name."""
+    to.hardlink_to(file)
 
 
 def next_descriptor(pid: int) -> int:
@@ -250,6 +256,30 @@ async def test_a_log_that_is_removed_loses_nothing(
     assert is_whole(file)
 
 
+@pytest.mark.parametrize("kinds", [("-wal",), ("-shm",), ("-wal", "-shm")])
+async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
+    make_settings: MakeSettings, sqlite: str, file: Path, kinds: tuple[str, ...]
+) -> None:
+    """Its readers have the log, and another process too: so closing it saves nothing of it."""
+    settings = make_settings(database_url=sqlite, database_seconds=0.5, port=free_port())
+    async with door(settings), client(settings) as http, opened(settings) as database:
+        names = [f"a{number}@example.com" for number in range(4)]
+        await sign_up(database, settings, names[0])
+        for _ in range(2):
+            assert await people_in(database) == names[:1]
+        assert await signed_up(http, "a1") == 202
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseAway):
+                await sign_up(database, settings, "lost@example.com")
+        remove(*(Path(f"{file}{kind}") for kind in kinds))
+        await sign_up(database, settings, names[2])
+        assert await people_in(database) == names[:3]
+        assert await signed_up(http, "a3") == 202
+        assert await people_in(database) == names
+    assert is_whole(file)
+
+
 async def test_a_file_that_is_gone_is_said_once(
     settings: Settings, file: Path, told: Callable[[], str]
 ) -> None:
@@ -357,3 +387,82 @@ async def test_out_of_descriptors_is_told_as_what_it_is(
         assert "This process has as many files open" in api.output
         assert "folder" not in api.output
         assert "cannot be opened" not in api.output
+
+
+async def test_it_goes_on_where_the_log_went_with_its_last_connection(
+    make_settings: MakeSettings, sqlite: str, file: Path
+) -> None:
+    """An error ended Reach's own connection, and the last was another program's: nothing is wrong.
+
+    Its next log has another number.
+    """
+    settings = make_settings(database_url=sqlite, database_seconds=0.5)
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(DatabaseAway):
+                await sign_up(database, settings, "bob@example.com")
+            was = {one.stat().st_ino for one in beside(file)}
+            for one in beside(file):
+                named(one, Path(f"{one}-kept"))  # so that no other file gets its number
+        assert not any(one.exists() for one in beside(file))
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("CREATE TABLE note (text)")
+            assert not {one.stat().st_ino for one in beside(file)} & was
+            assert await people_in(database) == ["ada@example.com"]
+            await sign_up(database, settings, "eve@example.com")
+    async with opened(settings) as database:
+        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+
+
+async def test_a_number_that_is_given_again_means_nothing(
+    settings: Settings, file: Path, backup: Path
+) -> None:
+    """The log of a database that was put there while nothing ran may get that of the one before."""
+    log = beside(file)[0]
+    again = file.with_name("again")
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        make_backup(file, backup)
+        named(log, again)
+    moved(backup, file)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("CREATE TABLE note (text)")
+        again.write_bytes(log.read_bytes())
+    moved(again, log)
+    async with opened(settings) as database:
+        assert await people_in(database) == ["ada@example.com"]
+
+
+@contextmanager
+def closed(folder: Path) -> Iterator[None]:
+    """Let this process no longer see what is in it."""
+    folder.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+
+
+async def test_a_folder_above_that_is_closed_is_an_answer(
+    make_settings: MakeSettings, migrated_file: Path, tmp_path: Path
+) -> None:
+    """Not a crash of whoever asks; and all goes on when it is open again."""
+    above = tmp_path / "above"
+    above.mkdir()
+    file = copied(migrated_file, above / "data")
+    settings = make_settings(database_url=f"sqlite:///{file}")
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        with closed(above):
+            for work in (people_in(database), sign_up(database, settings, "bob@example.com")):
+                with pytest.raises(NoDatabase, match="This user may not read and write it"):
+                    await work
+        assert await people_in(database) == ["ada@example.com"]

@@ -154,3 +154,22 @@ async def test_a_void_link_does_not_end_ones_own_visit(reach: Reach, browser: Br
     assert answer.status_code == 401
     assert browser.held == {("reach-manage", "/manage"): ada.token}
     assert "ada@example.com" in (await browser.get("/manage")).text
+
+
+@pytest.mark.parametrize("end", ["/manage/links", "/manage/removal"])
+async def test_a_link_that_went_void_while_it_was_offered_is_not_held(
+    reach: Reach, browser: Browser, end: str
+) -> None:
+    """Neither by the button nor by its page: one's own stays, and nothing is left to ask."""
+    ada, eve = await two(reach, browser)
+    asked = await browser.follow(f"/manage?token={eve.token}")
+    await eve.post(end)
+    answer = await browser.post("/manage/switch", {"form": proof_of(asked)})
+    assert answer.status_code == 401
+    assert browser.held == {("reach-manage", "/manage"): ada.token}
+    browser.http.cookies.set(
+        "reach-manage-offer", eve.token, domain="127.0.0.1", path="/manage/switch"
+    )
+    assert (await browser.get("/manage/switch")).status_code == 401
+    assert browser.held == {("reach-manage", "/manage"): ada.token}
+    assert "ada@example.com" in (await browser.get("/manage")).text

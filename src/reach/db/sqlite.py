@@ -15,7 +15,7 @@ from reach.db.away import LATE, UNKNOWN, DatabaseAway, NoDatabase
 from reach.db.engine import Database, Transaction, take_notices
 from reach.db.sqlite_files import Place
 from reach.db.station import Attempt, Station
-from reach.db.turns import require_own_log
+from reach.db.turns import note_closed, require_own_log
 from reach.db.wal import Scrubber
 from reach.problems import Unavailable
 from reach.settings import Settings
@@ -147,7 +147,12 @@ class SqliteDatabase(Database):
 
         One that hangs at a lock or a disk is left behind: it ends with the process.
         """
-        closing_it = asyncio.ensure_future(station.thread.call(station.close))
+
+        def close() -> None:
+            station.close()
+            note_closed(self._place)
+
+        closing_it = asyncio.ensure_future(station.thread.call(close))
         done, _ = await asyncio.wait({closing_it}, timeout=self.patience_seconds)
         closing_it.cancel()
         station.thread.stop()

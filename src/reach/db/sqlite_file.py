@@ -42,6 +42,7 @@ NOT_MAPPED = (
     sqlite3.SQLITE_READONLY_DIRECTORY,
 )
 
+NOT_ALLOWED = "This user may not read and write it."
 #: Of these, what a file says that can be read all the same, and takes no writes.
 UNWRITABLE = {AWAY[sqlite3.SQLITE_READONLY], *cannot_open.UNWRITABLE}
 
@@ -142,18 +143,26 @@ def no_database(error: BaseException, file: Path) -> str | None:
     if code & 0xFF == sqlite3.SQLITE_NOTADB:
         return "It is no SQLite database: it is another program's file, or it is damaged."
     if isinstance(cause, OSError) or code & 0xFF == sqlite3.SQLITE_CANTOPEN:
-        if not file.parent.is_dir():
-            return NO_FOLDER
-        if not os.path.lexists(file):
-            return NO_FILE
-        if not os.access(file, os.R_OK | os.W_OK):
-            return "This user may not read and write it."
+        return _why_not_found(file)
     return None
+
+
+def _why_not_found(file: Path) -> str | None:
+    """Say why a file is not there for this user; None if it is, or the system does not say."""
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return NO_FILE if os.path.isdir(file.parent) else NO_FOLDER  # noqa: PTH112 - never raises
+    except PermissionError:
+        return NOT_ALLOWED
+    except OSError:
+        return None
+    return None if os.access(file, os.R_OK | os.W_OK) else NOT_ALLOWED
 
 
 def require_ours(file: Path) -> None:
     """Refuse to change a file of another program. Raises NoDatabase, Replaced."""
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - it never raises
         return
     require_own_log(file, Place(file).look())
     address = f"{file.absolute().as_uri()}?mode=ro"

@@ -47,8 +47,12 @@ class Files:
     index: Identity | None
     is_logged: bool = field(default=False, compare=False)
 
-    def since(self, before: "Files") -> Change:
-        """Say what has become of the files of a connection. Raises Replaced, NoDatabase."""
+    def since(self, before: "Files", *, is_open: bool) -> Change:
+        """Say what has become of the files of a connection. Raises Replaced, NoDatabase.
+
+        ``is_open``: there still is one. If not, another process's was the last, and SQLite has
+        removed the log and its index with it, as it should.
+        """
         if self == before:
             return "none"
         if self.database != before.database:
@@ -56,8 +60,8 @@ class Files:
             if is_left or (before.index is not None and self.index == before.index):
                 raise Replaced(REPLACED)
             return "reopen"
-        if before.log is None or before.index is None:
-            return "reopen"  # the log was switched on
+        if not is_open or before.log is None or before.index is None:
+            return "reopen"  # or the log was switched on
         if self.log is None or (self.log == before.log and self.index is None):
             return "fold"
         if self.log != before.log and _size_of(before.log) != 0:
@@ -69,6 +73,13 @@ class Connected(Protocol):
     """Who has a connection, and uses it only while they hold ``lock``."""
 
     lock: RLock
+
+    @property
+    def is_open(self) -> bool:
+        """Whether they have it now: an error may have ended it."""
+
+    def fold(self) -> bool:
+        """Fold its log into the database, if they have a connection; whether they had."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -108,7 +119,8 @@ class Place:
         """See which files are there. Raises NoDatabase."""
         found = _stat(self._path)
         if found is None:
-            raise NoDatabase(NO_FILE if self.file.parent.is_dir() else NO_FOLDER)
+            is_folder = os.path.isdir(self.file.parent)  # noqa: PTH112 - it never raises
+            raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
         database = _identity(found)
         if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
@@ -129,7 +141,9 @@ class Place:
             if self._is_overwritten:
                 raise Replaced(OVERWRITTEN)
             now, before = self.look(), self._opened
-            found: Change = "none" if before is None else now.since(before)
+            found: Change = "none"
+            if before is not None:
+                found = now.since(before, is_open=self._is_open())
         except NoDatabase as lost:
             self.tell(lost)
             raise
@@ -138,6 +152,9 @@ class Place:
         if writes and found == "none" and self._header is not None:
             self.require_whole(self._header, now)
         return found
+
+    def _is_open(self) -> bool:
+        return not self.unwatched.is_set() or any(one.is_open for one in self.connected)
 
     def note_opened(self, files: Files) -> None:
         """Take note of what a connection was opened to: the same as the others, or none.

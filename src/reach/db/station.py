@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from reach.db.away import (
+    LATE,
     UNKNOWN,
     DatabaseAway,
     HalfCopied,
@@ -74,6 +75,11 @@ class Station:
         self._connection: Connection | None = None
         place.connected.append(self)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
     def run(self, work: Callable[[Transaction], R], attempt: Attempt) -> R:
         """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
         turn = take_turn(self._place.file) if self._writes else nullcontext()
@@ -127,14 +133,29 @@ class Station:
         return files
 
     def _fold(self) -> None:
-        """Save what is in a log that was removed. Raises DatabaseAway if somebody is in the way."""
-        with self.lock:
+        """Save what is in a log that was removed. Raises DatabaseAway if somebody is in the way.
+
+        By whichever connection there is: an error may have ended this one's.
+        """
+        if any(one.fold() for one in self._place.connected):
+            log.warning("write-ahead log removed")
+
+    def fold(self) -> bool:
+        """Fold the log that the connection has into the database; whether there is one.
+
+        Raises DatabaseAway.
+        """
+        if not self.lock.acquire(timeout=self._busy_seconds):
+            raise DatabaseAway(LATE)
+        try:
             if self._connection is None:
-                return
+                return False
             driver: Any = self._connection.connection.driver_connection
             if not empty_log(driver):
                 raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
-        log.warning("write-ahead log removed")
+            return True
+        finally:
+            self.lock.release()
 
     @contextmanager
     def _mending(self, attempt: Attempt) -> Iterator[None]:

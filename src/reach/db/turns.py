@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reach.db.away import Replaced
-from reach.db.sqlite_files import REPLACED, Files
+from reach.db.away import NoDatabase, Replaced
+from reach.db.sqlite_files import REPLACED, Files, Place
 
 #: The lock file itself (a copy of it, with its neighbours, has another number), then their device,
 #: and the numbers of database and log; 0: no log.
@@ -56,6 +56,17 @@ def note_log(database: Path, files: Files, *, is_open: bool) -> None:
         record = owner + f"{log}\n".encode()
         if not os.pread(turn, RECORD_BYTES, 0).startswith(record if is_open else owner):
             os.pwrite(turn, record.ljust(RECORD_BYTES), 0)
+
+
+def note_closed(place: Place) -> None:
+    """Write down that there is no log, if there is none: its number may be given to another file.
+
+    Then that would be taken for a log that was left beside a database which was put there since.
+    """
+    with suppress(OSError, NoDatabase):
+        files = place.look()
+        if files.log is None:
+            note_log(place.file, files, is_open=True)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Depends, Request, Response
 
 from reach.access.links import SCOPES, Link, Scope
+from reach.db.engine import Database
 from reach.pages.elsewhere import refuse_loads_from_elsewhere
 from reach.pages.held import (
     REFERRER,
@@ -60,6 +61,8 @@ async def _ask(request: Request, scope: Scope) -> Response:
         offered = await find(request, scope, offered_in(scope))
     except LinkVoid:
         return see(f"/{scope}")
+    if await _holder(request, offered.link) is None:
+        return forget(await no_link(request), offered_in(scope))
     held = look(request, request.cookies.get(held_in(scope).name, ""))
     person = None if held is None or held.scope != scope else await _holder(request, held)
     if person is None or person.id == offered.link.person_id:
@@ -75,9 +78,10 @@ async def _ask(request: Request, scope: Scope) -> Response:
 
 
 async def _press(request: Request, scope: Scope) -> Response:
-    """Hold the other link from now on. Raises ForeignForm."""
+    """Hold the other link from now on, if it still works. Raises ForeignForm."""
     try:
-        await find(request, scope, offered_in(scope))
+        offered = await find(request, scope, offered_in(scope))
+        await _database(request).read(links.find_holder, offered.link)
     except LinkVoid:
         return forget(await no_link(request), offered_in(scope))
     return _switch(request, scope)
@@ -91,10 +95,15 @@ def _switch(request: Request, scope: Scope) -> Response:
 async def _holder(request: Request, link: Link) -> Person | None:
     """Find whose link it is, if it still works."""
     try:
-        person: Person = await request.app.state.database.read(links.find_holder, link)
+        person: Person = await _database(request).read(links.find_holder, link)
     except LinkVoid:
         return None
     return person
+
+
+def _database(request: Request) -> Database:
+    found: Database = request.app.state.database
+    return found
 
 
 def shortened(email: str) -> str:
