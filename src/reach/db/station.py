@@ -104,10 +104,12 @@ class Station:
         has keep their numbers, and if they are put back, all goes on.
         """
         change = self._place.change(writes=self._writes)
-        if change == "fold" and in_turn:
-            self._fold()
-            change = "reopen"
-        if change == "reopen":
+        if change == "fold" and (in_turn or not self.is_open):
+            # Nobody opens another one beside those that have the log which was removed.
+            with nullcontext() if in_turn else take_turn(self._place.file):
+                self._fold()
+                self._place.close_all(self._busy_seconds)
+        elif change == "reopen":
             self._place.close_all(self._busy_seconds)
         with self.lock:
             yield self._connection or self._open()
