@@ -299,6 +299,26 @@ async def test_nobody_opens_another_log_beside_one_that_was_removed(
     assert is_whole(file)
 
 
+async def test_who_only_reads_makes_a_new_log_too(
+    settings: Settings, file: Path, told: Callable[[], str]
+) -> None:
+    """So whoever comes later, before anybody writes, makes no other: that cost all of it."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        for _ in range(3):
+            assert await people_in(database) == ["ada@example.com"]
+        remove(beside(file)[0])
+        with stuck(file):  # it waits for nobody's turn: it has a log to read by
+            assert await people_in(database) == ["ada@example.com"]
+        assert await people_in(database) == ["ada@example.com"]
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("CREATE TABLE note (text)")
+        await sign_up(database, settings, "eve@example.com")
+        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+    assert told().count("write-ahead log removed") == 1
+    assert is_whole(file)
+
+
 async def test_a_file_that_is_gone_is_said_once(
     settings: Settings, file: Path, told: Callable[[], str]
 ) -> None:
