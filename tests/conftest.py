@@ -8,6 +8,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -36,11 +37,14 @@ SERVER = pytest.StashKey[Postgres]()
 def pytest_configure() -> None:
     """Take away settings that the caller's shell holds: they are not the tests'.
 
-    And let a thousand callers be open at the same time.
+    Let a thousand callers be open at the same time. And let Ctrl-C be heard by what tests start: in
+    a shell's background job, it is ignored.
     """
     from reach.serving import allow_many_connections
 
     allow_many_connections()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for variable in list(os.environ):
         is_ours = variable.startswith("REACH_") and not variable.startswith("REACH_TEST_")
         if is_ours or variable.startswith("OTEL_"):

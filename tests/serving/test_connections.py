@@ -50,7 +50,7 @@ def held(callers: list[Caller]) -> list[bool]:
 def test_how_many_is_a_setting() -> None:
     """As many as a process can well hold."""
     settings = Settings()
-    assert settings.max_connections == 1024
+    assert settings.max_connections == 512
     with pytest.raises(ValueError, match="max_connections"):
         Settings(max_connections=15)
 

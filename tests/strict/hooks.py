@@ -79,7 +79,7 @@ def what_is_by_the_document_is_accepted(ctx: Any, response: Any, case: Any) -> b
 
 
 #: How to make what has a pattern that it makes badly. Of headers it knows letters and digits alone,
-#: and takes "0" for good where a pattern asks for others (see findings/); and for a class that goes
+#: and takes "0" for good where a pattern asks for others; and for a class that goes
 #: beyond Unicode's first plane it computes three seconds. What is made must fit the pattern still.
 TAG = st.from_regex(r'(W/)?"[!#-~]{0,20}"', fullmatch=True)
 MADE = {

@@ -280,7 +280,10 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection was lost on the way, or while it was being opened."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
-    return isinstance(error, asyncpg.ConnectionDoesNotExistError | ConnectionResetError)
+    # An InterfaceError of the driver's own: it was closed before a first word could be said on it.
+    return isinstance(
+        error, asyncpg.ConnectionDoesNotExistError | asyncpg.InterfaceError | ConnectionResetError
+    )
 
 
 def is_outdated(error: BaseException) -> bool:

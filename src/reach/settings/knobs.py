@@ -88,7 +88,7 @@ class Knobs(BaseSettings):
     keep_alive_seconds: Annotated[float, Field(gt=0, le=3600)] = 75
     #: Connections of one API process, if there are descriptors (``ulimit -n``) for so many and 128
     #: more. When there are more, those that have waited longest for their callers are ended.
-    max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = 1024
+    max_connections: Annotated[int, Field(ge=16, le=1_000_000)] = 512
     #: API processes. Each has its own event loop.
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     #: Addresses and networks (``10.0.0.0/8, ::1``) of the proxies before Reach: from them, and
