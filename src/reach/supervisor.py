@@ -26,6 +26,9 @@ from reach.telemetry.shares import Shares, shared, told
 log = structlog.get_logger("reach")
 
 JOIN_SECONDS = 0.05
+#: How much longer than the grace time processes have to end, in such rounds at least; a pod has ten
+#: seconds (deploy/chart).
+MOST_LATE_SECONDS = 8
 #: How many rounds (of half a second at least) a process may leave a question unanswered. A thread
 #: answers, so that is one whose thread gets no turn: it has not started yet, its machine is busy,
 #: or a call that holds Python's lock does not return. Rounds, not seconds: a machine that stood
@@ -177,11 +180,18 @@ class Processes(Multiprocess):
         super().terminate_all()
 
     def join_all(self) -> None:
-        """Wait until they have ended; a second signal ends them at once."""
+        """Wait until they have ended; a second signal ends them at once, and so does being late."""
         self.signal_queue.clear()
-        while any(process.exitcode is None for process in self.processes):
-            if set(STOP_SIGNALS) & set(self.signal_queue):  # and not that of a resized window
-                for process in self.processes:
+        grace_seconds = self.config.timeout_graceful_shutdown or 0
+        rounds_left = int((grace_seconds + MOST_LATE_SECONDS) / JOIN_SECONDS)
+        while late := [process for process in self.processes if process.exitcode is None]:
+            rounds_left -= 1
+            if rounds_left == 0:  # it cannot hear, or cannot end
+                for process in late:
+                    log.critical("process silent", child_pid=process.pid)
+            is_asked_again = set(STOP_SIGNALS) & set(self.signal_queue)  # not a resized window
+            if is_asked_again or rounds_left <= 0:
+                for process in late:
                     process.kill()
             self._heart.beat()
             time.sleep(JOIN_SECONDS)

@@ -58,6 +58,7 @@ REFUSED = {
     "5 more than 2 to the 64th": length(" 18446744073709551621"),
     "thirty digits": length(" " + "9" * 30),
     "four thousand digits": length(" " + "9" * 4000),
+    "five thousand digits, most of them zeros": length(" " + "0" * 5000 + "5"),
     "two lengths that differ": POST + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
     "both lengths": POST + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 }

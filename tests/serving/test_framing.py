@@ -34,6 +34,18 @@ async def test_what_is_no_http_is_a_400(
     assert unreadable() == before + 1
 
 
+@pytest.mark.parametrize("sample", samples.REFUSED.values(), ids=samples.REFUSED)
+async def test_it_is_one_behind_others_too(
+    served: Reach, sample: bytes, told: Callable[[], str]
+) -> None:
+    """After their answers, and no line of the log but theirs."""
+    async with calling(served.settings.port) as caller:
+        caller.send(LIVEZ + sample + OTHER)
+        assert (await caller.answer()).status == 200
+        assert (await caller.refusal()).status == 400
+    assert '"error"' not in told()
+
+
 @pytest.mark.parametrize("sample", samples.REFUSED_BODIES.values(), ids=samples.REFUSED_BODIES)
 async def test_a_body_that_cannot_be_read_is_a_400(
     served: Reach, sample: bytes, told: Callable[[], str]

@@ -1,6 +1,7 @@
 """What takes its time: heads, answers, bodies. Each has a time, and then it ends."""
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,8 @@ import anyio
 import pytest
 
 from reach.pages.assets import asset
+from reach.runtime import connection
+from reach.serving import listen
 from reach.settings import Settings
 from tests.bodies import raw
 from tests.eventually import eventually
@@ -177,3 +180,56 @@ async def test_who_does_not_take_answers_is_left(serving: Serving) -> None:
         await eventually(lambda: not is_open(os.getpid(), greedy), seconds=20, every=0.5)
     async with calling(reach.settings.port) as other:
         assert (await other.get()).status == 200
+
+
+@pytest.fixture
+def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system take little of an answer off our hands, as it does on a slow line."""
+
+    def listen_with_small_buffers(settings: Settings) -> socket.socket:
+        listener = listen(settings)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return listener
+
+    monkeypatch.setattr("tests.servers.reach.listen", listen_with_small_buffers)
+
+
+@pytest.mark.usefixtures("small_buffers")
+@pytest.mark.parametrize("lines", [[], ["Connection: close"]], ids=["kept", "last"])
+async def test_who_takes_a_long_answer_slowly_gets_all_of_it(
+    serving: Serving, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it takes, as long as it goes on."""
+    monkeypatch.setattr(connection, "LINGER_SECONDS", SHORT)
+    ask = raw.request(asset("swagger-ui-bundle.js"), *lines, method="GET")
+    reach = await serving(head_seconds=SHORT)
+    async with calling(reach.settings.port, buffer_bytes=65536) as phone:
+        phone.send(ask)
+        head = (await phone.reader.readuntil(b"\r\n\r\n")).decode()
+        left = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
+        while left > 0:
+            piece = await phone.reader.read(65536)
+            assert piece, left
+            left -= len(piece)
+            await anyio.sleep(0.12)
+
+
+@pytest.mark.usefixtures("small_buffers")
+@pytest.mark.parametrize(
+    "half",
+    [b"", HALF, raw.request("/v1/signups", JSON, "Content-Length: 9", body=b"{")],
+    ids=["nothing", "half a head", "half a body"],
+)
+async def test_who_hung_up_and_takes_no_answer_is_left(serving: Serving, half: bytes) -> None:
+    """Its own half is closed; what is written already is little, and is not taken."""
+    reach = await serving(head_seconds=SHORT, keep_alive_seconds=SHORT)
+    reach.app.state.body_seconds = SHORT
+    async with calling(reach.settings.port, buffer_bytes=2048) as greedy:
+        greedy.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        for _ in range(6):
+            greedy.send(LIVEZ * 16)
+            await anyio.sleep(0.05)
+        greedy.send(half)
+        await anyio.sleep(0.05)
+        greedy.writer.write_eof()
+        await eventually(lambda: not is_open(os.getpid(), greedy), seconds=8, every=0.5)

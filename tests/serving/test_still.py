@@ -43,6 +43,15 @@ async def test_a_post_of_http_1_0_is_a_sign_up(served: Reach) -> None:
         assert await caller.rest() == b""
 
 
+async def test_nobody_is_told_to_go_on_in_http_1_0(served: Reach) -> None:
+    """There, a 100 would be taken for the answer."""
+    lines = ["POST /v1/signups HTTP/1.0", JSON, f"Content-Length: {len(SIGN_UP)}"]
+    async with calling(served.settings.port) as caller:
+        caller.send(raw.head([*lines, "Expect: 100-continue"]), SIGN_UP)
+        assert (await caller.answer()).status == 202
+        assert await caller.rest() == b""
+
+
 async def test_who_asks_first_is_told_to_go_on(served: Reach) -> None:
     """Twice on one connection; and who does not wait for the word is not told twice."""
     head = raw.request(

@@ -2,12 +2,13 @@
 
 import json
 
+import anyio
 import pytest
 
 from tests.bodies import raw
 from tests.servers.reach import Reach
 from tests.serving.caller import CHUNKED, JSON, LIVEZ, calling
-from tests.serving.conftest import Serving
+from tests.serving.conftest import Serving, close_gate
 
 MOST = 32 * 1024
 #: A chunk with more than any body may have.
@@ -124,3 +125,15 @@ async def test_notes_of_chunks_do_not_add_up_to_a_refusal(served: Reach) -> None
         answer = await caller.answer()
     assert answer.status == 200
     assert json.loads(answer.body)["body"] == "b" * 300
+
+
+async def test_who_says_late_that_it_was_the_last_is_believed(served: Reach) -> None:
+    """What comes behind it in one packet is passed over, though the answer is long gone."""
+    close_gate(served)
+    async with calling(served.settings.port) as caller:
+        caller.send(raw.request("/nowhere", JSON, CHUNKED), LARGE)
+        assert (await caller.answer()).status == 404
+        caller.send(b"0\r\nConnection: close\r\n\r\n" + raw.request("/waiting", method="GET"))
+        assert await caller.rest() == b""
+        await anyio.sleep(0.1)
+    assert served.app.state.waiting == 0

@@ -58,6 +58,29 @@ async def test_a_get_that_asks_is_answered(served: Reach, lines: tuple[str, ...]
         assert [(await caller.answer()).status for _ in range(4)] == [200] * 4
 
 
+REFUSED = {
+    "two hosts": (raw.request("/seen", *H2C, "Host: other", method="GET"), [400]),
+    "gzip": (raw.request("/seen", *H2C, "Transfer-Encoding: gzip, chunked"), [501]),
+    "junk behind": (raw.request("/livez", *H2C, method="GET") + b"junk\r\n\r\n", [200, 400]),
+    "junk behind both": (
+        LIVEZ + raw.request("/livez", *H2C, method="GET") + b"\0",
+        [200, 200, 400],
+    ),
+    "sixty": (raw.request("/livez", *H2C, method="GET") * 60, [200] * 17),
+}
+
+
+@pytest.mark.parametrize(("sent", "statuses"), REFUSED.values(), ids=REFUSED)
+async def test_who_asks_is_refused_as_others_are(
+    served: Reach, sent: bytes, statuses: list[int], told: Callable[[], str]
+) -> None:
+    """With the same answers, and no line of the log: a stranger could fill it."""
+    async with calling(served.settings.port) as caller:
+        caller.send(sent)
+        assert [answer.status for answer in await caller.answers()] == statuses
+    assert '"error"' not in told()
+
+
 async def test_connect_is_no_way_to_anywhere(served: Reach) -> None:
     """A tunnel is refused, and what would go through it is not read as a request."""
     lines = ["CONNECT localhost:80 HTTP/1.1", "Host: localhost:80"]

@@ -193,3 +193,20 @@ async def test_a_process_that_is_stuck_in_c_is_replaced(
         assert told == [{"pid": stuck.pid}, {"pid": stuck.pid}]
         process.running.terminate()
         assert await ended(process, 20) == 0
+
+
+async def test_a_stop_does_not_wait_for_a_stuck_process(
+    make_settings: MakeSettings, sqlite: str
+) -> None:
+    """It cannot hear that it is to end; the parent waits some seconds more than the grace time."""
+    several = make_settings(database_url=sqlite, port=free_port(), processes=2, grace_seconds=1)
+    with ReachProcess("api", settings=several) as process:
+        await eventually(lambda: everything(process).count("Application startup complete") == 2, 60)
+        stuck = process.children.pop()
+        stuck.suspend()
+        process.running.terminate()
+        assert await ended(process, 30) == 0
+        assert not stuck.is_running()
+        lines = [json.loads(line) for line in process.output.splitlines()]
+        told = [line["reach"]["child"] for line in lines if line["message"] == "process silent"]
+        assert told == [{"pid": stuck.pid}]

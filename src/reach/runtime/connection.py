@@ -17,6 +17,8 @@ from reach.runtime.reader import Part, QueueFull, Reader, problem_of
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
+#: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
+FEWEST_TAKEN_BYTES = 48 * 1024
 #: How long a caller that was hung up on may go on sending: a close at once would take the answer
 #: from those who are still sending (RFC 9112 §9.6). And how long a process that stops waits for the
 #: rest of a body.
@@ -68,6 +70,8 @@ class Connection(Reader):
     _held: tuple[RequestResponseCycle, Any] | None = None
     _last_words: bytes | None = None
     _thrown_away_bytes = 0
+    #: Of what was written, when it was last looked.
+    _untaken = 0
     _is_full = _has_ended = _is_stopping = False
     logger = _LOG
 
@@ -104,6 +108,7 @@ class Connection(Reader):
     def pause_writing(self) -> None:
         """Give the caller time to take what is written."""
         super().pause_writing()
+        self._untaken = self.transport.get_write_buffer_size()
         self._find_step()
 
     def resume_writing(self) -> None:
@@ -149,7 +154,12 @@ class Connection(Reader):
 
     def expire(self) -> None:
         """End it: the caller has not done its part in time."""
+        if self._step in (Step.TAKE_ANSWER, Step.END) and self._is_taking():
+            self._wait(self._step, self._connections.bounds.head_seconds)
+            return
         step, self._step = self._step, Step.OURS
+        if self.transport.is_closing():  # whatever it was: what is left of it is what is written
+            step = Step.TAKE_ANSWER
         if step is Step.SEND_HEAD:
             self._refuse(HeadTooSlow)
         elif step is Step.SEND_BODY:
@@ -161,19 +171,30 @@ class Connection(Reader):
                 CUT_CONNECTIONS.labels(_CUT_BECAUSE[step]).inc()
             self.transport.abort()
 
+    def _is_taking(self) -> bool:
+        """Whether the caller has taken a part of what was written since this was last asked."""
+        before, self._untaken = self._untaken, self.transport.get_write_buffer_size()
+        return before - self._untaken >= FEWEST_TAKEN_BYTES
+
     def cut(self) -> None:
         """End it at once."""
         self.transport.abort()
 
     def hang_up(self) -> None:
         """End it once all is written, and until then throw away what still comes."""
-        self._wait(Step.END, SHORT_SECONDS if self._is_stopping else LINGER_SECONDS)
+        self._wait(Step.END, self._end_seconds())
         is_all_read = self._part is Part.BETWEEN and self._last_words is None and not self._is_full
         if is_all_read or self._has_ended:
             self.transport.close()
             return
         self.transport.write_eof()
         self.flow.throw_away()
+
+    def _end_seconds(self) -> float:
+        self._untaken = self.transport.get_write_buffer_size()
+        if self._untaken == 0:
+            return SHORT_SECONDS if self._is_stopping else LINGER_SECONDS
+        return LINGER_SECONDS if self._is_stopping else self._connections.bounds.head_seconds
 
     # What comes
 
@@ -300,7 +321,7 @@ class Connection(Reader):
         super().shutdown()
         self._is_stopping = True
         if self.transport.is_closing():
-            self._wait(Step.END, LINGER_SECONDS)
+            self._wait(Step.END, self._end_seconds())
         elif self._part is Part.BODY:
             self._wait(Step.SEND_BODY, LINGER_SECONDS)
 

@@ -18,6 +18,8 @@ from reach.runtime.refusals import HeadersTooLarge, Refused
 MOST_HEAD_BYTES = 32 * 1024
 #: And so many fields: each of them costs, however short it is. hyper's default is 100.
 MOST_FIELDS = 128
+#: As many as the longest body that llhttp would take; zeros before them change nothing.
+MOST_LENGTH_DIGITS = 20
 #: Requests that wait on one connection for the answer before theirs.
 MOST_QUEUED = 16
 
@@ -59,18 +61,21 @@ class Reader(HttpToolsProtocol):
     def _feed_piece(self, piece: bytes | memoryview) -> None:
         was, bytes_so_far = self._part, self._loose_bytes + len(piece)
         self._begun, self._told = 0, False
+        head_end: int | None = None
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
-            self._loose_bytes = 0
-            self.feed(self._head_again)
-            if rest := piece[upgrade.args[0] :]:
-                self.feed(rest)
-            return
+            head_end = upgrade.args[0]
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, QueueFull):
                 raise error.__context__ from None
             raise
+        if head_end is not None:  # and not where it is caught: errors would have it for a context
+            self._loose_bytes = 0
+            self.feed(self._head_again)
+            if rest := piece[head_end:]:
+                self.feed(rest)
+            return
         if self._part is Part.HEAD:
             if self._begun > (was is Part.BETWEEN):  # it began somewhere within the piece
                 self._is_reckoned = True
@@ -108,6 +113,8 @@ class Reader(HttpToolsProtocol):
             self._hosts.append(value)
         elif name == b"transfer-encoding":
             self._codings.append(value.lower())
+        elif name == b"content-length" and len(value) > MOST_LENGTH_DIGITS:
+            raise Refused(BadRequest)
         elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
@@ -122,7 +129,10 @@ class Reader(HttpToolsProtocol):
                 raise Refused(BadRequest)
             self._read_head_again()
             return
-        head.check(self.parser.get_http_version(), self._hosts, self._codings)
+        version = self.parser.get_http_version()
+        head.check(version, self._hosts, self._codings)
+        if version == "1.0":  # where nobody knows what a 100 is (RFC 9110 §10.1.1)
+            self.expect_100_continue = False
         if not self.url.startswith(b"/") and (found := head.parts_of_target(self.url)):
             host, self.url = found
             self.headers[:] = [field for field in self.headers if field[0] != b"host"]

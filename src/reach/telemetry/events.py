@@ -208,7 +208,7 @@ EVENTS = {
     "process silent": Event(
         "reach",
         "critical",
-        "One of several processes has answered its parent for 30 s no more: it is ended.",
+        "One of several processes answers its parent no more, or ends too late: it is ended.",
         ("child_pid",),
     ),
     "process replaced": Event(
