@@ -280,6 +280,46 @@ async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
     assert is_whole(file)
 
 
+@pytest.mark.parametrize("kinds", [("-wal",), ("-shm",), ("-wal", "-shm")])
+@pytest.mark.parametrize("reads", [0, 1])
+async def test_nobody_opens_another_log_beside_one_that_was_removed(
+    settings: Settings, file: Path, kinds: tuple[str, ...], reads: int
+) -> None:
+    """Who reads for the first time neither fails, nor makes the log that the others' is not."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        for _ in range(reads):
+            await people_in(database)
+        remove(*(Path(f"{file}{kind}") for kind in kinds))
+        for _ in range(2):
+            assert await people_in(database) == ["ada@example.com"]
+        await sign_up(database, settings, "eve@example.com")
+        for _ in range(2):
+            assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+    assert is_whole(file)
+
+
+async def test_who_only_reads_makes_a_new_log_too(
+    settings: Settings, file: Path, told: Callable[[], str]
+) -> None:
+    """So whoever comes later, before anybody writes, makes no other: that cost all of it."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, "ada@example.com")
+        for _ in range(3):
+            assert await people_in(database) == ["ada@example.com"]
+        remove(beside(file)[0])
+        with stuck(file):  # it waits for nobody's turn: it has a log to read by
+            await anyio.sleep(1.1)
+            assert await people_in(database) == ["ada@example.com"]
+        assert await people_in(database) == ["ada@example.com"]
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("CREATE TABLE note (text)")
+        await sign_up(database, settings, "eve@example.com")
+        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
+    assert told().count("write-ahead log removed") == 1
+    assert is_whole(file)
+
+
 async def test_a_file_that_is_gone_is_said_once(
     settings: Settings, file: Path, told: Callable[[], str]
 ) -> None:

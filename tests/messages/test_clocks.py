@@ -63,6 +63,16 @@ async def test_a_time_that_no_rule_can_have_set_is_now(outbox: Outbox) -> None:
     assert not await outbox.database.read(recall.is_any, outbox.settings)
 
 
+async def test_a_longer_wait_that_the_settings_ask_for_stays(outbox: Outbox) -> None:
+    """And no gauge calls it due."""
+    settings = outbox.settings.model_copy(update={"retry_cap_seconds": 2 * DAY})
+    await outbox.fill()
+    await outbox.change(due_at=now(2 * DAY * 1.2))
+    assert not await outbox.database.read(recall.is_any, settings)
+    assert await outbox.database.write(recall.recall, settings) == 0
+    assert (await outbox.database.read(stats.read, settings)).oldest_due_seconds == 0
+
+
 async def test_what_a_worker_may_be_sending_is_not_taken_from_it(outbox: Outbox) -> None:
     """It has the time of a lease to renew; one that is dead does not."""
     await outbox.fill()

@@ -6,7 +6,9 @@ and the file is spoilt. Reach looks at the files themselves before it opens or w
 docs/decisions/0042-clocks-and-files.md.
 """
 
+import math
 import os
+import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ log = structlog.get_logger("reach.db")
 REPLACED = "Another file was put in its place, and the log beside it is not that file's."
 LOG_REPLACED = "Another log was put beside it while it was in use."
 OVERWRITTEN = "It was written over while it was in use."
+
+LAG_SECONDS = 1.0
 
 #: Device and number of a file.
 Identity = tuple[int, int]
@@ -97,6 +101,7 @@ class Place:
         self.file = file
         self._path, self._real = str(file), ""
         self._is_lost = self._is_overwritten = self._was_open = False
+        self._looked_at = -math.inf
         self._telling, self._closing = Lock(), Lock()
         self._header: Header | None = None
         self._opened: Files | None = None
@@ -132,11 +137,15 @@ class Place:
             is_logged=log is not None and log.st_size > 0,
         )
 
-    def change(self, *, writes: bool) -> Change:
+    def change(self, *, writes: bool, may_lag: bool = False) -> Change:
         """See what has become of the files that connections are open to.
 
+        Who only reads, and has a connection, ``may_lag``: log and index are looked at once a second
+        for it, since each look costs it ten times its time where threads take turns.
         Raises Replaced, NoDatabase; and says it in the log once.
         """
+        if may_lag and self._is_recent():
+            return "none"
         try:
             if self._is_overwritten:
                 raise Replaced(OVERWRITTEN)
@@ -151,7 +160,18 @@ class Place:
             self.tell(None)
         if writes and found == "none" and self._header is not None:
             self.require_whole(self._header, now)
+        self._looked_at = time.monotonic() if found == "none" else -math.inf
         return found
+
+    def _is_recent(self) -> bool:
+        """Whether all was well a moment ago, and the database is still the same file."""
+        opened = self._opened
+        if opened is None or self._is_lost or self._is_overwritten:
+            return False
+        if time.monotonic() - self._looked_at > LAG_SECONDS:
+            return False
+        found = _stat(self._path)
+        return found is not None and _identity(found) == opened.database
 
     def _is_open(self) -> bool:
         return not self.unwatched.is_set() or any(one.is_open for one in self.connected)

@@ -103,14 +103,28 @@ class Station:
         Until it is known that another one may be opened, the connection stays: so the files that it
         has keep their numbers, and if they are put back, all goes on.
         """
-        change = self._place.change(writes=self._writes)
-        if change == "fold" and in_turn:
-            self._fold()
-            change = "reopen"
-        if change == "reopen":
+        change = self._place.change(writes=self._writes, may_lag=self.is_open and not self._writes)
+        if change == "fold":
+            self._make_new_log(in_turn=in_turn)
+        elif change == "reopen":
             self._place.close_all(self._busy_seconds)
         with self.lock:
             yield self._connection or self._open()
+
+    def _make_new_log(self, *, in_turn: bool) -> None:
+        """Save what is in a log that was removed, and have all opened again. Raises DatabaseAway.
+
+        Whoever only reads does it too: a process that starts meanwhile would make another log. If
+        somebody is in the way, it reads on by the log that it has; and nobody opens another beside.
+        """
+        may_go_on = self.is_open and not in_turn
+        try:
+            with nullcontext() if in_turn else take_turn(self._place.file, waits=not may_go_on):
+                self._fold()
+                self._place.close_all(self._busy_seconds)
+        except (DatabaseAway, BlockingIOError):
+            if not may_go_on:
+                raise
 
     def _open(self) -> Connection:
         opened = self._engine.connect()

@@ -24,10 +24,13 @@ RECORD_BYTES = 100
 
 
 @contextmanager
-def take_turn(database: Path) -> Iterator[None]:
-    """Wait for this process's turn to write to ``database``. Raises OSError."""
+def take_turn(database: Path, *, waits: bool = True) -> Iterator[None]:
+    """Wait for this process's turn to write to ``database``. Raises OSError.
+
+    BlockingIOError if it ``waits`` for nobody, and it is another's.
+    """
     with _opened(database, os.O_CREAT) as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+        fcntl.flock(turn, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 

@@ -158,7 +158,8 @@ class Knobs(BaseSettings):
     keep_messages_days: Annotated[float, Field(gt=0)] = 90
     #: First wait after a failed attempt; it doubles up to the cap (RFC 5321 §4.5.4.1).
     retry_first_seconds: Seconds = 30
-    #: The longest wait between two attempts.
+    #: The longest wait between two attempts. Set it the same for all of Reach: what waits much
+    #: longer than a process knows of, a clock that was wrong is taken to have set; it is due now.
     retry_cap_seconds: Seconds = 4 * 3600
     #: A message is given up this long after its own first failure.
     give_up_seconds: Seconds = 4 * 24 * 3600
