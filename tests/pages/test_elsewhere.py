@@ -88,7 +88,7 @@ async def test_a_page_says_so(twice: Reach) -> None:
     """A page where one is wanted, a problem elsewhere; its type is explained."""
     words = said(LOADS["frame"])
     page = await twice.http.get("/manage?token=x", headers={**words, "Accept": "text/html"})
-    assert "This page opens by a click only" in page.text
+    assert "This page opens only when you click a link to it" in page.text
     problem = await twice.http.get("/manage?token=x", headers=words)
     assert problem.json()["type"].endswith("/problems/loaded-from-elsewhere")
     assert (await twice.http.get("/problems/loaded-from-elsewhere")).status_code == 200

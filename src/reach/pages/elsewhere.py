@@ -18,7 +18,7 @@ class LoadedFromElsewhere(Forbidden):
     Nothing was done. If you meant to come here, open the link in your email.
     """
 
-    type, title = "loaded-from-elsewhere", "This page opens by a click only"
+    type, title = "loaded-from-elsewhere", "This page opens only when you click a link to it"
 
 
 async def refuse_loads_from_elsewhere(request: Request) -> None:
