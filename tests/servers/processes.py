@@ -73,6 +73,8 @@ class ReachProcess:
         self.arguments = arguments
         self._command = (*wrapper, sys.executable, "-m", module, *arguments)
         self._is_plain = not cold and type(self) is ReachProcess and module == "reach"
+        # Only tests have so many processes; what is measured starts as its users start it.
+        self._is_plain &= "PYTEST_VERSION" in os.environ
         self._is_plain &= not wrapper and "--processes" not in arguments
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(PREFIX)},

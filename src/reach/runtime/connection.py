@@ -13,7 +13,15 @@ from reach.bodies.guard import MOST_BYTES, TooSlow
 from reach.problems import Problem
 from reach.runtime.connections import Bounds, connections_of
 from reach.runtime.flow import Flow
-from reach.runtime.reader import Part, QueueFull, Reader, problem_of
+from reach.runtime.reader import (
+    BETWEEN,
+    IN_BODY,
+    IN_HEAD,
+    MOST_HEAD_BYTES,
+    QueueFull,
+    Reader,
+    problem_of,
+)
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 
@@ -46,11 +54,13 @@ class Step(Enum):
     END = auto()
 
 
+OURS, SEND_REQUEST, SEND_HEAD, SEND_BODY, SEND_REST, TAKE_ANSWER, END = Step
+
 #: Why a connection was cut, for its metric; not for one that merely was kept no longer.
 _CUT_BECAUSE = {
-    Step.SEND_REST: "body-not-ended",
-    Step.TAKE_ANSWER: "answer-not-taken",
-    Step.SEND_REQUEST: "answer-not-taken",
+    SEND_REST: "body-not-ended",
+    TAKE_ANSWER: "answer-not-taken",
+    SEND_REQUEST: "answer-not-taken",
 }
 
 
@@ -80,7 +90,7 @@ class Connection(Reader):
         super().__init__(*arguments, **options)
         del self.logger  # uvicorn's
         self._connections = connections_of(self.server_state, self.loop, bounds)
-        self._step = Step.OURS
+        self._step = OURS
 
     # The connection
 
@@ -89,7 +99,7 @@ class Connection(Reader):
         super().connection_made(transport)
         self.flow = Flow(transport, self.hang_up)
         if self._connections.admit(self):
-            self._wait(Step.SEND_REQUEST, self._connections.bounds.head_seconds)
+            self._wait(SEND_REQUEST, self._connections.bounds.head_seconds)
         else:
             CUT_CONNECTIONS.labels("too-many").inc()
             self._refuse(Busy)
@@ -124,47 +134,54 @@ class Connection(Reader):
 
     def _find_step(self) -> None:
         """Note what the next step is, and how long it may take, if that has changed."""
-        step, seconds = self._next_step()
+        step = self._next_step()
         if step is self._step:
             return
         self._step = step
-        if step is Step.OURS:
+        if step is OURS:
             self._connections.waits_no_more(self)
         else:
-            self._connections.waits(self, seconds)
+            self._connections.waits(self, self._seconds_for(step))
 
-    def _next_step(self) -> tuple[Step, float]:
-        bounds, is_answering = self._connections.bounds, self._answering is not None
-        if self._step is Step.END:
-            found = Step.END, LINGER_SECONDS
+    def _next_step(self) -> Step:
+        if self._step is END:
+            step = END
         elif self.flow.write_paused:
-            found = Step.TAKE_ANSWER, bounds.head_seconds
-        elif is_answering and (self._part is not Part.BODY or self._answering is not self.cycle):
-            found = Step.OURS, math.inf
-        elif is_answering:  # and the application has a clock of its own for the body
-            found = Step.SEND_BODY, math.inf
-        elif self._part is Part.BODY:
-            step = Step.SEND_BODY if self._held else Step.SEND_REST
-            found = step, self.app.state.body_seconds
-        elif self._part is Part.HEAD:
-            found = Step.SEND_HEAD, bounds.head_seconds
+            step = TAKE_ANSWER
+        elif self._answering is not None:
+            is_whole = self._part is not IN_BODY or self._answering is not self.cycle
+            step = OURS if is_whole else SEND_BODY
+        elif self._part is BETWEEN:
+            step = SEND_REQUEST
+        elif self._part is IN_HEAD:
+            step = SEND_HEAD
         else:
-            found = Step.SEND_REQUEST, bounds.keep_alive_seconds
-        return found
+            step = SEND_BODY if self._held else SEND_REST
+        return step
+
+    def _seconds_for(self, step: Step) -> float:
+        if step is SEND_REQUEST:
+            return self._connections.bounds.keep_alive_seconds
+        if step is SEND_BODY and self._answering is not None:
+            return math.inf  # the application has a clock of its own for it
+        if step in (SEND_BODY, SEND_REST):
+            seconds: float = self.app.state.body_seconds
+            return seconds
+        return LINGER_SECONDS if step is END else self._connections.bounds.head_seconds
 
     def expire(self) -> None:
         """End it: the caller has not done its part in time."""
-        if self._step in (Step.TAKE_ANSWER, Step.END) and self._is_taking():
+        if self._step in (TAKE_ANSWER, END) and self._is_taking():
             self._wait(self._step, self._connections.bounds.head_seconds)
             return
-        step, self._step = self._step, Step.OURS
+        step, self._step = self._step, OURS
         if self.transport.is_closing():  # whatever it was: what is left of it is what is written
-            step = Step.TAKE_ANSWER
-        if step is Step.SEND_HEAD:
+            step = TAKE_ANSWER
+        if step is SEND_HEAD:
             self._refuse(HeadTooSlow)
-        elif step is Step.SEND_BODY:
+        elif step is SEND_BODY:
             self._refuse(TooSlow)
-        elif step is Step.SEND_REQUEST and self.transport.get_write_buffer_size() == 0:
+        elif step is SEND_REQUEST and self.transport.get_write_buffer_size() == 0:
             self.transport.close()
         else:
             if step in _CUT_BECAUSE:
@@ -182,8 +199,8 @@ class Connection(Reader):
 
     def hang_up(self) -> None:
         """End it once all is written, and until then throw away what still comes."""
-        self._wait(Step.END, self._end_seconds())
-        is_all_read = self._part is Part.BETWEEN and self._last_words is None and not self._is_full
+        self._wait(END, self._end_seconds())
+        is_all_read = self._part is BETWEEN and self._last_words is None and not self._is_full
         if is_all_read or self._has_ended:
             self.transport.close()
             return
@@ -200,7 +217,7 @@ class Connection(Reader):
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
-        if self._step is Step.END:
+        if self._step is END:
             self._thrown_away_bytes += len(data)
             if self._thrown_away_bytes > MOST_THROWN_AWAY_BYTES:
                 self.flow.stop_reading()
@@ -208,7 +225,10 @@ class Connection(Reader):
         if self._is_full or self._last_words is not None:
             return
         try:
-            self.feed(data)
+            if len(data) <= MOST_HEAD_BYTES - self._loose_bytes:
+                self.feed_piece(data)
+            else:
+                self.feed(data)
         except httptools.HttpParserError as error:
             self._refuse(problem_of(error))
         except QueueFull:
@@ -220,12 +240,12 @@ class Connection(Reader):
         CUT_CONNECTIONS.labels("too-many-queued").inc()
         self._is_full = True
         self.cycle.keep_alive = False
-        self._part = Part.BETWEEN
+        self._part = BETWEEN
         self.flow.stop_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own would have it so
         """Answer what was asked, and then hang up: who has no more to say may still listen."""
-        if self._part is Part.BODY:
+        if self._part is IN_BODY:
             self._drop_unfinished()
         if self._answering is None:
             return False
@@ -240,12 +260,12 @@ class Connection(Reader):
 
     def on_message_complete(self) -> None:
         """Hand over a request whose body is whole."""
-        if self.parser.should_upgrade():
-            return
         super().on_message_complete()
+        if self._part is not BETWEEN:
+            return
         if self._held is not None:
             self._hand_over(*self._held)
-        if not self.parser.should_keep_alive() and self.cycle.keep_alive:
+        if self._trailers and not self.parser.should_keep_alive() and self.cycle.keep_alive:
             self._heed_late_close()
 
     def _heed_late_close(self) -> None:
@@ -259,10 +279,11 @@ class Connection(Reader):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Begin to answer, or wait for the body: uvicorn calls this once it is a request's turn."""
         cycle.transport = self.flow  # type: ignore[assignment]  # it calls no more of it
-        if cycle.more_body and not cycle.waiting_for_100_continue and _may_be_short(cycle):
-            self._held = cycle, app
-        else:
+        is_long = self._is_announced_long or len(cycle.body) > MOST_BYTES
+        if not cycle.more_body or cycle.waiting_for_100_continue or is_long:
             self._hand_over(cycle, app)
+        else:
+            self._held = cycle, app
 
     def _hand_over(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._held, self._answering = None, cycle
@@ -274,7 +295,7 @@ class Connection(Reader):
         self._answering = None
         if self.transport.is_closing():
             return
-        if self._step is not Step.END:
+        if self._step is not END:
             self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
@@ -289,7 +310,7 @@ class Connection(Reader):
             return
         refusals: Refusals = self.app.state.refusals
         self._last_words = refusals[problem]
-        if self._part is Part.BODY:
+        if self._part is IN_BODY:
             self._drop_unfinished()
         if self._answering is None:
             self._say_last_words()
@@ -321,14 +342,6 @@ class Connection(Reader):
         super().shutdown()
         self._is_stopping = True
         if self.transport.is_closing():
-            self._wait(Step.END, self._end_seconds())
-        elif self._part is Part.BODY:
-            self._wait(Step.SEND_BODY, LINGER_SECONDS)
-
-
-def _may_be_short(cycle: RequestResponseCycle) -> bool:
-    """Whether a request's body is not announced to be longer than any that is taken."""
-    for name, value in cycle.scope["headers"]:
-        if name == b"content-length":
-            return int(value) <= MOST_BYTES
-    return len(cycle.body) <= MOST_BYTES
+            self._wait(END, self._end_seconds())
+        elif self._part is IN_BODY:
+            self._wait(SEND_BODY, LINGER_SECONDS)

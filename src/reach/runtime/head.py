@@ -11,7 +11,7 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-
 #: A target in absolute form: its authority, and the rest.
 _ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)(.*)", re.DOTALL)
 _VERSIONS = ("1.1", "1.0")
-_CODINGS: tuple[list[bytes], ...] = ([], [b"chunked"])
+_CODINGS: tuple[tuple[bytes, ...], ...] = ((), (b"chunked",))
 
 Fields = Sequence[tuple[bytes, bytes]]
 

@@ -10,6 +10,7 @@ from enum import Enum, auto
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from reach.bodies.guard import MOST_BYTES
 from reach.problems import BadRequest, Problem
 from reach.runtime import head
 from reach.runtime.refusals import HeadersTooLarge, Refused
@@ -32,6 +33,12 @@ class Part(Enum):
     BODY = auto()
 
 
+#: By names of their own: an enumeration takes its time to find its members.
+BETWEEN, IN_HEAD, IN_BODY = Part
+#: Headers that are looked at while they are read.
+_NOTED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect"))
+
+
 class QueueFull(Exception):  # noqa: N818 - it stops the parser
     """As many requests wait on one connection as may: nothing more is to be fed."""
 
@@ -39,10 +46,14 @@ class QueueFull(Exception):  # noqa: N818 - it stops the parser
 class Reader(HttpToolsProtocol):
     """uvicorn's reader, within bounds."""
 
-    _part = Part.BETWEEN
+    _part = BETWEEN
     #: Bytes of a head so far; in a body, those since the parser last told of anything.
     _loose_bytes = 0
     _trailer_bytes = _trailers = 0
+    _hosts: tuple[bytes, ...] = ()
+    _codings: tuple[bytes, ...] = ()
+    #: Whether the body of the request that is read is said to be longer than any that is taken.
+    _is_announced_long = False
     _head_again = b""
 
     def feed(self, data: bytes | memoryview) -> None:
@@ -54,11 +65,12 @@ class Reader(HttpToolsProtocol):
             if room <= 0:
                 raise httptools.HttpParserError from Refused(HeadersTooLarge)
             view = memoryview(data)
-            self._feed_piece(view[:room])
+            self.feed_piece(view[:room])
             data = view[room:]
-        self._feed_piece(data)
+        self.feed_piece(data)
 
-    def _feed_piece(self, piece: bytes | memoryview) -> None:
+    def feed_piece(self, piece: bytes | memoryview) -> None:
+        """Have a piece parsed that is no longer than what a head may still have."""
         was, bytes_so_far = self._part, self._loose_bytes + len(piece)
         self._begun, self._told = 0, False
         head_end: int | None = None
@@ -76,13 +88,13 @@ class Reader(HttpToolsProtocol):
             if rest := piece[head_end:]:
                 self.feed(rest)
             return
-        if self._part is Part.HEAD:
-            if self._begun > (was is Part.BETWEEN):  # it began somewhere within the piece
+        if self._part is IN_HEAD:
+            if self._begun > (was is BETWEEN):  # it began somewhere within the piece
                 self._is_reckoned = True
                 bytes_so_far = head.reckoned_bytes(self.url, self.headers)
             self._loose_bytes = bytes_so_far
         else:
-            self._loose_bytes = 0 if self._told or self._part is Part.BETWEEN else bytes_so_far
+            self._loose_bytes = 0 if self._told or self._part is BETWEEN else bytes_so_far
 
     # What is read
 
@@ -92,15 +104,14 @@ class Reader(HttpToolsProtocol):
             raise QueueFull
         super().on_message_begin()
         self._begun += 1
-        self._part = Part.HEAD
-        self._is_reckoned = False
+        self._part = IN_HEAD
+        self._is_reckoned = self._is_announced_long = False
         self._trailer_bytes = self._trailers = 0
-        self._hosts: list[bytes] = []
-        self._codings: list[bytes] = []
+        self._hosts = self._codings = ()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header; a field after the body is none (RFC 9110 §6.5.1), and only counted."""
-        if self._part is Part.BODY:
+        if self._part is IN_BODY:
             self._trailer_bytes += len(name) + len(value) + 4
             self._trailers += 1
             if self._trailer_bytes > MOST_HEAD_BYTES or self._trailers > MOST_FIELDS:
@@ -109,15 +120,21 @@ class Reader(HttpToolsProtocol):
         if len(self.headers) >= MOST_FIELDS:
             raise Refused(HeadersTooLarge)
         name, value = name.lower(), value.rstrip(b" \t")
-        if name == b"host":
-            self._hosts.append(value)
-        elif name == b"transfer-encoding":
-            self._codings.append(value.lower())
-        elif name == b"content-length" and len(value) > MOST_LENGTH_DIGITS:
-            raise Refused(BadRequest)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
+        if name in _NOTED:
+            self._note(name, value)
         self.headers.append((name, value))
+
+    def _note(self, name: bytes, value: bytes) -> None:
+        if name == b"host":
+            self._hosts += (value,)
+        elif name == b"transfer-encoding":
+            self._codings += (value.lower(),)
+        elif name == b"content-length":
+            if len(value) > MOST_LENGTH_DIGITS:
+                raise Refused(BadRequest)
+            self._is_announced_long = int(value) > MOST_BYTES
+        elif value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """Have the request answered, if it is sound."""
@@ -137,7 +154,7 @@ class Reader(HttpToolsProtocol):
             host, self.url = found
             self.headers[:] = [field for field in self.headers if field[0] != b"host"]
             self.headers.append((b"host", host))
-        self._part = Part.BODY
+        self._part = IN_BODY
         super().on_headers_complete()
 
     def _read_head_again(self) -> None:
@@ -159,8 +176,11 @@ class Reader(HttpToolsProtocol):
         """End a request's body."""
         if self.parser.should_upgrade():
             return
-        self._part = Part.BETWEEN
-        super().on_message_complete()
+        self._part = BETWEEN
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
 
 def problem_of(error: httptools.HttpParserError) -> type[Problem]:
