@@ -20,7 +20,9 @@ CALLERS, LIMIT = 1000, 37
 @pytest.fixture
 def alone(make_settings: MakeSettings, sqlite: str) -> Settings:
     """One process's settings, which count in memory."""
-    return make_settings(database_url=sqlite, limit_signups=f"{LIMIT}/hour")
+    return make_settings(
+        database_url=sqlite, limit_signups=f"{LIMIT}/hour", max_connections=2 * CALLERS
+    )
 
 
 async def test_one_process_admits_the_limit(alone: Settings) -> None:

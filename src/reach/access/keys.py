@@ -95,7 +95,9 @@ class AmbiguousKey(Conflict):
 def fit_name(text: str) -> str:
     """Take a name that a list can show, trimmed. Raises ValueError."""
     name = text.strip()
-    if not 0 < len(name) <= NAME_CHARACTERS or not TEXT.fits(name):
+    # Of a command's arguments, bytes that are no UTF-8 come as halves of a pair.
+    is_text = TEXT.fits(name) and not any("\ud800" <= one <= "\udfff" for one in name)
+    if not 0 < len(name) <= NAME_CHARACTERS or not is_text:
         raise ValueError(f"It needs 1 to {NAME_CHARACTERS} printable characters.")
     return name
 

@@ -41,6 +41,8 @@ class Shape:
 
     def read(self, text: str) -> str:
         """Give the text as it is. Raises ValueError, in words that do not repeat it."""
+        if self.most_characters is not None and len(text) > self.most_characters:
+            raise ValueError(f"It may have at most {self.most_characters} characters.")
         if not self.fits(text):
             raise ValueError(self.said)
         return text
