@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -20,7 +21,9 @@ import pytest
 
 from reach.db.away import DatabaseAway, NoDatabase, Replaced
 from reach.db.backup import back_up
+from reach.db.sqlite_files import WRITE_LAG_SECONDS
 from reach.settings import Settings
+from tests.eventually import eventually
 from tests.promises.running import client, door, ended, everything, said, worker
 from tests.promises.stored import opened, people_in, sign_up
 from tests.servers.mail import MailServer
@@ -246,6 +249,8 @@ async def test_a_log_that_is_removed_loses_nothing(
         await both_write()
         for times, kinds in enumerate((("-wal",), ("-shm",), ("-wal", "-shm")), start=1):
             remove(*(Path(f"{file}{kind}") for kind in kinds))
+            looks_again = time.monotonic() + 2 * WRITE_LAG_SECONDS
+            await eventually(lambda at=looks_again: time.monotonic() > at)  # type: ignore[misc]
             await sign_up(database, settings, f"a{len(names)}@example.com")
             names.append(f"a{len(names)}@example.com")
             assert told().count("write-ahead log removed") == times

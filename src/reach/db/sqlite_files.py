@@ -26,6 +26,7 @@ LOG_REPLACED = "Another log was put beside it while it was in use."
 OVERWRITTEN = "It was written over while it was in use."
 
 LAG_SECONDS = 1.0
+WRITE_LAG_SECONDS = 0.02
 
 #: Device and number of a file.
 Identity = tuple[int, int]
@@ -101,7 +102,7 @@ class Place:
         self.file = file
         self._path, self._real = str(file), ""
         self._is_lost = self._is_overwritten = self._was_open = False
-        self._looked_at = -math.inf
+        self._looked_at = self._checked_at = -math.inf
         self._telling, self._closing = Lock(), Lock()
         self._header: Header | None = None
         self._opened: Files | None = None
@@ -140,11 +141,13 @@ class Place:
     def change(self, *, writes: bool, may_lag: bool = False) -> Change:
         """See what has become of the files that connections are open to.
 
-        Who only reads, and has a connection, ``may_lag``: log and index are looked at once a second
-        for it, since each look costs it ten times its time where threads take turns.
+        Who has a connection ``may_lag``: the database is looked at each time, log, index and header
+        once a second for who reads and every 20 ms for who writes, since each look costs ten times
+        its time where threads take turns.
         Raises Replaced, NoDatabase; and says it in the log once.
         """
-        if may_lag and self._is_recent():
+        lag = WRITE_LAG_SECONDS if writes else LAG_SECONDS
+        if may_lag and self._is_recent(self._checked_at if writes else self._looked_at, lag):
             return "none"
         try:
             if self._is_overwritten:
@@ -161,14 +164,16 @@ class Place:
         if writes and found == "none" and self._header is not None:
             self.require_whole(self._header, now)
         self._looked_at = time.monotonic() if found == "none" else -math.inf
+        if writes:
+            self._checked_at = self._looked_at
         return found
 
-    def _is_recent(self) -> bool:
+    def _is_recent(self, looked_at: float, lag_seconds: float) -> bool:
         """Whether all was well a moment ago, and the database is still the same file."""
         opened = self._opened
         if opened is None or self._is_lost or self._is_overwritten:
             return False
-        if time.monotonic() - self._looked_at > LAG_SECONDS:
+        if time.monotonic() - looked_at > lag_seconds:
             return False
         found = _stat(self._path)
         return found is not None and _identity(found) == opened.database

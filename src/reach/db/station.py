@@ -103,7 +103,7 @@ class Station:
         Until it is known that another one may be opened, the connection stays: so the files that it
         has keep their numbers, and if they are put back, all goes on.
         """
-        change = self._place.change(writes=self._writes, may_lag=self.is_open and not self._writes)
+        change = self._place.change(writes=self._writes, may_lag=self.is_open)
         if change == "fold":
             self._make_new_log(in_turn=in_turn)
         elif change == "reopen":
