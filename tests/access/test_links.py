@@ -234,7 +234,8 @@ async def test_no_bit_of_a_link_can_be_changed_over_http(reach: Reach) -> None:
     ada = await signed_up(reach)
     token = token_of(reach.settings, ada.id)
     for changed in flipped(token):
-        if any(byte < 32 or byte == 127 for byte in changed):
+        is_value = all(31 < byte != 127 for byte in changed) and not changed.endswith(b" ")
+        if not is_value:
             continue  # no client can send that
         headers = [(b"authorization", b"Bearer " + changed)]
         answer = await reach.http.get("/v1/me", headers=headers)
