@@ -39,11 +39,15 @@ def requests(
     her link, comes last.
     """
     link, browser = by_link(ada.token), {**ada.cookie, "Origin": reach.settings.origin}
-    for path in {path for _, path in reach.routes}:
+    for path in sorted({path for _, path in reach.routes}):
         yield "HEAD", path, key, {}
         yield "PUT", path, browser, {}
     ends = ("DELETE", "removal", "links")
-    for method, path in sorted(reach.routes, key=lambda one: any(end in str(one) for end in ends)):
+    # By name, for it depends on their order which answers there are.
+    in_order = sorted(
+        reach.routes, key=lambda one: (any(end in str(one) for end in ends), one[::-1])
+    )
+    for method, path in in_order:
         yield method, path, {}, {}
         yield method, path, {"Accept": "text/html"}, {}
         yield method, f"{path}?nothing=1", {**key, **link}, {}
