@@ -18,7 +18,7 @@ HOMES = {replies.GUIDE.name: replies.GUIDE.parent}
 
 
 def main(folder: Path | None) -> None:
-    """Write each page anew, into ``folder`` or where it belongs."""
+    """Write each page again, into ``folder`` or where it belongs."""
     for name, page in PAGES.items():
         ((folder or home(name)) / name).write_text(page(), encoding="utf-8")
 

@@ -16,7 +16,7 @@ NAMES = {
 
 
 def written() -> str:
-    """Write the guide: as it is, with its tables anew."""
+    """Write the guide: as it is, with new tables."""
     before, _, rest = GUIDE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     meanings = table(("meaning", "the message"), ((f"*{NAMES[m]}*", m.value) for m in Meaning))

@@ -36,7 +36,7 @@ MOST_LATE_SECONDS = 8
 MOST_SILENT_ROUNDS = 60
 #: How long a process that replaces another on SIGHUP may take until it serves.
 START_SECONDS = 60
-#: What the database says, to the parent alone: it is the same whoever asks.
+#: What the database says, to the parent alone: it is the same no matter who asks.
 FROM_DATABASE = tuple(
     metric.describe()[0].name  # type: ignore[index]  # it is a list
     for metric in (
@@ -78,7 +78,7 @@ def supervise(
 
 
 def _longest_round_seconds(config: uvicorn.Config) -> float:
-    """Reckon how long the parent may wait for its processes, one after the other.
+    """Calculate how long the parent may wait for its processes, one after the other.
 
     For each to answer, and on SIGHUP for each to finish what it has in hand.
     """

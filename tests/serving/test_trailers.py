@@ -2,7 +2,6 @@
 
 import json
 
-import anyio
 import pytest
 
 from tests.bodies import raw
@@ -158,5 +157,6 @@ async def test_who_says_late_that_it_was_the_last_is_believed(served: Reach) -> 
         assert (await caller.answer()).status == 404
         caller.send(b"0\r\nConnection: close\r\n\r\n" + raw.request("/waiting", method="GET"))
         assert await caller.rest() == b""
-        await anyio.sleep(0.1)
+    async with calling(served.settings.port) as other:  # by then, what was to be begun had begun
+        assert (await other.get()).status == 200
     assert served.app.state.waiting == 0

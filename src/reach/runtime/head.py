@@ -47,8 +47,8 @@ def parts_of_target(target: bytes) -> tuple[bytes, bytes] | None:
     return host, rest if rest.startswith(b"/") else b"/" + rest
 
 
-def reckoned_bytes(target: bytes, fields: Fields) -> int:
-    """Reckon how long a head is, but for the rest of its first line."""
+def estimated_bytes(target: bytes, fields: Fields) -> int:
+    """Estimate how long a head is, but for the rest of its first line."""
     return len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
 
 

@@ -90,8 +90,8 @@ class Reader(HttpToolsProtocol):
             return
         if self._part is IN_HEAD:
             if self._begun > (was is BETWEEN):  # it began somewhere within the piece
-                self._is_reckoned = True
-                bytes_so_far = head.reckoned_bytes(self.url, self.headers)
+                self._is_estimated = True
+                bytes_so_far = head.estimated_bytes(self.url, self.headers)
             self._loose_bytes = bytes_so_far
         else:
             self._loose_bytes = 0 if self._told or self._part is BETWEEN else bytes_so_far
@@ -105,7 +105,7 @@ class Reader(HttpToolsProtocol):
         super().on_message_begin()
         self._begun += 1
         self._part = IN_HEAD
-        self._is_reckoned = self._is_announced_long = False
+        self._is_estimated = self._is_announced_long = False
         self._trailer_bytes = self._trailers = 0
         self._hosts = self._codings = ()
 
@@ -139,7 +139,7 @@ class Reader(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Have the request answered, if it is sound."""
         self._told = True
-        if self._is_reckoned and head.reckoned_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
+        if self._is_estimated and head.estimated_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
             raise Refused(HeadersTooLarge)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":

@@ -109,7 +109,7 @@ class Knobs(BaseSettings):
     #: ``on`` admits addresses with non-ASCII local parts. The mail server must offer SMTPUTF8, and
     #: so must every server behind it: see docs/dns.md.
     smtputf8: bool = False
-    #: Whoever has confirmed and signs up again is told so at most once in this many hours.
+    #: Anyone who has confirmed and signs up again is told so at most once in this many hours.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
 
     #: Where people may have addresses, though no public mail gets there: intranet domains, such as
@@ -173,13 +173,13 @@ class Knobs(BaseSettings):
     #: How long the mail server may take (RFC 5321 §4.5.3.2): greeting, TLS, EHLO and AUTH, each. It
     #: must be reached in that time too, or in 30 s if that is less.
     smtp_greeting_seconds: Seconds = 300
-    #: Likewise after MAIL FROM.
+    #: How long the mail server may take after MAIL FROM.
     smtp_mail_seconds: Seconds = 300
-    #: Likewise after RCPT TO.
+    #: How long the mail server may take after RCPT TO.
     smtp_rcpt_seconds: Seconds = 300
-    #: Likewise after DATA.
+    #: How long the mail server may take after DATA.
     smtp_data_seconds: Seconds = 120
-    #: Likewise after the final dot.
+    #: How long the mail server may take after the final dot.
     smtp_final_seconds: Seconds = 600
     #: An idle connection to the mail server is closed after this long.
     smtp_idle_seconds: Seconds = 30
@@ -224,7 +224,7 @@ class Knobs(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base class names it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags beat environment; ``*_FILE`` never meets its variable (see SecretFiles)."""
         return init_settings, env_settings, SecretFiles(settings_cls)

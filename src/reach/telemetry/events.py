@@ -187,7 +187,7 @@ EVENTS = {
     "api started": Event("reach", "info", "The API takes requests.", ("port",)),
     "api stopped": Event("reach", "info", "The API has finished."),
     "metrics served": Event("reach", "info", "Metrics can be scraped.", ("port",)),
-    "scrape failed": Event("reach", "error", "Whoever asked for metrics met a fault.", _ERROR),
+    "scrape failed": Event("reach", "error", "A request for metrics met a fault.", _ERROR),
     "no room for what is counted": Event(
         "reach",
         "warning",

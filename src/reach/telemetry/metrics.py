@@ -26,7 +26,7 @@ def known(found: Iterable[Metric]) -> Iterator[Metric]:
         yield metric
 
 
-#: Whoever has not looked for so long (every 5 s is usual) does not know any more.
+#: Anyone who has not looked for so long (every 5 s is usual) does not know any more.
 STALE_SECONDS = 20.0
 
 
@@ -98,7 +98,7 @@ PEOPLE = Known(
     multiprocess_mode="mostrecent",
 )
 
-# The outbox: what the database holds, whoever is asked. Gone while the database is away.
+# The outbox: what the database holds, anyone who is asked. Gone while the database is away.
 
 OUTBOX_MESSAGES = Known(
     "reach_outbox_messages",
@@ -241,7 +241,7 @@ POOL_BUSY = Gauge(
 
 LINES_DROPPED = Counter(
     "reach_log_lines_dropped_total",
-    "Lines of the log that were dropped because whoever reads it does not keep up.",
+    "Lines of the log that were dropped because the program that reads it does not keep up.",
 )
 BUILD_INFO = Gauge(
     "reach_build_info",
