@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from reach.db.away import NoDatabase
 from reach.settings import Settings
+from tests.db.files import signed_up
 from tests.promises.running import client, door, said
 from tests.promises.stored import opened, people_in, sign_up
 from tests.servers.ports import free_port
@@ -19,12 +19,6 @@ from tests.servers.ports import free_port
 MakeSettings = Callable[..., Settings]
 
 NOBODY = 65534
-
-
-async def door_answers(http: httpx.AsyncClient, name: str) -> int:
-    """Sign somebody up; the status."""
-    body = {"email": f"{name}@example.com", "name": "Ada"}
-    return (await http.post("/v1/signups", json=body)).status_code
 
 
 def next_descriptor(pid: int) -> int:
@@ -55,13 +49,13 @@ async def test_out_of_descriptors_is_told_as_what_it_is(
     settings = make_settings(database_url=sqlite, port=free_port())
     async with door(settings) as api, client(settings) as http:
         if was_open:
-            assert await door_answers(http, "before") == 202
+            assert await signed_up(http, "before") == 202
         assert (await http.get("/livez")).status_code == 200
         with few_descriptors(api.pid, left):
-            assert await door_answers(http, "few") == 503
+            assert await signed_up(http, "few") == 503
             statuses = [(await http.get("/readyz")).status_code for _ in range(3)]
             assert set(statuses) == {503}
-        assert await door_answers(http, "again") == 202
+        assert await signed_up(http, "again") == 202
         await said(api, '"path":"/v1/signups"', 2 + was_open)  # all was said by now
         assert "This process has as many files open" in api.output
         assert "folder" not in api.output

@@ -1,28 +1,23 @@
-"""The files of a SQLite database are moved, replaced and removed while Reach runs on them.
+"""The files of a SQLite database are moved, replaced and written over while Reach runs on them.
 
 What is put there is never written to before it is known to fit, and nothing that was acknowledged
 is lost. (Postgres has its files to itself.)
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import anyio
-import httpx
 import pytest
 
-from reach.db.away import DatabaseAway, NoDatabase, Replaced
+from reach.db.away import NoDatabase, Replaced
 from reach.db.backup import back_up
-from reach.db.sqlite_files import LAG_SECONDS, WRITE_LAG_SECONDS
 from reach.settings import Settings
-from tests.eventually import eventually
+from tests.db.files import beside, is_whole, moved, remove, signed_up, stuck
 from tests.promises.running import client, door, ended, everything, said, worker
 from tests.promises.stored import opened, people_in, sign_up
 from tests.servers.mail import MailServer
@@ -52,11 +47,6 @@ def backup(tmp_path: Path) -> Path:
     return tmp_path / "backup.sqlite3"
 
 
-def beside(file: Path) -> list[Path]:
-    """Name the log and its index."""
-    return [Path(f"{file}{kind}") for kind in ("-wal", "-shm")]
-
-
 def content(file: Path) -> str:
     """What is in a file, in short."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
@@ -67,23 +57,12 @@ def make_backup(file: Path, backup: Path) -> None:
     back_up(file, backup, lambda *_: None, replaces=True)
 
 
-def is_whole(file: Path) -> bool:
-    """Whether SQLite finds nothing wrong; without a connection that might change something."""
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
-        return bool(connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)])
-
-
 def kept_aside(file: Path, backup: Path) -> Path:
     """Put the backup in the database's place; the file that was there has another name now."""
     kept = file.with_name("kept")
     kept.hardlink_to(file)
     backup.replace(file)
     return kept
-
-
-def moved(file: Path, to: Path) -> Path:
-    """Give a file another name."""
-    return file.rename(to)
 
 
 def named(file: Path, to: Path) -> None:
@@ -95,18 +74,6 @@ def copied(file: Path, folder: Path) -> Path:
     """Copy a file into a new folder."""
     folder.mkdir()
     return Path(shutil.copy(file, folder))
-
-
-def remove(*files: Path) -> None:
-    """Remove files."""
-    for one in files:
-        one.unlink()
-
-
-async def signed_up(http: httpx.AsyncClient, name: str) -> int:
-    """Sign somebody up; the status."""
-    body = {"email": f"{name}@example.com", "name": "Ada"}
-    return (await http.post("/v1/signups", json=body)).status_code
 
 
 async def test_a_file_moved_over_it_is_never_written_to(
@@ -224,101 +191,6 @@ async def test_it_goes_on_with_a_file_that_was_restored_by_the_rules(
     assert is_whole(file)
 
 
-async def test_a_log_that_is_removed_loses_nothing(
-    settings: Settings, file: Path, told: Callable[[], str]
-) -> None:
-    """Of what was acknowledged; two processes go on with it, and a third that comes later."""
-    names: list[str] = []
-    async with door(settings), client(settings) as http, opened(settings) as database:
-
-        async def both_write() -> None:
-            for _ in range(2):
-                assert await signed_up(http, f"a{len(names)}") == 202
-                names.append(f"a{len(names)}@example.com")
-                await sign_up(database, settings, f"a{len(names)}@example.com")
-                names.append(f"a{len(names)}@example.com")
-
-        await both_write()
-        for times, kinds in enumerate((("-wal",), ("-shm",), ("-wal", "-shm")), start=1):
-            remove(*(Path(f"{file}{kind}") for kind in kinds))
-            looks_again = time.monotonic() + 2 * WRITE_LAG_SECONDS
-            await eventually(lambda at=looks_again: time.monotonic() > at)  # type: ignore[misc]
-            await sign_up(database, settings, f"a{len(names)}@example.com")
-            names.append(f"a{len(names)}@example.com")
-            assert told().count("write-ahead log removed") == times
-            await both_write()
-            assert await people_in(database) == names
-            async with opened(settings) as late:
-                assert await people_in(late) == names
-    assert is_whole(file)
-
-
-@pytest.mark.parametrize("kinds", [("-wal",), ("-shm",), ("-wal", "-shm")])
-async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
-    make_settings: MakeSettings, sqlite: str, file: Path, kinds: tuple[str, ...]
-) -> None:
-    """Its readers have the log, and another process too: so closing it saves nothing of it."""
-    settings = make_settings(database_url=sqlite, database_seconds=0.5, port=free_port())
-    async with door(settings), client(settings) as http, opened(settings) as database:
-        names = [f"a{number}@example.com" for number in range(4)]
-        await sign_up(database, settings, names[0])
-        for _ in range(2):
-            assert await people_in(database) == names[:1]
-        assert await signed_up(http, "a1") == 202
-        with closing(sqlite3.connect(file, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseAway):
-                await sign_up(database, settings, "lost@example.com")
-        remove(*(Path(f"{file}{kind}") for kind in kinds))
-        await sign_up(database, settings, names[2])
-        assert await people_in(database) == names[:3]
-        assert await signed_up(http, "a3") == 202
-        assert await people_in(database) == names
-    assert is_whole(file)
-
-
-@pytest.mark.parametrize("kinds", [("-wal",), ("-shm",), ("-wal", "-shm")])
-@pytest.mark.parametrize("reads", [0, 1])
-async def test_nobody_opens_another_log_beside_one_that_was_removed(
-    settings: Settings, file: Path, kinds: tuple[str, ...], reads: int
-) -> None:
-    """Who reads for the first time neither fails, nor makes the log that the others' is not."""
-    async with opened(settings) as database:
-        await sign_up(database, settings, "ada@example.com")
-        for _ in range(reads):
-            await people_in(database)
-        remove(*(Path(f"{file}{kind}") for kind in kinds))
-        for _ in range(2):
-            assert await people_in(database) == ["ada@example.com"]
-        await sign_up(database, settings, "eve@example.com")
-        for _ in range(2):
-            assert await people_in(database) == ["ada@example.com", "eve@example.com"]
-    assert is_whole(file)
-
-
-async def test_who_only_reads_makes_a_new_log_too(
-    settings: Settings, file: Path, told: Callable[[], str]
-) -> None:
-    """So a process that comes later, before anybody writes, makes no other: that cost all of it."""
-    async with opened(settings) as database:
-        await sign_up(database, settings, "ada@example.com")
-        for _ in range(3):
-            assert await people_in(database) == ["ada@example.com"]
-        remove(beside(file)[0])
-        with stuck(file):  # it waits for nobody's turn: it has a log to read by
-            looks_again = time.monotonic() + LAG_SECONDS
-            while time.monotonic() < looks_again:
-                assert await people_in(database) == ["ada@example.com"]
-            assert await people_in(database) == ["ada@example.com"]
-        assert await people_in(database) == ["ada@example.com"]
-        with closing(sqlite3.connect(file, isolation_level=None)) as other:
-            other.execute("CREATE TABLE note (text)")
-        await sign_up(database, settings, "eve@example.com")
-        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
-    assert told().count("write-ahead log removed") == 1
-    assert is_whole(file)
-
-
 async def test_a_file_that_is_gone_is_said_once(
     settings: Settings, file: Path, told: Callable[[], str]
 ) -> None:
@@ -335,17 +207,6 @@ async def test_a_file_that_is_gone_is_said_once(
         await sign_up(database, settings, "eve@example.com")
         assert await people_in(database) == ["ada@example.com", "eve@example.com"]
     assert (told().count(LOST), told().count(BACK)) == (1, 1)
-
-
-@contextmanager
-def stuck(file: Path) -> Iterator[None]:
-    """Have a writer of another process hang in its turn."""
-    turn = os.open(f"{file}-turn", os.O_RDWR)
-    fcntl.flock(turn, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        os.close(turn)
 
 
 @contextmanager
@@ -392,33 +253,6 @@ async def test_it_stops_in_time_without_its_file(
     async with anyio.create_task_group() as group:
         for happens in (gone, all_gone, stuck):
             group.start_soon(stops, happens)
-
-
-async def test_it_goes_on_where_the_log_went_with_its_last_connection(
-    make_settings: MakeSettings, sqlite: str, file: Path
-) -> None:
-    """An error ended Reach's own connection, and the last was another program's: nothing is wrong.
-
-    Its next log has another number.
-    """
-    settings = make_settings(database_url=sqlite, database_seconds=0.5)
-    async with opened(settings) as database:
-        await sign_up(database, settings, "ada@example.com")
-        with closing(sqlite3.connect(file, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseAway):
-                await sign_up(database, settings, "bob@example.com")
-            was = {one.stat().st_ino for one in beside(file)}
-            for one in beside(file):
-                named(one, Path(f"{one}-kept"))  # so that no other file gets its number
-        assert not any(one.exists() for one in beside(file))
-        with closing(sqlite3.connect(file, isolation_level=None)) as other:
-            other.execute("CREATE TABLE note (text)")
-            assert not {one.stat().st_ino for one in beside(file)} & was
-            assert await people_in(database) == ["ada@example.com"]
-            await sign_up(database, settings, "eve@example.com")
-    async with opened(settings) as database:
-        assert await people_in(database) == ["ada@example.com", "eve@example.com"]
 
 
 async def test_a_number_that_is_given_again_means_nothing(

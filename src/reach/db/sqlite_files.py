@@ -103,6 +103,7 @@ class Place:
         self._path, self._real = str(file), ""
         self._is_lost = self._is_overwritten = self._was_open = False
         self._looked_at = self._checked_at = -math.inf
+        self._changed_at_ns = 0
         self._telling, self._closing = Lock(), Lock()
         self._header: Header | None = None
         self._opened: Files | None = None
@@ -127,7 +128,7 @@ class Place:
         if found is None:
             is_folder = os.path.isdir(self.file.parent)  # noqa: PTH112 - it never raises
             raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
-        database = _identity(found)
+        database, self._changed_at_ns = _identity(found), found.st_mtime_ns
         if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
         log, index = _stat(f"{self._real}-wal"), _stat(f"{self._real}-shm")
@@ -141,9 +142,9 @@ class Place:
     def change(self, *, writes: bool, may_lag: bool = False) -> Change:
         """See what has become of the files that connections are open to.
 
-        Who has a connection ``may_lag``: the database is looked at each time, log, index and header
-        once a second for who reads and every 20 ms for who writes, since each look costs ten times
-        its time where threads take turns.
+        Who has a connection ``may_lag``: the database is looked at each time; log, index and header
+        where it has changed, and once a second for who reads, every 20 ms for who writes: each look
+        costs ten times its time where threads take turns.
         Raises Replaced, NoDatabase; and says it in the log once.
         """
         lag = WRITE_LAG_SECONDS if writes else LAG_SECONDS
@@ -169,14 +170,19 @@ class Place:
         return found
 
     def _is_recent(self, looked_at: float, lag_seconds: float) -> bool:
-        """Whether all was well a moment ago, and the database is still the same file."""
+        """Whether all was well a moment ago, and nobody has changed or replaced the database since.
+
+        What is written goes to the log: the database itself changes at checkpoints only.
+        """
         opened = self._opened
         if opened is None or self._is_lost or self._is_overwritten:
             return False
         if time.monotonic() - looked_at > lag_seconds:
             return False
         found = _stat(self._path)
-        return found is not None and _identity(found) == opened.database
+        if found is None or _identity(found) != opened.database:
+            return False
+        return found.st_mtime_ns == self._changed_at_ns
 
     def _is_open(self) -> bool:
         return not self.unwatched.is_set() or any(one.is_open for one in self.connected)
