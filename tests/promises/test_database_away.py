@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -42,8 +43,10 @@ async def test_an_acceptance_is_noted_when_the_database_is_back(
     async with opened(settings.model_copy(update={"database_seconds": 10})) as database:
         await sign_up(database, settings, "ada@example.com")
         gate = mail_server.gate("accepted")
-        async with worker(settings) as holding, worker(settings) as other:
-            await gate.wait_reached()
+        async with AsyncExitStack() as stack:
+            holding = await stack.enter_async_context(worker(settings))
+            await gate.wait_reached()  # so it is this one that has the message
+            other = await stack.enter_async_context(worker(settings))
             goes_away(private_postgres)
             gate.open()
             await said(holding, "cannot settle yet")
