@@ -1,1 +1,1 @@
-"""Measurements, each beside its limit on the same machine; see docs/speed.md."""
+"""Measurements, each beside its limit on the same machine; see docs/reference/speed.md."""

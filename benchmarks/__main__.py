@@ -22,16 +22,16 @@ from benchmarks.load import flood, pace
 from benchmarks.refused import measure_refused
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate
-from reach.messages.compose import Composer, Mail
+from reach.mail.compose import Composer, Mail
 from reach.messages.model import messages
 from reach.messages.outbox import lease_due
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess, api_process, worker_process
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess, api_process, worker_process
 
 SIGN_UPS, CONNECTIONS = 4000, 64
 MAILS, SLOTS = 4000, 8

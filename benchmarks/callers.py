@@ -28,14 +28,14 @@ from sqlalchemy import func, select
 from benchmarks.greedy import KINDS
 from benchmarks.load import sign_up
 from benchmarks.mixed import REQUESTS, flood_of_all_kinds
-from reach.access import keys
+from reach.auth import keys
 from reach.db.engine import open_database
 from reach.db.migrate import migrate
 from reach.people.model import people
-from reach.serving import allow_many_connections
+from reach.runtime.server import allow_many_connections
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 MB = 1_000_000
@@ -201,7 +201,7 @@ class Watched:
             self.now()
             await asyncio.sleep(0.1)
 
-    async def settled(self, wanted: int, seconds: float = 20) -> int:
+    async def recorded(self, wanted: int, seconds: float = 20) -> int:
         """Wait a while for it to come down to ``wanted``."""
         deadline = time.monotonic() + seconds
         while self.now() > wanted and time.monotonic() < deadline:  # noqa: ASYNC110 - no event
@@ -255,7 +255,7 @@ async def measure(kind: str, port: int, key: str, watched: Watched, begin: int) 
         out, _ = await asyncio.to_thread(process.communicate, "")
         told["open at the end"] = json.loads(out.splitlines()[-1])["open"] if out else -1
         assert process.returncode == 0, "the greedy callers failed"
-    last = await watched.settled(first + MOST_MORE_BYTES)
+    last = await watched.recorded(first + MOST_MORE_BYTES)
     times = before.taken, during.taken[:opened], during.taken[opened:]
     return Found(kind, *times, (first, watched.most, last), during, told)
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from reach.serving import allow_many_connections
+from reach.runtime.server import allow_many_connections
 
 MANY, FEW = 5000, 20
 MOST_BYTES = 20_000_000

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from benchmarks.load import sign_up
 from reach.db.migrate import migrate
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import api_process
-from tests.servers.redis import Redis
+from tests.support.ports import free_port
+from tests.support.processes import api_process
+from tests.support.redis import Redis
 
 SIGN_UPS, PER_SECOND = 200, 80.0
 

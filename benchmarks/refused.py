@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from benchmarks.load import HEADERS
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import api_process
+from tests.support.ports import free_port
+from tests.support.processes import api_process
 
 REFUSED, CONNECTIONS = 8000, 64
 BODY = '{"email": "ada@example.com", "name": "Ada Lovelace"}'

@@ -19,17 +19,17 @@ from sqlalchemy import func, select
 from benchmarks.__main__ import listening, python_server, taken_by
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate
-from reach.messages.compose import Composer
-from reach.messages.dkim import SIGNED, DkimKey
+from reach.mail.compose import Composer
+from reach.mail.dkim import SIGNED, DkimKey
 from reach.messages.model import messages
 from reach.messages.outbox import lease_due
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
-from tests.messages.signing import signing
-from tests.servers.ports import free_port
-from tests.servers.processes import worker_process
+from tests.support.messages.signing import signing
+from tests.support.ports import free_port
+from tests.support.processes import worker_process
 
 MAILS, TURNS, SIGNATURES = 1500, 5, 200
 

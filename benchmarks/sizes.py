@@ -21,12 +21,12 @@ from reach.db.engine import Database, Transaction, open_database
 from reach.db.migrate import migrate
 from reach.messages.outbox import Held, Promise, lease_due, promise
 from reach.messages.outcome import Sent
-from reach.messages.settle import Settlement, settle_all
+from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
-from tests.servers.postgres import Postgres
+from tests.support.postgres import Postgres
 
 PEOPLE, AT_ONCE = 50_000, 200
 LEASE_SECONDS = 3600.0
@@ -78,15 +78,17 @@ async def measure(name: str, settings: Settings) -> None:
 
 async def deliver(database: Database, settings: Settings) -> None:
     """Do with every message what a worker does, the mail itself left out."""
-    settled = 0
+    recorded = 0
     while held := await database.write(lease_due, limit=AT_ONCE, lease_seconds=LEASE_SECONDS):
         at = datetime.now(UTC)
         given = [
-            Settlement(Held(one.id, one.lease), "worker-1:1", at, at, Sent(REPLY, 250, "2.0.0"), 0)
+            AttemptOutcome(
+                Held(one.id, one.lease), "worker-1:1", at, at, Sent(REPLY, 250, "2.0.0"), 0
+            )
             for one in held
         ]
-        settled += len(await database.write(settle_all, given, settings))
-    assert settled == PEOPLE, settled
+        recorded += len(await database.write(record_outcomes, given, settings))
+    assert recorded == PEOPLE, recorded
 
 
 def promise_more(tx: Transaction, first: int, settings: Settings) -> None:

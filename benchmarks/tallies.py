@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
-from reach.db import tallies
+from reach.db import counters
 from reach.db.columns import EPOCH, now
 from reach.db.engine import Database, Transaction, open_database
 from reach.db.migrate import migrate
@@ -24,7 +24,7 @@ from reach.messages.model import messages
 from reach.people import stats
 from reach.people.model import people
 from reach.settings import Settings
-from tests.servers.postgres import Postgres
+from tests.support.postgres import Postgres
 
 FEW, MANY = 1_000, 1_000_000
 BEFORE_TALLIES = "0005"
@@ -90,7 +90,7 @@ def fill(tx: Transaction, first: int, last: int) -> None:
         "messages": {
             "id": id_, "person_id": id_, "template": "'welcome'", "data": "'{}'",
             "recipient": "'p'||n||'@example.com'", "state": "'queued'", "due_at": moment,
-            "lease": 0, "settled_lease": 0, "attempts": 0, "failures": 0,
+            "lease": 0, "recorded_lease": 0, "attempts": 0, "failures": 0,
             "message_id": "'<'||n||'@example.com>'", "created_at": moment,
         },
     }  # fmt: skip
@@ -164,8 +164,8 @@ def forget(tx: Transaction) -> None:
 
 def unfold(tx: Transaction) -> None:
     """Leave as many rows as pile up while no worker runs."""
-    row = {"name": "queued", "hour": tallies.LEVEL, "count": 0}
-    tx.execute(tallies.tallies.insert(), [row] * UNFOLDED_ROWS)
+    row = {"name": "queued", "hour": counters.LEVEL, "count": 0}
+    tx.execute(counters.counters.insert(), [row] * UNFOLDED_ROWS)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,9 @@ from reach.people.link_requests import link_requests
 from reach.people.model import people
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import api_process
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import api_process
 
 PAIRS = 2000
 WARM_UPS = 200

@@ -30,10 +30,10 @@ from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate
 from reach.people.model import people
 from reach.settings import Settings
-from tests.servers.databases import create_database
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
+from tests.support.databases import create_database
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
 
 T = TypeVar("T")
 

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from tests.servers.databases import create_database, drop_database, empty
-from tests.servers.mail import Authority, MailServer
-from tests.servers.postgres import Postgres, started
-from tests.servers.programs import NoPostgres
-from tests.servers.redis import NoRedis, Redis, some_redis
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
+from tests.support.databases import create_database, drop_database, empty
+from tests.support.mail import Authority, MailServer
+from tests.support.postgres import Postgres, started
+from tests.support.programs import NoPostgres
+from tests.support.redis import NoRedis, Redis, some_redis
 
 if TYPE_CHECKING:
     from reach.settings import Settings
-    from tests.canaries import Watch
-    from tests.servers.reach import Reach
+    from tests.support.canaries import Watch
+    from tests.support.reach import Reach
 
 SERVER = pytest.StashKey[Postgres]()
 
@@ -40,7 +40,7 @@ def pytest_configure() -> None:
     Let a thousand callers be open at the same time. And let Ctrl-C be heard by what tests start: in
     a shell's background job, it is ignored.
     """
-    from reach.serving import allow_many_connections
+    from reach.runtime.server import allow_many_connections
 
     allow_many_connections()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -67,7 +67,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have what processes are copied from import Reach, should there be tests that start any."""
-    processes = sys.modules.get("tests.servers.processes")
+    processes = sys.modules.get("tests.support.processes")
     if processes is not None and not session.config.option.collectonly:
         processes.warm_up()
 
@@ -107,7 +107,7 @@ def postgres_server(config: pytest.Config) -> str:
 @pytest.fixture(scope="session")
 def watch() -> "Iterator[Watch]":
     """Watch Reach's log and metrics in this process, whichever test makes them."""
-    from tests.canaries import Watch, found_in
+    from tests.support.canaries import Watch, found_in
 
     watch = Watch()
     yield watch
@@ -117,7 +117,7 @@ def watch() -> "Iterator[Watch]":
 @pytest.fixture(autouse=True)
 def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
     """Fail a test in which Reach logs or counts an address, a name, a key or a token."""
-    from tests.canaries import found_in
+    from tests.support.canaries import found_in
 
     watch.begin()
     yield
@@ -128,7 +128,7 @@ def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:  # noqa: ARG001
     """Fail a test in which Reach logs a line that deploy/elastic's index template does not fit."""
-    from tests.telemetry.mapped import complaints
+    from tests.support.telemetry.mapped import complaints
 
     yield
     faults = [fault for line in watch.told().splitlines() for fault in complaints(json.loads(line))]
@@ -265,7 +265,7 @@ def settings(make_settings: "Callable[..., Settings]", database_url: str) -> "Se
 def migrate(url: str) -> None:
     """Bring a database to the newest schema."""
     from reach.db.migrate import migrate as to_newest
-    from reach.urls import DatabaseUrl
+    from reach.settings.urls import DatabaseUrl
 
     to_newest(DatabaseUrl.parse(url))
 
@@ -278,11 +278,11 @@ def tables() -> list[str]:
     import reach.people.model
     import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
     from reach.db.columns import metadata
-    from reach.db.tallies import tallies
+    from reach.db.counters import counters
 
-    others = [table.name for table in reversed(metadata.sorted_tables) if table is not tallies]
+    others = [table.name for table in reversed(metadata.sorted_tables) if table is not counters]
     # Last: until the others are empty, it is written to.
-    return [*others, tallies.name]
+    return [*others, counters.name]
 
 
 @pytest.fixture
@@ -301,7 +301,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 async def reach(settings: "Settings", mail_server: MailServer) -> "AsyncIterator[Reach]":
     """Reach on both databases, served on a real socket; no worker yet (see running_worker)."""
-    from tests.servers.reach import running_reach
+    from tests.support.reach import running_reach
 
     smtp_url = SecretStr(mail_server.url)
     async with running_reach(settings.model_copy(update={"smtp_url": smtp_url})) as running:

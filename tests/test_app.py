@@ -9,8 +9,8 @@ from sqlalchemy import text
 from reach.db.migrate import newest
 from reach.problems import all_problems
 from reach.settings import Settings
-from tests.promises.locks import held
-from tests.servers.reach import ADA, Reach, running_reach
+from tests.support.promises.locks import held
+from tests.support.reach import ADA, Reach, running_reach
 
 
 async def test_probes(reach: Reach) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.access.test_guard import SCOPES
-from tests.people.operator import NOBODY
-from tests.servers.reach import Reach
-from tests.strict.described import inlined
+from tests.auth.test_guard import SCOPES
+from tests.support.people.operator import NOBODY
+from tests.support.reach import Reach
+from tests.support.strict.described import inlined
 
 Operations = dict[tuple[str, str], dict[str, Any]]
 

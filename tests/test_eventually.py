@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.eventually import eventually, wait_until
+from tests.support.eventually import eventually, wait_until
 
 
 async def test_it_waits_for_functions_and_coroutines() -> None:

@@ -7,13 +7,13 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from reach.access.links import Link, Links, Scope
+from reach.auth.links import Link, Links, Scope
 from reach.db.engine import Transaction
 from reach.people.model import people
 from reach.people.robots import Hidden
-from tests.people.operator import everybody, operator, owed
-from tests.servers.reach import Reach
-from tests.strict.described import inlined
+from tests.support.people.operator import everybody, operator, owed
+from tests.support.reach import Reach
+from tests.support.strict.described import inlined
 
 Operation = dict[str, Any]
 #: Whom the examples speak of where they give an id.

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from reach.serving import listen
+from reach.runtime.server import listen
 from reach.settings import Settings
 from reach.telemetry import exposition
-from tests.eventually import wait_until
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA, running_reach
+from tests.support.eventually import wait_until
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.reach import ADA, running_reach
 
 HERE = ["127.0.0.1", "[::1]"]
 KEY = "a-key-that-is-long-enough-for-tests"

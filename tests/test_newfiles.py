@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from reach.db.backup import CannotBackUp, back_up
-from reach.keyfiles import secret_key
 from reach.newfiles import NO_LINKS, give_name
+from reach.runtime.data_dir import secret_key
 from reach.settings import Settings
 
 

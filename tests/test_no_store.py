@@ -7,9 +7,9 @@ import pytest
 from reach.messages.mailbox import Mailbox
 from reach.pages.assets import asset
 from reach.settings import Settings
-from tests.pages.holder import Holder, holder
-from tests.people.own import by_link
-from tests.servers.reach import Reach, running_reach
+from tests.support.pages.holder import Holder, holder
+from tests.support.people.own import by_link
+from tests.support.reach import Reach, running_reach
 
 MAIL = b"To: ada@example.com\r\nContent-Type: text/html\r\n\r\n<p>Hello Ada</p>"
 #: What any cache may keep: it is the same for everybody, and in each version.

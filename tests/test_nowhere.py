@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 
 from reach.settings import Settings
-from tests.promises.running import everything
-from tests.servers.databases import create_database, elsewhere
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
-from tests.servers.programs import NoPostgres
+from tests.support.databases import create_database, elsewhere
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
+from tests.support.programs import NoPostgres
+from tests.support.promises.running import everything
 
 MakeSettings = Callable[..., Settings]
 

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from reach.checks import check_all
 from reach.cli.database import NO_TARGET
 from reach.db.engine import open_database
-from reach.limits.line import Line
+from reach.limits.redis import Line
 from reach.settings import BadSettings, Settings, load
-from reach.urls import DatabaseUrl, RedisUrl, SmtpUrl
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
-from tests.servers.redis import Redis
+from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
+from tests.support.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 #: It is between any two of the others, so that each part of a password can be told from all else.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.eventually import wait_until
-from tests.servers import watchdog
+from tests.support import watchdog
+from tests.support.eventually import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = """\

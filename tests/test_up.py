@@ -13,13 +13,13 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.eventually import eventually, wait_until
-from tests.promises.running import client, door, everything
-from tests.servers.mail import MailServer
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA
+from tests.support.eventually import eventually, wait_until
+from tests.support.mail import MailServer
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, door, everything
+from tests.support.reach import ADA
 
 START_SECONDS = 20
 BANNER = re.compile(

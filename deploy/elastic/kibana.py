@@ -93,7 +93,7 @@ def answers() -> Json:
 def attempts() -> Json:
     """Attempts over time, by what came of them."""
     columns = {"sent": measured("sent", happened("sent"))}
-    for outcome in ("later", "refused", "unsure", "paused"):
+    for outcome in ("later", "refused", "unknown", "paused"):
         query = f"{happened('not sent')} and {is_any(field('outcome'), outcome)}"
         columns[outcome] = measured(outcome, query)
     return bars(columns)
@@ -103,10 +103,12 @@ def refusals() -> Json:
     """Robots and refusals over time; a line may stand for many refusals."""
     return bars(
         {
-            "robots": measured("robots", happened("turned away")),
+            "robots": measured("robots", happened("taken for spam")),
             "again": measured("asked to send again", happened("asked to send again")),
             "refused": measured(
-                "told to come back later", happened("refused at the door"), sum_of=field("count")
+                "told to come back later",
+                happened("refused by a rate limit"),
+                sum_of=field("count"),
             ),
         }
     )

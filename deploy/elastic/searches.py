@@ -50,7 +50,7 @@ REFUSALS = Search(
     "reach-refusals",
     "Reach: robots and refusals",
     "Who was taken for a robot, or asked to send a form again, by which rule; who came too often.",
-    f"{happened('turned away', 'asked to send again', 'refused at the door')} "
+    f"{happened('turned away', 'asked to send again', 'refused by a rate limit')} "
     f"or {status(429, 430)}",
     (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),
 )

@@ -51,6 +51,6 @@ def or_zero(expression: str) -> str:
 
 
 #: Queued messages that were promised more than 60 s ago.
-LATE = added_up("max", "reach_outbox_late_messages")
+LATE = added_up("max", "reach_outbox_overdue_messages")
 #: How many messages failed over the time that is shown.
-FAILED = rise("reach_messages_settled_total", 'state="failed"')
+FAILED = rise("reach_messages_finished_total", 'state="failed"')

@@ -38,7 +38,7 @@ GRAPHS = [
                 "join them. A jump: read last_error of a few; often it is our sender or template.",
                 Ask(added_up("max", "reach_outbox_messages", 'state="failed"'), "kept"),
                 Ask(
-                    or_zero(rate("reach_messages_settled_total", 'state="failed"')),
+                    or_zero(rate("reach_messages_finished_total", 'state="failed"')),
                     "given up",
                 ),
                 alert="ReachMessagesFailed",
@@ -68,9 +68,9 @@ GRAPHS = [
                 "Lane paused",
                 "Workers whose lane to the mail server is closed, and how often in a second one "
                 "closed. Some of many: their own way to the mail server; all: the mail server.",
-                Ask(added_up("sum", "reach_lane_paused"), "paused"),
-                Ask(rate("reach_lane_pauses_total"), "closed"),
-                alert="ReachSomeLanesPaused",
+                Ask(added_up("sum", "reach_circuit_breaker_open"), "paused"),
+                Ask(rate("reach_circuit_breaker_openings_total"), "closed"),
+                alert="ReachSomeCircuitBreakersOpen",
             ),
             "closed",
             "ops",
@@ -87,7 +87,7 @@ GRAPHS = [
     graph(
         "Turned away at the door",
         "Sign-ups a second that are taken for a robot's (it is told nothing) or are invalid (422). "
-        "Many robots: see docs/robots.md; many invalid: a form of yours is wrong.",
+        "Many robots: see docs/guides/spam-protection.md; many invalid: a form of yours is wrong.",
         Ask(or_zero(rate("reach_signups_total", 'result="robot"')), "robot"),
         Ask(or_zero(rate("reach_signups_total", 'result="invalid"')), "invalid"),
         unit="ops",

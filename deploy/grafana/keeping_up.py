@@ -63,10 +63,10 @@ LIGHTS = [
             "Lane",
             "Whether a worker has closed its lane to the mail server. Paused: nothing is lost and "
             "nothing is sent until the server takes mail again.",
-            added_up("max", "reach_lane_paused"),
+            added_up("max", "reach_circuit_breaker_open"),
             ("green", None),
             ("red", 1),
-            alert="ReachLanePaused",
+            alert="ReachCircuitBreakerOpen",
         ),
         {0: "open", 1: "paused"},
     ),

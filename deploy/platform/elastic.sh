@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154 # sourced by platform.sh, which has k, fail, has and root
-# Two keys of Elasticsearch, as docs/elastic.md has them: one for import.sh, for an hour, and one that
+# Two keys of Elasticsearch, as docs/guides/elastic.md has them: one for import.sh, for an hour, and one that
 # can only write, which Filebeat gets. Runs in a subshell of its own, for its trap.
 
 IMPORT_KEY='{"name": "reach-import", "expiration": "1h", "role_descriptors": {"reach-import": {

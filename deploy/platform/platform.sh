@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings up, on a local cluster of its own, everything that Reach runs on, and Reach: `make cluster`.
-# docs/deploy.md says what it makes and how to use it. It can be run again at any time.
+# docs/guides/kubernetes.md says what it makes and how to use it. It can be run again at any time.
 #
 #   platform.sh up | down | status
 #

@@ -30,7 +30,7 @@ Prometheus watches {url}
   Sign-ups         {origin}/graph?g0.expr=rate(reach_signups_total%5B1m%5D)&g0.tab=0
   Time to mail     {origin}/graph?g0.expr=reach_promised_to_sent_seconds_bucket&g0.tab=1
   Data             {folder}
-docs/watch.md says what to look at. Ctrl-C stops it."""
+docs/guides/monitoring.md says what to look at. Ctrl-C stops it."""
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""The table of what mail servers say, in the guide, from ``reach.messages.replies``."""
+"""The table of what mail servers say, in the guide, from ``reach.smtp.replies``."""
 
 from docs.reference.markdown import FOLDER, GENERATED, table
-from reach.messages.replies import ANY, HEARD, RULES, Meaning, Rule
+from reach.smtp.replies import ANY, HEARD, RULES, Meaning, Rule
 
 GUIDE = FOLDER.parent / "guides" / "mail-servers.md"
 BEGIN, END = f"{GENERATED}\n", "<!-- The end of what is written. -->"

@@ -14,12 +14,12 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from reach.access import routes as key_routes
-from reach.access.guard import is_operator, scopes_of
 from reach.access.idempotency import Onces
-from reach.access.links import Links
 from reach.access.signing import Signer
 from reach.access.uses import KeyUses
+from reach.auth import routes as key_routes
+from reach.auth.guard import is_operator, scopes_of
+from reach.auth.links import Links
 from reach.bodies.document import ANY, finish
 from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.away import NotMigrated
@@ -28,14 +28,14 @@ from reach.db.migrate import is_current
 from reach.envelope import Envelope, as_get
 from reach.limits.guard import Door
 from reach.limits.limiter import Limiter
+from reach.mail.compose import Composer
 from reach.messages import routes as message_routes
-from reach.messages.compose import Composer
 from reach.messages.mailbox import Mailbox
-from reach.pages import docs, render
 from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
-from reach.pages import own as own_pages
-from reach.pages import routes as pages
+from reach.pages import me as own_pages
+from reach.pages import public, render
+from reach.pages import public as pages
 from reach.pages import switch as switch_pages
 from reach.people.knocks import Knocks
 from reach.people.robots import Robots
@@ -56,7 +56,7 @@ ROUTERS = (
     message_routes.router,
     key_routes.router,
     pages.router,
-    docs.router,
+    public.router,
     links_pages.router,
     own_pages.router,
     switch_pages.router,

@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reach.settings import Settings
-from reach.urls import as_browsers_write
+from reach.settings.urls import as_browsers_write
 
 Header = tuple[bytes, bytes]
 

@@ -17,7 +17,7 @@ from reach.db.identifiers import new_id
 from reach.limits.guard import DOOR, IS_COUNTED
 from reach.pages import render
 from reach.people.counts import note_answer
-from reach.problems import NotFound, Problem, Unavailable
+from reach.problems import NotFound, Problem, ServiceUnavailable
 from reach.settings import Settings
 from reach.telemetry import requests, trace_context, traces
 from reach.telemetry.logs import frames
@@ -42,7 +42,7 @@ def as_get(scope: Scope) -> Scope:
     return {**scope, "method": "GET"} if is_head else scope
 
 
-class CutOff(Unavailable):
+class CutOff(ServiceUnavailable):
     """This process was stopped before your request was done. Another one will take the next.
 
     Whether a change that met this was made is unknown: ask, or repeat it.
@@ -64,7 +64,7 @@ class Envelope:
         self._answer_problem = answer_problem
         self._safety = safety_headers(settings)
         for path in DOOR:
-            for status in (Problem.status, Unavailable.status):
+            for status in (Problem.status, ServiceUnavailable.status):
                 requests.expect(path, "POST", status)
 
     def _answering(self, problem: Problem) -> ASGIApp:
@@ -146,7 +146,7 @@ class Served:
 
     def count(self, scope: Scope, nanoseconds: int) -> None:
         """Count the request, and what it says of a sign-up."""
-        # Who is refused at the door never gets to a route; there are four such paths.
+        # Who is refused by a rate limit never gets to a route; there are four such paths.
         is_refused = IS_COUNTED in scope
         route = scope["path"] if is_refused else getattr(scope.get("route"), "path", UNMATCHED)
         requests.observe(route, self.method, self.status or CALLER_LEFT, nanoseconds / 1e9)

@@ -130,7 +130,7 @@ class QuotaExceeded(Problem):
         return f"https://iana.org/assignments/http-problem-types#{cls.type}"
 
 
-class Unavailable(Problem):
+class ServiceUnavailable(Problem):
     """Something that Reach needs is away for a moment. Try again after `Retry-After` seconds.
 
     Whether a change that met this was made is unknown: ask, or repeat it.

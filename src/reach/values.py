@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from reach.domains import Domains
-from reach.hosts import LAST_PORT
 from reach.limits.policy import Policy
-from reach.urls import (
+from reach.network.domains import Domains
+from reach.network.hosts import LAST_PORT
+from reach.settings.urls import (
     DatabaseUrl,
     RedisUrl,
     SmtpUrl,

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.bodies.refused import FORM, JSON
-from tests.servers.reach import ADA, Reach
+from tests.support.bodies.refused import FORM, JSON
+from tests.support.reach import ADA, Reach
 
 #: Text as it may come: with every kind of character that some reader or store trips over.
 TRICKY = st.text(

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import pytest
 
-from tests.bodies.refused import (
+from tests.support.bodies.refused import (
     CANARY,
     FORM,
     INVALID,
@@ -16,8 +16,8 @@ from tests.bodies.refused import (
     of_bytes,
     sign_up,
 )
-from tests.people.own import by_link, token_of
-from tests.servers.reach import ADA, Reach, messages_of
+from tests.support.people.own import by_link, token_of
+from tests.support.reach import ADA, Reach, messages_of
 
 SIXTY_MB = 60_000_000
 NOBODY = "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1"

@@ -5,11 +5,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.access.test_guard import OPEN
-from tests.bodies.refused import CANARY
-from tests.people.operator import NOBODY, everybody, operator, owed
-from tests.people.own import OWN, by_link, signed_up, token_of
-from tests.servers.reach import ADA, Reach
+from tests.auth.test_guard import OPEN
+from tests.support.bodies.refused import CANARY
+from tests.support.people.operator import NOBODY, everybody, operator, owed
+from tests.support.people.own import OWN, by_link, signed_up, token_of
+from tests.support.reach import ADA, Reach
 
 #: What is sent to each address, so that nothing but the query is wrong with it.
 EVE = {"email": "eve@example.com", "name": "Eve"}

@@ -7,12 +7,12 @@ import anyio
 import psutil
 import pytest
 
-from tests.bodies import raw
-from tests.bodies.refused import CANARY, sign_up
-from tests.eventually import eventually
-from tests.servers.ports import free_port
-from tests.servers.processes import api_process
-from tests.servers.reach import Reach, messages_of
+from tests.support.bodies import raw
+from tests.support.bodies.refused import CANARY, sign_up
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.processes import api_process
+from tests.support.reach import Reach, messages_of
 
 JSON = "Content-Type: application/json"
 MB = 1_000_000

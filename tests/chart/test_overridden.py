@@ -8,9 +8,17 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from tests.chart.rendered import LEAST, Manifest, Refused, container_of, only, pod_of, render
-from tests.chart.sites import EVERYTHING, SIDECAR
 from tests.chart.test_rendered import VERSIONS
+from tests.support.chart.rendered import (
+    LEAST,
+    Manifest,
+    Refused,
+    container_of,
+    only,
+    pod_of,
+    render,
+)
+from tests.support.chart.sites import EVERYTHING, SIDECAR
 
 #: What OpenShift's restricted-v2 gives by itself, and refuses from others.
 OWN_IDS = ("runAsUser", "runAsGroup", "fsGroup")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import LEAST, Refused, render
-from tests.chart.sites import PASSWORD
+from tests.support.chart.rendered import LEAST, Refused, render
+from tests.support.chart.sites import PASSWORD
 
 ALONE = "API processes must count together: set redis.existingSecret or redis.url"
 NO_REDIS = {**LEAST, "redis": {}}

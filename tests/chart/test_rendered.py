@@ -6,8 +6,8 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.chart.rendered import CHART, Manifest, helm, render
-from tests.chart.sites import EVERYTHING, FILES, MADE, VALUES, site
+from tests.support.chart.rendered import CHART, Manifest, helm, render
+from tests.support.chart.sites import EVERYTHING, FILES, MADE, VALUES, site
 
 #: Each minor version from Chart.yaml's kubeVersion to the newest that there is a schema of.
 VERSIONS = [f"1.{minor}" for minor in range(30, 38)]

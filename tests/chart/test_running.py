@@ -9,17 +9,17 @@ import pytest
 
 from reach.limits.limiter import require_one_count
 from reach.settings import Settings, load, unknown_variables
-from tests.chart.environment import Secrets, environment, mount, secrets_of
-from tests.chart.rendered import Manifest, container_of, only, pod_of
-from tests.chart.sites import SECRET_KEY, VALUES, site
 from tests.conftest import postgres_server
-from tests.eventually import wait_until
-from tests.servers.databases import create_database, drop_database
-from tests.servers.mail import Authority
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.programs import NoPostgres
+from tests.support.chart.environment import Secrets, environment, mount, secrets_of
+from tests.support.chart.rendered import Manifest, container_of, only, pod_of
+from tests.support.chart.sites import SECRET_KEY, VALUES, site
+from tests.support.databases import create_database, drop_database
+from tests.support.eventually import wait_until
+from tests.support.mail import Authority
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.programs import NoPostgres
 
 SERVICES = ("api", "worker")
 #: A password that no URL holds as it is.

@@ -9,9 +9,9 @@ import yaml
 
 from reach.db.migrate import DEFAULT as PATIENCE
 from reach.telemetry import metrics
-from tests.chart.rendered import CHART, LEAST, Manifest, only, render
-from tests.chart.sites import VALUES, site
-from tests.servers.prometheus import NoPrometheus, program
+from tests.support.chart.rendered import CHART, LEAST, Manifest, only, render
+from tests.support.chart.sites import VALUES, site
+from tests.support.prometheus import NoPrometheus, program
 
 AGE = "reach_outbox_oldest_due_age_seconds"
 SCALED = {
@@ -99,13 +99,13 @@ HERE, THERE = 'namespace="signup"', 'namespace="other"'
 def worker(number: int, *, paused: int, where: str = HERE) -> dict[str, str]:
     """The series of one worker."""
     labels = f'{{{where},job="reach-worker",instance="w{number}"}}'
-    return {f"reach_worker_slots{labels}": "8", f"reach_lane_paused{labels}": str(paused)}
+    return {f"reach_worker_slots{labels}": "8", f"reach_circuit_breaker_open{labels}": str(paused)}
 
 
 def api(age: int | None, where: str = HERE) -> dict[str, str]:
     """The series of one API process, which has no lane to pause; no age while nobody knows."""
     labels = f'{{{where},job="reach-api",instance="a1"}}'
-    idle = {f"reach_worker_slots{labels}": "0", f"reach_lane_paused{labels}": "0"}
+    idle = {f"reach_worker_slots{labels}": "0", f"reach_circuit_breaker_open{labels}": "0"}
     return idle if age is None else idle | {f"{AGE}{labels}": str(age)}
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.chart.rendered import CHART, LEAST, Manifest, container_of, only, pod_of, render
-from tests.chart.sites import BY_VALUE, MADE, PASSWORD, VALUES, site
+from tests.support.chart.rendered import CHART, LEAST, Manifest, container_of, only, pod_of, render
+from tests.support.chart.sites import BY_VALUE, MADE, PASSWORD, VALUES, site
 
 KEPT = "reach-secret-key"
 #: What the release is made of, by group: helm asks whether the cluster knows it.

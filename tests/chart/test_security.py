@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chart.rendered import Manifest, container_of, only, pod_of
-from tests.chart.sites import SIDECAR, VALUES, site
+from tests.support.chart.rendered import Manifest, container_of, only, pod_of
+from tests.support.chart.sites import SIDECAR, VALUES, site
 
 IMAGE_USER = 10001
 

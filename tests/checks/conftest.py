@@ -8,8 +8,8 @@ import pytest
 from reach.checks.finding import Finding
 from reach.checks.mail_dns import check_mail_dns
 from reach.settings import Settings
-from tests.messages.signing import signing
-from tests.servers.dns import DnsServer
+from tests.support.dns import DnsServer
+from tests.support.messages.signing import signing
 
 Checked = Callable[..., Awaitable[dict[str, Finding]]]
 

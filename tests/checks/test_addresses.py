@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from reach.checks.addresses import check_addresses, servers_of
 from reach.settings import Settings
-from tests.servers.dead import OTHERS, DeadAddress
-from tests.servers.hosts import environment_with, hosts
-from tests.servers.mail import MailServer
-from tests.servers.processes import ReachProcess
+from tests.support.dead import OTHERS, DeadAddress
+from tests.support.hosts import environment_with, hosts
+from tests.support.mail import MailServer
+from tests.support.processes import ReachProcess
 
 MakeSettings = Callable[..., Settings]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.checks.conftest import Checked
-from tests.messages.signing import a_key, pem, pem_of_mersenne_primes
-from tests.servers.dns import DnsServer
+from tests.support.dns import DnsServer
+from tests.support.messages.signing import a_key, pem, pem_of_mersenne_primes
 
 NAME = "reach1._domainkey.example.org"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.checks.conftest import Checked
-from tests.servers.dns import DnsServer
+from tests.support.dns import DnsServer
 
 NAME = "_dmarc.example.org"
 

@@ -11,10 +11,10 @@ from reach.checks.sent import send_sample
 from reach.checks.servers import check_smtp
 from reach.checks.smtputf8 import check_smtputf8
 from reach.settings import Settings
-from tests.messages.signing import a_key, is_believed, signing
-from tests.servers.mail import DROP, MailServer, Reply
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.mail import DROP, MailServer, Reply
+from tests.support.messages.signing import a_key, is_believed, signing
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
 
 MakeSettings = Callable[..., Settings]
 TO = "somebody@example.com"

@@ -7,10 +7,10 @@ from anyio import to_thread
 
 from reach.settings import Settings
 from tests.checks.conftest import Checked
-from tests.messages.signing import a_key, signing
-from tests.servers.dns import DnsServer
-from tests.servers.mail import MailServer
-from tests.test_checks import MakeSettings, check, failed, finding
+from tests.checks.test_checks import MakeSettings, check, failed, finding
+from tests.support.dns import DnsServer
+from tests.support.mail import MailServer
+from tests.support.messages.signing import a_key, signing
 
 SUBJECTS = {"sender", "spf", "dkim", "dmarc"}
 

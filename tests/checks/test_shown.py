@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.processes import ROOT, ReachProcess
+from tests.support.processes import ROOT, ReachProcess
 
 SETTING = re.compile(r"[* ] (REACH_\w+)=(.*)")
 

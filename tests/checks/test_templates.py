@@ -11,10 +11,10 @@ from reach.checks.finding import Finding
 from reach.checks.templates import check_templates
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.people.operator import add, operator
-from tests.promises.stored import messages_in
-from tests.servers.reach import ADA, Reach
+from tests.support.eventually import eventually
+from tests.support.people.operator import add, operator
+from tests.support.promises.stored import messages_in
+from tests.support.reach import ADA, Reach
 
 MakeSettings = Callable[..., Settings]
 

@@ -11,10 +11,10 @@ import pytest
 
 from reach.db.away import NoDatabase
 from reach.settings import Settings
-from tests.db.files import signed_up
-from tests.promises.running import client, door, said
-from tests.promises.stored import opened, people_in, sign_up
-from tests.servers.ports import free_port
+from tests.support.db.files import signed_up
+from tests.support.ports import free_port
+from tests.support.promises.running import client, door, said
+from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
 

@@ -11,8 +11,9 @@ from sqlalchemy import text
 from reach.db.away import UNKNOWN, DatabaseAway
 from reach.db.engine import Database, Transaction, open_database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import (
+from tests.support.eventually import eventually
+from tests.support.postgres import Postgres
+from tests.support.promises.locks import (
     ask,
     fetch,
     hang_commits,
@@ -20,7 +21,6 @@ from tests.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.servers.postgres import Postgres
 
 COUNT_UP = "UPDATE numbers SET count = count + 1 WHERE name = :name"
 

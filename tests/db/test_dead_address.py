@@ -13,13 +13,13 @@ from reach.db.copy.postgres import PostgresSide
 from reach.db.engine import open_database
 from reach.db.migrate import migrate, newest, revision
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
-from tests.eventually import eventually
-from tests.servers.dead import OTHERS, DeadAddress
-from tests.servers.hosts import hosts
-from tests.servers.mail import Authority
-from tests.servers.postgres import Postgres
-from tests.servers.tls_front import tls_front
+from reach.settings.urls import DatabaseUrl
+from tests.support.dead import OTHERS, DeadAddress
+from tests.support.eventually import eventually
+from tests.support.hosts import hosts
+from tests.support.mail import Authority
+from tests.support.postgres import Postgres
+from tests.support.tls_front import tls_front
 
 MakeSettings = Callable[..., Settings]
 

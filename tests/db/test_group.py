@@ -11,10 +11,10 @@ from reach.db.engine import Database, Transaction, open_database
 from reach.people import queries
 from reach.people.address import parse_address
 from reach.people.signup import SignUp, sign_up_all
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import held
+from tests.support.eventually import eventually
+from tests.support.promises.locks import held
 
 
 def add_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:
@@ -130,12 +130,12 @@ async def test_a_lock_that_is_not_let_go_is_a_503_and_heals(
     async with held(settings, "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"):
         names = [f"n{number}" for number in range(30)]
         answers = await asyncio.gather(*map(add, names), return_exceptions=True)
-        assert all(isinstance(answer, Unavailable) for answer in answers)
+        assert all(isinstance(answer, ServiceUnavailable) for answer in answers)
 
     async def heals() -> bool:
         try:
             await add("later")
-        except Unavailable:
+        except ServiceUnavailable:
             return False
         return True
 

@@ -22,19 +22,19 @@ from reach.db.engine import Database, Transaction, open_database
 from reach.messages import outbox
 from reach.messages.model import Message, messages
 from reach.messages.outbox import Held
-from reach.messages.outcome import Later
-from reach.messages.settle import Settlement, settle_all
+from reach.messages.outcome import Deferred
+from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.people import link_requests, record
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.model import people
 from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.people.operator import everybody, operator
-from tests.promises.locks import fetch, held
-from tests.promises.stored import addresses, messages_in, people_in, sign_up
-from tests.servers.reach import running_reach
+from tests.support.eventually import eventually
+from tests.support.people.operator import everybody, operator
+from tests.support.promises.locks import fetch, held
+from tests.support.promises.stored import addresses, messages_in, people_in, sign_up
+from tests.support.reach import running_reach
 
 COUNT = 200
 #: One that lies in the middle for whoever comes from either end.
@@ -143,11 +143,12 @@ async def waiting_in(database: Database) -> list[str]:
     return [one.recipient for one in await messages_in(database) if one.state == "queued"]
 
 
-def settlements(shares: Sequence[Message]) -> list[Settlement]:
+def attempt_outcomes(shares: Sequence[Message]) -> list[AttemptOutcome]:
     """Say of each message that it was not taken."""
     time = datetime.now(UTC)
     return [
-        Settlement(Held(m.id, m.lease), "tester:1", time, time, Later("busy"), 1000) for m in shares
+        AttemptOutcome(Held(m.id, m.lease), "tester:1", time, time, Deferred("busy"), 1000)
+        for m in shares
     ]
 
 
@@ -252,7 +253,7 @@ async def test_retried_and_erased_at_once(settings: Settings, errors: list[str])
     """All that failed is queued again, by several, while people are erased: nobody in a circle."""
 
     def fail(tx: Transaction) -> None:
-        tx.execute(update(messages).values(state="failed", settled_at=now()))
+        tx.execute(update(messages).values(state="failed", finished_at=now()))
 
     async with running_reach(settings) as reach:
         http = await operator(reach)
@@ -280,7 +281,7 @@ async def test_doors_and_workers_at_once(
     Each sign-up cancels the message that a worker holds meanwhile, for a newer one.
     """
     doors = [db.group(partial(sign_up_all, settings=settings)) for db in two]
-    settles = [db.group(partial(settle_all, settings=settings), apart=True) for db in two]
+    records = [db.group(partial(record_outcomes, settings=settings), apart=True) for db in two]
 
     def make_due(tx: Transaction) -> None:
         tx.execute(update(messages).values(due_at=now()))
@@ -291,9 +292,9 @@ async def test_doors_and_workers_at_once(
         ]
         work = [
             *map(doors[0], requests()),
-            *map(settles[0], settlements(shares[0])),
+            *map(records[0], attempt_outcomes(shares[0])),
             *map(doors[1], reversed(requests())),
-            *map(settles[1], reversed(settlements(shares[1]))),
+            *map(records[1], reversed(attempt_outcomes(shares[1]))),
         ]
         answers = await asyncio.gather(*work)
         states = Counter(answer for answer in answers if isinstance(answer, str))
@@ -315,13 +316,13 @@ async def test_each_replaces_what_the_other_has_sent(
     unlimited = settings.model_copy(update={"limit_mail_per_address": "off"})
     asked = {request.email.recipient: request for request in requests()}
     ups = [db.group(partial(sign_up_all, settings=unlimited)) for db in two]
-    settles = [db.group(partial(settle_all, settings=unlimited), apart=True) for db in two]
+    records = [db.group(partial(record_outcomes, settings=unlimited), apart=True) for db in two]
     for _ in range(8):
         leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
         work: list[Awaitable[object]] = []
         for number in (0, 1):
             work += map(ups[number], [asked[one.recipient] for one in leased[number::2]])
-            work += map(settles[number], settlements(leased[1 - number :: 2]))
+            work += map(records[number], attempt_outcomes(leased[1 - number :: 2]))
         await asyncio.gather(*work)
     assert errors == []
     assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
@@ -357,7 +358,7 @@ async def test_what_is_held_from_both_ends(
     def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
         holds = [Held(message.id, message.lease) for message in shares]
         work: dict[str, Coroutine[object, object, object]] = {
-            "settle": database.write(settle_all, settlements(shares), settings),
+            "settle": database.write(record_outcomes, attempt_outcomes(shares), settings),
             "renew": database.write(outbox.renew, holds, lease_seconds=1000),
             "release": database.write(outbox.release, holds),
         }

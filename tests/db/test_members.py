@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from reach.db.engine import Database, Transaction, notify, open_database
-from reach.problems import Conflict, Problem, Unavailable
+from reach.problems import Conflict, Problem, ServiceUnavailable
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import held, is_awaited
+from tests.support.eventually import eventually
+from tests.support.promises.locks import held, is_awaited
 
 LOCK = "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"
 INSERT = "INSERT INTO numbers"
@@ -40,7 +40,7 @@ class Numbers:
             tx.execute(text(f"{INSERT} (name) VALUES (:name)"), {"name": name})
             notify(tx, name)
         if "unavailable" in names:
-            raise Unavailable("Not this one.", retry_after_seconds=7)
+            raise ServiceUnavailable("Not this one.", retry_after_seconds=7)
         if "odd" in names:
             raise Odd(3, why="because")
         return [f"added {name}" for name in names]
@@ -133,8 +133,8 @@ async def test_the_answers_are_the_callers_own(database: Database, settings: Set
     async with held(settings, LOCK):
         answers = await asyncio.gather(add("one"), add("two"), return_exceptions=True)
     one, two = answers
-    assert isinstance(one, Unavailable)
-    assert isinstance(two, Unavailable)
+    assert isinstance(one, ServiceUnavailable)
+    assert isinstance(two, ServiceUnavailable)
     assert one is not two
     assert one.headers["Retry-After"]
     await impatient.close()

@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 import reach.access.answers
-import reach.access.keys
-import reach.db.tallies
+import reach.auth.keys
+import reach.db.counters
 import reach.people.model
 import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate, newest
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
 
 
 async def test_the_migrated_schema_is_the_codes(settings: Settings) -> None:

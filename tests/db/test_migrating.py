@@ -23,17 +23,17 @@ from reach.db.migrate import (
 )
 from reach.db.migrating import LOCK, require_turn
 from reach.settings import Settings
-from tests.db import rule
-from tests.db.releases import NEXT_REVISION, SOURCE, next_release
 from tests.db.test_lock_order import ADD_PERSON
-from tests.eventually import eventually
-from tests.people.operator import everybody, operator
-from tests.promises.locks import ask, fetch, held
-from tests.promises.running import START_SECONDS, ended, said
-from tests.promises.stored import addresses, opened, sign_up
-from tests.servers.databases import create_database, drop_database
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import running_reach
+from tests.support.databases import create_database, drop_database
+from tests.support.db import rule
+from tests.support.db.releases import NEXT_REVISION, SOURCE, next_release
+from tests.support.eventually import eventually
+from tests.support.people.operator import everybody, operator
+from tests.support.processes import ReachProcess
+from tests.support.promises.locks import ask, fetch, held
+from tests.support.promises.running import START_SECONDS, ended, said
+from tests.support.promises.stored import addresses, opened, sign_up
+from tests.support.reach import running_reach
 
 #: As a transaction does that has written, and has not ended.
 WRITES = "LOCK TABLE people IN ROW EXCLUSIVE MODE"

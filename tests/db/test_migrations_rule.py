@@ -1,4 +1,4 @@
-"""Every migration after the first release keeps the rule of docs/migrations.md."""
+"""Every migration after the first release keeps the rule of docs/guides/writing-a-migration.md."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,9 +11,9 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from reach.db.migrate import VERSIONS, names, upgrade
-from tests.db import rule
-from tests.db.releases import NEXT, migrations_with
-from tests.servers.databases import create_database, drop_database, elsewhere
+from tests.support.databases import create_database, drop_database, elsewhere
+from tests.support.db import rule
+from tests.support.db.releases import NEXT, migrations_with
 
 #: Those before are the first release's: nobody ran a version without them.
 FIRST_RELEASE = "0006"

@@ -11,11 +11,11 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import api_process
+from tests.support.eventually import eventually
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import api_process
 
 ANSWER_SECONDS = 5
 

@@ -12,16 +12,16 @@ from sqlalchemy import text
 from reach.db.engine import Transaction, open_database
 from reach.db.migrating import LOCK
 from reach.settings import Settings
-from tests.db.releases import NEXT_REVISION, next_release
 from tests.db.test_outages import client, sign_up
-from tests.eventually import eventually
-from tests.promises.locks import held
-from tests.promises.running import door, said, worker
-from tests.servers.databases import create_database, drop_database
-from tests.servers.mail import MailServer
-from tests.servers.pgbouncer import Mode, NoPgBouncer, PgBouncer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.databases import create_database, drop_database
+from tests.support.db.releases import NEXT_REVISION, next_release
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.locks import held
+from tests.support.promises.running import door, said, worker
 
 #: Fewer processes of the server than one process of Reach has connections.
 SIZE = 4

@@ -10,21 +10,22 @@ from sqlalchemy import Engine, event, select, text, update
 
 from reach.access import answers
 from reach.access.answers import Answer, Done, Once
-from reach.db import tallies
+from reach.db import counters
 from reach.db.engine import Transaction
-from reach.messages import budget, filters, operations, outbox, recall
+from reach.delivery import recall
+from reach.delivery.cleanup import sweep
+from reach.messages import budget, filters, operations, outbox
 from reach.messages.filters import Filter
 from reach.messages.model import messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
-from reach.messages.settle import Settlement, settle_all
-from reach.messages.sweep import sweep
+from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.people import link_requests, proofs, queries, record, stats
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.signup import SignUp, sign_up_all
 from reach.settings import Settings
-from tests.promises.stored import addresses, opened, sign_up
+from tests.support.promises.stored import addresses, opened, sign_up
 
 PLANNED = (
     "SELECT people",
@@ -74,7 +75,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
         held = [Held(message.id, message.lease) for message in leased]
         at = datetime.now(UTC)
         claimed = Once((("me", "/", "key"), ("me too", "/", "key")), ("x",))
-        settlements = [Settlement(held[0], "w", at, at, Sent("250 ok"), 1)]
+        attempt_outcomes = [AttemptOutcome(held[0], "w", at, at, Sent("250 ok"), 1)]
 
         def everything(tx: Transaction) -> None:
             if not settings.database.is_sqlite:
@@ -84,7 +85,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
                 tx.execute(text("SET LOCAL enable_seqscan = off"))
             outbox.lease_due(tx, limit=4, lease_seconds=60)
             outbox.renew(tx, held, lease_seconds=60)
-            settle_all(tx, settlements, settings)
+            record_outcomes(tx, attempt_outcomes, settings)
             outbox.release(tx, held[1:2])
             sweep(tx, days=90)
             answers.claim(tx, [claimed])
@@ -114,8 +115,8 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             stats.read(tx, settings)
             recall.is_any(tx, settings)
             recall.recall(tx, settings)
-            tallies.fold(tx)
-            tallies.sweep(tx)
+            counters.fold(tx)
+            counters.sweep(tx)
 
         with explained() as plans:
             await database.write(everything)

@@ -14,9 +14,9 @@ from sqlalchemy import text
 from reach.db.engine import open_database
 from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
-from tests.promises.locks import ask
-from tests.servers.dead import DeadAddress
+from reach.settings.urls import DatabaseUrl
+from tests.support.dead import DeadAddress
+from tests.support.promises.locks import ask
 
 WITHIN_SECONDS = 2
 END_THEM = (

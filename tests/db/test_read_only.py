@@ -14,20 +14,20 @@ import asyncpg
 import httpx
 import pytest
 
-from reach.access import keys
+from reach.auth import keys
 from reach.db.away import TAKES_NO_WRITES
 from reach.settings import Settings
 from tests.conftest import migrate
 from tests.db.test_outages import client, sign_up
-from tests.eventually import eventually
-from tests.promises.running import door, worker
-from tests.promises.stored import opened
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
-from tests.servers.programs import NoPostgres
-from tests.servers.standby import fail_over, pair
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
+from tests.support.programs import NoPostgres
+from tests.support.promises.running import door, worker
+from tests.support.promises.stored import opened
+from tests.support.standby import fail_over, pair
 
 HEALED_SECONDS = 2
 SAID = "the database takes no writes"

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from reach.db.engine import Database, Transaction, notify, open_database
 from reach.settings import Settings
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 CHANNEL = "reach_test"
 

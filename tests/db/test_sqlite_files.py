@@ -17,12 +17,12 @@ import pytest
 from reach.db.away import NoDatabase, Replaced
 from reach.db.backup import back_up
 from reach.settings import Settings
-from tests.db.files import beside, is_whole, moved, remove, signed_up, stuck
-from tests.promises.running import client, door, ended, everything, said, worker
-from tests.promises.stored import opened, people_in, sign_up
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, door, ended, everything, said, worker
+from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
 
@@ -246,7 +246,7 @@ async def test_it_stops_in_time_without_its_file(
             await gate.wait_reached(3, within_seconds=60)
             with happens(file):
                 gate.open()
-                await said(process, "cannot settle yet")
+                await said(process, "cannot record the outcome yet")
                 process.running.terminate()
                 assert await ended(process, settings.grace_seconds + 2.5) == 0, everything(process)
 

@@ -9,22 +9,22 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.access.keys
-import reach.db.tallies
+import reach.auth.keys
+import reach.db.counters
 import reach.people.model  # noqa: F401 - these tell the metadata of their tables
 from reach.db.columns import metadata
 from reach.db.engine import Transaction
 from reach.db.migrate import is_current, names, newest, revision
 from reach.db.migrating import LOCK
 from reach.settings import Settings
-from tests.promises.locks import held
-from tests.promises.running import START_SECONDS, client, door, ended, said, worker
-from tests.promises.stored import all_sent, opened
-from tests.servers.databases import create_database, drop_database
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA, Reach
+from tests.support.databases import create_database, drop_database
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.locks import held
+from tests.support.promises.running import START_SECONDS, client, door, ended, said, worker
+from tests.support.promises.stored import all_sent, opened
+from tests.support.reach import ADA, Reach
 
 TURN = f"SELECT pg_advisory_lock({LOCK})"
 WAITS = "Another `reach migrate` is at work"

@@ -7,7 +7,7 @@ import pytest
 
 from reach.db.engine import Database, open_database
 from reach.settings import Settings
-from tests.telemetry.counted import value
+from tests.support.telemetry.counted import value
 
 TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
 

@@ -1,4 +1,4 @@
-"""docs/deploy.md names files, commands, settings, metrics and values that there are."""
+"""docs/guides/kubernetes.md names files, commands, settings, metrics and values that there are."""
 
 import re
 from functools import cache
@@ -9,9 +9,9 @@ import yaml
 
 from reach.db.away import UNKNOWN
 from reach.settings import Settings
-from tests.platform.recorded import ROOT
 from tests.platform.test_values import VERSIONS
-from tests.servers.processes import ReachProcess
+from tests.support.platform.recorded import ROOT
+from tests.support.processes import ReachProcess
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
 FILES = re.compile(r"(?<![\w/])((?:deploy|tests|docs|requirements)/[\w./-]+\w|values-\w+\.yaml)")
@@ -87,8 +87,8 @@ def test_alerts_have_a_runbook() -> None:
 
 
 def test_figures_are_those_that_were_measured() -> None:
-    """Speed's figures as docs/speed.md has them; and what is reckoned of sizes adds up."""
-    speed = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
+    """Speed's figures as docs/reference/speed.md has them; and what is reckoned of sizes adds up."""
+    speed = (ROOT / "docs/reference/speed.md").read_text(encoding="utf-8")
     for figure in ("2,740", "2,531", "1,753", "1,981", "12,295", "12,771"):
         assert figure in PAGE
         assert figure in speed

@@ -1,12 +1,12 @@
-"""docs/deploy.md's GKE, step by step, makes what values-gke.yaml asks for."""
+"""docs/guides/kubernetes.md's GKE, step by step, makes what values-gke.yaml asks for."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.chart.rendered import Manifest, only
-from tests.chart.sites import site
 from tests.docs.test_deploy import PAGE
+from tests.support.chart.rendered import Manifest, only
+from tests.support.chart.sites import site
 
 (STEPS,) = (part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part[:3] == "GKE")
 VALUES = "values-gke.yaml"

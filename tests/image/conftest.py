@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.built import Image, NoImage, built
+from tests.support.image.built import Image, NoImage, built
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from reach.settings import load, unknown_variables
-from tests.image.built import ROOT, NoImage
-from tests.image.composed import DEPLOY, FILE, Service, compose, document, prepare, services
-from tests.servers.prometheus import NoPrometheus, program
+from tests.support.image.built import ROOT, NoImage
+from tests.support.image.composed import DEPLOY, FILE, Service, compose, document, prepare, services
+from tests.support.prometheus import NoPrometheus, program
 
 SMALL = {"prepare", "migrate", "api", "worker", "postgres", "redis", "traefik", "mailpit"}
 WATCHING = {

@@ -10,13 +10,13 @@ import pytest
 import yaml
 
 from reach.settings import Settings
-from tests.edge.configured import SHIPPED, STATIC, Change, changed
-from tests.edge.edges import layer
-from tests.image.composed import DEPLOY, prepare, services
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.reach import ADA, running_reach
-from tests.servers.traefik import NoTraefik, Traefik, binary
+from tests.support.image.composed import DEPLOY, prepare, services
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.proxy.configured import SHIPPED, STATIC, Change, changed
+from tests.support.proxy.edges import layer
+from tests.support.reach import ADA, running_reach
+from tests.support.traefik import NoTraefik, Traefik, binary
 
 
 @pytest.fixture(autouse=True)

@@ -10,14 +10,14 @@ import httpx
 import psutil
 import pytest
 
-from tests.eventually import eventually
-from tests.image.built import ROOT, Image
-from tests.image.containers import Container
-from tests.promises.running import ended, everything, said
-from tests.servers.mail import MailServer
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.reach import ADA
+from tests.support.eventually import eventually
+from tests.support.image.built import ROOT, Image
+from tests.support.image.containers import Container
+from tests.support.mail import MailServer
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.promises.running import ended, everything, said
+from tests.support.reach import ADA
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.redis import Redis
-from tests.test_checks import check, failed, finding
+from tests.checks.test_checks import check, failed, finding
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 

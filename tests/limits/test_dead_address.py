@@ -9,16 +9,16 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import RedisError
 
-from reach.limits.line import Line
+from reach.limits.redis import Line
 from reach.settings import Settings
-from reach.urls import RedisUrl
-from tests.eventually import eventually
-from tests.limits.traffic import crowd, ports_of, replicas
-from tests.servers.dead import OTHERS, DeadAddress
-from tests.servers.hosts import environment_with, hosts
-from tests.servers.mail import Authority
-from tests.servers.redis import Redis
-from tests.servers.tls_front import tls_front
+from reach.settings.urls import RedisUrl
+from tests.support.dead import OTHERS, DeadAddress
+from tests.support.eventually import eventually
+from tests.support.hosts import environment_with, hosts
+from tests.support.limits.traffic import crowd, ports_of, replicas
+from tests.support.mail import Authority
+from tests.support.redis import Redis
+from tests.support.tls_front import tls_front
 
 MakeSettings = Callable[..., Settings]
 
@@ -60,7 +60,7 @@ async def test_processes_count_together_by_another_address(
 
 def _counts(output: str) -> bool:
     """Whether a process says that it has Redis."""
-    return output.count("redis is away") == output.count("redis is back")
+    return output.count("redis is unavailable") == output.count("redis is back")
 
 
 async def test_however_many_are_dead(redis: Redis) -> None:

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from redis import Redis as Client
 
 from reach.settings import Settings
-from tests.limits.traffic import crowd, ports_of, replicas
-from tests.servers.redis import Redis
+from tests.support.limits.traffic import crowd, ports_of, replicas
+from tests.support.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 
@@ -37,7 +37,7 @@ async def test_two_processes_admit_the_limit_together(alone: Settings, redis_url
     shared = alone.model_copy(update={"redis_url": SecretStr(redis_url)})
     async with replicas(shared, 2) as processes:
         statuses = await crowd(ports_of(processes), CALLERS)
-        assert "redis is away" not in processes[0].output + processes[1].output
+        assert "redis is unavailable" not in processes[0].output + processes[1].output
         assert statuses == Counter({202: LIMIT, 429: CALLERS - LIMIT})
         assert await crowd(ports_of(processes), 50) == Counter({429: 50})
 

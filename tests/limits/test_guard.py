@@ -10,12 +10,12 @@ import anyio
 import httpx
 import pytest
 
-from reach.access import keys
+from reach.auth import keys
 from reach.settings import Settings
-from tests.bodies.raw import connection, read_answer, request
-from tests.eventually import eventually
-from tests.pages.holder import holder
-from tests.servers.reach import ADA, Reach, running_reach
+from tests.support.bodies.raw import connection, read_answer, request
+from tests.support.eventually import eventually
+from tests.support.pages.holder import holder
+from tests.support.reach import ADA, Reach, running_reach
 
 MakeSettings = Callable[..., Settings]
 
@@ -202,7 +202,7 @@ async def test_a_refusal_tells_nothing_of_the_caller(twice: Reach, told: Callabl
     """Many have one line in the log, which says how many; it has no address."""
 
     def is_told() -> bool:
-        counts = re.findall(r"refused at the door.*count\W*(\d+)", told())
+        counts = re.findall(r"refused by a rate limit.*count\W*(\d+)", told())
         return sum(map(int, counts)) == 20
 
     for _ in range(22):
@@ -210,7 +210,7 @@ async def test_a_refusal_tells_nothing_of_the_caller(twice: Reach, told: Callabl
     await eventually(is_told)
     assert "192.0.2" not in told()
     lines = [json.loads(line) for line in told().splitlines()]
-    of_all = [line for line in lines if line["message"] == "refused at the door"]
+    of_all = [line for line in lines if line["message"] == "refused by a rate limit"]
     assert not any("trace" in line for line in of_all)  # it is nobody's in particular
 
 

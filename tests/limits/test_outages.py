@@ -9,14 +9,14 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.bodies.raw import exchange, request
-from tests.eventually import eventually
-from tests.limits.traffic import Traffic, crowd, ports_of, replicas
-from tests.servers.processes import ReachProcess
-from tests.servers.redis import Redis
+from tests.support.bodies.raw import exchange, request
+from tests.support.eventually import eventually
+from tests.support.limits.traffic import Traffic, crowd, ports_of, replicas
+from tests.support.processes import ReachProcess
+from tests.support.redis import Redis
 
 LIMIT, TIMES = 40, 5
-AWAY, BACK = "redis is away: each process counts for itself", "redis is back"
+AWAY, BACK = "redis is unavailable: each process counts for itself", "redis is back"
 
 BREAK: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
     "killed": (Redis.kill, Redis.start),

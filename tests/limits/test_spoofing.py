@@ -12,9 +12,9 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import api_process
-from tests.servers.reach import ADA
+from tests.support.ports import free_port
+from tests.support.processes import api_process
+from tests.support.reach import ADA
 
 LIMIT = 7
 NAMES = (

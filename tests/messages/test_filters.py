@@ -17,12 +17,12 @@ from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.settings import Settings
-from tests.bodies.refused import CANARY
-from tests.db.walks import Walk
-from tests.messages.outboxes import Outbox
-from tests.people.operator import add, operator, owed
-from tests.promises.stored import messages_in, opened
-from tests.servers.reach import Reach
+from tests.support.bodies.refused import CANARY
+from tests.support.db.walks import Walk
+from tests.support.messages.outboxes import Outbox
+from tests.support.people.operator import add, operator, owed
+from tests.support.promises.stored import messages_in, opened
+from tests.support.reach import Reach
 
 #: Who signs up, and how else they may be written.
 SPELLINGS = {

@@ -7,17 +7,17 @@ import pytest
 
 from reach.db.columns import now
 from reach.messages.model import Message
-from reach.messages.outcome import Later, Refused, Sent
-from tests.messages.outboxes import ABOUT_SECONDS, HOUR, Outbox
-from tests.people.operator import NOBODY, add, operator, owed
-from tests.servers.reach import Reach
+from reach.messages.outcome import Deferred, Rejected, Sent
+from tests.support.messages.outboxes import ABOUT_SECONDS, HOUR, Outbox
+from tests.support.people.operator import NOBODY, add, operator, owed
+from tests.support.reach import Reach
 
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
-LATER = Later("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Refused("550 5.1.1 nobody", 550, "5.1.1")
+LATER = Deferred("450 4.2.1 busy", 450, "4.2.1")
+REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
 SHOWN = (
     *("id", "person_id", "template", "recipient", "state", "attempts"),
-    *("created_at", "due_at", "settled_at", "message_id", "last_error"),
+    *("created_at", "due_at", "finished_at", "message_id", "last_error"),
 )
 ENDS = ["sent", "failed", "cancelled"]
 
@@ -46,7 +46,7 @@ async def bring(outbox: Outbox, http: httpx.AsyncClient, state: str) -> Message:
     if state == "cancelled":
         await ask(http, message, "cancel")
     else:
-        await outbox.settle(await outbox.lease_one(), SENT if state == "sent" else REFUSED)
+        await outbox.record(await outbox.lease_one(), SENT if state == "sent" else REFUSED)
     found = await outbox.only()
     assert found.state == state
     return found
@@ -68,19 +68,19 @@ async def test_what_ended_unsent_can_be_retried(reach: Reach, outbox: Outbox, st
     await outbox.change(due_at=now(HOUR), first_failed_at=now(-HOUR), failures=7)
     answer = await ask(http, message, "retry")
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
-    assert answer.json()["settled_at"] is None
+    assert answer.json()["finished_at"] is None
     again = await outbox.only()
-    assert (again.failures, again.first_failed_at, again.settled_at) == (0, None, None)
+    assert (again.failures, again.first_failed_at, again.finished_at) == (0, None, None)
     assert (again.attempts, again.message_id) == (message.attempts, message.message_id)
     held = await outbox.lease_one()
-    assert await outbox.settle(held, SENT)
+    assert await outbox.record(held, SENT)
 
 
 async def test_what_waits_can_be_retried_now(reach: Reach, outbox: Outbox) -> None:
     """An operator who has mended something need not wait for the next try."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.settle(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), LATER)
     assert await outbox.lease() == []
     message = await outbox.only()
     assert (await ask(http, message, "retry")).json()["state"] == "queued"
@@ -110,7 +110,7 @@ async def test_what_is_being_sent_stays_with_its_holder(
     assert (answer.status_code, answer.json()["state"]) == (200, "queued")
     assert await outbox.only() == held
     assert await outbox.lease() == []
-    assert await outbox.settle(held, SENT)
+    assert await outbox.record(held, SENT)
     assert (await outbox.only()).state == "sent"
 
 
@@ -136,7 +136,7 @@ async def test_what_is_queued_can_be_cancelled(reach: Reach, outbox: Outbox) -> 
     (message,) = await outbox.fill()
     answer = await ask(http, message, "cancel")
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
-    assert answer.json()["settled_at"] is not None
+    assert answer.json()["finished_at"] is not None
     assert answer.json()["due_at"] is None
     assert await outbox.lease() == []
 
@@ -173,12 +173,12 @@ async def test_a_message_is_shown_with_every_attempt(reach: Reach, outbox: Outbo
     assert shown["message_id"] == message.message_id
     assert (shown["state"], shown["attempts"], shown["history"]) == ("queued", 0, [])
     assert shown["due_at"] == shown["created_at"]
-    for outcome in (LATER, Later("silence"), REFUSED):
+    for outcome in (LATER, Deferred("silence"), REFUSED):
         await outbox.change(due_at=now())
-        await outbox.settle(await outbox.lease_one(), outcome)
+        await outbox.record(await outbox.lease_one(), outcome)
     shown = await show(http, message)
     assert (shown["state"], shown["attempts"], shown["due_at"]) == ("failed", 3, None)
-    assert shown["settled_at"] is not None
+    assert shown["finished_at"] is not None
     assert shown["last_error"] == REFUSED.words
     assert [
         (a["outcome"], a["smtp_code"], a["enhanced_code"], a["text"]) for a in shown["history"]
@@ -194,7 +194,7 @@ async def test_the_next_try_is_shown(reach: Reach, outbox: Outbox) -> None:
     """`due_at` of what failed for now is when it is tried again."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.settle(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), LATER)
     message = await outbox.only()
     due_at = (await show(http, message))["due_at"]
     assert due_at == message.due_at.isoformat().replace("+00:00", "Z")
@@ -217,8 +217,8 @@ async def test_lists_are_filtered(reach: Reach, outbox: Outbox) -> None:
         (await http.patch(url, json={"name": "Eve"})).raise_for_status()
     held = await outbox.lease()
     by_name = {f"{m.recipient[0]} {m.template}": m for m in held}
-    await outbox.settle(by_name["a welcome"], SENT)
-    await outbox.settle(by_name["b changed"], REFUSED)
+    await outbox.record(by_name["a welcome"], SENT)
+    await outbox.record(by_name["b changed"], REFUSED)
     await ask(http, by_name["a changed"], "cancel")
     expected: dict[tuple[str, str], list[str]] = {
         ("", ""): ["b changed", "b welcome", "a changed", "a welcome"],

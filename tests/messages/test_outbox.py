@@ -8,8 +8,8 @@ import pytest
 
 from reach.db.columns import now
 from reach.messages.operations import cancel
-from reach.messages.outcome import Later, Outcome, Refused, Sent, Unsure
-from tests.messages.outboxes import (
+from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unknown
+from tests.support.messages.outboxes import (
     ABOUT_SECONDS,
     DAY,
     DELAY_SECONDS,
@@ -21,9 +21,9 @@ from tests.messages.outboxes import (
 )
 
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
-LATER = Later("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Refused("550 5.1.1 nobody", 550, "5.1.1")
-UNSURE = Unsure("silence")
+LATER = Deferred("450 4.2.1 busy", 450, "4.2.1")
+REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
+UNSURE = Unknown("silence")
 OUTCOMES = [SENT, LATER, REFUSED, UNSURE]
 AGAIN = [LATER, UNSURE]
 
@@ -76,7 +76,7 @@ async def test_many_who_lease_at_once_share(outbox: Outbox) -> None:
 async def test_only_what_is_queued_is_leased(outbox: Outbox, state: str) -> None:
     """An end is an end, however long ago it was due."""
     await outbox.fill()
-    await outbox.change(state=state, due_at=now(-DAY), settled_at=now())
+    await outbox.change(state=state, due_at=now(-DAY), finished_at=now())
     assert await outbox.lease() == []
 
 
@@ -88,11 +88,11 @@ async def test_what_was_sent_is_sent(outbox: Outbox) -> None:
     await outbox.fill()
     await outbox.change(last_error="an earlier one")
     held = await outbox.lease_one()
-    assert await outbox.settle(held, SENT)
+    assert await outbox.record(held, SENT)
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("sent", 1, 0)
     assert (message.first_failed_at, message.last_error) == (None, None)
-    assert seconds_ahead(message.settled_at) == pytest.approx(0, abs=ABOUT_SECONDS)
+    assert seconds_ahead(message.finished_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     (attempt,) = await outbox.attempts()
     assert (attempt.message_id, attempt.worker) == (message.id, "tester:1")
     assert (attempt.outcome, attempt.text) == ("sent", SENT.text)
@@ -103,16 +103,16 @@ async def test_what_was_sent_is_sent(outbox: Outbox) -> None:
 async def test_what_may_yet_succeed_is_tried_again(outbox: Outbox, outcome: Outcome) -> None:
     """After the delay; its first failure is noted once, each failure and attempt counted."""
     await outbox.fill()
-    assert await outbox.settle(await outbox.lease_one(), outcome)
+    assert await outbox.record(await outbox.lease_one(), outcome)
     once = await outbox.only()
     assert (once.state, once.attempts, once.failures) == ("queued", 1, 1)
-    assert (once.settled_at, once.last_error) == (None, outcome.words)
+    assert (once.finished_at, once.last_error) == (None, outcome.words)
     assert seconds_ahead(once.due_at) == pytest.approx(DELAY_SECONDS, abs=ABOUT_SECONDS)
     assert seconds_ahead(once.first_failed_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     assert await outbox.lease() == []
 
     await outbox.change(due_at=now(), first_failed_at=now(-HOUR))
-    assert await outbox.settle(await outbox.lease_one(), outcome, 2 * DELAY_SECONDS)
+    assert await outbox.record(await outbox.lease_one(), outcome, 2 * DELAY_SECONDS)
     twice = await outbox.only()
     assert (twice.state, twice.attempts, twice.failures) == ("queued", 2, 2)
     assert seconds_ahead(twice.due_at) == pytest.approx(2 * DELAY_SECONDS, abs=ABOUT_SECONDS)
@@ -123,11 +123,11 @@ async def test_what_may_yet_succeed_is_tried_again(outbox: Outbox, outcome: Outc
 async def test_what_was_refused_has_failed(outbox: Outbox) -> None:
     """At once, for the reason given, and it is not tried again."""
     await outbox.fill()
-    assert await outbox.settle(await outbox.lease_one(), REFUSED)
+    assert await outbox.record(await outbox.lease_one(), REFUSED)
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("failed", 1, 1)
     assert message.last_error == REFUSED.words
-    assert seconds_ahead(message.settled_at) == pytest.approx(0, abs=ABOUT_SECONDS)
+    assert seconds_ahead(message.finished_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     await outbox.change(due_at=now(-HOUR))
     assert await outbox.lease() == []
 
@@ -142,10 +142,10 @@ async def test_a_message_is_given_up_in_time(
     held = await outbox.lease_one()
     first = age_seconds - outbox.settings.give_up_seconds
     await outbox.change(first_failed_at=now(first))
-    assert await outbox.settle(held, outcome)
+    assert await outbox.record(held, outcome)
     message = await outbox.only()
     assert (message.state, message.attempts) == (state, 1)
-    assert (message.settled_at is not None) == (state == "failed")
+    assert (message.finished_at is not None) == (state == "failed")
     assert message.last_error == outcome.words
     assert seconds_ahead(message.first_failed_at) == pytest.approx(first, abs=ABOUT_SECONDS)
 
@@ -154,7 +154,7 @@ async def test_being_old_alone_gives_nothing_up(outbox: Outbox) -> None:
     """Its days begin with its first failure, not with its promise."""
     await outbox.fill()
     await outbox.change(created_at=now(-30 * DAY), due_at=now(-30 * DAY))
-    assert await outbox.settle(await outbox.lease_one(), LATER)
+    assert await outbox.record(await outbox.lease_one(), LATER)
     message = await outbox.only()
     assert message.state == "queued"
     assert seconds_ahead(message.first_failed_at) == pytest.approx(0, abs=ABOUT_SECONDS)
@@ -176,10 +176,10 @@ async def test_a_long_pause_gives_nothing_up(outbox: Outbox) -> None:
     """It failed five days ago, but lay due for two of them: it has a day left."""
     await outbox.fill()
     await outbox.change(due_at=now(-2 * DAY), first_failed_at=now(-5 * DAY))
-    await outbox.settle(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), LATER)
     assert (await outbox.only()).state == "queued"
     await outbox.change(due_at=now(-MINUTE), first_failed_at=now(-5 * DAY))
-    await outbox.settle(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), LATER)
     assert (await outbox.only()).state == "failed"
 
 
@@ -189,7 +189,7 @@ async def test_each_of_many_gets_its_own(outbox: Outbox) -> None:
     held = await outbox.lease()
     await outbox.change(held[4], lease=9)
     outcomes = list(zip(held, [*OUTCOMES, SENT], strict=True))
-    answers = await outbox.settle_all(outcomes)
+    answers = await outbox.record_outcomes(outcomes)
     assert list(answers) == ["sent", "queued", "failed", "queued", None]
     states = {message.id: message.state for message in await outbox.all()}
     assert [states[m.id] for m in held] == ["sent", "queued", "failed", "queued", "queued"]
@@ -207,10 +207,10 @@ async def test_a_late_word_changes_nothing(outbox: Outbox, outcome: Outcome) -> 
     late = await outbox.lease_one()
     await outbox.change(due_at=now())
     current = await outbox.lease_one()
-    assert not await outbox.settle(late, outcome)
+    assert not await outbox.record(late, outcome)
     assert await outbox.only() == current
     assert await outbox.attempts() == []
-    assert await outbox.settle(current, SENT)
+    assert await outbox.record(current, SENT)
 
 
 @for_each("outcome", OUTCOMES, ids=named)
@@ -219,10 +219,10 @@ async def test_a_lease_is_settled_once(outbox: Outbox, outcome: Outcome, again: 
     """Repeating it, or saying something else, changes nothing."""
     await outbox.fill()
     held = await outbox.lease_one()
-    assert await outbox.settle(held, outcome)
-    settled = await outbox.only()
-    assert not await outbox.settle(held, again)
-    assert await outbox.only() == settled
+    assert await outbox.record(held, outcome)
+    recorded = await outbox.only()
+    assert not await outbox.record(held, again)
+    assert await outbox.only() == recorded
     assert len(await outbox.attempts()) == 1
 
 
@@ -231,7 +231,7 @@ async def test_a_lease_that_is_over_counts_until_another_begins(outbox: Outbox) 
     await outbox.fill()
     held = await outbox.lease_one()
     await outbox.change(due_at=now(-HOUR))
-    assert await outbox.settle(held, SENT)
+    assert await outbox.record(held, SENT)
     assert (await outbox.only()).state == "sent"
 
 
@@ -241,13 +241,13 @@ async def test_cancelled_while_it_was_sent(outbox: Outbox, outcome: Outcome) -> 
     await outbox.fill()
     held = await outbox.lease_one()
     await outbox.database.write(cancel, held.id)
-    await outbox.change(settled_at=now(-HOUR))
-    answer = await outbox.settle(held, outcome)
+    await outbox.change(finished_at=now(-HOUR))
+    answer = await outbox.record(held, outcome)
     message = await outbox.only()
     was_sent = outcome is SENT
     assert message.state == answer == ("sent" if was_sent else "cancelled")
-    settled = 0 if was_sent else -HOUR
-    assert seconds_ahead(message.settled_at) == pytest.approx(settled, abs=ABOUT_SECONDS)
+    recorded = 0 if was_sent else -HOUR
+    assert seconds_ahead(message.finished_at) == pytest.approx(recorded, abs=ABOUT_SECONDS)
     assert [attempt.outcome for attempt in await outbox.attempts()] == [outcome.name]
     await outbox.change(due_at=now(-HOUR))
     assert await outbox.lease() == []
@@ -260,7 +260,7 @@ async def test_the_word_about_an_erased_person_is_harmless(outbox: Outbox) -> No
     await outbox.erase_everybody()
     await outbox.fill()
     other = await outbox.lease_one()
-    assert list(await outbox.settle_all([(gone, SENT), (other, SENT)])) == [None, "sent"]
+    assert list(await outbox.record_outcomes([(gone, SENT), (other, SENT)])) == [None, "sent"]
     assert [message.id for message in await outbox.all()] == [other.id]
     assert [attempt.message_id for attempt in await outbox.attempts()] == [other.id]
     assert await outbox.renew(gone) == set()

@@ -10,18 +10,18 @@ import pytest
 from reach.db.columns import now
 from reach.messages import filters
 from reach.messages.filters import BATCH, MOST_AGAIN
-from reach.messages.outcome import Later, Refused, Sent
-from tests.bodies.refused import CANARY
-from tests.eventually import eventually
-from tests.messages.outboxes import HOUR, Outbox
-from tests.people.operator import NOBODY, operator, owed
-from tests.promises.locks import held
-from tests.promises.stored import addresses, opened, sign_up
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, running_worker
+from reach.messages.outcome import Deferred, Rejected, Sent
+from tests.support.bodies.refused import CANARY
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.messages.outboxes import HOUR, Outbox
+from tests.support.people.operator import NOBODY, operator, owed
+from tests.support.promises.locks import held
+from tests.support.promises.stored import addresses, opened, sign_up
+from tests.support.reach import Reach, running_worker
 
-SENT, LATER = Sent("250 2.0.0 taken", 250, "2.0.0"), Later("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Refused("550 5.1.1 nobody", 550, "5.1.1")
+SENT, LATER = Sent("250 2.0.0 taken", 250, "2.0.0"), Deferred("450 4.2.1 busy", 450, "4.2.1")
+REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
 FAILED = {"state": "failed"}
 
 
@@ -53,11 +53,11 @@ async def one_of_each(outbox: Outbox, http: httpx.AsyncClient) -> dict[str, str]
     found = await outbox.lease()
     names = ["sent", "failed", "cancelled", "waiting", "due", "held"]
     by_name = dict(zip(names, sorted(found, key=lambda m: m.id), strict=True))
-    await outbox.settle(by_name["sent"], SENT)
-    await outbox.settle(by_name["failed"], REFUSED)
+    await outbox.record(by_name["sent"], SENT)
+    await outbox.record(by_name["failed"], REFUSED)
     await outbox.release(by_name["cancelled"])
     await http.post(f"/v1/messages/{by_name['cancelled'].id}/cancel")
-    await outbox.settle(by_name["waiting"], LATER)
+    await outbox.record(by_name["waiting"], LATER)
     await outbox.release(by_name["due"])
     return {name: str(message.id) for name, message in by_name.items()}
 
@@ -75,13 +75,13 @@ async def test_what_failed_is_queued_again(
     http = await operator(reach)
     await outbox.fill(5)
     for message in (await outbox.lease())[:4]:
-        await outbox.settle(message, REFUSED)
-    await outbox.change(lease=0, settled_lease=0, due_at=now(HOUR))
+        await outbox.record(message, REFUSED)
+    await outbox.change(lease=0, recorded_lease=0, due_at=now(HOUR))
     assert await said(http, FAILED) == (4, False, False)
     again = await outbox.all()
     retried = [m for m in again if m.attempts == 1]
     assert len(retried) == 4
-    assert {(m.state, m.failures, m.first_failed_at, m.settled_at) for m in retried} == {
+    assert {(m.state, m.failures, m.first_failed_at, m.finished_at) for m in retried} == {
         ("queued", 0, None, None)
     }
     assert await said(http, FAILED) == (0, False, False)
@@ -125,7 +125,7 @@ async def test_what_is_being_sent_stays_with_its_holder(reach: Reach, outbox: Ou
     assert await said(http, {"state": "cancelled"}) == (1, False, False)
     assert await outbox.only() == message
     assert await outbox.lease() == []
-    assert await outbox.settle(message, SENT) == "sent"
+    assert await outbox.record(message, SENT) == "sent"
 
 
 async def test_a_dry_run_changes_nothing(reach: Reach, outbox: Outbox) -> None:
@@ -145,7 +145,7 @@ async def test_filters_are_those_of_the_list(reach: Reach, outbox: Outbox) -> No
     http = await operator(reach)
     await outbox.fill(4)
     for message in await outbox.lease():
-        await outbox.settle(message, REFUSED)
+        await outbox.record(message, REFUSED)
     listed = await owed(http, state="failed")
     second = listed[2]
     at = second["created_at"]
@@ -173,7 +173,12 @@ async def test_filters_are_those_of_the_list(reach: Reach, outbox: Outbox) -> No
     )
     assert await said(http, one[0]) == (1, False, False)
     assert (await owed(http, state="queued")) == [
-        {**second, "state": "queued", "settled_at": None, "due_at": (await owed(http))[2]["due_at"]}
+        {
+            **second,
+            "state": "queued",
+            "finished_at": None,
+            "due_at": (await owed(http))[2]["due_at"],
+        }
     ]
 
 
@@ -210,7 +215,7 @@ async def test_what_is_no_filter_retries_nothing(
     """One that says nothing, too: all that ever failed is what nobody has asked for."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.settle(await outbox.lease_one(), REFUSED)
+    await outbox.record(await outbox.lease_one(), REFUSED)
     answer = await http.post("/v1/messages/retry", json=body)
     assert answer.status_code == 422
     assert {fault["pointer"] for fault in answer.json()["errors"]} == {pointer}
@@ -223,12 +228,12 @@ async def test_a_key_retries_once(reach: Reach, outbox: Outbox) -> None:
     http = await operator(reach)
     await outbox.fill(3)
     for message in await outbox.lease():
-        await outbox.settle(message, REFUSED)
+        await outbox.record(message, REFUSED)
     calls = [ask(http, FAILED, key="k") for _ in range(20)]
     assert {answer.text for answer in await asyncio.gather(*calls)} == {
         '{"queued":3,"more":false,"dry_run":false}'
     }
-    await outbox.settle((await outbox.lease())[0], REFUSED)
+    await outbox.record((await outbox.lease())[0], REFUSED)
     assert await said(http, FAILED, key="k") == (3, False, False)
     assert len(await owed(http, state="failed")) == 1
     other = await ask(http, FAILED, key="k", dry_run=True)
@@ -243,7 +248,7 @@ async def many_failed(outbox: Outbox, count: int) -> None:
     everybody = addresses(count)
     for first in range(0, count, 1000):
         await sign_up(outbox.database, outbox.settings, *everybody[first : first + 1000])
-    await outbox.change(state="failed", settled_at=now())
+    await outbox.change(state="failed", finished_at=now())
 
 
 async def test_ten_thousand_a_call(reach: Reach, outbox: Outbox) -> None:
@@ -287,7 +292,7 @@ async def test_it_waits_for_nobody(reach: Reach, outbox: Outbox) -> None:
     """
     http = await operator(reach)
     await outbox.fill(5)
-    await outbox.change(state="failed", settled_at=now())
+    await outbox.change(state="failed", finished_at=now())
     async with held(reach.settings, "SELECT id FROM messages ORDER BY id LIMIT 2 FOR UPDATE"):
         with anyio.fail_after(reach.settings.database_seconds / 2):
             assert await said(http, FAILED) == (3, True, False)
@@ -297,7 +302,7 @@ async def test_it_waits_for_nobody(reach: Reach, outbox: Outbox) -> None:
 async def test_what_has_changed_meanwhile_is_not_retried(reach: Reach, outbox: Outbox) -> None:
     """Between choosing and changing somebody else may have: only what is still so counts."""
     await outbox.fill(4)
-    await outbox.change(state="failed", settled_at=now())
+    await outbox.change(state="failed", finished_at=now())
     database = reach.database
     ids = await database.read(filters.retryable, filters.Filter(state="failed"))
     one, two, *_ = await outbox.all()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import postgres_server
-from tests.moving.copied import Place
-from tests.moving.filled import fill
-from tests.servers.databases import create_database, drop_database
-from tests.servers.programs import NoPostgres
+from tests.support.databases import create_database, drop_database
+from tests.support.moving.copied import Place
+from tests.support.moving.filled import fill
+from tests.support.programs import NoPostgres
 
 FEW = 310
 

@@ -13,13 +13,13 @@ from pydantic import SecretStr
 
 from reach.db.backup import back_up
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.moving.copied import Place
-from tests.moving.filled import counts, different, fill
-from tests.promises.running import client, door, ended, worker
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.moving.copied import Place
+from tests.support.moving.filled import counts, different, fill
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, door, ended, worker
 
 SHARED_LEASE_SECONDS = 2.0
 #: Enough pages for several steps.

@@ -11,8 +11,8 @@ import pytest
 
 from reach.db.away import NoDatabase
 from reach.db.backup import CannotBackUp, back_up
-from tests.moving.copied import Place
-from tests.moving.filled import different
+from tests.support.moving.copied import Place
+from tests.support.moving.filled import different
 
 
 def backed_up(source: Place, file: Path, *, replaces: bool = False) -> list[int]:

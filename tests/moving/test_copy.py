@@ -19,10 +19,10 @@ from reach.db.migrate import newest
 from reach.settings import Settings
 from reach.tables import kept_tables
 from tests.conftest import migrate
-from tests.moving.copied import Place, copied
-from tests.moving.filled import counts, different
-from tests.servers.ports import free_port
-from tests.servers.processes import api_process
+from tests.support.moving.copied import Place, copied
+from tests.support.moving.filled import counts, different
+from tests.support.ports import free_port
+from tests.support.processes import api_process
 
 ADA = (
     "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "

@@ -5,10 +5,10 @@ from sqlalchemy import Connection, create_engine
 
 from reach.db.copy.side import CannotCopy
 from reach.db.migrate import newest, upgrade
-from tests.db import rule
-from tests.moving.copied import Place, copied
-from tests.moving.filled import counts
-from tests.servers.databases import elsewhere
+from tests.support.databases import elsewhere
+from tests.support.db import rule
+from tests.support.moving.copied import Place, copied
+from tests.support.moving.filled import counts
 
 NUMBER = "0002"
 

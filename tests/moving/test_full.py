@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import migrate
-from tests.moving.copied import Place, copied
-from tests.moving.filled import counts, different, fill
-from tests.servers.processes import ReachProcess
+from tests.support.moving.copied import Place, copied
+from tests.support.moving.filled import counts, different, fill
+from tests.support.processes import ReachProcess
 
 #: A file's largest size gives EFBIG where a disk gives ENOSPC.
 SMALL = (

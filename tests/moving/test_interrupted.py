@@ -21,13 +21,13 @@ from reach.db.copy.side import BATCH_ROWS, CannotCopy
 from reach.db.migrate import newest
 from reach.settings import Settings
 from tests.conftest import migrate
-from tests.eventually import wait_until
-from tests.moving.copied import Noted, Place, copied
-from tests.moving.filled import counts, different, fill
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import HEARS_CTRL_C, ReachProcess, api_process
+from tests.support.eventually import wait_until
+from tests.support.moving.copied import Noted, Place, copied
+from tests.support.moving.filled import counts, different, fill
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import HEARS_CTRL_C, ReachProcess, api_process
 
 PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "20000"))
 #: How long a run may take: the slowest machine copies so many rows in a second.

@@ -11,10 +11,10 @@ from reach.db.copy.postgres import SESSION
 from reach.db.copy.side import CannotCopy
 from reach.db.migrate import newest
 from tests.conftest import migrate
-from tests.eventually import eventually
-from tests.moving.copied import Noted, Place, copied
-from tests.moving.filled import counts
 from tests.moving.test_copy import ADA, LAST
+from tests.support.eventually import eventually
+from tests.support.moving.copied import Noted, Place, copied
+from tests.support.moving.filled import counts
 
 TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgname = 'reach_copy_guard'"
 DROPS = "DROP FUNCTION reach_copy_guard() CASCADE"

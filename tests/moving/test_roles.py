@@ -9,9 +9,9 @@ import pytest
 
 from reach.db.copy.side import CannotCopy
 from tests.conftest import migrate
-from tests.moving.copied import Place, copied
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
+from tests.support.moving.copied import Place, copied
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
 
 WORDS = "The role may not create tables there: make it the database's owner"
 

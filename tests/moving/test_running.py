@@ -6,17 +6,17 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from reach.cli.watching import Lines
+from reach.cli.progress import Lines
 from reach.db.copy.side import CannotCopy
 from reach.db.migrate import newest
 from reach.settings import Settings
 from tests.conftest import migrate
-from tests.moving.copied import Place, copied
-from tests.moving.filled import counts
 from tests.moving.test_copy import ADA, LAST, NOW
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.moving.copied import Place, copied
+from tests.support.moving.filled import counts
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
 
 START_SECONDS = 30
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from reach.access.links import Link, Links
+from reach.auth.links import Link, Links
 from reach.db.identifiers import new_id
 from reach.settings import Settings
-from tests.moving.copied import Place
-from tests.servers.processes import ReachProcess
+from tests.support.moving.copied import Place
+from tests.support.processes import ReachProcess
 
 #: Of those who signed the links of the source, and of those who will run the target.
 SOURCES, TARGETS = "source-" * 6, "target-" * 6

@@ -11,8 +11,8 @@ import pytest
 
 from reach.network.names import CannotConnect, look_up
 from reach.network.sockets import in_order, open_socket, try_each
-from tests.servers.dead import OTHERS, DeadAddress
-from tests.servers.hosts import hosts
+from tests.support.dead import OTHERS, DeadAddress
+from tests.support.hosts import hosts
 
 NAME, ALIVE = "server.test", "127.0.0.1"
 #: What a busy machine may be late by.

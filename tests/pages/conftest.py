@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from reach.bodies.guard import BODY_SECONDS
 from reach.envelope import Envelope
 from reach.messages.mailbox import Mailbox
-from reach.pages import mailbox, routes
+from reach.pages import mailbox, public
 from reach.pages.render import prefers_html, problem_page
 from reach.people.robots import Robots
 from reach.people.signup import SignUp
@@ -63,7 +63,7 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         settings = Settings(**given)  # type: ignore[arg-type]
         app = FastAPI()
         site = Site(app, Mailbox(tmp_path / "mailbox"))
-        app.include_router(routes.router)
+        app.include_router(public.router)
         app.include_router(mailbox.router)
         app.add_exception_handler(Problem, answer_problem)
         app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)

@@ -12,19 +12,13 @@ import pytest
 from playwright.async_api import Browser, Page, expect
 from pydantic import SecretStr
 
-from reach.access.links import SCOPES, Scope
+from reach.auth.links import SCOPES, Scope
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.pages.holder import holder
-from tests.servers.browser import (
-    NoBrowser,
-    Visit,
-    started,
-    visiting,
-    visiting_without_cookies,
-)
-from tests.servers.reach import Reach, running_reach, running_worker
+from tests.support.browser import NoBrowser, Visit, started, visiting, visiting_without_cookies
+from tests.support.eventually import eventually
+from tests.support.pages.holder import holder
+from tests.support.reach import Reach, running_reach, running_worker
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
 PAGES += [

@@ -5,10 +5,10 @@ import re
 import pytest
 
 from reach.people.link_requests import answer_some
-from reach.problems import Unavailable
-from tests.pages.holder import holder
-from tests.promises.locks import held
-from tests.servers.reach import ADA, Reach, messages_of
+from reach.problems import ServiceUnavailable
+from tests.support.pages.holder import holder
+from tests.support.promises.locks import held
+from tests.support.reach import ADA, Reach, messages_of
 
 BROWSER = {"Accept": "text/html"}
 
@@ -75,7 +75,7 @@ async def test_an_outage_keeps_what_was_typed(reach: Reach) -> None:
     """Nobody types it again, and nobody is told what is the matter."""
 
     async def away(_: object) -> None:
-        raise Unavailable("It is locked.", retry_after_seconds=7)
+        raise ServiceUnavailable("It is locked.", retry_after_seconds=7)
 
     reach.app.state.request_link = away
     answer = await reach.http.post("/links", data={"email": ADA["email"]}, headers=BROWSER)

@@ -9,8 +9,8 @@ from playwright.async_api import Browser, Page, expect
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
 from tests.pages.test_browser import WIDEST
-from tests.servers.browser import NoBrowser, started, visiting
-from tests.servers.reach import Reach, running_reach
+from tests.support.browser import NoBrowser, started, visiting
+from tests.support.reach import Reach, running_reach
 
 LONG = "Sehr-lange-Betreffzeile_ohne_Leerzeichen/" * 6
 PHONES: Any = {"width": 320, "height": 640}

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import pytest
 
-from reach.access.links import SCOPES, Link, Scope
-from tests.pages.holder import PROOF, Holder, holder
-from tests.servers.reach import Reach
+from reach.auth.links import SCOPES, Link, Scope
+from tests.support.pages.holder import PROOF, Holder, holder
+from tests.support.reach import Reach
 
 
 class Browser:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from reach.people.advertising import top_level_domains
 from reach.people.text import clean_description, clean_name
-from tests.eventually import eventually
-from tests.people.operator import everybody, operator
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.people.operator import everybody, operator
+from tests.support.reach import Reach, running_worker
 
 
 def _each(text: str) -> list[str]:
@@ -120,7 +120,7 @@ def test_who_is_refused_in_error_is_told_a_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", READABLE, ids=ascii)
 def test_what_is_known_to_get_through(name: str) -> None:
-    """Whoever changes this changes docs/robots.md too."""
+    """Whoever changes this changes docs/guides/spam-protection.md too."""
     assert clean_name(name) == name
 
 

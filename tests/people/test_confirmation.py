@@ -8,10 +8,10 @@ import pytest
 
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.people.own import at_work, owed
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, messages_of, running_reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.people.own import at_work, owed
+from tests.support.reach import Reach, messages_of, running_reach, running_worker
 
 
 @pytest.fixture
@@ -68,21 +68,21 @@ async def test_what_was_promised_before_waits_for_confirmation(
         return dict(found)
 
     async with running_worker(strict):
-        message = await eventually(lambda: settled(changed))
+        message = await eventually(lambda: recorded(changed))
         assert (message["state"], message["attempts"]) == ("failed", 1)
         assert "has not confirmed" in str(message["last_error"])
         retry = f"/v1/messages/{message['id']}/retry"
         assert (await http.post(retry, headers=key)).status_code == 200
-        message = await eventually(lambda: settled(changed))
+        message = await eventually(lambda: recorded(changed))
         assert (message["state"], message["attempts"]) == ("failed", 2)
         assert len(mail_server.messages) == 1
         assert (await http.post("/v1/me/confirmation")).status_code == 200
         assert (await http.post(retry, headers=key)).status_code == 200
-        message = await eventually(lambda: settled(changed))
+        message = await eventually(lambda: recorded(changed))
         assert message["state"] == "sent"
 
 
-async def settled(find: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any] | None:
+async def recorded(find: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any] | None:
     """A message, unless it is queued."""
     message = await find()
     return None if message["state"] == "queued" else message

@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reach.domains import EVERYWHERE, NOWHERE, Domains, is_intranet
-from reach.messages.dialogue import unsendable
+from reach.network.domains import EVERYWHERE, NOWHERE, Domains, is_intranet
 from reach.people.address import parse_address, stored_recipient
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.messages.promised import a_composer, a_message
-from tests.people.operator import everybody, operator, owed
-from tests.people.test_robots import DOORS
-from tests.servers.mail import MailServer
-from tests.servers.reach import ADA, running_reach, running_worker
+from reach.smtp.session import unsendable
+from tests.people.test_antispam import DOORS
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.messages.promised import a_composer, a_message
+from tests.support.people.operator import everybody, operator, owed
+from tests.support.reach import ADA, running_reach, running_worker
 
 ALLOWED = ".local, .home.arpa corp.internal,mailhost  .BÜCHER.lan 10.test"
 #: As typed; the recipient.

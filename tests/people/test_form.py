@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 import httpx
 
 from reach.settings import Settings
-from tests.bodies.refused import CANARY, FORM
-from tests.people.operator import everybody, operator, templates
-from tests.people.test_door import DESCRIPTIONS, NAMES
-from tests.servers.reach import ADA, Reach, running_reach
+from tests.people.test_sign_up import DESCRIPTIONS, NAMES
+from tests.support.bodies.refused import CANARY, FORM
+from tests.support.people.operator import everybody, operator, templates
+from tests.support.reach import ADA, Reach, running_reach
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 

@@ -26,12 +26,12 @@ from reach.people.link_requests import (
 )
 from reach.people.model import people
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.people.own import at_work, owed, signed_up
-from tests.promises.locks import held
-from tests.promises.stored import addresses, messages_in, opened, sign_up
-from tests.servers.mail import MailServer
-from tests.servers.reach import ADA, Reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.people.own import at_work, owed, signed_up
+from tests.support.promises.locks import held
+from tests.support.promises.stored import addresses, messages_in, opened, sign_up
+from tests.support.reach import ADA, Reach, running_worker
 
 UNKNOWN = "nobody@example.com"
 

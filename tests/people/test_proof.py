@@ -24,13 +24,13 @@ from reach.people.robots import (
     Hidden,
     Robots,
 )
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.people.operator import everybody, operator
-from tests.people.solved import solution, solved
-from tests.people.test_door import shape
-from tests.people.test_robots import DOORS, NOW, hidden_in
-from tests.servers.reach import ADA, Reach, running_reach
+from tests.people.test_antispam import DOORS, NOW, hidden_in
+from tests.people.test_sign_up import shape
+from tests.support.people.operator import everybody, operator
+from tests.support.people.solved import solution, solved
+from tests.support.reach import ADA, Reach, running_reach
 
 
 @pytest.fixture
@@ -269,9 +269,9 @@ async def test_who_gets_a_503_keeps_their_proof(guarded: Reach) -> None:
 
     def use_in_vain(tx: Transaction) -> None:
         assert proofs.use(tx, [form]) == [form]
-        raise Unavailable
+        raise ServiceUnavailable
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(ServiceUnavailable):
         await guarded.database.write(use_in_vain)
     assert await guarded.database.write(proofs.use, [form, form, without]) == [form]
     assert await guarded.database.write(proofs.use, [form]) == []

@@ -10,10 +10,10 @@ from sqlalchemy import update
 from reach.db.columns import now
 from reach.db.engine import Transaction
 from reach.people.model import people
-from tests.eventually import eventually
-from tests.people.operator import NOBODY, add, everybody, operator, owed, templates
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.people.operator import NOBODY, add, everybody, operator, owed, templates
+from tests.support.reach import Reach, running_worker
 
 ADDRESSES = ["ada@example.com", "a_d%a@example.com", "'@example.com", "bob@bücher.example"]
 #: What is asked for, and who is found.

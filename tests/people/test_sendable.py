@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from reach.db.engine import Transaction
-from reach.messages.compose import CannotCompose
-from reach.messages.dialogue import unsendable
+from reach.mail.compose import CannotCompose
 from reach.people.address import SPECIAL_DOMAINS, parse_address, stored_recipient
 from reach.people.model import people
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.messages.promised import a_composer, a_message
-from tests.people.operator import everybody, operator, owed
-from tests.servers.mail import MailServer
-from tests.servers.reach import ADA, Reach, running_reach, running_worker
+from reach.smtp.session import unsendable
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.messages.promised import a_composer, a_message
+from tests.support.people.operator import everybody, operator, owed
+from tests.support.reach import ADA, Reach, running_reach, running_worker
 
 D63 = "d" * 63
 #: The longest domain beside a local part of 64 octets, and one octet more.

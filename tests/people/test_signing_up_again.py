@@ -15,13 +15,13 @@ from reach.people import queries
 from reach.people.model import Person, people
 from reach.people.signup import REPLACED
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.messages.received import links_in
-from tests.people.operator import operator
-from tests.people.own import at_work, by_link, token_of
-from tests.promises.stored import all_sent, attempts_in, confirm_everybody, messages_in
-from tests.servers.mail import MailServer
-from tests.servers.reach import ADA, Reach, running_reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.messages.received import links_in
+from tests.support.people.operator import operator
+from tests.support.people.own import at_work, by_link, token_of
+from tests.support.promises.stored import all_sent, attempts_in, confirm_everybody, messages_in
+from tests.support.reach import ADA, Reach, running_reach, running_worker
 
 HOUR = 3600.0
 #: What strangers type.
@@ -35,7 +35,7 @@ async def states(reach: Reach) -> list[tuple[str, str]]:
 
 async def set_welcome(reach: Reach, state: str) -> None:
     """Say what became of every message so far."""
-    change = update(messages).values(state=state, settled_at=None if state == "queued" else now())
+    change = update(messages).values(state=state, finished_at=None if state == "queued" else now())
     await reach.database.write(lambda tx: tx.execute(change))
 
 
@@ -118,7 +118,7 @@ async def test_an_hour_s_outage_ends_in_one_email(reach: Reach, mail_server: Mai
             await eventually(lambda: was_tried(reach))
         mail_server.script.clear()
         await eventually(lambda: mail_server.messages)
-        await eventually(lambda: is_settled(reach))
+        await eventually(lambda: is_finished(reach))
     assert await states(reach) == [("welcome", "cancelled")] * 3 + [("welcome", "sent")]
     *older, newest = await messages_in(reach.database)
     assert {message.last_error for message in older} == {REPLACED}
@@ -131,7 +131,7 @@ async def was_tried(reach: Reach) -> bool:
     return (await messages_in(reach.database))[0].last_error is not None
 
 
-async def is_settled(reach: Reach) -> bool:
+async def is_finished(reach: Reach) -> bool:
     """Whether nothing waits any more."""
     return "queued" not in {message.state for message in await messages_in(reach.database)}
 
@@ -151,7 +151,7 @@ async def test_one_that_is_being_sent(
         gate.open(reply)
         await eventually(lambda: first_is_tried(reach))
         mail_server.script.clear()
-        await eventually(lambda: is_settled(reach))
+        await eventually(lambda: is_finished(reach))
     expected = "sent" if reply is None else "cancelled"
     assert await states(reach) == [("welcome", expected), ("welcome", "sent")]
     (first, _) = await messages_in(reach.database)

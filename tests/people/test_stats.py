@@ -15,17 +15,17 @@ from reach.db.away import DatabaseAway
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import earliest_id
-from reach.messages.outcome import Refused, Sent
+from reach.messages.outcome import Rejected, Sent
 from reach.people import record, stats
 from reach.people.stats import keep_gauges, recent
 from reach.settings import Settings
 from reach.telemetry import metrics
-from tests.eventually import eventually
-from tests.messages.outboxes import Outbox
-from tests.people.operator import operator
-from tests.promises.locks import held
-from tests.promises.stored import opened
-from tests.servers.reach import Reach
+from tests.support.eventually import eventually
+from tests.support.messages.outboxes import Outbox
+from tests.support.people.operator import operator
+from tests.support.promises.locks import held
+from tests.support.promises.stored import opened
+from tests.support.reach import Reach
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ GAUGES = {
     'reach_outbox_messages{state="failed"}',
     'reach_outbox_messages{state="cancelled"}',
     "reach_outbox_oldest_due_age_seconds",
-    "reach_outbox_late_messages",
+    "reach_outbox_overdue_messages",
 }
 
 
@@ -55,9 +55,9 @@ async def fill(outbox: Outbox) -> None:
         await outbox.change(message, due_at=now(5))
     sent, failed, *_, cancelled = await outbox.all()
     await outbox.change(sent, due_at=now())
-    await outbox.settle(await outbox.lease_one(), Sent("250 ok", 250))
+    await outbox.record(await outbox.lease_one(), Sent("250 ok", 250))
     await outbox.change(failed, due_at=now())
-    await outbox.settle(await outbox.lease_one(), Refused("550 no", 550))
+    await outbox.record(await outbox.lease_one(), Rejected("550 no", 550))
     await outbox.change(cancelled, state="cancelled")
     await outbox.database.write(record.confirm, sent.person_id)
 
@@ -244,7 +244,7 @@ async def test_gauges_show_the_database_or_nothing(
         assert found['reach_people{confirmed="true"}'] == 1
         assert found['reach_people{confirmed="false"}'] == 4
         assert found['reach_outbox_messages{state="queued"}'] == 2
-        assert found["reach_outbox_late_messages"] == 0
+        assert found["reach_outbox_overdue_messages"] == 0
         await outbox.database.write(execute("ALTER TABLE tallies RENAME TO elsewhere"))
         try:
             await eventually(lambda: exposed() == {})

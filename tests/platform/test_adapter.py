@@ -10,13 +10,13 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.telemetry import metrics
-from tests.eventually import eventually
 from tests.platform.test_values import values
-from tests.promises.running import client, door, worker
-from tests.servers.ports import free_port
-from tests.servers.prometheus import NoPrometheus, Prometheus
-from tests.servers.prometheus import program as prometheus_program
-from tests.servers.reach import ADA
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.prometheus import NoPrometheus, Prometheus
+from tests.support.prometheus import program as prometheus_program
+from tests.support.promises.running import client, door, worker
+from tests.support.reach import ADA
 
 NAMESPACE = "signup"
 DEADLINE_SECONDS = 60
@@ -82,7 +82,7 @@ async def test_it_tells_how_long_the_oldest_has_waited(
             await eventually(lambda: (server.value(query) or 0) > 1, DEADLINE_SECONDS, 0.2)
             assert server.query(written_out(name, "elsewhere")) == []
             async with worker(settings, metrics_port=ports[1]):
-                paused = "max(reach_lane_paused) == 1"
+                paused = "max(reach_circuit_breaker_open) == 1"
                 await eventually(lambda: server.value(paused) == 1, DEADLINE_SECONDS, 0.2)
                 assert server.value(f"max({name})") != 0
                 await eventually(lambda: server.value(query) == 0, DEADLINE_SECONDS, 0.2)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.rendered import CHART, Manifest, helm, only
-from tests.platform.recorded import Platform
 from tests.platform.test_values import values
+from tests.support.chart.rendered import CHART, Manifest, helm, only
+from tests.support.platform.recorded import Platform
 
 ADDRESS = "http://signup.localhost:8080"
 LOCAL = {"CLUSTER": "kind"}

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.platform.recorded import ROOT
 from tests.platform.test_values import FILES, MANIFESTS, PLATFORM
+from tests.support.platform.recorded import ROOT
 
-#: Seen in each chart's values, of the version in docs/deploy.md: helm takes a key that there is
+#: Seen in each chart's values, of the version in docs/guides/kubernetes.md: helm takes a key that there is
 #: not without a word. Whoever uses another one looks it up first. A name that ends in ``.*`` has
 #: below it what is not the chart's to name: Kubernetes's fields, labels, users.
 SEEN = {

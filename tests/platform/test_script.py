@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.eventually import wait_until
-from tests.platform.recorded import KEY, PROGRAMS, ROOT, Platform, elastic, environment
-from tests.servers.layer import program
-from tests.servers.mail import Authority
+from tests.support.eventually import wait_until
+from tests.support.layer import program
+from tests.support.mail import Authority
+from tests.support.platform.recorded import KEY, PROGRAMS, ROOT, Platform, elastic, environment
 
 SCRIPTS = sorted((ROOT / "deploy/platform").glob("*.sh"))
 #: What must have happened before what.

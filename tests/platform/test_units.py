@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.platform.recorded import ROOT
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.platform.recorded import ROOT
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
 
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("reach-migrate", "reach-api", "reach-worker")

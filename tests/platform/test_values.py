@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.platform.recorded import ROOT, Call, Platform
-from tests.servers.prometheus import NoPrometheus, program
+from tests.support.platform.recorded import ROOT, Call, Platform
+from tests.support.prometheus import NoPrometheus, program
 
 PLATFORM = ROOT / "deploy" / "platform"
 FILES = sorted(PLATFORM.glob("*.yaml"))
@@ -151,7 +151,7 @@ def test_alertmanager_gets_our_routes(tmp_path: Path) -> None:
         pytest.skip(str(reason))
     where = ["config", "routes", "test", f"--config.file={merged}"]
     for severity, receiver in (("page", "on-call"), ("ticket", "tickets")):
-        alert = ["alertname=ReachLanePaused", f"severity={severity}"]
+        alert = ["alertname=ReachCircuitBreakerOpen", f"severity={severity}"]
         done = subprocess.run([amtool, *where, *alert], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == receiver
 
@@ -188,9 +188,9 @@ def test_filebeat_reads_our_configuration_as_it_is() -> None:
 
 
 def test_the_keys_are_those_of_the_docs() -> None:
-    """What Elasticsearch is asked for is what docs/elastic.md says, but for how long one lasts."""
+    """What Elasticsearch is asked for is what docs/guides/elastic.md says, but for how long one lasts."""
     script = (PLATFORM / "elastic.sh").read_text(encoding="utf-8")
-    page = (ROOT / "docs/elastic.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/guides/elastic.md").read_text(encoding="utf-8")
     asked = [yaml.safe_load(text) for text in re.findall(r"_KEY='(\{.*?\})'\n", script, re.DOTALL)]
     told = re.findall(r"POST /_security/api_key\n(\s+\{.*?\}\}\})\n", page, re.DOTALL)
     documented = [yaml.safe_load(text) for text in told]

@@ -7,9 +7,9 @@ from pydantic import SecretStr
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.promises.stored import opened
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.promises.stored import opened
 
 #: Short, because what a dead worker held is waited for; long enough for a busy machine.
 LEASE_SECONDS = 2.0

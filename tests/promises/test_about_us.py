@@ -11,11 +11,11 @@ from sqlalchemy import update
 from reach.db.engine import Database, Transaction
 from reach.messages.model import messages
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
-from tests.servers.mail import MailServer, Reply
-from tests.servers.mail_session import Session
-from tests.servers.reach import running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer, Reply
+from tests.support.mail_session import Session
+from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.reach import running_worker
 
 DAY = timedelta(days=1)
 #: What failed 19 to 34 of 40 sign-ups for ever.
@@ -212,10 +212,10 @@ async def test_a_lane_on_trial_counts_as_paused_until_something_is_sent(
         await eventually(lambda: mail_server.commands.count("RSET") >= 1)  # the probe
         heard = mail_server.commands.count("RCPT")
         await eventually(lambda: mail_server.commands.count("RCPT") > heard)
-        await eventually(lambda: REGISTRY.get_sample_value("reach_lane_paused") == 1)
+        await eventually(lambda: REGISTRY.get_sample_value("reach_circuit_breaker_open") == 1)
         del mail_server.script["rcpt"]
         await all_sent(database)
-        await eventually(lambda: REGISTRY.get_sample_value("reach_lane_paused") == 0)
+        await eventually(lambda: REGISTRY.get_sample_value("reach_circuit_breaker_open") == 0)
 
 
 async def test_one_that_is_always_too_much_holds_up_nobody_for_ever(

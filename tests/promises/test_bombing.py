@@ -12,12 +12,12 @@ from sqlalchemy import update
 from reach.db.engine import Database
 from reach.messages.model import messages
 from reach.people.link_requests import is_any
-from tests.eventually import eventually
-from tests.people.operator import everybody, operator
-from tests.promises.stored import all_sent, confirm_everybody, messages_in
 from tests.promises.test_one_address import seen
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, running_reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.people.operator import everybody, operator
+from tests.support.promises.stored import all_sent, confirm_everybody, messages_in
+from tests.support.reach import Reach, running_reach, running_worker
 
 CLIENTS = 1000
 VICTIM = {"email": "victim@example.com", "name": "Vic"}

@@ -8,13 +8,13 @@ import pytest
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
 from tests.promises.conftest import LEASE_SECONDS
-from tests.promises.locks import ROWS_OF_MESSAGES, held
-from tests.promises.running import ended, everything, said, worker
-from tests.promises.stored import addresses, all_sent, attempts_in, opened, sign_up
-from tests.servers.mail import MailServer
-from tests.servers.postgres import Postgres
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.postgres import Postgres
+from tests.support.promises.locks import ROWS_OF_MESSAGES, held
+from tests.support.promises.running import ended, everything, said, worker
+from tests.support.promises.stored import addresses, all_sent, attempts_in, opened, sign_up
 
 SLOTS = 2
 #: A lease is renewed each third of its time: after so many failures it is long over.
@@ -49,7 +49,7 @@ async def test_an_acceptance_is_noted_when_the_database_is_back(
             other = await stack.enter_async_context(worker(settings))
             goes_away(private_postgres)
             gate.open()
-            await said(holding, "cannot settle yet")
+            await said(holding, "cannot record the outcome yet")
             await said(holding, "cannot renew leases", MORE_RENEWALS_THAN_A_LEASE_HAS)
             await said(other, "cannot lease")
             comes_back(private_postgres)
@@ -77,7 +77,7 @@ async def test_a_worker_that_cannot_settle_stops_sending(
         await gate.wait_reached(SLOTS)
         async with held(settings, ROWS_OF_MESSAGES):
             gate.open()
-            await said(process, "cannot settle yet", SLOTS)
+            await said(process, "cannot record the outcome yet", SLOTS)
             await eventually(lambda: mail_server.close_idle() == SLOTS)  # it sends nothing now
             assert SLOTS <= len(mail_server.messages) <= 4 * SLOTS
         await all_sent(database)

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.running import client, door
-from tests.servers.dead import OTHERS, DeadAddress
-from tests.servers.hosts import environment_with
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.reach import ADA
-from tests.servers.redis import Redis
+from tests.support.dead import OTHERS, DeadAddress
+from tests.support.eventually import eventually
+from tests.support.hosts import environment_with
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.promises.running import client, door
+from tests.support.reach import ADA
+from tests.support.redis import Redis
 
 ALIVE, DEAD = "127.0.0.1", OTHERS[0]
 NAMES = dict.fromkeys(("db.localhost", "redis.localhost", "mail.localhost"), (DEAD, ALIVE))

@@ -4,10 +4,10 @@ from collections import Counter
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.running import ended, said, worker
-from tests.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
-from tests.servers.mail import MailServer
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.promises.running import ended, said, worker
+from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
 
 SLOTS = 6
 TAKEN, BEGUN, WAITING = addresses(3, "taken"), addresses(3, "begun"), addresses(4, "waiting")
@@ -35,7 +35,7 @@ async def test_a_frozen_workers_late_word_is_ignored(
         async with worker(mailing) as other:
             messages = await all_sent(database)
             frozen.cont()
-            await said(frozen, "settled too late", len(TAKEN) + len(BEGUN))
+            await said(frozen, "outcome recorded too late", len(TAKEN) + len(BEGUN))
             frozen.running.terminate()
             assert await ended(frozen, 10) == 0
     assert await messages_in(database) == messages

@@ -8,13 +8,17 @@ import httpx
 import pytest
 from sqlalchemy import delete
 
-from reach.access import keys
+from reach.auth import keys
 from reach.db.engine import Database, Transaction
 from reach.people.model import people
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.people.test_door import shape
-from tests.promises.locks import (
+from tests.people.test_sign_up import shape
+from tests.promises.test_killed_api import KILLED, MOST_RACES, add_ballast, killed_unanswered
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.promises.locks import (
     SIGNS_UP,
     TABLE_OF_MESSAGES,
     hang_commits,
@@ -23,13 +27,9 @@ from tests.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.promises.running import client, door, worker
-from tests.promises.stored import all_sent, messages_in, opened, people_in
-from tests.promises.test_killed_door import KILLED, MOST_RACES, add_ballast, killed_unanswered
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.reach import ADA
+from tests.support.promises.running import client, door, worker
+from tests.support.promises.stored import all_sent, messages_in, opened, people_in
+from tests.support.reach import ADA
 
 TIMES = 50
 POSTS = ["/v1/signups", "/v1/people"]

@@ -7,11 +7,11 @@ import pytest
 from reach.db.engine import Database
 from reach.messages import operations, outbox
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import ROWS_OF_MESSAGES, held, is_awaited
-from tests.promises.running import worker
-from tests.promises.stored import all_sent, attempts_in, messages_in, sign_up
-from tests.servers.mail import DROP, MailServer
+from tests.support.eventually import eventually
+from tests.support.mail import DROP, MailServer
+from tests.support.promises.locks import ROWS_OF_MESSAGES, held, is_awaited
+from tests.support.promises.running import worker
+from tests.support.promises.stored import all_sent, attempts_in, messages_in, sign_up
 
 #: More than the system keeps for a connection whose other end does not read.
 LONG_TEXT = "{{ ('Dear ' ~ name ~ ', this is long.\n') * 640000 }}"
@@ -112,7 +112,7 @@ async def test_a_message_that_kills_its_workers_cannot_loop(
 async def assert_untried(database: Database) -> None:
     """Assert that the message is still owed, and that no attempt was noted."""
     (message,) = await messages_in(database)
-    assert (message.state, message.attempts, message.settled_lease) == ("queued", 0, 0)
+    assert (message.state, message.attempts, message.recorded_lease) == ("queued", 0, 0)
 
 
 def assert_copies(server: MailServer, count: int, message_id: str) -> None:

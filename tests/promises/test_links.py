@@ -11,18 +11,18 @@ from reach.messages.model import messages
 from reach.messages.operations import retry
 from reach.people import record
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.messages.received import links_in
-from tests.people.own import by_link, signed_up, token_of
-from tests.people.traces import everything
-from tests.promises.running import client, door, worker
-from tests.promises.running import everything as written
-from tests.promises.stored import all_sent, messages_in, opened
-from tests.servers.mail import MailServer
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import Reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.messages.received import links_in
+from tests.support.people.own import by_link, signed_up, token_of
+from tests.support.people.traces import everything
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, door, worker
+from tests.support.promises.running import everything as written
+from tests.support.promises.stored import all_sent, messages_in, opened
+from tests.support.reach import Reach, running_worker
 
 
 def links_of(mail_server: MailServer) -> Sequence[tuple[str, str]]:

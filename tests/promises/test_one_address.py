@@ -6,10 +6,10 @@ from itertools import product
 import httpx
 
 from reach.people.signup import REPLACED
-from tests.eventually import eventually
-from tests.promises.stored import all_sent, confirm_everybody, messages_in, people_in
-from tests.servers.mail import MailServer
-from tests.servers.reach import Reach, running_reach, running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.promises.stored import all_sent, confirm_everybody, messages_in, people_in
+from tests.support.reach import Reach, running_reach, running_worker
 
 SPELLINGS = [
     f"{local}@{domain}"

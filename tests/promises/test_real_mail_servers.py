@@ -10,11 +10,11 @@ from pydantic import SecretStr
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.stored import addresses, all_sent, messages_in, sign_up
-from tests.servers.exim import Exim, NoExim
-from tests.servers.postfix import NoPostfix, Postfix
-from tests.servers.reach import running_worker
+from tests.support.eventually import eventually
+from tests.support.exim import Exim, NoExim
+from tests.support.postfix import NoPostfix, Postfix
+from tests.support.promises.stored import addresses, all_sent, messages_in, sign_up
+from tests.support.reach import running_worker
 
 #: These are about mail servers, and slow: ``test_about_us`` is on both databases.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

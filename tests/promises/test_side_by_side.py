@@ -1,7 +1,7 @@
 """Two versions of Reach on one Postgres, from before its migration until one is gone again.
 
 The newer one is this source with migrations that add, fill, index and constrain what is in use:
-see ``tests.db.releases``. Processes are started by `reach` as anybody starts them.
+see ``tests.support.db.releases``. Processes are started by `reach` as anybody starts them.
 """
 
 from collections import Counter
@@ -15,20 +15,20 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import column, func, select, table, text
 
-from reach.access import keys
+from reach.auth import keys
 from reach.db.engine import Database, Transaction
 from reach.db.migrate import migrate, revision
 from reach.settings import Settings
-from tests.db.releases import NEXT_REVISION, next_release
-from tests.eventually import eventually
-from tests.promises.load import Load
-from tests.promises.locks import held
-from tests.promises.running import START_SECONDS, ended, everything, said
-from tests.promises.stored import opened
-from tests.servers.databases import create_database, drop_database
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
+from tests.support.databases import create_database, drop_database
+from tests.support.db.releases import NEXT_REVISION, next_release
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.load import Load
+from tests.support.promises.locks import held
+from tests.support.promises.running import START_SECONDS, ended, everything, said
+from tests.support.promises.stored import opened
 
 PEOPLE = 20_000
 FILL = text("""
@@ -40,7 +40,7 @@ FILL = text("""
         FROM generate_series(1, :count) AS n RETURNING id, email
     )
     INSERT INTO messages (id, person_id, template, data, recipient, state, due_at, lease,
-        settled_lease, attempts, failures, message_id, created_at, settled_at)
+        recorded_lease, attempts, failures, message_id, created_at, finished_at)
     SELECT gen_random_uuid(), id, 'welcome', '{}', email, 'sent', now(), 1, 1, 1, 0,
         '<' || id || '@example.org>', now(), now() FROM those
 """)
@@ -147,7 +147,7 @@ async def both_versions(site: Site, database: Database) -> None:
             async with site.door(newer=False) as again:
                 await staying.aclose()
                 await site.load.goes_on(again)
-            await eventually(lambda: is_settled(database), 60, every=0.1)
+            await eventually(lambda: is_finished(database), 60, every=0.1)
 
 
 async def everybody_is_there(database: Database, load: Load) -> None:
@@ -167,7 +167,7 @@ async def everybody_is_there(database: Database, load: Load) -> None:
     assert await database.read(revision) == NEXT_REVISION
 
 
-async def is_settled(database: Database) -> bool:
+async def is_finished(database: Database) -> bool:
     """Whether no message waits any more."""
     queued = select(func.count()).select_from(table("messages")).where(text("state <> 'sent'"))
     return await database.read(lambda tx: tx.execute(queued).scalar_one()) == 0

@@ -8,17 +8,11 @@ from pydantic import SecretStr
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.stored import (
-    addresses,
-    all_sent,
-    attempts_in,
-    messages_in,
-    sign_up,
-)
-from tests.servers.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, once
-from tests.servers.mail_session import Session
-from tests.servers.reach import running_worker
+from tests.support.eventually import eventually
+from tests.support.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, once
+from tests.support.mail_session import Session
+from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.reach import running_worker
 
 SHORT_SECONDS = 0.3
 #: Where a reply is about the message.
@@ -51,8 +45,8 @@ def mailing(mailing: Settings) -> Settings:
             for code in (550, 552, 554)
         ),
         *((stage, how, "later") for stage in ("mail", "rcpt") for how in (DROP, SILENCE, GARBAGE)),
-        *(("dot", how, "unsure") for how in (DROP, SILENCE, GARBAGE)),
-        *(("accepted", how, "unsure") for how in (DROP, SILENCE)),
+        *(("dot", how, "unknown") for how in (DROP, SILENCE, GARBAGE)),
+        *(("accepted", how, "unknown") for how in (DROP, SILENCE)),
     ],
 )
 async def test_an_attempt_that_counts(
@@ -79,7 +73,7 @@ async def test_an_attempt_that_counts(
     assert (message.attempts, message.due_at is not None) == (len(expected), True)
     assert attempts[0].smtp_code == (reply if isinstance(reply, int) else None)
     assert {mail.message_id for mail in mail_server.messages} <= {message.message_id}
-    assert len(mail_server.messages) == {"refused": 0, "later": 1, "unsure": 1}[outcome] + (
+    assert len(mail_server.messages) == {"refused": 0, "later": 1, "unknown": 1}[outcome] + (
         stage == "accepted"
     )
 
@@ -123,7 +117,7 @@ async def test_a_pause_spends_no_attempt(
 
 async def none_is_held(database: Database) -> bool:
     """Whether every lease was given back."""
-    return all(message.lease == message.settled_lease for message in await messages_in(database))
+    return all(message.lease == message.recorded_lease for message in await messages_in(database))
 
 
 @pytest.mark.parametrize("trouble", ["certificate", "starttls", "password"])
@@ -229,7 +223,7 @@ async def test_what_waits_behind_a_silent_server_is_given_back(
         await gate.wait_reached(2)
 
         async def the_rest_is_free() -> bool:
-            held = [m for m in await messages_in(database) if m.lease != m.settled_lease]
+            held = [m for m in await messages_in(database) if m.lease != m.recorded_lease]
             return len(held) == 2
 
         await eventually(the_rest_is_free)

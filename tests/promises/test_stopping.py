@@ -12,16 +12,19 @@ import pytest
 from reach.db.away import UNKNOWN
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.locks import (
+from tests.support.eventually import eventually
+from tests.support.mail import SILENCE, MailServer
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
+from tests.support.promises.locks import (
     ROWS_OF_MESSAGES,
     SIGNS_UP,
     TABLE_OF_MESSAGES,
     held,
     is_awaited,
 )
-from tests.promises.running import client, door, ended, half_a_request, is_closed, worker
-from tests.promises.stored import (
+from tests.support.promises.running import client, door, ended, half_a_request, is_closed, worker
+from tests.support.promises.stored import (
     addresses,
     all_sent,
     attempts_in,
@@ -31,10 +34,7 @@ from tests.promises.stored import (
     released_in,
     sign_up,
 )
-from tests.servers.mail import SILENCE, MailServer
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA
+from tests.support.reach import ADA
 
 SLOTS = 4
 
@@ -79,12 +79,12 @@ async def test_a_worker_stopped_while_the_server_is_silent_counts_the_attempt(
         stopped.running.terminate()
         assert await ended(stopped, 5) == 0
     (message,) = await messages_in(database)
-    assert (message.state, message.attempts, message.settled_lease) == ("queued", 1, 1)
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+    assert (message.state, message.attempts, message.recorded_lease) == ("queued", 1, 1)
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unknown"]
     gate.open()
     async with worker(mailing):
         await all_sent(database)
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure", "sent"]
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unknown", "sent"]
     first, second = mail_server.messages
     assert first.message_id == message.message_id
     assert first.content == second.content
@@ -151,7 +151,7 @@ async def test_all_of_up_has_one_grace_time(
         stopped.running.terminate()
         assert await ended(stopped, 20) == 0
         assert 4 <= time.monotonic() - began < 4 + 3
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unknown"]
     assert await people_in(database) == ["bob@example.com"]
 
 
@@ -172,9 +172,9 @@ async def test_a_second_signal_cuts_off_at_once(
         assert await ended(stopped, 10) == 0
     stored = {message.recipient: message for message in await messages_in(database)}
     ada, bob = stored["ada@example.com"], stored["bob@example.com"]
-    assert (ada.attempts, ada.settled_lease) == (1, 1)
-    assert (bob.attempts, bob.lease, bob.settled_lease) == (0, 1, 1)
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+    assert (ada.attempts, ada.recorded_lease) == (1, 1)
+    assert (bob.attempts, bob.lease, bob.recorded_lease) == (0, 1, 1)
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unknown"]
 
 
 @pytest.mark.parametrize("command", ["up", "api"])
@@ -223,7 +223,7 @@ async def test_the_grace_time_begins_with_the_signal(
             stopped.running.terminate()
             await eventually(lambda: "not sent" in stopped.output, 4)
         assert await ended(stopped, 10) == 0
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unsure"]
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["unknown"]
 
 
 @pytest.mark.parametrize("goes_away", [Postgres.stop, Postgres.pause], ids=["stopped", "silent"])

@@ -7,9 +7,10 @@ import httpx
 
 from reach.db.engine import Database
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.running import client, door, ended, everything, worker
-from tests.promises.stored import (
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.promises.running import client, door, ended, everything, worker
+from tests.support.promises.stored import (
     addresses,
     all_sent,
     attempts_in,
@@ -17,7 +18,6 @@ from tests.promises.stored import (
     people_in,
     sign_up,
 )
-from tests.servers.mail import MailServer
 
 MESSAGES = 2000
 CALLERS, CALLS = 20, 10

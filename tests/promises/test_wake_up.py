@@ -7,8 +7,8 @@ import anyio
 from reach.db.engine import Database
 from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.stored import opened, sign_up
+from tests.support.eventually import eventually
+from tests.support.promises.stored import opened, sign_up
 
 
 async def test_a_commit_elsewhere_wakes_whoever_waits_for_messages(

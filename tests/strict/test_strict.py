@@ -19,8 +19,8 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.servers.ports import free_port
-from tests.servers.processes import ROOT, api_process, environment_of
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, api_process, environment_of
 
 #: Two runs, on a machine that has other work too.
 pytestmark = pytest.mark.timeout(900)
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(900)
 #: Hypothesis keeps what it found in a folder, and makes failures small at the price of many
 #: requests: neither is wanted here. A new failure is found again with ``st run`` by hand.
 CONFIGURATION = """
-hooks = "tests.strict.hooks"
+hooks = "tests.support.strict.hooks"
 continue-on-failure = true
 # That requests are made slowly says that the machine has other work.
 suppress-health-check = ["too_slow"]

@@ -8,10 +8,10 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.telemetry import logs, traces
-from tests.canaries import Watch
-from tests.servers.collector import Collector, running_collector
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
+from tests.support.canaries import Watch
+from tests.support.collector import Collector, running_collector
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
 
 
 @pytest.fixture

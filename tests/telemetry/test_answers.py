@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.eventually import eventually
-from tests.servers.ports import free_port
-from tests.servers.prometheus import NoPrometheus, running_prometheus
-from tests.telemetry.answers import Answers
-from tests.telemetry.asked import Asked
+from tests.support.eventually import eventually
+from tests.support.ports import free_port
+from tests.support.prometheus import NoPrometheus, running_prometheus
+from tests.support.telemetry.answers import Answers
+from tests.support.telemetry.asked import Asked
 
 #: Of one target, which is down.
 WRONG = {

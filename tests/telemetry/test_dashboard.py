@@ -12,9 +12,9 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from reach.telemetry import metrics
-from tests.servers.processes import ROOT
-from tests.telemetry.asked import DASHBOARD, DEPLOY, of_dashboard, read_dashboard
-from tests.telemetry.promql import selectors
+from tests.support.processes import ROOT
+from tests.support.telemetry.asked import DASHBOARD, DEPLOY, of_dashboard, read_dashboard
+from tests.support.telemetry.promql import selectors
 
 GRAFANA = DEPLOY / "grafana"
 GRID_WIDTH = 24

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from reach.messages.outcome import Later, Paused, Refused, Sent, Unsure
+from reach.messages.outcome import Deferred, Rejected, Sent, Unavailable, Unknown
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import ALWAYS, FIELDS
-from tests.servers.processes import ROOT
-from tests.telemetry.exported import linked, named, objects, of_kind, queries
-from tests.telemetry.mapped import ELASTIC, Json, complaints, read, template
+from tests.support.processes import ROOT
+from tests.support.telemetry.exported import linked, named, objects, of_kind, queries
+from tests.support.telemetry.mapped import ELASTIC, Json, complaints, read, template
 
 DOCUMENTED = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
 DATA_STREAMS = ("logs-reach-default", "logs-reach.rejected-default")
@@ -32,7 +32,7 @@ DASHBOARD_ATTRIBUTES = {
     *("refreshInterval", "panelsJSON", "optionsJSON", "version"),
 }
 FULL_WIDTH = 48
-OUTCOMES = (Sent, Later, Refused, Unsure, Paused)
+OUTCOMES = (Sent, Deferred, Rejected, Unknown, Unavailable)
 
 
 def test_the_files_are_as_their_code_writes_them(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_no_line_is_refused_for_a_value() -> None:
 
 
 def test_logs_end() -> None:
-    """What is written is deleted after the time that docs/elastic.md says."""
+    """What is written is deleted after the time that docs/guides/elastic.md says."""
     settings = read("index-template.json")["template"]["settings"]
     phases = read("ilm-policy.json")["policy"]["phases"]
     assert settings["index.lifecycle.name"] == "reach-logs"
@@ -185,7 +185,7 @@ def test_a_trace_id_is_a_link_to_its_story() -> None:
 
 
 def test_every_search_is_documented() -> None:
-    """docs/elastic.md says of each saved search what it answers."""
+    """docs/guides/elastic.md says of each saved search what it answers."""
     for saved in of_kind("search"):
         assert f"| {saved['attributes']['title'].removeprefix('Reach: ')} |" in DOCUMENTED
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.ports import free_port
-from tests.servers.processes import ROOT
-from tests.telemetry.mapped import ELASTIC
-from tests.telemetry.recorder import Recorder, recording
+from tests.support.ports import free_port
+from tests.support.processes import ROOT
+from tests.support.telemetry.mapped import ELASTIC
+from tests.support.telemetry.recorder import Recorder, recording
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
 
@@ -156,7 +156,7 @@ def test_what_is_missing_is_said_before_anything_is_sent(
 
 
 def test_every_variable_is_documented() -> None:
-    """docs/elastic.md names what the script reads."""
+    """docs/guides/elastic.md names what the script reads."""
     documented = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
     for name in ("ELASTICSEARCH_URL", "KIBANA_URL", "ELASTIC_API_KEY", "ELASTIC_API_KEY_FILE"):
         assert name in documented

@@ -6,11 +6,11 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.servers.mail import MailServer
-from tests.telemetry.exported import linked, named, objects, of_kind, queries, search_query
-from tests.telemetry.full_run import TRACE_ID, FullRun, full_run, settings_of
-from tests.telemetry.kql import Line
-from tests.telemetry.mapped import complaints, flat
+from tests.support.mail import MailServer
+from tests.support.telemetry.exported import linked, named, objects, of_kind, queries, search_query
+from tests.support.telemetry.full_run import TRACE_ID, FullRun, full_run, settings_of
+from tests.support.telemetry.kql import Line
+from tests.support.telemetry.mapped import complaints, flat
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_server_errors_are_found(done: FullRun) -> None:
 def test_robots_and_refusals_are_found(done: FullRun) -> None:
     """The robot with its rule, and every refusal counted."""
     found = search_query("reach-refusals").among(done.lines)
-    assert actions(found) == ["refused-at-the-door", "turned-away"]
+    assert actions(found) == ["refused-by-a-rate-limit", "taken-for-spam"]
     assert {value(line, "rule.name") for line in found} == {None, "honeypot"}
     counts = [value(line, "reach.count") or 0 for line in found]
     assert sum(counts) == done.statuses.count(429)
@@ -96,7 +96,7 @@ def test_robots_and_refusals_are_found(done: FullRun) -> None:
 def test_trouble_is_found(done: FullRun) -> None:
     """The pause and the crash are what somebody should read; requests are not."""
     found = search_query("reach-trouble").among(done.lines)
-    assert {"lane-paused", "request-crashed", "message-failed"} <= set(actions(found))
+    assert {"circuit-breaker-open", "request-crashed", "message-failed"} <= set(actions(found))
     assert not {"request", "sent", "not-sent"} & set(actions(found))
 
 

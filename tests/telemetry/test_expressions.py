@@ -18,19 +18,19 @@ from reach.messages.model import messages
 from reach.messages.outbox import Promise
 from reach.people.model import people
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.running import said
-from tests.promises.stored import opened
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.postgres import Postgres
-from tests.servers.processes import ReachProcess
-from tests.servers.prometheus import NoPrometheus, Prometheus, running_prometheus
-from tests.servers.redis import Redis
-from tests.telemetry.answers import Answers
-from tests.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
-from tests.telemetry.knocks import Knocks, turn_away
-from tests.telemetry.scraped import scrape
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.postgres import Postgres
+from tests.support.processes import ReachProcess
+from tests.support.prometheus import NoPrometheus, Prometheus, running_prometheus
+from tests.support.promises.running import said
+from tests.support.promises.stored import opened
+from tests.support.redis import Redis
+from tests.support.telemetry.answers import Answers
+from tests.support.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
+from tests.support.telemetry.knocks import Knocks, turn_away
+from tests.support.telemetry.scraped import scrape
 
 #: For a scrape, on a machine that does other things too.
 SECONDS = 30
@@ -127,23 +127,23 @@ class Busy:
         victim.start()
         await said(victim, "worker started", 2)
 
-    async def close_the_lane(self) -> None:
+    async def open_the_breaker(self) -> None:
         """Have no mail server for a while, and mail that waits for it since long ago."""
         await self._mail_server.stop()
-        await self.seen("sum(reach_lane_paused) == 2")
+        await self.seen("sum(reach_circuit_breaker_open) == 2")
         await self._database.write(promise_long_ago, self._settings)
-        await self.seen("max(reach_outbox_late_messages) > 0")
+        await self.seen("max(reach_outbox_overdue_messages) > 0")
         await self.seen("max(reach_outbox_oldest_due_age_seconds) > 0")
         await self._mail_server.start()
-        await self.seen("sum(reach_lane_paused) == 0")
+        await self.seen("sum(reach_circuit_breaker_open) == 0")
 
     async def lose_redis(self, redis: Redis) -> None:
         """Have no Redis for a while."""
         redis.stop()
-        await self.seen("max(reach_redis_away) == 1")
+        await self.seen("max(reach_redis_unavailable) == 1")
         await self.risen("reach_limiter_fallbacks_total")
         redis.start()
-        await self.seen("max(reach_redis_away) == 0")
+        await self.seen("max(reach_redis_unavailable) == 0")
 
     async def freeze(self, postgres: Postgres) -> None:
         """Have no database for a while."""
@@ -209,7 +209,7 @@ async def test_each_expression_gives_numbers_and_names_what_there_is(
     by itself, and what is grouped by is one of its labels.
     """
     await busy.lose_redis(redis)
-    await busy.close_the_lane()
+    await busy.open_the_breaker()
     await busy.lose_a_worker()
     await busy.freeze(private_postgres)
     await busy.next_scrape()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers.processes import ROOT
-from tests.telemetry.mapped import ELASTIC, Json, read
+from tests.support.processes import ROOT
+from tests.support.telemetry.mapped import ELASTIC, Json, read
 
 DOCUMENTED = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
 FILES, KUBERNETES = "filebeat.yaml", "filebeat-kubernetes.yaml"
@@ -130,7 +130,7 @@ def test_containers_are_those_of_the_label() -> None:
 
 
 def test_every_variable_is_documented() -> None:
-    """docs/elastic.md names each variable that a configuration reads."""
+    """docs/guides/elastic.md names each variable that a configuration reads."""
     for name in (FILES, KUBERNETES):
         text = (ELASTIC / name).read_text(encoding="utf-8")
         variables = set(re.findall(r"\$\{([A-Z_]+)[:}]", text))

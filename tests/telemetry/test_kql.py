@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.telemetry.kql import Query
+from tests.support.telemetry.kql import Query
 
 LINE = {"log.level": "info", "event": {"action": "sent", "type": ["a", "b"]}, "n": {"c": 500}}
 

@@ -20,8 +20,8 @@ from reach.telemetry.lines import ECS_VERSION, MOST_BYTES, Lines, Told, flat
 from reach.telemetry.logs import LibraryHandler, frames
 from reach.telemetry.terminal import Short
 from reach.telemetry.trace_context import TraceContext
-from tests.eventually import wait_until
-from tests.servers.ports import free_port
+from tests.support.eventually import wait_until
+from tests.support.ports import free_port
 from tests.telemetry.test_logs_readers import ReachTo
 
 Line = dict[str, Any]
@@ -220,7 +220,7 @@ async def test_statements_are_told_without_what_is_in_them(
 ) -> None:
     """At the debug level, on both databases; the rows that come back are not told at all."""
     from reach.people import queries  # noqa: PLC0415 - with the loggers as they are by then
-    from tests.servers.reach import running_reach  # noqa: PLC0415 - likewise
+    from tests.support.reach import running_reach  # noqa: PLC0415 - likewise
 
     async with running_reach(make_settings(database_url=database_url)) as reach:
         assert (await reach.sign_up("canary@example.com", "Canary")).status_code == 202

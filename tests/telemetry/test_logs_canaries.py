@@ -14,16 +14,16 @@ from prometheus_client import generate_latest
 from reach.app import create_app
 from reach.db.engine import open_database
 from reach.settings import Settings
-from tests.canaries import found_in
-from tests.eventually import eventually
-from tests.promises.locks import held
-from tests.servers.mail import MailServer
-from tests.servers.mail_session import Session
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import Reach, running_worker
-from tests.telemetry.visitor import Visitor
+from tests.support.canaries import found_in
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.mail_session import Session
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.locks import held
+from tests.support.reach import Reach, running_worker
+from tests.support.telemetry.visitor import Visitor
 
 pytestmark = pytest.mark.usefixtures("statements")
 
@@ -105,7 +105,7 @@ async def test_a_database_that_is_away_tells_nothing(
     make_settings: Callable[..., Settings], database_url: str, told: Told
 ) -> None:
     """Drivers quote statements and values when they fail."""
-    from tests.servers.reach import running_reach  # noqa: PLC0415 - as its neighbours in conftest
+    from tests.support.reach import running_reach  # noqa: PLC0415 - as its neighbours in conftest
 
     settings = make_settings(database_url=database_url, database_seconds=0.5)
     async with running_reach(settings) as reach:

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import ALWAYS, FIELDS
-from tests.telemetry.calls import LEVELS, SOURCE, calls, fields_of
+from tests.support.telemetry.calls import LEVELS, SOURCE, calls, fields_of
 
 
 def test_every_call_is_of_a_listed_event() -> None:

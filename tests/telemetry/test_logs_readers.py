@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.telemetry.pipes import pipe
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.telemetry.pipes import pipe
 
 MakeSettings = Callable[..., Settings]
 #: A pipe takes 64 KiB, which are 130 lines.

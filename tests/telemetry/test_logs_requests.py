@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from reach.telemetry.trace_context import TraceContext
-from tests.bodies import raw
-from tests.eventually import eventually
-from tests.servers.reach import Reach
+from tests.support.bodies import raw
+from tests.support.eventually import eventually
+from tests.support.reach import Reach
 
 TRACE = TraceContext("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", is_sampled=True)
 Told = Callable[[], str]

@@ -5,7 +5,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from reach.telemetry.metrics import SIGN_UPS
-from tests.canaries import Watch, found_in
+from tests.support.canaries import Watch, found_in
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from reach.serving import options
-from tests.bodies import raw
-from tests.servers.reach import Reach
+from reach.runtime.server import options
+from tests.support.bodies import raw
+from tests.support.reach import Reach
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
 

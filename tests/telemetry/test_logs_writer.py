@@ -17,8 +17,8 @@ from prometheus_client import REGISTRY
 
 from reach.telemetry import writer as writing
 from reach.telemetry.writer import Writer
-from tests.eventually import wait_until
-from tests.telemetry.pipes import pipe
+from tests.support.eventually import wait_until
+from tests.support.telemetry.pipes import pipe
 
 
 def tell(count: int) -> bytes:

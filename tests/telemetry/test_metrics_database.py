@@ -11,9 +11,9 @@ from reach.db.away import DatabaseAway
 from reach.db.engine import Database, Transaction, after_commit, open_database
 from reach.problems import Conflict
 from reach.settings import Settings
-from tests.promises.locks import TABLE_OF_MESSAGES, held
-from tests.promises.stored import addresses, sign_up
-from tests.telemetry.counted import Since
+from tests.support.promises.locks import TABLE_OF_MESSAGES, held
+from tests.support.promises.stored import addresses, sign_up
+from tests.support.telemetry.counted import Since
 
 COUNT = "reach_database_transaction_duration_seconds_count"
 BUSY, CONNECTIONS = "reach_database_pool_busy", "reach_database_pool_connections"

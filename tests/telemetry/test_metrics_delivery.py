@@ -11,16 +11,16 @@ from reach.db.engine import Database
 from reach.messages import operations, outbox
 from reach.people.model import people
 from reach.settings import Settings
-from tests.eventually import eventually
 from tests.promises.conftest import database, mailing
-from tests.promises.stored import addresses, all_sent, messages_in, sign_up
-from tests.servers.mail import DROP, MailServer, once
-from tests.servers.reach import running_worker
-from tests.telemetry.counted import Since, value
+from tests.support.eventually import eventually
+from tests.support.mail import DROP, MailServer, once
+from tests.support.promises.stored import addresses, all_sent, messages_in, sign_up
+from tests.support.reach import running_worker
+from tests.support.telemetry.counted import Since, value
 
 __all__ = ["database", "mailing"]
 
-ATTEMPTS, SETTLED = "reach_delivery_attempts_total", "reach_messages_settled_total"
+ATTEMPTS, FINISHED = "reach_delivery_attempts_total", "reach_messages_finished_total"
 SENT = "reach_promised_to_sent_seconds"
 TOOK = "reach_delivery_attempt_duration_seconds"
 HELD, SLOTS, BUSY = "reach_leases_held", "reach_worker_slots", "reach_worker_slots_busy"
@@ -42,9 +42,9 @@ async def test_what_is_sent_is_counted(mailing: Settings, database: Database, si
     with capture_logs() as said:
         async with running_worker(mailing):
             await all_sent(database)
-            await eventually(lambda: since.of(SETTLED, state="sent") == 3)
+            await eventually(lambda: since.of(FINISHED, state="sent") == 3)
     assert since.all_of(ATTEMPTS, *BY) == {("sent", "2xx"): 3}
-    assert since.all_of(SETTLED, "state") == {"sent": 3}
+    assert since.all_of(FINISHED, "state") == {"sent": 3}
     assert since.of(f"{TOOK}_count") == 3
     assert 0 < since.of(f"{TOOK}_sum") < 60
     assert since.of(f"{SENT}_count", template="welcome") == 3
@@ -75,7 +75,7 @@ async def test_what_a_worker_is_doing_is_seen_while_it_does_it(
     "row",
     [
         ("rcpt", "451 4.2.1 Not now", ("later", "4xx")),
-        ("accepted", DROP, ("unsure", "none")),
+        ("accepted", DROP, ("unknown", "none")),
     ],
 )
 async def test_an_attempt_that_is_repeated_is_no_end(
@@ -91,9 +91,9 @@ async def test_an_attempt_that_is_repeated_is_no_end(
     await sign_up(database, mailing, "ada@example.com")
     async with running_worker(mailing):
         await all_sent(database)
-        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+        await eventually(lambda: since.of(FINISHED, state="sent") == 1)
     assert since.all_of(ATTEMPTS, *BY) == {attempt: 1, ("sent", "2xx"): 1}
-    assert since.all_of(SETTLED, "state") == {"sent": 1}
+    assert since.all_of(FINISHED, "state") == {"sent": 1}
 
 
 async def test_a_message_that_is_given_up_is_counted_and_told(
@@ -104,9 +104,9 @@ async def test_a_message_that_is_given_up_is_counted_and_told(
     await sign_up(database, mailing, "ada@example.com")
     with capture_logs() as said:
         async with running_worker(mailing):
-            await eventually(lambda: since.of(SETTLED, state="failed") == 1)
+            await eventually(lambda: since.of(FINISHED, state="failed") == 1)
     assert since.all_of(ATTEMPTS, *BY) == {("refused", "5xx"): 1}
-    assert since.all_of(SETTLED, "state") == {"failed": 1}
+    assert since.all_of(FINISHED, "state") == {"failed": 1}
     assert since.all_of(f"{SENT}_count", "template") == {}
     (message,) = await messages_in(database)
     (line,) = [line for line in said if line["event"] == "message failed"]
@@ -161,17 +161,17 @@ async def test_what_an_operator_retried_is_sent_and_was_not_late_a_second_time(
     mail_server.script["rcpt"] = "550 5.1.1 Nobody"
     await sign_up(database, mailing, "ada@example.com")
     async with running_worker(mailing):
-        await eventually(lambda: since.of(SETTLED, state="failed") == 1)
+        await eventually(lambda: since.of(FINISHED, state="failed") == 1)
         # Put off once more, it has failures again: fewer than attempts.
         mail_server.script["rcpt"] = once("451 4.2.1 Not now")
         (failed,) = await messages_in(database)
         await database.write(operations.retry, failed.id)
-        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+        await eventually(lambda: since.of(FINISHED, state="sent") == 1)
         assert since.all_of(f"{SENT}_count", "template") == {}
         await sign_up(database, mailing, "bob@example.com")
-        await eventually(lambda: since.of(SETTLED, state="sent") == 2)
+        await eventually(lambda: since.of(FINISHED, state="sent") == 2)
     assert since.of(f"{SENT}_count", template="welcome") == 1
-    assert since.all_of(SETTLED, "state") == {"failed": 1, "sent": 2}
+    assert since.all_of(FINISHED, "state") == {"failed": 1, "sent": 2}
     tries = {("refused", "5xx"): 1, ("later", "4xx"): 1, ("sent", "2xx"): 2}
     assert since.all_of(ATTEMPTS, *BY) == tries
 
@@ -184,12 +184,12 @@ async def test_a_pause_is_seen_and_counted_once(
     await sign_up(database, mailing, "ada@example.com")
     async with running_worker(mailing.model_copy(update={"worker_slots": 1})):
         await eventually(lambda: mail_server.sessions >= 3)
-        assert value("reach_lane_paused") == 1
-        assert since.of("reach_lane_pauses_total") == 1
+        assert value("reach_circuit_breaker_open") == 1
+        assert since.of("reach_circuit_breaker_openings_total") == 1
         del mail_server.script["greeting"]
         await all_sent(database)
-        assert value("reach_lane_paused") == 0
-        await eventually(lambda: since.of(SETTLED, state="sent") == 1)
+        assert value("reach_circuit_breaker_open") == 0
+        await eventually(lambda: since.of(FINISHED, state="sent") == 1)
     assert since.all_of(ATTEMPTS, *BY) == {("paused", "4xx"): 1, ("sent", "2xx"): 1}
 
 
@@ -203,5 +203,5 @@ async def test_what_a_vanished_worker_held_is_counted_when_it_is_leased_again(
     await database.write(outbox.release, [returned])
     async with running_worker(mailing):
         await all_sent(database)
-        await eventually(lambda: since.of(SETTLED, state="sent") == 3)
+        await eventually(lambda: since.of(FINISHED, state="sent") == 3)
     assert since.of("reach_leases_reclaimed_total") == 1

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from pydantic import SecretStr
 
-from reach.access import keys
+from reach.auth import keys
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.servers.reach import ADA, Reach, running_reach
-from tests.servers.redis import Redis
-from tests.telemetry.counted import Since, value
+from tests.support.eventually import eventually
+from tests.support.reach import ADA, Reach, running_reach
+from tests.support.redis import Redis
+from tests.support.telemetry.counted import Since, value
 
 DECISIONS, BY = "reach_limiter_decisions_total", ("policy", "decision")
-AWAY, FALLBACKS = "reach_redis_away", "reach_limiter_fallbacks_total"
+AWAY, FALLBACKS = "reach_redis_unavailable", "reach_limiter_fallbacks_total"
 SECONDS = "reach_redis_request_duration_seconds"
 
 

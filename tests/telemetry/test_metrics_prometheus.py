@@ -8,18 +8,18 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.promises.running import client, ended, said, worker
-from tests.promises.stored import addresses
-from tests.servers.mail import MailServer
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.prometheus import NoPrometheus, Prometheus, running_prometheus
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.prometheus import NoPrometheus, Prometheus, running_prometheus
+from tests.support.promises.running import client, ended, said, worker
+from tests.support.promises.stored import addresses
 
 EACH = 60
 DEADLINE_SECONDS = 60
 NEW = 'sum(reach_signups_total{result="new"})'
-SENT = 'sum(reach_messages_settled_total{state="sent"})'
+SENT = 'sum(reach_messages_finished_total{state="sent"})'
 SENT_COUNT = "sum(reach_promised_to_sent_seconds_count)"
 #: Everything that only grows.
 GROWING = 'count by (__name__) ({__name__=~"reach_.+_(total|count|sum|bucket)"})'

@@ -9,19 +9,19 @@ from socket import create_connection, create_server
 import httpx
 import pytest
 
-from reach.serving import AddressTaken, metrics_served
+from reach.runtime.server import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import exposition
 from reach.telemetry.heartbeat import Heart
 from reach.telemetry.shares import VARIABLE
-from tests.eventually import eventually
-from tests.promises.running import client, ended, everything, said
-from tests.servers.mail import MailServer
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA
-from tests.telemetry.scraped import port_of, scrape
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, ended, everything, said
+from tests.support.reach import ADA
+from tests.support.telemetry.scraped import port_of, scrape
 
 MakeSettings = Callable[..., Settings]
 #: Each command, and what it says once it is at work.
@@ -60,7 +60,7 @@ async def test_each_command_serves_its_metrics(
                 assert (await http.post("/v1/signups", json=ADA)).status_code == 202
             await eventually(lambda: scrape(port)['reach_signups_total{result="new"}'] == 1)
         if command == "up":
-            sent = 'reach_messages_settled_total{state="sent"}'
+            sent = 'reach_messages_finished_total{state="sent"}'
             await eventually(lambda: scrape(port)[sent] == 1)
         assert not [name for name in scrape(port) if name.endswith("_created")]
         process.running.terminate()

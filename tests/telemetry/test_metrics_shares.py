@@ -16,8 +16,8 @@ from prometheus_client import generate_latest
 
 from reach.telemetry import metrics
 from reach.telemetry.shares import VARIABLE, Shares, shared, told
-from tests.telemetry.counting import Counting
-from tests.telemetry.scraped import parsed
+from tests.support.telemetry.counting import Counting
+from tests.support.telemetry.scraped import parsed
 
 NEW = 'reach_signups_total{result="new"}'
 MEMBERS = "reach_group_commit_members"

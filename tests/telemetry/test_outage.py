@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.eventually import eventually
-from tests.servers.mail import MailServer
-from tests.servers.redis import Redis
-from tests.telemetry.watched import PATIENCE_SECONDS, Watched, watched
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.redis import Redis
+from tests.support.telemetry.watched import PATIENCE_SECONDS, Watched, watched
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -36,7 +36,7 @@ async def test_an_outage_of_mail_fires_its_alert_and_no_other_and_its_end_resolv
     """
     async with watched(mailing, tmp_path) as now:
         await mail_server.stop()
-        await fires(now, "ReachLanePaused")
+        await fires(now, "ReachCircuitBreakerOpen")
         await fires(now, "LoudReachOutboxStuck")
         waiting = set(now.accepted)
         await mail_server.start()
@@ -46,7 +46,7 @@ async def test_an_outage_of_mail_fires_its_alert_and_no_other_and_its_end_resolv
         # So long the traces of an outage are looked for in the windows of the quickest alert.
         quiet = "last_over_time(reach:mail_explained:told[7500ms])"
         await eventually(lambda: is_over(now, quiet), PATIENCE_SECONDS, every=0.1)
-        assert shipped(await now.ever_fired()) == {"ReachLanePaused"}
+        assert shipped(await now.ever_fired()) == {"ReachCircuitBreakerOpen"}
         assert await now.value("reach:workers_paused:count") == 0
         last = set(now.accepted)
     await eventually(lambda: last <= received(mail_server), PATIENCE_SECONDS)
@@ -59,10 +59,10 @@ async def test_an_outage_of_redis_fires_its_alert_and_no_other_and_its_end_resol
     counted = {"redis_url": SecretStr(redis.url), "limit_signups": "100000/minute"}
     async with watched(mailing.model_copy(update=counted), tmp_path) as now:
         redis.stop()
-        await fires(now, "ReachRedisAway")
+        await fires(now, "ReachRedisUnavailable")
         redis.start()
         await fires(now)
-        assert await now.ever_fired() == {"ReachRedisAway"}
+        assert await now.ever_fired() == {"ReachRedisUnavailable"}
 
 
 async def fires(now: Watched, alert: str = "") -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.telemetry.asked import as_chosen, compared
-from tests.telemetry.promql import NotUnderstood, grouped_by, selectors, with_bool
+from tests.support.telemetry.asked import as_chosen, compared
+from tests.support.telemetry.promql import NotUnderstood, grouped_by, selectors, with_bool
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.servers.prometheus import NoPrometheus, program
-from tests.telemetry.rule_cases import FILES, RULES, Cases, alerts
+from tests.support.prometheus import NoPrometheus, program
+from tests.support.telemetry.rule_cases import FILES, RULES, Cases, alerts
 
 DEPLOY = RULES.parent
 SEVERITIES = {"page", "ticket"}
@@ -54,14 +54,14 @@ def test_every_alert_has_cases_of_both_kinds() -> None:
 
 def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
     """A case that says the opposite fails: promtool does look."""
-    file = next(file for file in FILES if file.stem == "ReachLanePaused")
+    file = next(file for file in FILES if file.stem == "ReachCircuitBreakerOpen")
     wrong = Cases.read(file).for_promtool()
     wrong["tests"] = wrong["tests"][:1]
     for one in wrong["tests"][0]["alert_rule_test"]:
         one["exp_alerts"] = []
     tests = tmp_path / "tests.yaml"
     tests.write_text(yaml.safe_dump(wrong), encoding="utf-8")
-    with pytest.raises(AssertionError, match="ReachLanePaused"):
+    with pytest.raises(AssertionError, match="ReachCircuitBreakerOpen"):
         ran("promtool", "test", "rules", tests)
 
 

@@ -14,8 +14,8 @@ from reach.settings import SECRETS, Settings
 from reach.telemetry import metrics
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import ALWAYS, FIELDS
-from tests.servers.reach import Reach
-from tests.telemetry.rule_cases import ROOT, RULES, alerts
+from tests.support.reach import Reach
+from tests.support.telemetry.rule_cases import ROOT, RULES, alerts
 from tests.telemetry.test_rules import ran
 
 PAGES = sorted((ROOT / "docs/runbooks").glob("*.md"))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from tests.telemetry.rule_cases import RULES, alerts
-from tests.telemetry.scaled import (
+from tests.support.telemetry.rule_cases import RULES, alerts
+from tests.support.telemetry.scaled import (
     FACTOR,
     PATIENT,
     UNITS_MS,

@@ -13,14 +13,14 @@ from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings
 from reach.telemetry import trace_context
 from reach.telemetry.trace_context import TraceContext
-from tests.eventually import eventually
-from tests.messages.outboxes import DAY, Outbox
-from tests.promises.running import client, said
-from tests.promises.stored import confirm_everybody, messages_in, opened
-from tests.servers.collector import Collector, Span
-from tests.servers.mail import MailServer, once
-from tests.servers.processes import ReachProcess
-from tests.servers.reach import ADA, Reach, running_worker
+from tests.support.collector import Collector, Span
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer, once
+from tests.support.messages.outboxes import DAY, Outbox
+from tests.support.processes import ReachProcess
+from tests.support.promises.running import client, said
+from tests.support.promises.stored import confirm_everybody, messages_in, opened
+from tests.support.reach import ADA, Reach, running_worker
 
 #: What the caller is in, who asks for what the test does.
 CALLER = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", is_sampled=True)
@@ -53,10 +53,10 @@ async def sign_up(settings: Settings, caller: TraceContext | None = CALLER) -> N
     assert answer.status_code == 202
 
 
-def settled(collector: Collector, delivery: Span) -> bool:
+def recorded(collector: Collector, delivery: Span) -> bool:
     """Whether what became of a delivery is in its trace, down to the commit that it shared."""
-    (settle,) = (span for span in collector.beneath(delivery) if span.name == "settle")
-    (join,) = collector.beneath(settle)
+    (record,) = (span for span in collector.beneath(delivery) if span.name == "settle")
+    (join,) = collector.beneath(record)
     commits = {commit.place for commit in collector.named("group commit")}
     return join.name == "join a commit" and set(join.links) <= commits and bool(join.links)
 
@@ -92,7 +92,7 @@ async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
         for stage in collector.beneath(delivery)
         if stage.name != "settle"
     ]
-    assert settled(collector, delivery)
+    assert recorded(collector, delivery)
     assert stages == [
         ("connect", None),
         ("MAIL FROM", 250),

@@ -11,10 +11,10 @@ import pytest
 
 from reach.settings import Settings
 from reach.telemetry import traces
-from tests.promises.running import client, ended, everything, said
-from tests.servers.ports import free_port
-from tests.servers.processes import ROOT, ReachProcess, environment_of
-from tests.servers.reach import ADA
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, ReachProcess, environment_of
+from tests.support.promises.running import client, ended, everything, said
+from tests.support.reach import ADA
 
 #: Python runs it first of all, in every process: what is None here cannot be imported.
 WITHOUT_SDK = """import sys
@@ -22,7 +22,7 @@ sys.modules["opentelemetry.sdk"] = sys.modules["opentelemetry.exporter"] = None
 """
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 BAD_SAMPLER = {**ENDPOINT, "OTEL_TRACES_SAMPLER": "canary"}
-MAKE = "from reach.processes import app_of_environment as make; make()"
+MAKE = "from reach.runtime.processes import app_of_environment as make; make()"
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.eventually import wait_until
-from tests.servers import watchdog
-from tests.servers.plain import NO_CERTIFICATES
-from tests.servers.ports import free_port
-from tests.servers.processes import ROOT, ReachProcess
-from tests.servers.prometheus import NoPrometheus, program
+from tests.support import watchdog
+from tests.support.eventually import wait_until
+from tests.support.plain import NO_CERTIFICATES
+from tests.support.ports import free_port
+from tests.support.processes import ROOT, ReachProcess
+from tests.support.prometheus import NoPrometheus, program
 
 SECONDS = 40
 

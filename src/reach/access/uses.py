@@ -8,10 +8,10 @@ from uuid import UUID
 
 import structlog
 
-from reach.access import keys
-from reach.access.keys import ApiKey
+from reach.auth import keys
+from reach.auth.keys import ApiKey
 from reach.db.engine import Database
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 
 log = structlog.get_logger("reach.access")
 
@@ -50,6 +50,6 @@ class KeyUses:
     async def _touch(self, key_id: UUID) -> None:
         try:
             await self._database.write(keys.touch, key_id)
-        except Unavailable as problem:
+        except ServiceUnavailable as problem:
             self._rests_until[key_id] = time.monotonic() + keys.LAST_USED_SECONDS
             log.warning("the last use of a key was not noted", reason=problem.detail)

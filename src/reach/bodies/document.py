@@ -13,9 +13,9 @@ from reach.problems import (
     PreconditionFailed,
     Problem,
     QuotaExceeded,
+    ServiceUnavailable,
     TooLarge,
     Unauthorised,
-    Unavailable,
     Unprocessable,
     UnsupportedMediaType,
 )
@@ -67,7 +67,7 @@ _BY_THE_READER = {
     408: TooSlow.title,
     431: "The headers are too large",
     501: "Not in this transfer coding",
-    503: Unavailable.title,
+    503: ServiceUnavailable.title,
 }
 _KINDS: tuple[type[Problem], ...] = (
     Unauthorised,

@@ -10,7 +10,7 @@ from reach.checks.finding import Finding
 from reach.network.names import CannotConnect
 from reach.network.sockets import Attempt, try_each
 from reach.settings import Settings
-from reach.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl
+from reach.settings.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl
 
 SUBJECT = "addresses"
 #: How long an address may take: a lost packet is sent again after a second.

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pydantic import SecretStr
 
 from reach.checks.finding import Line
-from reach.server_urls import MASK
 from reach.settings import Settings
+from reach.settings.server_urls import MASK
 from reach.variables import PREFIX
 
 #: What counts where the setting itself is empty, or shows too much.

@@ -2,7 +2,7 @@
 
 from reach.checks.dns import Dns, tags_of, to_publish
 from reach.checks.finding import Finding
-from reach.messages.dkim import DkimKey
+from reach.mail.dkim import DkimKey
 
 SUBJECT = "dkim"
 GOOD_BITS = 2048

@@ -11,10 +11,10 @@ from reach.checks.dns import Dns, NotKnown
 from reach.checks.finding import Finding
 from reach.checks.spf import SUBJECT as SPF
 from reach.checks.spf import check_spf
-from reach.hosts import is_loopback
-from reach.messages.dkim import DkimKey
+from reach.mail.dkim import DkimKey
+from reach.network.hosts import is_loopback
 from reach.settings import BadSettings, Settings
-from reach.urls import parse_mailbox
+from reach.settings.urls import parse_mailbox
 
 SENDER = "sender"
 #: Names that the world's DNS does not have, and is not to have (RFC 6761, 6762, 9476, ICANN).

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from reach.access.links import Link, Links
+from reach.auth.links import Link, Links
 from reach.db.identifiers import new_id
+from reach.mail.compose import Composer, mail_domain
+from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR
-from reach.messages.compose import Composer, mail_domain
-from reach.messages.dkim import DkimKey
 from reach.messages.model import Message
 from reach.settings import Settings
 
@@ -93,13 +93,13 @@ def sample(
         state="queued",
         due_at=now,
         lease=1,
-        settled_lease=0,
+        recorded_lease=0,
         attempts=0,
         failures=0,
         first_failed_at=None,
         message_id=f"<{id_}@{mail_domain(settings)}>",
         created_at=now,
-        settled_at=None,
+        finished_at=None,
         last_error=None,
         trace_context=None,
         links_version=0,

@@ -3,11 +3,11 @@
 from reach.checks import samples
 from reach.checks.finding import Finding
 from reach.checks.servers import remedy_of
-from reach.messages.compose import CannotCompose
-from reach.messages.dkim import DkimKey
-from reach.messages.outcome import Outcome, Paused, Sent
-from reach.messages.smtp import Sender
+from reach.mail.compose import CannotCompose
+from reach.mail.dkim import DkimKey
+from reach.messages.outcome import Outcome, Sent, Unavailable
 from reach.settings import BadSettings, Settings
+from reach.smtp.sender import Sender
 
 SUBJECT = "sent"
 #: The longest that any step of the dialogue is waited for: somebody looks on.
@@ -43,5 +43,5 @@ async def send_sample(settings: Settings, to: str) -> Finding:
 def _finding(outcome: Outcome, message_id: str, settings: Settings) -> Finding:
     if isinstance(outcome, Sent):
         return Finding(SUBJECT, f"{outcome.words} (Message-ID {message_id})", advice=ARRIVED)
-    remedy = remedy_of(outcome, settings) if isinstance(outcome, Paused) else NOT_TAKEN
+    remedy = remedy_of(outcome, settings) if isinstance(outcome, Unavailable) else NOT_TAKEN
     return Finding(SUBJECT, f"{outcome.name}: {outcome.words}", remedy)

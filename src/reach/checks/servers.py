@@ -9,15 +9,14 @@ from reach.db.away import DatabaseAway, HalfCopied, NoDatabase, TakesNoWrites
 from reach.db.engine import open_database
 from reach.db.migrate import newest, require_database, revision
 from reach.limits.limiter import require_one_count
-from reach.limits.line import Line
-from reach.limits.shared import reason_of
-from reach.messages.dialogue import MAIL
-from reach.messages.outcome import Paused
-from reach.messages.smtp import Sender
+from reach.limits.redis import Line, reason_of
+from reach.messages.outcome import Unavailable
 from reach.people import stats
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 from reach.settings import BadSettings, Settings
-from reach.urls import parse_mailbox
+from reach.settings.urls import parse_mailbox
+from reach.smtp.sender import Sender
+from reach.smtp.session import MAIL
 
 PROBE_SECONDS = 10
 #: Beyond it a window of a minute is no minute.
@@ -78,7 +77,7 @@ async def check_outbox(settings: Settings) -> Finding:
     database = open_database(settings)
     try:
         found = await database.read(stats.read, settings)
-    except Unavailable:  # check_database says so
+    except ServiceUnavailable:  # check_database says so
         return Finding("outbox", "not known", is_well=False)
     finally:
         await database.close()
@@ -135,7 +134,7 @@ async def check_smtp(settings: Settings) -> Finding:
     return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
 
 
-def remedy_of(paused: Paused, settings: Settings) -> str:
+def remedy_of(paused: Unavailable, settings: Settings) -> str:
     """Say what to look at if the mail server does not let us in, or does not take our sender."""
     if not paused.text.startswith(MAIL.name):
         return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."

@@ -2,9 +2,9 @@
 
 from reach.checks.finding import Finding
 from reach.checks.servers import PROBE_SECONDS
-from reach.messages.opener import Opener
-from reach.messages.outcome import Paused
+from reach.messages.outcome import Unavailable
 from reach.settings import BadSettings, Settings
+from reach.smtp.connection import Opener
 
 SUBJECT = "smtputf8"
 #: RFC 6531 §3.2: a server that cannot hand a message on to one with SMTPUTF8 bounces it.
@@ -27,7 +27,7 @@ async def check_smtputf8(settings: Settings) -> Finding:
         opened = await Opener(quick, settings.smtp).open()
     except BadSettings:  # check_smtp says so
         return Finding(SUBJECT, "on; not known whether the mail server offers it", advice=BOUNCES)
-    if isinstance(opened, Paused):
+    if isinstance(opened, Unavailable):
         return Finding(SUBJECT, "on; not known whether the mail server offers it", advice=BOUNCES)
     offers = opened.smtputf8
     opened.leave()

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from reach.checks.dns import Dns, to_publish
 from reach.checks.finding import Finding
 from reach.settings import Settings
-from reach.urls import SmtpUrl
+from reach.settings.urls import SmtpUrl
 
 SUBJECT = "spf"
 #: RFC 7208 §4.6.4: whoever needs more is not believed.

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from reach.checks import samples
 from reach.checks.finding import Finding
-from reach.messages.compose import CannotCompose, Composer
-from reach.messages.render import Fault, Templates
+from reach.mail.compose import CannotCompose, Composer
+from reach.mail.templates import Fault, Templates
 from reach.settings import BadSettings, Settings
 
 #: What is wrong with a template whatever its data are; other kinds may come of our stand-ins.

@@ -8,7 +8,8 @@ import sys
 
 import typer
 
-from reach.cli import checking, database, keys, running
+from reach.cli import database, keys, running
+from reach.cli import running as checking
 from reach.cli.output import (
     FAILED,
     MARKUP,

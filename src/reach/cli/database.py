@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from reach.cli.configured import configured, database_of
-from reach.cli.output import FAILED, MARKUP, MISUSED, answer, end, say
-from reach.cli.watching import watcher
+from reach.cli.output import FAILED, MARKUP, MISUSED, answer, configured, database_of, end, say
+from reach.cli.progress import watcher
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +52,7 @@ KEEP_KEY = (
 POSTGRES_BACKUP = (
     "This is a Postgres database, which has its own tools: `pg_dump --format=custom`, or base "
     "backups and an archive of its log (CloudNativePG: Backup and ScheduledBackup). "
-    "See docs/moving.md."
+    "See docs/guides/backup-and-migration.md."
 )
 
 

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reach.cli.configured import configured, write
-from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, end, say
+from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, configured, end, say, write
 
 if TYPE_CHECKING:
-    from reach.access.keys import ApiKey
+    from reach.auth.keys import ApiKey
     from reach.db.engine import Transaction
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=MARKUP, help="Operators' API keys.")
 
 
 def _is_fit_for_a_list(name: str) -> str:
-    from reach.access import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys  # noqa: PLC0415 - heavy
 
     try:
         return keys.fit_name(name)
@@ -39,7 +38,7 @@ def create(
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
     settings = configured(sys.stderr)
-    from reach.access import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys  # noqa: PLC0415 - heavy
 
     unknown = sorted(set(scope) - set(keys.SCOPES))
     if unknown:
@@ -63,7 +62,7 @@ def revoke(
 ) -> None:
     """Revoke a key. If several have the name, none is revoked: say which by its id."""
     settings = configured(sys.stderr)
-    from reach.access import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys  # noqa: PLC0415 - heavy
 
     try:
         revoked = write(settings, keys.revoke, key)
@@ -76,7 +75,7 @@ def revoke(
 def list_all() -> None:
     """List the keys, without their secrets."""
     settings = configured(sys.stderr)
-    from reach.access import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys  # noqa: PLC0415 - heavy
 
     for key in write(settings, keys.all_keys):
         scopes = " ".join(sorted(key.scopes))
@@ -87,7 +86,7 @@ def _add(
     tx: "Transaction", text: str, name: str, scopes: list[str], expires_at: datetime | None
 ) -> Sequence["ApiKey"]:
     """Store a key; returns the valid ones that have its name already."""
-    from reach.access import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys  # noqa: PLC0415 - heavy
 
     others = keys.named(tx, name)
     keys.add(tx, text, name, scopes, expires_at)

@@ -1,10 +1,83 @@
 """What the command says, and how it ends."""
 
+import asyncio
 import logging
 import os
 import sys
-from contextlib import suppress
-from typing import Literal, NoReturn, TextIO
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, NoReturn, TextIO
+
+from reach.settings import Settings, load, unknown_variables
+
+
+def configured(stream: Any, **flags: object) -> Settings:
+    """Read the settings and set the logs up. Raises BadSettings."""
+    settings = load(flags)
+    from reach.telemetry import logs  # noqa: PLC0415 - it takes a moment, after bad settings
+
+    logs.configure(settings.log_level, stream)
+    for name in unknown_variables():
+        say(f"Warning: {name} is no setting of Reach; `reach check` lists them.", sys.stderr)
+    return settings
+
+
+@contextmanager
+def database_of(settings: Settings) -> Iterator[None]:
+    """End with 2 where the settings name no database of Reach; say where, and what to set."""
+    from reach.db.away import NoDatabase  # noqa: PLC0415 - not every command needs it
+
+    try:
+        yield
+    except NoDatabase as missing:
+        end(f"{missing.told(settings)} {missing.remedy(settings)}", MISUSED)
+
+
+def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
+    """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
+    from reach.db.engine import open_database  # noqa: PLC0415 - not every command needs it
+    from reach.db.migrate import require_database  # noqa: PLC0415 - likewise
+
+    def checked(tx: Any) -> Any:
+        require_database(tx)
+        return fn(tx, *arguments)
+
+    async def run() -> Any:
+        database = open_database(settings)
+        try:
+            return await database.write(checked)
+        finally:
+            await database.close()
+
+    with database_of(settings):
+        return asyncio.run(run())
+
+
+#: By what a line means. What does not matter stays as it is.
+STYLES: Mapping[str, str] = {"good": "green", "bad": "bold red", "warning": "yellow"}
+
+
+def painter() -> Callable[[str, str], str]:
+    """Choose how a line (its text, and how it is meant) is written to stdout.
+
+    Without colours unless stdout is a terminal; nor where ``NO_COLOR`` is set
+    (https://no-color.org) or the terminal is dumb.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return lambda text, _tone: text
+    from rich.console import Console  # noqa: PLC0415 - few need it
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
+    console = Console(force_terminal=True, soft_wrap=True, color_system="standard")
+
+    def paint(text: str, tone: str) -> str:
+        with console.capture() as capture:
+            console.print(Text(text, STYLES.get(tone, "")), end="")
+        return capture.get()
+
+    return paint
+
 
 FAILED, MISUSED = 1, 2
 #: How a help is read: with typer's own choice, "rich", [words in brackets] would vanish from it.

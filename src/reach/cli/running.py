@@ -1,5 +1,6 @@
 """`reach up`, `api` and `worker`: what runs until it is stopped."""
 
+import asyncio
 import sys
 from functools import partial
 from pathlib import Path
@@ -7,8 +8,60 @@ from typing import Annotated, Any
 
 import typer
 
-from reach.cli.configured import configured, database_of
-from reach.cli.output import FAILED, end, say
+from reach.cli.output import FAILED, answer, configured, database_of, end, painter, say
+
+
+def migrate() -> None:
+    """Bring the database to this version's schema. It can be repeated."""
+    settings = configured(sys.stderr)
+    from reach.db.migrate import CannotMigrate, Patience, migrate  # noqa: PLC0415 - heavy
+    from reach.runtime import data_dir  # noqa: PLC0415 - heavy
+
+    # A database of its own place needs no data directory, which may be where nobody can write.
+    if settings.has_database_in_data_dir:
+        data_dir.make_data_dir(settings)
+    try:
+        with database_of(settings):
+            at = migrate(
+                settings.direct_database,
+                say=lambda line: say(line, sys.stderr),
+                patience=Patience.beside(settings.database_seconds),
+            )
+    except CannotMigrate as reason:
+        end(str(reason), FAILED)
+    answer(f"The schema is at {at}.")
+
+
+def check(
+    *,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Show the settings that are as by default, too.")
+    ] = False,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Send one real message there, too: the welcome, with sample data and links.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+) -> None:
+    """Show the settings that count and test what they name. Exit code 0: all is well."""
+    settings = configured(sys.stderr)
+    from reach.checks import check_all  # noqa: PLC0415 - heavy
+    from reach.people.address import parse_address  # noqa: PLC0415 - likewise
+
+    utf8, intranet, recipient = settings.smtputf8, settings.intranet, None
+    try:
+        if to is not None:
+            recipient = parse_address(to, smtputf8=utf8, intranet=intranet).recipient
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--to") from None
+    paint = painter()
+    code = asyncio.run(
+        check_all(settings, lambda line: answer(paint(*line)), shows_all=all_, to=recipient)
+    )
+    raise typer.Exit(code)
+
 
 Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
 Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
@@ -34,8 +87,9 @@ def up(
     settings.require_safe_exposure()
     if settings.is_spread and not settings.public_url:
         say(NOWHERE.format(settings.origin), sys.stderr)
-    from reach import keyfiles, processes  # noqa: PLC0415 - heavy
-    from reach.serving import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import data_dir as keyfiles  # noqa: PLC0415 - heavy
+    from reach.runtime import processes
+    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
 
     keyfiles.make_data_dir(settings)
     try:
@@ -55,8 +109,8 @@ def api(
     flags = {"host": host, "port": port, "processes": processes, "metrics_port": metrics_port}
     settings = configured(sys.stdout, **flags)
     settings.require_safe_exposure(has_mailbox=False)
-    from reach import processes as running  # noqa: PLC0415 - heavy
-    from reach.serving import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import processes as running  # noqa: PLC0415 - heavy
+    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
 
     try:
         with database_of(settings):
@@ -72,8 +126,8 @@ def worker(
     """Run a worker: it sends what the outbox holds."""
     settings = configured(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
     settings.require_safe_exposure(has_mailbox=False, binds=False)
-    from reach import processes  # noqa: PLC0415 - heavy
-    from reach.serving import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import processes  # noqa: PLC0415 - heavy
+    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
 
     try:
         with database_of(settings):

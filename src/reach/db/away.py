@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
@@ -28,7 +28,7 @@ DISK_FULL = "Its disk is full."
 TAKES_NO_WRITES = "It takes no writes now: it is a standby, or was set to be read-only."
 
 
-class DatabaseAway(Unavailable):
+class DatabaseAway(ServiceUnavailable):
     """The database is down, locked or full. Nothing stored is lost; try again in a moment.
 
     Whether the change you asked for was made is unknown only if the answer says so.
@@ -94,7 +94,7 @@ class Replaced(NoDatabase):
         return RESTORE
 
 
-class NotMigrated(Unavailable):
+class NotMigrated(ServiceUnavailable):
     """The database has not been migrated to this version of Reach yet.
 
     Its operator runs `reach migrate`. What met this was not done.
@@ -117,4 +117,4 @@ class HalfCopied(NotMigrated):
 
     def __init__(self) -> None:
         """There is one thing to do about it."""
-        Unavailable.__init__(self, HALF_COPIED)
+        ServiceUnavailable.__init__(self, HALF_COPIED)

@@ -7,7 +7,7 @@ from reach.db.away import DatabaseAway
 from reach.db.postgres import away_reason
 from reach.db.postgres_connection import FAILURES, Opener, PostgresConnection, Session
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 CONNECT_SECONDS = 10
 _SESSION = Session("reach check", {})

@@ -1,7 +1,7 @@
 """Bring a database to this version's schema.
 
 SQLite's is changed in one transaction, while nobody else writes. Postgres's is changed while it
-is in use: see ``db.migrating``, and docs/migrations.md for what a migration may do.
+is in use: see ``db.migrating``, and docs/guides/writing-a-migration.md for what a migration may do.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from reach.db.away import (
 from reach.db.engine import Transaction
 from reach.db.sqlite_files import Place
 from reach.db.turns import take_turn
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 if TYPE_CHECKING:
     from alembic.config import Config

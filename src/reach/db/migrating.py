@@ -21,7 +21,7 @@ from reach.db import postgres_pool
 from reach.db.migrate import CannotMigrate, Patience, names, revision, upgrade
 from reach.db.postgres import CONFLICT_CODES, sqlstate
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 #: Any fixed number will do; it keeps two `reach migrate` from running at once.
 LOCK = 0x5265616368

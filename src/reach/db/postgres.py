@@ -27,7 +27,7 @@ from reach.db.group import Group
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
 from reach.settings import Settings
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 R = TypeVar("R")
 

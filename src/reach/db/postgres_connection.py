@@ -18,7 +18,7 @@ import asyncpg
 
 from reach.db.away import TAKES_NO_WRITES, TakesNoWrites
 from reach.db.connect import connect
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 if TYPE_CHECKING:
     from asyncpg import Connection as _Connection

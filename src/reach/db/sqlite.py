@@ -17,7 +17,7 @@ from reach.db.sqlite_files import Place
 from reach.db.station import Attempt, Station
 from reach.db.turns import note_closed, require_own_log
 from reach.db.wal import Scrubber
-from reach.problems import Unavailable
+from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 
 R = TypeVar("R")
@@ -124,7 +124,7 @@ class SqliteDatabase(Database):
         try:
             async with asyncio.timeout(self.patience_seconds):
                 return await self._writer.thread.call(self._writer.empty_log)
-        except (Unavailable, DBAPIError, sqlite3.Error, TimeoutError):
+        except (ServiceUnavailable, DBAPIError, sqlite3.Error, TimeoutError):
             return False
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from reach.urls import Network
+from reach.settings.urls import Network
 
 #: The one bucket of those who have no address: callers over a Unix socket.
 NO_ADDRESS = "local"

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reach.limits.limiter import Limiter, PolicyName
-from reach.limits.refusal import Refusal
+from reach.limits.memory import Refusal
 from reach.problems import QuotaExceeded
 
 log = structlog.get_logger("reach.limits")
@@ -69,7 +69,7 @@ class Door:
         self._refused += 1
 
     def _tell(self) -> None:
-        log.info("refused at the door", count=self._refused)
+        log.info("refused by a rate limit", count=self._refused)
         self._refused = 0
 
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from reach.limits.client import Clients
-from reach.limits.refusal import Full, Refusal
-from reach.limits.shared import RedisAway, Shared
-from reach.limits.windows import Windows
+from reach.limits.memory import Full, Refusal, Windows
+from reach.limits.redis import RedisUnavailable, Shared
 from reach.settings import BadSettings, Settings
 from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
 
@@ -75,7 +74,7 @@ class Limiter:
             return windows.take(key, now)
         try:
             full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
-        except RedisAway:
+        except RedisUnavailable:
             LIMITER_FALLBACKS.inc()
             shared.local_decisions += 1
             return windows.take(key, now)

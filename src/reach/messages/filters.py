@@ -94,7 +94,7 @@ def page(
 
 
 #: A worker is sending it at this moment.
-IS_HELD = (messages.c.lease > messages.c.settled_lease) & (messages.c.due_at > now())
+IS_HELD = (messages.c.lease > messages.c.recorded_lease) & (messages.c.due_at > now())
 #: What a message becomes that is tried again: due now, its four days begun anew. One that is held
 #: stays with its worker: two would send it twice.
 AGAIN: dict[str, Any] = {
@@ -103,7 +103,7 @@ AGAIN: dict[str, Any] = {
     "failures": 0,
     "first_failed_at": None,
     "suspected_at": None,
-    "settled_at": None,
+    "finished_at": None,
 }
 
 

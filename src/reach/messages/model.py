@@ -39,13 +39,13 @@ messages = Table(
     Column("state", Text, nullable=False),
     Column("due_at", Instant, nullable=False),
     Column("lease", Integer, nullable=False),
-    Column("settled_lease", Integer, nullable=False),
+    Column("recorded_lease", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("failures", Integer, nullable=False),
     Column("first_failed_at", Instant),
     Column("message_id", Text, nullable=False),
     Column("created_at", Instant, nullable=False),
-    Column("settled_at", Instant),
+    Column("finished_at", Instant),
     Column("last_error", Text),
     Column("trace_context", Text),
     Column("suspected_at", Instant),
@@ -59,7 +59,7 @@ Index("ix_messages_due", messages.c.due_at, postgresql_where=IS_QUEUED, sqlite_w
 Index("ix_messages_person_id", messages.c.person_id, messages.c.id)
 Index("ix_messages_state", messages.c.state, messages.c.id)
 Index("ix_messages_template", messages.c.template, messages.c.id)
-Index("ix_messages_sweep", messages.c.settled_at, postgresql_where=IS_SWEPT, sqlite_where=IS_SWEPT)
+Index("ix_messages_sweep", messages.c.finished_at, postgresql_where=IS_SWEPT, sqlite_where=IS_SWEPT)
 
 attempts = Table(
     "attempts",
@@ -83,7 +83,7 @@ class Message:
 
     ``due_at`` is when it may next be tried. A worker holds a message by moving ``due_at``
     ahead, so a dead worker's message falls due again by itself; ``lease`` tells its late word
-    from its successor's. ``settled_lease`` is the last lease that was settled or given back:
+    from its successor's. ``recorded_lease`` is the last lease that was settled or given back:
     how far ``lease`` is ahead of it is how many workers in a row have vanished with it.
 
     ``attempts`` counts tries ever; ``failures`` those since it was promised or last retried.
@@ -98,7 +98,7 @@ class Message:
 
     ``trace_context`` (a W3C ``traceparent``) is that of the request that promised it.
 
-    ``links_version`` and ``is_confirmed`` are the person's (see ``access.links``) at the time of
+    ``links_version`` and ``is_confirmed`` are the person's (see ``auth.links``) at the time of
     the lease; None of a message that was not leased.
     """
 
@@ -110,13 +110,13 @@ class Message:
     state: State
     due_at: datetime
     lease: int
-    settled_lease: int
+    recorded_lease: int
     attempts: int
     failures: int
     first_failed_at: datetime | None
     message_id: str
     created_at: datetime
-    settled_at: datetime | None
+    finished_at: datetime | None
     last_error: str | None = field(repr=False)
     trace_context: str | None
     suspected_at: datetime | None = None

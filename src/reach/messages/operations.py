@@ -63,7 +63,7 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
     for attempt in tx.execute(made.order_by(attempts.c.id)).mappings():
         shown = {name: attempt[name] for name in attempt if name not in ("worker", "message_id")}
         tries[attempt["message_id"]].append(shown)
-    hidden = {"lease", "settled_lease", "trace_context"}
+    hidden = {"lease", "recorded_lease", "trace_context"}
     return [
         {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
         for row in found
@@ -114,7 +114,7 @@ def cancel(tx: Transaction, message_id: UUID) -> Message:
     statement = (
         update(messages)
         .where(messages.c.id == message_id, messages.c.state == "queued")
-        .values(state="cancelled", settled_at=now())
+        .values(state="cancelled", finished_at=now())
         .returning(*messages.c)
     )
     row = tx.execute(statement).mappings().one_or_none()

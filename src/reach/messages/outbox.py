@@ -25,11 +25,11 @@ from sqlalchemy import (
     update,
 )
 
-from reach.access.links import is_confirmed, version_of
+from reach.auth.links import is_confirmed, version_of
 from reach.db.columns import encode, now, rows
 from reach.db.engine import Transaction, notify
 from reach.db.identifiers import new_id
-from reach.messages.compose import mail_domain
+from reach.mail.compose import mail_domain
 from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
@@ -74,7 +74,7 @@ def _promise(dialect: str) -> Executable:
         "state": literal("queued"),
         "due_at": now(),
         "lease": 0,
-        "settled_lease": 0,
+        "recorded_lease": 0,
         "attempts": 0,
         "failures": 0,
         "created_at": now(),
@@ -133,7 +133,7 @@ def _supersede(dialect: str) -> Executable:
         .where(messages.c.id.in_(select(older.c.id)))
         .values(
             state=case((goes, "cancelled"), else_=messages.c.state),
-            settled_at=case((goes, now()), else_=messages.c.settled_at),
+            finished_at=case((goes, now()), else_=messages.c.finished_at),
             last_error=case((goes, bindparam("reason", type_=Text)), else_=messages.c.last_error),
         )
     )
@@ -218,7 +218,7 @@ def _renew(dialect: str) -> Executable:
         .where(
             messages.c.id == given.c.id,
             messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.settled_lease,
+            messages.c.lease > messages.c.recorded_lease,
             # Nothing about the state: it would tempt SQLite to go through all that are queued.
         )
         .values(
@@ -255,13 +255,13 @@ def _release(dialect: str) -> Executable:
         .where(
             messages.c.id == given.c.id,
             messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.settled_lease,
+            messages.c.lease > messages.c.recorded_lease,
         )
         .values(
             due_at=now(bindparam("delay_seconds", type_=Float)),
             first_failed_at=since_tried(messages.c.first_failed_at),
             suspected_at=since_tried(messages.c.suspected_at),
-            settled_lease=messages.c.lease,
+            recorded_lease=messages.c.lease,
             # Why one was cancelled meanwhile stays.
             last_error=case(
                 (messages.c.state == "cancelled", messages.c.last_error),

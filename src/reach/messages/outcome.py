@@ -25,7 +25,7 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """``sent``, ``later``, ``refused``, ``unsure`` or ``paused``."""
+        """``sent``, ``later``, ``refused``, ``unknown`` or ``paused``."""
         return type(self).__name__.lower()
 
     @property
@@ -42,28 +42,28 @@ class Sent(Outcome):
 
 
 @dataclass(frozen=True, slots=True)
-class Later(Outcome):
+class Deferred(Outcome):
     """Not now.
 
     ``is_suspect``: the reply may be about us, our sender or our login rather than about this
-    message. Other messages tell (see ``Lane``).
+    message. Other messages tell (see ``CircuitBreaker``).
     """
 
     is_suspect: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Refused(Outcome):
+class Rejected(Outcome):
     """Never. ``code`` is None if it was us who could not: a broken template, say."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unsure(Outcome):
+class Unknown(Outcome):
     """The server had all of it and did not say what it made of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Paused(Outcome):
+class Unavailable(Outcome):
     """The lane is closed: the server is away, or refuses us rather than the message.
 
     ``was_heard``: it had heard of the message by then, so it may mean that message after all.

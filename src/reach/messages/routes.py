@@ -9,19 +9,19 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from reach.access.answers import Done, Once
-from reach.access.guard import needs, operator, operator_key
 from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
-from reach.access.keys import ApiKey
-from reach.access.routes import Db, answer_of, as_json, respond
+from reach.auth.guard import needs, operator, operator_key
+from reach.auth.keys import ApiKey
+from reach.auth.routes import Db, answer_of, as_json, respond
 from reach.bodies import cursor
 from reach.bodies.document import OF_KEYS, problems
 from reach.bodies.guard import StrictRoute
 from reach.bodies.shapes import ID_IN_PATH, Shape, read_id, shaped
 from reach.db.engine import Transaction
+from reach.mail.templates import NAME, NAME_CHARACTERS
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
-from reach.messages.render import NAME, NAME_CHARACTERS
 from reach.problems import MethodNotAllowed
 
 router = APIRouter(
@@ -57,7 +57,7 @@ class MessageBody(BaseModel):
     attempts: int
     created_at: datetime
     due_at: datetime | None
-    settled_at: datetime | None
+    finished_at: datetime | None
     message_id: str
     last_error: str | None
 
@@ -70,7 +70,7 @@ class AttemptBody(BaseModel):
     worker: str
     started_at: datetime
     finished_at: datetime
-    outcome: Literal["sent", "later", "refused", "unsure"]
+    outcome: Literal["sent", "later", "refused", "unknown"]
     smtp_code: int | None
     enhanced_code: str | None
     text: str

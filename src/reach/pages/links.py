@@ -6,12 +6,12 @@ from types import MappingProxyType
 from fastapi import APIRouter, Request, Response
 
 from reach.bodies.guard import read_form, validate
-from reach.pages import hidden
-from reach.pages.forms import faults_of
-from reach.pages.held import CHALLENGE, see
+from reach.pages import public
+from reach.pages.link_cookie import CHALLENGE, see
+from reach.pages.public import faults_of
 from reach.pages.render import render
 from reach.people.bodies import DoorLinkRequest
-from reach.problems import Problem, Unavailable, Unprocessable
+from reach.problems import Problem, ServiceUnavailable, Unprocessable
 
 READ = ["GET", "HEAD"]
 LABELS = {"email": "Your email address"}
@@ -34,7 +34,7 @@ async def post_links(request: Request) -> Response:
         # What is hidden may be left empty: it is not there then.
         given = {name: text for name, text in typed.items() if name in LABELS or text.strip()}
         await request.app.state.request_link(validate(DoorLinkRequest, given, request))
-    except (Unprocessable, Unavailable) as problem:
+    except (Unprocessable, ServiceUnavailable) as problem:
         return link_form(request, problem.status, typed=typed, problem=problem)
     return see("/check-your-inbox?for=link")
 
@@ -62,8 +62,8 @@ def link_form(
         headers=problem.headers if problem else {},
         brand_name=settings.brand_name,
         email_type="text" if settings.smtputf8 else "email",
-        runs=hidden.runs(request),
-        **hidden.fields(request, typed),
+        runs=public.runs(request),
+        **public.fields(request, typed),
         typed=typed.get("email", ""),
         is_void=is_void,
         **faults_of(problem, LABELS, request),

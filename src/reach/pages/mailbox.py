@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from reach.hosts import is_loopback
 from reach.messages.mailbox import Entry, Mailbox
 from reach.messages.reading import Reading, decode
+from reach.network.hosts import is_loopback
 from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
 

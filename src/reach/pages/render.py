@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from reach.db.away import UNKNOWN
 from reach.pages.assets import asset
-from reach.problems import Problem, Unavailable
+from reach.problems import Problem, ServiceUnavailable
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"
@@ -88,7 +88,7 @@ def public_detail(problem: Problem) -> str | None:
 
     Nobody out there can mend a disk or a lock, and some would like to know of it.
     """
-    is_ours = isinstance(problem, Unavailable) and problem.detail != UNKNOWN
+    is_ours = isinstance(problem, ServiceUnavailable) and problem.detail != UNKNOWN
     return None if is_ours else problem.detail
 
 

@@ -8,10 +8,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from reach.access.links import SCOPES, Link, Scope
+from reach.auth.links import SCOPES, Link, Scope
 from reach.db.engine import Database
-from reach.pages.elsewhere import refuse_loads_from_elsewhere
-from reach.pages.held import (
+from reach.pages.link_cookie import (
     REFERRER,
     Route,
     find,
@@ -21,6 +20,7 @@ from reach.pages.held import (
     look,
     offered_in,
     put,
+    refuse_loads_from_elsewhere,
     see,
 )
 from reach.pages.links import no_link

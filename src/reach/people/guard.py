@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 from fastapi.security import HTTPBearer
 
-from reach.access.guard import bearer
-from reach.access.links import BadLink, Link, Links, Scope
+from reach.auth.guard import bearer
+from reach.auth.links import BadLink, Link, Links, Scope
 from reach.limits import guard as limits
 from reach.people.links import LinkVoid, WrongLink
 

@@ -18,8 +18,8 @@ from sqlalchemy import insert as sql_insert
 from reach.db.columns import Instant, Key, OrderedText, encode, metadata, now, rows
 from reach.db.engine import Database, Transaction, notify
 from reach.db.identifiers import new_id
+from reach.delivery.leases import FAILURES, reason_of
 from reach.messages import budget, outbox
-from reach.messages.leases import FAILURES, reason_of
 from reach.messages.outbox import Promise
 from reach.people import queries
 from reach.people.address import stored_recipient

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from reach.access.answers import Answer
-from reach.access.links import Link
+from reach.auth.links import Link
 from reach.db.engine import Transaction
 from reach.people import link_requests, queries, record
 from reach.people.conditions import ANY, Conditions

@@ -98,7 +98,7 @@ _PERSON = select(
     people.c.updated_at,
     people.c.version,
     messages.c.state,
-    case((messages.c.state == "sent", messages.c.settled_at)).label("sent_at"),
+    case((messages.c.state == "sent", messages.c.finished_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == _welcome_id))
 _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
 _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))

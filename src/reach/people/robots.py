@@ -103,7 +103,7 @@ class Robots:
         Raises SendAgain if it may be a person's, but not by the rules.
         """
         if _is_filled(form.motto):
-            log.info("turned away", rule="honeypot")
+            log.info("taken for spam", rule="honeypot")
             return True
         if rule := self.rule_broken(form, time.time()):
             raise SendAgain(rule)

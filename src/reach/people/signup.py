@@ -37,7 +37,7 @@ from reach.people.text import (
     clean_description,
     clean_name,
 )
-from reach.problems import Problem, Unavailable
+from reach.problems import Problem, ServiceUnavailable
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
@@ -176,7 +176,7 @@ def _add_or_find(
         if not waiting:
             return added, known
     # Somebody is being removed; but strangers are not told that of an address.
-    raise Unavailable("Try again in a moment.")
+    raise ServiceUnavailable("Try again in a moment.")
 
 
 def _again(

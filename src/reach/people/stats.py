@@ -15,15 +15,15 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import ColumnElement, Integer, ScalarSelect, bindparam, func, select
 
-from reach.db import tallies
+from reach.db import counters
 from reach.db.columns import Key, now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import earliest_id
-from reach.messages.backoff import longest_wait_seconds
+from reach.delivery.attempt import longest_wait_seconds
+from reach.delivery.leases import FAILURES
+from reach.delivery.recall import IS_FAR
 from reach.messages.budget import CLOCKS_SECONDS
-from reach.messages.leases import FAILURES
 from reach.messages.model import IS_QUEUED, STATES, State, messages
-from reach.messages.recall import IS_FAR
 from reach.people.link_requests import link_requests
 from reach.settings import Settings
 from reach.telemetry import metrics
@@ -45,7 +45,7 @@ _OLDEST_DUE = (
     .order_by(messages.c.due_at)
     .limit(1)
 )
-#: It waits for a time that no rule can have set (see ``messages.recall``): so it is due.
+#: It waits for a time that no rule can have set (see ``delivery.recall``): so it is due.
 _FAR_DUE = select(messages.c.id).where(IS_FAR).limit(1)
 #: By their ids, which sort by the time of the promise: ``created_at`` has no index. Those that were
 #: promised in days to come are late too: the clock was ahead.
@@ -111,22 +111,24 @@ def read(tx: Transaction, settings: Settings) -> Stats:
     outbox = tx.execute(_OUTBOX, given).one()
     this_hour = outbox.as_of.replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
-    found = tallies.read(tx, hours[0])
+    found = counters.read(tx, hours[0])
 
-    def tally(name: str, hour: datetime = tallies.LEVEL) -> int:
+    def counter(name: str, hour: datetime = counters.LEVEL) -> int:
         return found.get((name, hour), 0)
 
     return Stats(
-        people=tally("people"),
-        confirmed=tally("confirmed"),
-        messages={state: tally(state) for state in STATES},
+        people=counter("people"),
+        confirmed=counter("confirmed"),
+        messages={state: counter(state) for state in STATES},
         oldest_due_seconds=max(
             _seconds_since(outbox.oldest_due_at, outbox.as_of),
             _seconds_since(outbox.oldest_asked_at, outbox.as_of),
             0.0 if outbox.far_due is None else longest,
         ),
         late=min(outbox.late, MOST_LATE),
-        per_hour=[Hour(hour, tally("sign_ups", hour), tally("deliveries", hour)) for hour in hours],
+        per_hour=[
+            Hour(hour, counter("sign_ups", hour), counter("deliveries", hour)) for hour in hours
+        ],
         as_of=outbox.as_of,
     )
 
@@ -228,4 +230,4 @@ def _set(
     for state, count in by_state.items():
         metrics.OUTBOX_MESSAGES.labels(state).set(count)
     metrics.OUTBOX_OLDEST_DUE.set(oldest_due_seconds)
-    metrics.OUTBOX_LATE.set(late)
+    metrics.OUTBOX_OVERDUE.set(late)

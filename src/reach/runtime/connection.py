@@ -11,8 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from reach.bodies.guard import MOST_BYTES, TooSlow
 from reach.problems import Problem
-from reach.runtime.connections import Bounds, connections_of
-from reach.runtime.flow import Flow
+from reach.runtime.connections import Bounds, Flow, connections_of
 from reach.runtime.reader import (
     BETWEEN,
     IN_BODY,

@@ -5,6 +5,8 @@ docs/decisions/0039-connections.md. Of uvicorn's names, those are used that its 
 ``cycle`` is the request that was read last, ``pipeline`` those that wait for the one before them.
 """
 
+import re
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 import httptools
@@ -12,8 +14,59 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reach.bodies.guard import MOST_BYTES
 from reach.problems import BadRequest, Problem
-from reach.runtime import head
-from reach.runtime.refusals import HeadersTooLarge, Refused
+from reach.runtime.refusals import HeadersTooLarge, Refused, UnknownCoding, UnknownVersion
+
+#: What RFC 9110 §7.2 calls a host, and perhaps a port. It may be empty.
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+#: A target in absolute form: its authority, and the rest.
+_ABSOLUTE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)(.*)", re.DOTALL)
+_VERSIONS = ("1.1", "1.0")
+_CODINGS: tuple[tuple[bytes, ...], ...] = ((), (b"chunked",))
+
+Fields = Sequence[tuple[bytes, bytes]]
+
+
+def check(version: str, hosts: Sequence[bytes], codings: Sequence[bytes]) -> None:
+    """Refuse what RFC 9112 §2.3, §3.2 and §6.1 refuse. Raises Refused.
+
+    ``hosts`` and ``codings`` are the values of ``Host`` and ``Transfer-Encoding``, one a line.
+    """
+    if version not in _VERSIONS:
+        raise Refused(UnknownVersion)
+    if codings and version == "1.0":
+        raise Refused(BadRequest)
+    if codings not in _CODINGS:
+        raise Refused(UnknownCoding)
+    if len(hosts) != 1 and (hosts or version == "1.1"):
+        raise Refused(BadRequest)
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise Refused(BadRequest)
+
+
+def parts_of_target(target: bytes) -> tuple[bytes, bytes] | None:
+    """Give host, and path with query, of a target in absolute form; None for the others.
+
+    Such a target's host counts, whatever ``Host`` says (RFC 9112 §3.2.2). Raises Refused.
+    """
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        return None
+    host, rest = found.groups()
+    if not host or not _HOST.fullmatch(host):
+        raise Refused(BadRequest)
+    return host, rest if rest.startswith(b"/") else b"/" + rest
+
+
+def estimated_bytes(target: bytes, fields: Fields) -> int:
+    """Estimate how long a head is, but for the rest of its first line."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
+
+
+def written(method: bytes, target: bytes, version: str, fields: Iterable[Sequence[bytes]]) -> bytes:
+    """Write a head, to be read again."""
+    line = b" ".join((method, target, f"HTTP/{version}".encode()))
+    return b"\r\n".join((line, *map(b": ".join, fields), b"", b""))
+
 
 #: Of a request's line and headers, and of the fields after its body.
 MOST_HEAD_BYTES = 32 * 1024
@@ -91,7 +144,7 @@ class Reader(HttpToolsProtocol):
         if self._part is IN_HEAD:
             if self._begun > (was is BETWEEN):  # it began somewhere within the piece
                 self._is_estimated = True
-                bytes_so_far = head.estimated_bytes(self.url, self.headers)
+                bytes_so_far = estimated_bytes(self.url, self.headers)
             self._loose_bytes = bytes_so_far
         else:
             self._loose_bytes = 0 if self._told or self._part is BETWEEN else bytes_so_far
@@ -139,7 +192,7 @@ class Reader(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Have the request answered, if it is sound."""
         self._told = True
-        if self._is_estimated and head.estimated_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
+        if self._is_estimated and estimated_bytes(self.url, self.headers) > MOST_HEAD_BYTES:
             raise Refused(HeadersTooLarge)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
@@ -147,10 +200,10 @@ class Reader(HttpToolsProtocol):
             self._read_head_again()
             return
         version = self.parser.get_http_version()
-        head.check(version, self._hosts, self._codings)
+        check(version, self._hosts, self._codings)
         if version == "1.0":  # where nobody knows what a 100 is (RFC 9110 §10.1.1)
             self.expect_100_continue = False
-        if not self.url.startswith(b"/") and (found := head.parts_of_target(self.url)):
+        if not self.url.startswith(b"/") and (found := parts_of_target(self.url)):
             host, self.url = found
             self.headers[:] = [field for field in self.headers if field[0] != b"host"]
             self.headers.append((b"host", host))
@@ -165,7 +218,7 @@ class Reader(HttpToolsProtocol):
         """
         method, version = self.parser.get_method(), self.parser.get_http_version()
         fields = (field for field in self.headers if field[0] != b"upgrade")
-        self._head_again = head.written(method, self.url, version, fields)
+        self._head_again = written(method, self.url, version, fields)
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of a body."""

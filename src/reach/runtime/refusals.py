@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from reach.bodies.guard import TooSlow
 from reach.browsers import safety_headers
-from reach.problems import BadRequest, Problem, Unavailable
+from reach.problems import BadRequest, Problem, ServiceUnavailable
 from reach.settings import Settings
 
 
@@ -34,7 +34,7 @@ class UnknownVersion(Problem):
     status, type, title = 505, "unknown-http-version", "Not in this version of HTTP"
 
 
-class Busy(Unavailable):
+class Busy(ServiceUnavailable):
     """As many requests are being answered as this process takes connections."""
 
     type, title = "busy", "Too many requests at this moment"

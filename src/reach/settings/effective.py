@@ -6,12 +6,12 @@ from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
-from reach.domains import Domains
-from reach.hosts import is_loopback
 from reach.limits.policy import Policy
-from reach.server_urls import Login
+from reach.network.domains import Domains
+from reach.network.hosts import is_loopback
 from reach.settings.knobs import Knobs
-from reach.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
+from reach.settings.server_urls import Login
+from reach.settings.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
 from reach.values import parse_name_servers, parse_origins, parts_of
 from reach.variables import PREFIX, BadSettings
 

@@ -107,7 +107,7 @@ class Knobs(BaseSettings):
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
     #: ``on`` admits addresses with non-ASCII local parts. The mail server must offer SMTPUTF8, and
-    #: so must every server behind it: see docs/dns.md.
+    #: so must every server behind it: see docs/guides/dns.md.
     smtputf8: bool = False
     #: Anyone who has confirmed and signs up again is told so at most once in this many hours.
     already_hours: Annotated[float, Field(gt=0, le=24 * 365)] = 24
@@ -167,9 +167,9 @@ class Knobs(BaseSettings):
     #: may not send) fails after this, if others are sent meanwhile.
     suspect_seconds: Seconds = 24 * 3600
     #: First wait before a paused lane probes the mail server; it doubles up to the cap.
-    pause_first_seconds: Seconds = 1
+    breaker_first_seconds: Seconds = 1
     #: The longest wait between two probes.
-    pause_cap_seconds: Seconds = 60
+    breaker_cap_seconds: Seconds = 60
     #: How long the mail server may take (RFC 5321 §4.5.3.2): greeting, TLS, EHLO and AUTH, each. It
     #: must be reached in that time too, or in 30 s if that is less.
     smtp_greeting_seconds: Seconds = 300

@@ -18,7 +18,7 @@ class Event:
 
 
 def action_of(message: str) -> str:
-    """Name an event as ``event.action`` does: ``lane-paused`` for "lane paused"."""
+    """Name an event as ``event.action`` does: ``circuit-breaker-open`` for "circuit breaker open"."""
     return re.sub(r"[^a-z0-9]+", "-", message.lower())
 
 
@@ -37,10 +37,10 @@ EVENTS = {
         "A request met a fault of ours; it got a 500.",
         ("request_id", *_ERROR),
     ),
-    "refused at the door": Event(
+    "refused by a rate limit": Event(
         "reach.limits", "info", "So many were refused (429) in the last second.", ("count",)
     ),
-    "turned away": Event(
+    "taken for spam": Event(
         "reach.people", "info", "Somebody behaved like a robot: a 202, and no email.", ("rule",)
     ),
     "asked to send again": Event(
@@ -93,7 +93,7 @@ EVENTS = {
     ),
     "a server is reached again": Event("reach.network", "info", "It was not before.", ("reason",)),
     # Limits
-    "redis is away: each process counts for itself": Event(
+    "redis is unavailable: each process counts for itself": Event(
         "reach.limits",
         "warning",
         "Limits hold for each process alone until it is back.",
@@ -124,19 +124,19 @@ EVENTS = {
     "attempt crashed": Event(
         "reach.worker", "error", "An attempt met a fault of ours.", ("reach_message_id", *_ERROR)
     ),
-    "settled too late": Event(
+    "outcome recorded too late": Event(
         "reach.worker",
         "warning",
         "The lease was over: the message is another worker's, or was removed.",
         ("reach_message_id", "outcome"),
     ),
-    "lane paused": Event(
+    "circuit breaker open": Event(
         "reach.worker",
         "warning",
         "The mail server turns us away: nothing is sent until it lets us in.",
         ("smtp_code",),
     ),
-    "lane open": Event("reach.worker", "info", "The mail server lets us in again."),
+    "circuit breaker half-open": Event("reach.worker", "info", "The mail server lets us in again."),
     "cannot lease": Event("reach.worker", "warning", "The database did not answer.", ("reason",)),
     "cannot release": Event(
         "reach.worker", "warning", "Leases run out by themselves.", ("reason",)
@@ -144,7 +144,7 @@ EVENTS = {
     "cannot renew leases": Event(
         "reach.worker", "warning", "The database did not answer.", ("reason",)
     ),
-    "cannot settle yet": Event(
+    "cannot record the outcome yet": Event(
         "reach.worker", "warning", "It is tried again until it is noted.", ("reason",)
     ),
     "cannot recall": Event("reach.worker", "warning", "It is tried again soon.", ("reason",)),
@@ -229,9 +229,9 @@ EVENTS = {
         "reach.db", "warning", "A reader is in the way; it is tried again."
     ),
     "data directory is open to others": Event(
-        "reach.keyfiles", "warning", "Others can read what is stored.", ("path", "remedy")
+        "reach.runtime.data_dir", "warning", "Others can read what is stored.", ("path", "remedy")
     ),
     "key file was open to others": Event(
-        "reach.keyfiles", "warning", "Others could have read the key.", ("path", "remedy")
+        "reach.runtime.data_dir", "warning", "Others could have read the key.", ("path", "remedy")
     ),
 }

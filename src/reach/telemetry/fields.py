@@ -63,7 +63,7 @@ ALWAYS = (
     Field("ecs.version", "keyword", "The version of the schema."),
     Field("log.level", "keyword", "debug, info, warning, error or critical."),
     Field("log.logger", "keyword", "Which part of Reach, or which library, says it."),
-    Field("event.action", "keyword", "The event, as listed in this page: `lane-paused`."),
+    Field("event.action", "keyword", "The event, as listed in this page: `circuit-breaker-open`."),
     Field("event.dataset", "keyword", "reach.<part>, for our own events; reach.library."),
     Field("event.kind", "keyword", "event."),
     Field("event.category", "keyword", "web, for a request."),

@@ -113,15 +113,15 @@ OUTBOX_OLDEST_DUE = Known(
     (),
     multiprocess_mode="mostrecent",
 )
-OUTBOX_LATE = Known(
-    "reach_outbox_late_messages",
+OUTBOX_OVERDUE = Known(
+    "reach_outbox_overdue_messages",
     "Queued messages that were promised more than 60 s ago, up to 10,000. From the database.",
     (),
     multiprocess_mode="mostrecent",
 )
 # A 0 that nobody has looked up would look as if all were well.
 OUTBOX_OLDEST_DUE.set(math.nan)
-OUTBOX_LATE.set(math.nan)
+OUTBOX_OVERDUE.set(math.nan)
 
 # Delivery, by this process's worker
 
@@ -137,8 +137,8 @@ ATTEMPT_SECONDS = Histogram(
     (),
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 120, 600),
 )
-SETTLED = Counter(
-    "reach_messages_settled_total",
+FINISHED = Counter(
+    "reach_messages_finished_total",
     "Messages that an attempt brought to their end, by state: sent, failed.",
     ("state",),
 )
@@ -157,13 +157,15 @@ LEASES_RECLAIMED = Counter(
     "reach_leases_reclaimed_total",
     "Messages leased again after a worker vanished while it held them.",
 )
-LANE_PAUSED = Gauge(
-    "reach_lane_paused",
+CIRCUIT_BREAKER_OPEN = Gauge(
+    "reach_circuit_breaker_open",
     "1 while the lane to the mail server is paused, or refused on trial; 0 while it is open.",
     (),
     multiprocess_mode="livemax",
 )
-LANE_PAUSES = Counter("reach_lane_pauses_total", "Times that the lane to the mail server closed.")
+CIRCUIT_BREAKER_OPENINGS = Counter(
+    "reach_circuit_breaker_openings_total", "Times that the lane to the mail server closed."
+)
 SLOTS = Gauge(
     "reach_worker_slots",
     "Attempts that workers can make at the same time.",
@@ -189,8 +191,8 @@ LIMITER_FALLBACKS = Counter(
     "reach_limiter_fallbacks_total",
     "Decisions that a process took alone because Redis was away.",
 )
-REDIS_AWAY = Gauge(
-    "reach_redis_away",
+REDIS_UNAVAILABLE = Gauge(
+    "reach_redis_unavailable",
     "1 while Redis is away and processes count for themselves.",
     (),
     multiprocess_mode="livemax",

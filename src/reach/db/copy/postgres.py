@@ -215,7 +215,7 @@ class PostgresSide(Side):
             await self.execute(f"SET LOCAL lock_timeout = '{TIDY_LOCK}'")
             await self.execute(f"DROP FUNCTION IF EXISTS {GUARD}() CASCADE")
 
-    async def settle(self, tables: Sequence[str]) -> None:
+    async def record(self, tables: Sequence[str]) -> None:
         """Let the planner know: by itself the server may come to it in minutes."""
         names = ", ".join(f'"{name}"' for name in tables)
         await self.execute(f"ANALYZE {names}")

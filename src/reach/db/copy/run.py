@@ -14,7 +14,7 @@ from reach.db.copy.side import CannotCopy, Role, Side
 from reach.db.copy.sqlite import SqliteSide
 from reach.db.copy.target import begin_anew, migrated, prepare, require_current
 from reach.db.migrate import newest
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 UNSETTLED = (
     "The target could not be told to count anew (ANALYZE): it does so itself, in some minutes. "
@@ -76,7 +76,7 @@ async def copy(
             await flows.copy(source, target)
             await mark.remove(target, newest())
         await _if_it_can(target.tidy(), UNTIDY, watcher)
-        await _if_it_can(target.settle(names), UNSETTLED, watcher)
+        await _if_it_can(target.record(names), UNSETTLED, watcher)
     return {name: digest.rows for name, digest in copied.items()}
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any, Literal
 
 from reach.db.copy.rows import Row, Shape
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 Role = Literal["source", "target"]
 
@@ -98,7 +98,7 @@ class Side(ABC):
         """Remove what is left of guarding, once all is committed, and nobody is in the way."""
 
     @abstractmethod
-    async def settle(self, tables: Sequence[str]) -> None:
+    async def record(self, tables: Sequence[str]) -> None:
         """Do what makes the first queries after a copy as quick as later ones."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Role, Side
 from reach.db.sqlite_file import away_reason, no_database, opened
 from reach.db.sqlite_files import Place
-from reach.urls import DatabaseUrl
+from reach.settings.urls import DatabaseUrl
 
 BUSY_SECONDS = 1
 CACHE_KIB, SMALL_CACHE_KIB = 64 * 1024, 2 * 1024
@@ -148,7 +148,7 @@ class SqliteSide(Side):
     async def tidy(self) -> None:
         """Nothing is left."""
 
-    async def settle(self, tables: Sequence[str]) -> None:
+    async def record(self, tables: Sequence[str]) -> None:
         """Nothing to do: its statistics come with the schema (migration 0002)."""
 
     def read_as(self, column: str, kind: str) -> str:  # noqa: ARG002 - Postgres's side needs it

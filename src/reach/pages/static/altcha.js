@@ -1,4 +1,4 @@
-// Solves the form's proof of work (altcha, version 2): see docs/robots.md.
+// Solves the form's proof of work (altcha, version 2): see docs/guides/spam-protection.md.
 "use strict";
 
 {

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces
-from reach.access.routes import answer_of, respond
+from reach.auth.routes import answer_of, respond
 from reach.bodies.document import OF_BODIES, problems
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate
 from reach.people.bodies import Accepted, Challenge, DoorLinkRequest, DoorSignUp

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reach.access.answers import Done
-from reach.access.guard import needs, operator_key
 from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
-from reach.access.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
+from reach.auth.guard import needs, operator_key
+from reach.auth.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
 from reach.bodies import cursor
 from reach.bodies.document import OF_BODIES, OF_KEYS
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate

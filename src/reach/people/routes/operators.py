@@ -7,18 +7,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BeforeValidator
 
 from reach.access.answers import Answer, Done
-from reach.access.guard import needs, operator_key
 from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
-from reach.access.routes import (
-    Cursor,
-    Db,
-    Keys,
-    Limit,
-    Operator,
-    answer_of,
-    as_json,
-    respond,
-)
+from reach.auth.guard import needs, operator_key
+from reach.auth.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
 from reach.bodies import cursor
 from reach.bodies.document import (
     ETAG,

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from reach.access.answers import Answer, Done
 from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
-from reach.access.links import Link
-from reach.access.routes import Db, answer_of, as_json, respond
+from reach.auth.links import Link
+from reach.auth.routes import Db, answer_of, as_json, respond
 from reach.bodies.document import (
     ETAG,
     OF_BODIES,

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from reach.access.guard import needs, operator_key
-from reach.access.routes import Db, as_json
+from reach.auth.guard import needs, operator_key
+from reach.auth.routes import Db, as_json
 from reach.bodies.document import OF_KEYS
 from reach.bodies.guard import StrictRoute
 from reach.people import stats

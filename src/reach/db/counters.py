@@ -1,0 +1,115 @@
+"""Tallies: numbers that the database itself keeps as rows change, so that nobody has to count.
+
+Which there are, and what changes them, is said by migration 0006. A *level* is how many there are
+now; a *flow* how many there were in an hour.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    union_all,
+)
+
+from reach.db.columns import EPOCH, Instant, metadata, now
+from reach.db.engine import Transaction
+
+#: On Postgres a tally is the sum of its rows, of which each statement that changes it adds one.
+counters = Table(
+    "tallies",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("hour", Instant, nullable=False),
+    Column("count", BigInteger, nullable=False),
+)
+Index("ix_tallies_hour", counters.c.hour, counters.c.name)
+
+#: The hour of a level.
+LEVEL = EPOCH
+#: How many rows a transaction folds at most.
+FOLD_ROWS = 5000
+#: How long flows are kept.
+KEPT_DAYS = 14
+
+_SUM = cast(func.sum(counters.c["count"]), BigInteger)
+_SUMS = select(counters.c.name, counters.c.hour, _SUM).group_by(counters.c.hour, counters.c.name)
+_READ = union_all(
+    _SUMS.where(counters.c.hour == LEVEL),
+    _SUMS.where(counters.c.hour >= bindparam("since", type_=Instant)),
+)
+
+_oldest = (
+    select(counters.c.hour, counters.c.name).order_by(counters.c.id).limit(FOLD_ROWS).subquery()
+)
+#: How many rows the next fold would take, and how many it would leave.
+_LOOK = select(
+    func.count(), func.count(func.distinct(tuple_(_oldest.c.hour, _oldest.c.name)))
+).select_from(_oldest)
+#: The oldest: what is folded is new. Two who fold at the same time take different rows, and wait
+#: for nobody.
+_taken = (
+    select(counters.c.id)
+    .order_by(counters.c.id)
+    .limit(FOLD_ROWS)
+    .with_for_update(skip_locked=True)
+    .cte("taken")
+    .prefix_with("MATERIALIZED")
+)
+_gone = (
+    delete(counters)
+    .where(counters.c.id.in_(select(_taken.c.id)))
+    .returning(counters.c.name, counters.c.hour, counters.c["count"])
+    .cte("gone")
+)
+_sum = cast(func.sum(_gone.c["count"]), BigInteger)
+_summed = (
+    insert(counters)
+    .from_select(
+        ["name", "hour", "count"],
+        select(_gone.c.name, _gone.c.hour, _sum)
+        .group_by(_gone.c.name, _gone.c.hour)
+        .having(_sum != 0),
+    )
+    .cte("summed")
+)
+_FOLD = select(func.count()).select_from(_gone).add_cte(_summed)
+
+
+def read(tx: Transaction, since: datetime) -> Mapping[tuple[str, datetime], int]:
+    """Read every level (its hour is ``LEVEL``), and the flows from ``since`` on, by name and hour.
+
+    What is not there is 0.
+    """
+    return {(name, hour): count for name, hour, count in tx.execute(_READ, {"since": since})}
+
+
+def fold(tx: Transaction) -> bool:
+    """Add many rows of a tally up into one, 5,000 at most; whether there may be more.
+
+    Postgres alone has such rows.
+    """
+    if tx.dialect.name == "sqlite":
+        return False
+    rows, sums = tx.execute(_LOOK).one()
+    return rows > sums and tx.execute(_FOLD).scalar_one() == FOLD_ROWS
+
+
+def sweep(tx: Transaction) -> int:
+    """Delete the flows of more than 14 days ago; returns how many rows."""
+    is_old = (counters.c.hour > LEVEL) & (counters.c.hour < now(-KEPT_DAYS * 86_400))
+    return tx.execute(delete(counters).where(is_old)).rowcount

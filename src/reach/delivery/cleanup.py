@@ -1,0 +1,103 @@
+"""The sweep: what is old is deleted, and tallies are folded, a little at a time."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import NoReturn
+
+import anyio
+import anyio.lowlevel
+import structlog
+from sqlalchemy import delete, select
+
+from reach.access import answers
+from reach.db import counters
+from reach.db.columns import now
+from reach.db.engine import Database, Transaction
+from reach.delivery.leases import FAILURES, now_seconds, reason_of
+from reach.messages.model import IS_SWEPT, messages
+
+log = structlog.get_logger("reach.worker")
+
+SWEEP_SECONDS = 3600.0
+SWEEP_ROWS = 1000
+#: What the database's clock may be off, since the last look, by the machine's own: more, and
+#: somebody has set it.
+MOST_SHIFT_SECONDS = 3600.0
+#: At 1,000 sign-ups and deliveries a second, what is to be added up stays below 2,000 rows.
+FOLD_SECONDS = 5.0
+
+
+async def sweep_for_ever(database: Database, days: float) -> NoReturn:
+    """Sweep every hour: messages after ``days``, answers after one, flows after 14.
+
+    What a clock takes for old that was set ahead is gone for good, so then an hour is waited.
+    """
+    clock = Clock(days)
+    while True:
+        try:
+            if await clock.is_trusted(database):
+                await _sweep_all(database, partial(sweep, days=days))
+                await _sweep_all(database, answers.sweep)
+                await database.write(counters.sweep)
+            else:
+                log.warning("not swept")
+        except FAILURES as error:
+            log.warning("cannot sweep", reason=reason_of(error))
+        await anyio.sleep(SWEEP_SECONDS)
+
+
+class Clock:
+    """The database's clock, by which things are old, beside the machine's that nobody sets."""
+
+    def __init__(self, days: float) -> None:
+        """What is settled for more than ``days`` is old."""
+        self._days = days
+        self._seen: tuple[datetime, float] | None = None
+
+    async def is_trusted(self, database: Database) -> bool:
+        """Whether it went on since the last look as time does; at the first, if not all is old."""
+        time = now_seconds()
+        told, newest = await database.read(_look)
+        seen, self._seen = self._seen, (told, time)
+        if seen is None:
+            return newest is None or newest > told - timedelta(self._days)
+        shift_seconds = (told - seen[0]).total_seconds() - (time - seen[1])
+        return abs(shift_seconds) < MOST_SHIFT_SECONDS
+
+
+def _look(tx: Transaction) -> tuple[datetime, datetime | None]:
+    """Tell the time, and when the last message was settled that may be swept."""
+    newest = select(messages.c.finished_at).where(IS_SWEPT, messages.c.finished_at.is_not(None))
+    newest = newest.order_by(messages.c.finished_at.desc()).limit(1)
+    told, last = tx.execute(select(now(), newest.scalar_subquery())).one()
+    return told, last
+
+
+async def fold_for_ever(database: Database) -> NoReturn:
+    """Fold tallies every 5 s: what has to be added up to read one stays little."""
+    while True:
+        try:
+            await _sweep_all(database, counters.fold)
+        except FAILURES as error:
+            log.warning("cannot fold", reason=reason_of(error))
+        await anyio.sleep(FOLD_SECONDS)
+
+
+async def _sweep_all(database: Database, sweep_some: Callable[[Transaction], int]) -> None:
+    """Do it in transactions short enough that nobody waits long for one."""
+    while await database.write(sweep_some):
+        await anyio.lowlevel.checkpoint()
+
+
+def sweep(tx: Transaction, *, days: float) -> int:
+    """Delete up to 1,000 messages settled more than ``days`` ago; returns how many.
+
+    Welcomes stay: a person's record shows what became of theirs.
+    """
+    old = (
+        select(messages.c.id)
+        .where(IS_SWEPT, messages.c.finished_at < now(-days * 86_400))
+        .limit(SWEEP_ROWS)
+    )
+    return tx.execute(delete(messages).where(messages.c.id.in_(old))).rowcount

@@ -1,0 +1,1 @@
+"""Emails: templates, headers and signatures."""

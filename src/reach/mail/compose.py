@@ -1,0 +1,203 @@
+"""Messages as the bytes that go on the wire.
+
+Bytes are put together here rather than by ``EmailMessage``, which takes ten times as long as
+everything else that a worker does for a message.
+"""
+
+import re
+from base64 import encodebytes
+from binascii import b2a_qp
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import format_datetime
+from itertools import count
+
+from reach.auth.links import DAY_SECONDS, Links
+from reach.mail.dkim import DkimKey
+from reach.mail.headers import (
+    BadHeader,
+    is_too_long,
+    mailbox_header,
+    message_id_header,
+    recipient_header,
+    refuse_forbidden,
+    text_header,
+)
+from reach.mail.templates import BrokenTemplate, Fault, MessageLinks, Templates, fault_of, lasts
+from reach.messages.model import STRANGERS, Message
+from reach.settings import BadSettings, Settings
+from reach.settings.urls import parse_mailbox
+
+#: Lines of printable ASCII and tabs, short enough to be sent as they are (RFC 5322 §2.1.1); one
+#: that is a single word, which nobody could fold, may be as long as every mail server takes.
+PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n)*+")
+
+
+class CannotCompose(Exception):  # noqa: N818 - an expected failure, as Problem is
+    """This message cannot be put into words; ``args[0]`` says why, fit to be stored.
+
+    Fit to be logged is ``reason``, in words of ours, or else ``fault``, but for its ``words``.
+    """
+
+    def __init__(self, why: str | Fault) -> None:
+        """Take words of ours, or what is wrong with a template."""
+        self.fault = why if isinstance(why, Fault) else None
+        self.reason = why if isinstance(why, str) else None
+        super().__init__(why.words if isinstance(why, Fault) else why)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """The bytes of one email and its envelope.
+
+    ``content`` has CRLF line ends, is not dot-stuffed, and is ASCII, but for the ``To`` of a
+    recipient whose local part is not: that one needs SMTPUTF8 (RFC 6531) to be sent.
+    """
+
+    sender: str = field(repr=False)
+    recipient: str = field(repr=False)
+    content: bytes = field(repr=False)
+
+
+class Composer:
+    """Makes mails of messages; the same bytes of the same message, but for links and signature.
+
+    Links are minted each time: they are stored nowhere, and those of a late email work longer. The
+    signature, of ``dkim`` if that is given, holds the time. ``links`` mints instead of the usual.
+
+    Raises BadSettings if there is no folder at ``templates_dir``, or what the settings put
+    into headers cannot stand there.
+    """
+
+    def __init__(
+        self, settings: Settings, dkim: DkimKey | None = None, links: Links | None = None
+    ) -> None:
+        self._dkim = dkim
+        folder = settings.templates_dir
+        if folder and not folder.is_dir():
+            raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
+        self._templates = Templates(folder)
+        self._needs_confirmation = settings.confirm == "required"
+        self._links = links
+        if links is None and settings.secret_keys:
+            self._links = Links(settings)
+        self._variables = {
+            "brand_name": settings.brand_name,
+            "public_url": settings.origin,
+            "link_lasts": lasts(settings.link_days * DAY_SECONDS),
+        }
+        mail_from = parse_mailbox(settings.mail_from)
+        self._sender = mail_from.addr_spec
+        reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
+        for mailbox in filter(None, (mail_from, reply_to)):
+            if is_too_long(mailbox.addr_spec):
+                raise BadSettings("REACH_MAIL_FROM, REACH_REPLY_TO: an address is too long")
+        try:
+            refuse_forbidden(settings.brand_name)
+            self._from = mailbox_header("From", mail_from)
+            self._reply_to = mailbox_header("Reply-To", reply_to) if reply_to else ""
+        except BadHeader as error:
+            raise BadSettings(f"REACH_BRAND_NAME, REACH_MAIL_FROM: {error}") from None
+
+    @property
+    def templates(self) -> frozenset[str]:
+        """The templates that can be composed now: the built-in ones and those of the folder."""
+        return self._templates.names
+
+    def compose(self, message: Message) -> Mail:
+        """Put a message into words. Raises CannotCompose, whatever goes wrong."""
+        try:
+            content = self._content(message)
+            if self._dkim is not None:
+                content = self._dkim.signed(content)
+            return Mail(self._sender, message.recipient, content)
+        except CannotCompose:
+            raise
+        except BrokenTemplate as broken:
+            raise CannotCompose(broken.fault) from None
+        except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
+            raise CannotCompose(fault_of(error)) from None
+
+    def faults(self, message: Message) -> list[Fault]:
+        """Say what is wrong with each file of a message's template; with the whole, if with none.
+
+        That is what `reach check` wants to know: ``compose`` stops at the first. Raises
+        CannotCompose if it is no fault of the template.
+        """
+        found = self._templates.faults_of(message.template, self._values(message))
+        if not found:
+            try:
+                self.compose(message)
+            except CannotCompose as error:
+                if error.fault is None:
+                    raise
+                found = [error.fault]
+        return found
+
+    def needs(self, template: str) -> frozenset[str]:
+        """Name what a template uses that Reach does not give to every one: its message's data."""
+        ours = {*self._variables, "recipient", "link"}
+        return self._templates.variables_of(template) - ours
+
+    def _values(self, message: Message) -> dict[str, object]:
+        """All that a message's template may use, by name."""
+        ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
+        return {**message.data, **self._variables, **ours}
+
+    def _content(self, message: Message) -> bytes:
+        if not isinstance(message.data, Mapping):
+            raise CannotCompose("the message's data are not names with values")
+        # Promises ask too; but this one may be older than the setting.
+        is_held_back = self._needs_confirmation and not message.is_confirmed
+        if is_held_back and message.template not in STRANGERS:
+            raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
+        subject, text, html = self._templates.render(message.template, self._values(message))
+        parts = _part(b"plain", text), _part(b"html", html)
+        boundary = _boundary(message, parts)
+        head = (
+            f"{message_id_header(message.message_id)}"
+            f"Date: {format_datetime(message.created_at.astimezone(UTC))}\r\n"
+            f"{self._from}"
+            f"{recipient_header(message.recipient)}"
+            f"{self._reply_to}"
+            f"{text_header('Subject', subject)}"
+            "Auto-Submitted: auto-generated\r\n"
+            "MIME-Version: 1.0\r\n"
+            f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'
+        )
+        line = b"\r\n--" + boundary.encode()
+        return line.join((head.encode(), *(b"\r\n" + part for part in parts), b"--\r\n"))
+
+
+def mail_domain(settings: Settings) -> str:
+    """The domain that mail comes from: the one for Message-IDs."""
+    return parse_mailbox(settings.mail_from).domain
+
+
+def _boundary(message: Message, parts: tuple[bytes, ...]) -> str:
+    """Choose a boundary that is in no part, and always the same one."""
+    candidates = (f"=_{message.id.hex}_{number}" for number in count())
+    return next(b for b in candidates if not any(b.encode() in part for part in parts))
+
+
+def _part(subtype: bytes, text: str) -> bytes:
+    """Build one body part, in the plainest encoding that carries it through any mail server."""
+    lines = text.rstrip("\n").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    encoding, body = _encoded(lines.encode() + b"\r\n")
+    return (
+        b"Content-Type: text/" + subtype + b'; charset="utf-8"\r\n'
+        b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body
+    )
+
+
+def _encoded(raw: bytes) -> tuple[bytes, bytes]:
+    """Encode whole CRLF lines: as they are, else as is shorter to send and easier to read."""
+    if PLAIN_LINES.fullmatch(raw):
+        return b"7bit", raw
+    # Every byte that is not ASCII takes three in quoted-printable, four thirds in base64. And
+    # b2a_qp breaks a line that ends in a blank one character too late (RFC 2045 §6.7, rule 5).
+    others = 0 if raw.isascii() else len(raw) - len(raw.decode().encode("ascii", "ignore"))
+    if others * 6 > len(raw) or b" \r\n" in raw or b"\t\r\n" in raw:
+        return b"base64", encodebytes(raw).replace(b"\n", b"\r\n")
+    return b"quoted-printable", b2a_qp(raw, istext=True)

@@ -1,0 +1,224 @@
+"""A link that a browser holds: in a cookie, so that its token is in no address and no history.
+
+Forms that lean on the cookie prove that they are ours: by ``Origin``, and by a field that only
+the page that holds the same link can have.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from reach.access.signing import Signer
+from reach.auth.links import BadLink, Link, Links, Scope
+from reach.bodies.guard import read_form
+from reach.limits import guard as limits
+from reach.pages.render import HEADERS, render
+from reach.people.links import LinkVoid
+from reach.problems import Forbidden, Problem
+from reach.settings.urls import as_browsers_write
+
+#: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
+OURS = frozenset(("", "same-origin", "none"))
+
+
+class LoadedFromElsewhere(Forbidden):
+    """Another web site tried to load this page inside itself, or in the background.
+
+    Nothing was done. If you meant to come here, open the link in your email.
+    """
+
+    type, title = "loaded-from-elsewhere", "This page opens only when you click a link to it"
+
+
+async def refuse_loads_from_elsewhere(request: Request) -> None:
+    """Raise LoadedFromElsewhere for what another site loads other than by leading here.
+
+    First of all, with no look at a link and with nothing counted: the visitor, in whose name the
+    browser asks, has done nothing. To lead here is to open this page in place of the other, or in
+    a window of its own: by a click in a web mail, say. A sibling (``same-site``) is elsewhere too.
+    """
+    said = request.headers
+    if said.get("sec-fetch-site", "") in OURS:
+        return
+    leads_here = said.get("sec-fetch-mode", "navigate") == "navigate"
+    # Frames, objects and the like are navigated too. The first browsers did not say it.
+    is_seen = said.get("sec-fetch-dest", "document") == "document"
+    # A browser that loads ahead of the click drops what is refused, and asks again when it comes.
+    is_ahead = "prefetch" in said.get("sec-purpose", "") or said.get("purpose") == "prefetch"
+    if not (leads_here and is_seen) or is_ahead:
+        raise LoadedFromElsewhere
+
+
+#: The browser may be a shared one; the email with the link stays where it is.
+MOST_SECONDS = 3600
+#: How long somebody may think about whose record to see: see ``pages.switch``.
+OFFER_SECONDS = 600
+#: Of the tokens in one address no more are looked at: a program that mangles links makes two.
+MOST_TOKENS = 4
+#: A page's own address says nothing here; and without a referrer browsers hide a form's Origin.
+REFERRER = {"Referrer-Policy": "same-origin"}
+FIELD = "form"
+#: What a 401 must say (RFC 9110 §11.6.1).
+CHALLENGE = 'Bearer realm="reach"'
+#: In the address while it is not yet known whether the browser keeps what it was given.
+KEPT = "kept"
+
+
+class ForeignForm(Problem):
+    """The form does not come from the page of the link that this browser holds.
+
+    Nothing was done. Open the link in your email again, and use the page that it leads to.
+    """
+
+    status, type, title = 403, "foreign-form", "This form is not from here"
+
+
+@dataclass(frozen=True)
+class Held:
+    """A link that works by its signature and date, and what was typed into its form."""
+
+    link: Link
+    proof: str
+    typed: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """What a browser keeps a link in: below which path it is sent, and for how long at most."""
+
+    name: str
+    path: str
+    most_seconds: int
+
+
+def held_in(scope: Scope) -> Cookie:
+    """The cookie of the link that the browser holds."""
+    return Cookie(f"reach-{scope}", f"/{scope}", MOST_SECONDS)
+
+
+def offered_in(scope: Scope) -> Cookie:
+    """The cookie of another person's link, until somebody says whether it is to be held."""
+    return Cookie(f"reach-{scope}-offer", f"/{scope}/switch", OFFER_SECONDS)
+
+
+Answer = Callable[[Request, Held], Awaitable[Response]]
+Route = Callable[[Request], Awaitable[Response]]
+
+
+def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
+    """Make the answer to those who hold a link of this scope; others get that of ``without``.
+
+    Who comes from ``keep`` and holds nothing has a browser that keeps no cookies, and is told so.
+    A form is read and checked before the answer is made. Raises ForeignForm.
+    """
+    cookie = held_in(scope)
+
+    def wrap(answer: Answer) -> Route:
+        async def route(request: Request) -> Response:
+            if request.method != "POST" and KEPT in request.query_params:
+                is_kept = cookie.name in request.cookies
+                return see(f"/{scope}") if is_kept else _no_cookies(request)
+            try:
+                return await answer(request, await find(request, scope, cookie))
+            except LinkVoid:
+                return forget(await without(request), cookie)
+
+        return route
+
+    return wrap
+
+
+async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
+    """Find the link in a cookie; a form must be ours. Raises LinkVoid; ForeignForm."""
+    is_form = request.method == "POST"
+    if is_form:
+        _check_origin(request)
+    token = request.cookies.get(cookie.name, "")
+    _, link = await read(request, [token])
+    if link.scope != scope:
+        raise LinkVoid
+    signer = Signer(request.app.state.settings, "forms")
+    typed = await read_form(request) if is_form else {}
+    if is_form and not signer.is_ours(token, typed.pop(FIELD, "")):
+        raise ForeignForm
+    return Held(link, signer.sign(token), typed)
+
+
+def _check_origin(request: Request) -> None:
+    """Raise ForeignForm unless the browser says that the form is on a page of ours."""
+    ours = as_browsers_write(request.app.state.settings.origin)
+    if request.headers.getlist("origin") != [ours]:
+        raise ForeignForm
+
+
+async def read(request: Request, tokens: Sequence[str]) -> tuple[str, Link]:
+    """Read the first of some tokens that is one of ours; the database may know more against it.
+
+    Raises LinkVoid; QuotaExceeded.
+    """
+    for token in tokens[:MOST_TOKENS]:
+        link = look(request, token)
+        if link is not None:
+            await limits.hit_api(request, link.holder)
+            return token, link
+    if any(tokens):
+        await limits.failed_link(request)
+    raise LinkVoid
+
+
+def look(request: Request, token: str) -> Link | None:
+    """Read a token, if it is one of ours; it counts for nothing."""
+    links: Links = request.app.state.links
+    try:
+        return links.read(token)
+    except BadLink:
+        return None
+
+
+def keep(request: Request, token: str, scope: Scope) -> Response:
+    """Have the browser hold a token, and lead to the page without it.
+
+    By way of a look at whether it is held: what follows could not tell a browser that keeps no
+    cookies from one that came without a link.
+    """
+    return put(request, see(f"/{scope}?{KEPT}"), token, held_in(scope))
+
+
+def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:
+    """Have the browser keep a token in a cookie."""
+    links: Links = request.app.state.links
+    origin: str = request.app.state.settings.origin
+    answer.set_cookie(
+        cookie.name,
+        token,
+        max_age=min(links.seconds_left(token), cookie.most_seconds),
+        path=cookie.path,
+        secure=urlsplit(origin).scheme == "https",
+        httponly=True,
+        # Not "strict": then it would be missing when a link is followed from a web mail.
+        samesite="lax",
+    )
+    return answer
+
+
+def forget(answer: Response, cookie: Cookie) -> Response:
+    """Have the browser forget what it keeps in a cookie."""
+    answer.delete_cookie(cookie.name, path=cookie.path, httponly=True, samesite="lax")
+    return answer
+
+
+def see(path: str) -> Response:
+    """Lead on, after something was done: what follows can be reloaded without harm."""
+    return RedirectResponse(path, status_code=303, headers=HEADERS)
+
+
+def _no_cookies(request: Request) -> Response:
+    """Say that the browser kept nothing, and what to do; nothing is known of the link any more."""
+    settings = request.app.state.settings
+    host = urlsplit(settings.origin).netloc
+    answer = render("no-cookies.html", 401, brand_name=settings.brand_name, host=host)
+    answer.headers["WWW-Authenticate"] = CHALLENGE
+    return answer

@@ -1,0 +1,313 @@
+"""What runs in a process: all of Reach (`up`), its API, or a worker.
+
+Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the grace time.
+"""
+
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+import structlog
+
+from reach.app import create_app
+from reach.db.away import DatabaseAway, NoDatabase
+from reach.db.engine import Database, Transaction, open_database
+from reach.db.migrate import (
+    CannotMigrate,
+    Patience,
+    is_current,
+    migrate_beside,
+    require_database,
+)
+from reach.delivery.worker import Worker
+from reach.limits.limiter import require_one_count
+from reach.mail.compose import Composer
+from reach.mail.dkim import DkimKey
+from reach.messages.mailbox import Mailbox
+from reach.people.link_requests import LinkRequests
+from reach.people.stats import keep_gauges
+from reach.runtime.data_dir import operator_key, with_secret_key
+from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served
+from reach.runtime.supervisor import supervise
+from reach.settings import BadSettings, Settings, load
+from reach.settings.urls import SmtpUrl
+from reach.smtp.sender import Sender
+from reach.telemetry import logs, traces
+from reach.telemetry.exposition import note_build
+from reach.telemetry.heartbeat import beating
+from reach.telemetry.logs import frames
+from reach.telemetry.solid import SolidDict
+
+log = structlog.get_logger("reach")
+
+CHECK_AGAIN_SECONDS = 1.0
+OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What ``up`` has to say once it is ready."""
+
+    settings: Settings
+    operator_key: str
+    has_mailbox: bool
+
+
+async def up(
+    settings: Settings, on_ready: Callable[[Started], None], say: Callable[[str], None]
+) -> None:
+    """Run API, worker, pages and, without an SMTP server, the mailbox, on one event loop.
+
+    Makes and migrates what is missing; ``say`` is told what that waits for and has done. Raises
+    CannotStart, BadSettings, DatabaseAway.
+    """
+    dkim = DkimKey.of(settings)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_alone(settings))
+        listener = stack.enter_context(listen(settings))
+        stack.enter_context(_counting(settings))
+        port = listener.getsockname()[1]
+        settings = with_secret_key(settings).model_copy(update={"port": port})
+        server_url, mailbox = settings.smtp, None
+        if server_url is None:
+            mailbox = Mailbox(settings.data_dir / "mailbox")
+            server_url = SmtpUrl.parse(await stack.enter_async_context(mailbox.serve()))
+        await _migrate(settings, say)
+        # From here to the very end: a signal must not end it while the database is closed.
+        stop = Stop()
+        stack.enter_context(stop.on_signals())
+        database = await stack.enter_async_context(_open(settings))
+        key = await operator_key(settings, database)
+        app = create_app(settings, database, mailbox)
+        started = Started(settings, key, mailbox is not None)
+        server = Server(app, settings, lambda: on_ready(started))
+        worker = _worker(settings, database, server_url, dkim)
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker.run, stop.asked, stop.cut_off)
+            async with _keeping_gauges(settings, database):
+                await server.serve_until(stop, listener)
+            stop.asked.set()
+
+
+async def _migrate(settings: Settings, say: Callable[[str], None]) -> None:
+    """Raises CannotStart, DatabaseAway."""
+    patience = Patience.beside(settings.database_seconds)
+    try:
+        await migrate_beside(settings.direct_database, say=say, patience=patience)
+    except CannotMigrate as reason:
+        raise CannotStart(*reason.args) from None
+
+
+def api(settings: Settings) -> None:
+    """Run the API in ``settings.processes`` processes. Raises CannotStart, BadSettings."""
+    require_one_count(settings)
+    traces.configure()
+    if settings.processes > 1:
+        traces.stop()  # what each of them would meet has shown; they have their own
+    with listen(settings) as listener:
+        port = listener.getsockname()[1]
+        settings = with_secret_key(settings).model_copy(update={"port": port})
+        asyncio.run(_try_out(settings))
+        if settings.processes == 1:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(_api(settings, listener))
+            return
+        supervise(
+            "reach.runtime.processes:app_of_environment",
+            settings,
+            listener,
+            partial(_gauges, settings),
+        )
+
+
+def app_of_environment() -> Any:
+    """Make the application of one API process out of several, which all read the environment.
+
+    Whatever fails is a line of the log: uvicorn would write a traceback, messages and all.
+    """
+    try:
+        return _app_of_environment()
+    except Exception as error:  # noqa: BLE001 - its message may hold an address
+        if not structlog.is_configured():
+            logs.configure("info", sys.stdout)
+        log.critical("crashed", **frames(error))
+        logs.flush()
+        sys.exit(1)
+
+
+def _app_of_environment() -> Any:
+    settings = load()
+    logs.configure(settings.log_level, sys.stdout)
+    settings = with_secret_key(settings)
+    traces.configure()
+    for path in SolidDict.unkept[:1]:
+        log.warning("no room for what is counted", path=path)
+    note_build(settings.database.url.get_backend_name())
+    return create_app(settings, open_database(settings), is_one_of_several=True)
+
+
+async def _api(settings: Settings, listener: socket.socket) -> None:
+    stop = Stop()
+    with stop.on_signals(), _counting(settings):
+        async with _open(settings) as database:
+            app = create_app(settings, database)
+            server = Server(app, settings, lambda: log.info("api started", port=settings.port))
+            async with _keeping_gauges(settings, database):
+                await server.serve_until(stop, listener)
+    log.info("api stopped")
+
+
+async def work(settings: Settings) -> None:
+    """Run one worker. Raises CannotStart, and BadSettings without mail server or schema."""
+    server_url = settings.smtp
+    if server_url is None:
+        raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
+    dkim = DkimKey.of(settings)
+    settings = with_secret_key(settings)
+    stop = Stop()
+    with stop.on_signals(), _counting(settings):
+        async with _open(settings) as database:
+            worker = _worker(settings, database, server_url, dkim)
+            if await _wait_for_schema(database, stop.asked):
+                async with _keeping_gauges(settings, database):
+                    await worker.run(stop.asked, stop.cut_off)
+
+
+def _worker(
+    settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
+) -> Worker:
+    composer, sender = Composer(settings, dkim), Sender(settings, server_url)
+    chores = [LinkRequests(settings, database)]
+    return Worker(settings, database, composer, sender, chores)
+
+
+@contextmanager
+def _counting(settings: Settings) -> Iterator[None]:
+    """Serve what this process counts, and whether it lives, if metrics are asked for.
+
+    Raises CannotStart.
+    """
+    note_build(settings.database.url.get_backend_name())
+    with beating() as heart, metrics_served(settings, heart):
+        yield
+
+
+@asynccontextmanager
+async def _keeping_gauges(settings: Settings, database: Database) -> AsyncIterator[None]:
+    """Keep the gauges that come from the database fresh, if anybody can see them."""
+    async with anyio.create_task_group() as group:
+        if settings.metrics_port is not None:
+            group.start_soon(keep_gauges, database, settings)
+        yield
+        group.cancel_scope.cancel()
+
+
+async def _gauges(settings: Settings) -> None:
+    """Do so in a thread, with a database of its own."""
+    async with _open(settings) as database:
+        await keep_gauges(database, settings)
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Have the data directory to ourselves. Raises CannotStart.
+
+    Two at once would deliver each other's mail, each into a mailbox that only it shows.
+    """
+    try:
+        lock = os.open(settings.data_dir / "up-lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot write to the data directory {settings.data_dir}: {error.strerror}. "
+            "Choose another: --data-dir … (make run DATA_DIR=…)"
+        ) from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(
+                f"Another `reach up` uses the data directory {settings.data_dir}. Stop it, or "
+                "give this one its own: --data-dir … (make run DATA_DIR=…)"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_ready(tx: Transaction) -> bool:
+    """Whether a database has the schema of this version. Raises NoDatabase; HalfCopied."""
+    require_database(tx)
+    return is_current(tx)
+
+
+async def _try_out(settings: Settings) -> None:
+    """Refuse here what every process would: they are started again for ever. Raises BadSettings.
+
+    A database that is away may come later; a schema that is too old will not do, nor will a
+    database that is not Reach's: NoDatabase.
+    """
+    async with _open(settings) as database:
+        if settings.processes > 1:
+            create_app(settings, database)
+        try:
+            if not await database.read(_is_ready):
+                raise BadSettings(OLD_SCHEMA)
+        except NoDatabase:
+            raise
+        except DatabaseAway as away:
+            log.warning("starting without the database", reason=away.detail)
+
+
+async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
+    """Wait for the database; False if told to stop first.
+
+    Raises BadSettings if it is too old, and NoDatabase.
+    """
+    while not stop.is_set():
+        try:
+            if await database.read(_is_ready):
+                return True
+        except NoDatabase:
+            raise
+        except DatabaseAway as away:
+            log.warning("waiting for the database", reason=away.detail)
+        else:
+            raise BadSettings(OLD_SCHEMA)
+        with anyio.move_on_after(CHECK_AGAIN_SECONDS):
+            await stop.wait()
+    return False
+
+
+@asynccontextmanager
+async def _open(settings: Settings) -> AsyncIterator[Database]:
+    database = open_database(settings)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def run(coroutine_function: Callable[..., object], *arguments: object) -> None:
+    """Run an ``async`` function on the fastest event loop there is. Raises BadSettings."""
+    traces.configure()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(coroutine_function(*arguments))  # type: ignore[arg-type]
+    finally:
+        traces.stop()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on every platform
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

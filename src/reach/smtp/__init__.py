@@ -1,0 +1,1 @@
+"""Handing one message to the mail server, and what its replies mean."""

@@ -1,0 +1,77 @@
+"""Emails carry links that work, made for their recipient when the email is composed."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reach.auth.links import Link, Links
+from reach.mail.compose import CannotCompose, Composer
+from reach.mail.templates import lasts
+from reach.settings import Settings
+from tests.support.messages.promised import ID, ORIGIN, a_composer, a_message
+from tests.support.messages.received import contents, links_in
+
+UNCONFIRMED = {"name": "Ada", "confirmed": False}
+#: The links in both parts of each mail.
+SCOPES: list[tuple[str, dict[str, Any], set[str]]] = [
+    ("welcome", {"name": "Ada"}, {"confirm", "manage"}),
+    ("already-signed-up", UNCONFIRMED, {"confirm", "manage"}),
+    ("already-signed-up", {"name": "Ada", "confirmed": True}, {"manage"}),
+    ("already-signed-up", {"name": "Ada"}, {"manage"}),
+    ("changed", {"fields": ["name"]}, {"manage"}),
+    ("manage-link", {"name": "Ada"}, {"manage"}),
+]
+
+
+@pytest.mark.parametrize(("template", "data", "scopes"), SCOPES)
+def test_each_mail_has_its_links(template: str, data: dict[str, Any], scopes: set[str]) -> None:
+    """In both parts the same ones; they say how long they work. Older messages know less."""
+    message = replace(a_message(template, data), links_version=3)
+    composer = a_composer(link_days=1)
+    text, html = contents(composer.compose(message))
+    assert set(links_in(text)) == set(links_in(html))
+    assert {scope for scope, _ in links_in(text)} == scopes
+    assert all("24 hours" in " ".join(part.split()) for part in (text, html))
+    settings = Settings(public_url=ORIGIN, secret_key="a-key-that-is-long-enough-for-tests")  # type: ignore[arg-type]  # pydantic makes it secret
+    for scope, token in links_in(text):
+        assert Links(settings).read(token) == Link(ID, scope, 3)  # type: ignore[arg-type]  # a word
+
+
+def test_a_button_has_its_address_beside_it() -> None:
+    """For mail programs that show no HTML, or no button: it stands there as text, too."""
+    html = contents(a_composer().compose(a_message()))[1]
+    (confirm,) = {token for scope, token in links_in(html) if scope == "confirm"}
+    address = f"{ORIGIN}/confirm?token={confirm}"
+    assert html.count(f'href="{address}"') == 1
+    assert f"<br>\n{address}\n</p>" in html
+
+
+def test_a_message_that_nobody_leased_has_no_links() -> None:
+    """What its links' version is, is not known: better no mail than one with dead links."""
+    with pytest.raises(CannotCompose, match=r"welcome.txt, line \d+: .* once it is leased"):
+        a_composer().compose(replace(a_message(), links_version=None))
+
+
+def test_without_a_key_there_are_no_links() -> None:
+    """It is said in the message's last error; what has no links can be sent."""
+    composer = Composer(Settings(public_url=ORIGIN))
+    with pytest.raises(CannotCompose, match="REACH_SECRET_KEY"):
+        composer.compose(a_message())
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [
+        (7, "7 days"),
+        (366, "366 days"),
+        (2.9, "2 days"),
+        (1.5, "36 hours"),
+        (1, "24 hours"),
+        (1 / 24, "60 minutes"),
+        (1e-6, "a minute"),
+    ],
+)
+def test_a_time_in_words_is_never_too_long(days: float, words: str) -> None:
+    """Whole units, rounded down."""
+    assert lasts(days * 86_400) == words

@@ -1,0 +1,238 @@
+"""Templates: the built-in ones, those of an operator's folder, and what goes wrong with them."""
+
+import os
+import re
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from reach.mail.compose import CannotCompose, Composer
+from reach.mail.templates import BUILT_IN
+from reach.settings import BadSettings
+from tests.support.messages.promised import ORIGIN, a_composer, a_message, a_welcome
+from tests.support.messages.received import contents, parse
+
+BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link"}
+PAGE = Path(__file__).parents[2] / "docs" / "templates.md"
+DATA = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give an operator's folder, empty."""
+    return tmp_path
+
+
+@pytest.fixture
+def composer(folder: Path) -> Composer:
+    """Give a composer that looks there first."""
+    return a_composer(templates_dir=folder)
+
+
+def text_of(composer: Composer, name: str = "Ada") -> str:
+    """Compose someone's welcome and give its text."""
+    return contents(composer.compose(a_welcome(name)))[0]
+
+
+@pytest.mark.parametrize("template", sorted(BUILT_IN_NAMES))
+def test_a_built_in_mail_says_why_it_came_and_nothing_it_should_not(template: str) -> None:
+    """Both parts name the brand and the place; nothing remote is loaded; no description."""
+    mail = a_composer(brand_name="Acme").compose(a_message(template, DATA))
+    for part in contents(mail):
+        assert "Acme" in part
+        assert "Why you got this" in part
+        assert ORIGIN in part
+        assert "secret" not in part
+        assert not re.search(r"(?i)<img|<script|<link|src=|url\(|@import", part)
+    assert "Acme" in str(parse(mail)["Subject"]) or template != "welcome"
+
+
+@pytest.mark.parametrize("template", sorted(BUILT_IN_NAMES))
+def test_a_built_in_html_part_can_be_read_by_anyone(template: str) -> None:
+    """It names its language and encoding, follows dark mode, has a title and one heading."""
+    html = contents(a_composer().compose(a_message(template, DATA)))[1]
+    assert html.startswith('<!DOCTYPE html>\n<html lang="en">\n')
+    assert '<meta charset="utf-8">' in html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    assert re.search(r"<title>[^<]+</title>", html)
+    assert html.count("<h1") == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (["name"], "your name at Reach\nhas"),
+        (["name", "description"], "your name and description at Reach\nhave"),
+    ],
+)
+def test_a_changed_mail_says_what_changed(fields: list[str], words: str) -> None:
+    """It names the fields, and not what they hold."""
+    assert words in contents(a_composer().compose(a_message("changed", {"fields": fields})))[0]
+
+
+def test_a_name_is_only_ever_text() -> None:
+    """It is escaped in HTML, and nothing in it is run or interpreted anywhere."""
+    name = "<script>alert('1')</script> & {{ 7 * 7 }} {% raw %}"
+    mail = a_composer().compose(a_welcome(name))
+    text, html = contents(mail)
+    assert parse(mail)["Subject"] == f"Welcome to Reach, {name}"
+    assert f"Hello {name}," in text
+    assert "<script" not in html
+    assert f"<bdi>{name}</bdi>" in unescape(html)
+
+
+def test_a_file_of_the_folder_takes_the_place_of_one_file(folder: Path, composer: Composer) -> None:
+    """Overriding the HTML keeps the built-in text and subject."""
+    (folder / "welcome.html").write_text("<p>Own {{ name }}</p>", encoding="utf-8")
+    built_in, own = a_composer().compose(a_welcome("<Zoë>")), composer.compose(a_welcome("<Zoë>"))
+    assert contents(own) == [contents(built_in)[0], "<p>Own &lt;Zoë&gt;</p>\n"]
+    assert parse(own)["Subject"] == parse(built_in)["Subject"]
+
+
+def test_one_file_changes_how_all_mails_look(folder: Path, composer: Composer) -> None:
+    """The built-in HTML parts share a layout, which can be overridden too."""
+    (folder / "layout.html").write_text("<h1>Acme</h1>{% block body %}{% endblock %}")
+    html = contents(composer.compose(a_message()))[1]
+    assert html.startswith("<h1>Acme</h1>")
+    assert "You are signed up" in html
+
+
+def test_a_folder_can_bring_templates_of_its_own(folder: Path, composer: Composer) -> None:
+    """They can be composed as soon as all three files are there, with their own data."""
+    (folder / "party.txt").write_text(
+        "{{ place }}, {{ recipient }}, {{ brand_name }}, {{ public_url }}"
+    )
+    (folder / "party.html").write_text("<b>{{ place }}</b>")
+    (folder / "Party Two.txt").write_text("not a template's name")
+    assert composer.templates == BUILT_IN_NAMES
+    with pytest.raises(CannotCompose, match=r"no template file party\.subject"):
+        composer.compose(a_message("party", {"place": "<Rome>"}))
+    (folder / "party.subject").write_text("\n  A  party\n in {{ place }}\n\n")
+    assert composer.templates == BUILT_IN_NAMES | {"party"}
+    mail = composer.compose(
+        a_message("party", {"place": "<Rome>", "recipient": "x", "brand_name": "x"})
+    )
+    assert contents(mail) == [
+        f"<Rome>, ada@example.com, Reach, {ORIGIN}\n",
+        "<b>&lt;Rome&gt;</b>\n",
+    ]
+    assert parse(mail)["Subject"] == "A party in <Rome>"
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("{% if %}", "welcome.txt, line 2: Expected an expression, got 'end of statement block'"),
+        ("{{ nmae }}", "welcome.txt, line 2: 'nmae' is undefined"),
+        ("{{ ''.__class__.__mro__ }}", "welcome.txt, line 2: access to attribute '__class__'"),
+        ("{{ name.__init__.__globals__ }}", "welcome.txt, line 2: access to attribute '__init__'"),
+        ("{{ fields.append(1) }}", "welcome.txt, line 2: .* unsafe|welcome.txt, line 2: access"),
+        ("{{ name | int + fields }}", "welcome.txt, line 2: TypeError"),
+        ("{{ link }}", r"welcome.txt, line 2: say which link: link\(\"manage\"\)"),
+        (
+            "{{ link('x') }}",
+            "welcome.txt, line 2: there is no such link; there are: confirm, manage",
+        ),
+        ("{{ link(fields) }}", "welcome.txt, line 2: "),
+        ("{{ link._links }}", "welcome.txt, line 2: access to attribute '_links'"),
+        ("{% include 'missing.txt' %}", "there is no template file missing.txt"),
+        ("{% include '../welcome.txt' %}", r"there is no template file \.\./welcome\.txt"),
+        ("{% include 'welcome.txt' %}", "RecursionError"),
+        ("{{ range(99999999) | list }}", "welcome.txt, line 2: OverflowError"),
+        ("{{ [1, 2, 3] | random }}", "welcome.txt, line 2: No filter named 'random'"),
+        ("{{ lipsum() }}", "welcome.txt, line 2: 'lipsum' is undefined"),
+    ],
+)
+def test_a_broken_template_fails_alone_and_can_be_mended(
+    folder: Path, composer: Composer, source: str, complaint: str
+) -> None:
+    """It says what is wrong in which line; other templates work; mending it is enough."""
+    message = a_message(data={"name": "Ada", "fields": ["name"]})
+    file = folder / "welcome.txt"
+    file.write_text(f"Hello\n{source}\n")
+    with pytest.raises(CannotCompose, match=complaint) as caught:
+        composer.compose(message)
+    assert "Ada" not in str(caught.value)
+    assert composer.compose(a_message("changed", {"fields": ["name"]})).content
+    file.write_text("Mended, {{ name }}")
+    assert contents(composer.compose(message))[0] == "Mended, Ada\n"
+
+
+def test_every_change_in_the_folder_is_noticed(folder: Path, composer: Composer) -> None:
+    """A file that is added, changed, replaced or removed; within the clock's grain, too."""
+    built_in = text_of(composer)
+    file = folder / "welcome.txt"
+    file.write_text("one")
+    assert text_of(composer) == "one\n"
+    before = file.stat()
+    file.write_text("three")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert text_of(composer) == "three\n"
+    new = folder / "new"
+    new.write_text("seven")
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    new.replace(file)
+    assert text_of(composer) == "seven\n"
+    file.unlink()
+    assert text_of(composer) == built_in
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_a_file_that_cannot_be_read_fails_its_own_mails(
+    folder: Path, composer: Composer, content: bytes | None
+) -> None:
+    """It is not UTF-8, or it is a folder: that is said, and the built-in file does not jump in."""
+    if content is None:
+        (folder / "welcome.txt").mkdir()
+    else:
+        (folder / "welcome.txt").write_bytes(content)
+    with pytest.raises(CannotCompose, match=r"UnicodeDecodeError|IsADirectoryError"):
+        composer.compose(a_message())
+    assert composer.compose(a_message("changed", {"fields": ["name"]})).content
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "nope",
+        "layout",
+        "",
+        "Welcome",
+        "../welcome",
+        "/welcome",
+        "a/b",
+        "a.b",
+        "welcome\n",
+        "\x00",
+        "é",
+        "a" * 64,
+    ],
+)
+def test_a_template_that_is_not_there_cannot_be_composed(composer: Composer, template: str) -> None:
+    """Nor does any name lead out of the folder."""
+    with pytest.raises(CannotCompose, match="there is no template file") as caught:
+        composer.compose(a_message(template))
+    assert str(caught.value).isprintable()
+
+
+def test_what_html_includes_is_escaped_too(folder: Path, composer: Composer) -> None:
+    """Whatever the included file is called."""
+    (folder / "welcome.html").write_text("{% include 'footer.txt' %}")
+    (folder / "footer.txt").write_text("{{ name }}")
+    assert contents(composer.compose(a_welcome("<b>")))[1] == "&lt;b&gt;\n"
+
+
+def test_a_folder_that_is_not_there_is_refused_at_start(tmp_path: Path) -> None:
+    """A misspelt folder would otherwise go unnoticed, and the built-in texts go out."""
+    with pytest.raises(BadSettings, match="REACH_TEMPLATES_DIR"):
+        a_composer(templates_dir=tmp_path / "missing")
+
+
+def test_the_page_about_templates_names_them_all() -> None:
+    """Every built-in file and every variable is in the documentation."""
+    page = PAGE.read_text(encoding="utf-8")
+    variables = {"brand_name", "public_url", "recipient", "name", "fields"}
+    variables |= {"confirmed", "link_lasts", 'link("confirm")', 'link("manage")'}
+    assert {word for word in variables if f"`{word}`" not in page} == set()
+    assert {path.name for path in BUILT_IN.iterdir() if f"`{path.name}`" not in page} == set()

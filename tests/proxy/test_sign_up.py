@@ -1,0 +1,67 @@
+"""The main job, through a real edge and two real APIs."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from reach.settings import Settings
+from tests.support.eventually import eventually
+from tests.support.mail import MailServer
+from tests.support.ports import free_port
+from tests.support.promises.running import door, worker
+from tests.support.proxy.edges import layer, running_edge
+from tests.support.reach import ADA
+
+MOST_BYTES, CHUNK = 64 * 1024, 1024
+
+
+async def chunks(count: int) -> AsyncIterator[bytes]:
+    """Send so many bytes without telling how many they will be."""
+    for start in range(0, count, CHUNK):
+        yield b"x" * min(CHUNK, count - start)
+
+
+async def test_a_sign_up_passes_through_and_the_email_arrives(
+    behind: Settings, mail_server: MailServer, tmp_path: Path
+) -> None:
+    """Whoever signs up at the edge, by page or API, gets an email."""
+    other = behind.model_copy(update={"port": free_port()})
+    form = {"email": "grace@example.com", "name": "Grace"}
+    async with (
+        door(behind),
+        door(other),
+        worker(behind),
+        running_edge(tmp_path, (behind.port, other.port)) as edge,
+        edge.client(1) as http,
+    ):
+        answers = [await http.post("/v1/signups", json=ADA)]
+        answers += [await http.post("/", data=form)]
+        await eventually(lambda: len(mail_server.messages) == len(answers))
+    assert [(layer(answer), answer.status_code) for answer in answers] == [
+        ("reach", 202),
+        ("reach", 303),
+    ]
+    assert sorted(mail_server.recipients) == [ADA["email"], form["email"]]
+    assert not {"server", "x-powered-by"} & {name for a in answers for name in a.headers}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+async def test_a_large_body_is_refused_at_the_edge(behind: Settings, tmp_path: Path) -> None:
+    """65,536 bytes reach Reach, one more does not, whether its length is told or not."""
+    async with (
+        door(behind),
+        running_edge(tmp_path, (behind.port, behind.port)) as edge,
+        edge.client(1) as http,
+    ):
+        answers = [
+            await http.post("/v1/signups", content=content)
+            for content in (
+                b"x" * MOST_BYTES,
+                b"x" * (MOST_BYTES + 1),
+                chunks(MOST_BYTES),
+                chunks(MOST_BYTES + 1),
+            )
+        ]
+    assert [layer(answer) for answer in answers] == ["reach", "edge", "reach", "edge"]
+    assert [answer.status_code for answer in answers[1::2]] == [413, 413]

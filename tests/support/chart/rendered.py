@@ -1,0 +1,102 @@
+"""The chart as helm renders it."""
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.layer import program
+
+CHART = Path(__file__).parents[2] / "deploy" / "chart"
+Manifest = dict[str, Any]
+#: What no site can leave out; and a key of its own, so that two renders are the same.
+LEAST: Manifest = {
+    "publicUrl": "https://signup.example.com",
+    "mailFrom": "hello@example.com",
+    "database": {"existingSecret": "reach"},
+    "redis": {"existingSecret": "reach", "key": "redis"},
+    "smtp": {"existingSecret": "reach", "key": "smtp"},
+    "secretKey": {"existingSecret": "reach"},
+    "edge": {"trustedProxies": ["10.244.0.0/16"]},
+}
+
+
+class Refused(Exception):  # noqa: N818 - an expected failure
+    """helm would not render it; ``args[0]`` is what it said."""
+
+
+def helm(*arguments: str, given: str = "") -> str:
+    """Run helm, ``given`` on its standard input. Raises Refused."""
+    command = [program("helm"), *arguments]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Refused(done.stderr)
+    return done.stdout
+
+
+def render(
+    values: Mapping[str, Any] = LEAST,
+    *,
+    files: Sequence[str] = (),
+    release: str = "reach",
+    namespace: str = "signup",
+    flags: Sequence[str] = (),
+) -> list[Manifest]:
+    """List the objects of a release; ``files`` are values files of the chart. Raises Refused."""
+    return json.loads(_render(json.dumps(values), tuple(files), release, namespace, tuple(flags)))  # type: ignore[no-any-return]
+
+
+@cache
+def _render(
+    values: str, files: tuple[str, ...], release: str, namespace: str, flags: tuple[str, ...]
+) -> str:
+    named = [part for name in files for part in ("--values", str(CHART / name))]
+    text = helm(
+        "template",
+        *(release, str(CHART), "--namespace", namespace, *named, "--values", "-", *flags),
+        given=values,
+    )
+    return json.dumps([one for one in yaml.safe_load_all(text) if one])
+
+
+def notes(values: Mapping[str, Any]) -> str:
+    """What helm prints at the end of an install. Raises Refused."""
+    flags = ("--dry-run=client", "--namespace", "signup", "--values", "-")
+    said = helm("install", "reach", str(CHART), *flags, given=json.dumps(values))
+    return said.partition("\nNOTES:\n")[2]
+
+
+def only(objects: Sequence[Manifest], kind: str, component: str = "") -> Manifest:
+    """Find the one object of this kind (and of this component)."""
+    found = [
+        one
+        for one in objects
+        if one["kind"] == kind
+        and (
+            not component
+            or one["metadata"].get("labels", {}).get("app.kubernetes.io/component") == component
+        )
+    ]
+    assert len(found) == 1, [f"{one['kind']} {one['metadata']['name']}" for one in objects]
+    return found[0]
+
+
+def pod_of(thing: Manifest) -> Manifest | None:
+    """What an object says of its pods; None if it has none."""
+    if thing["kind"] == "Pod":
+        return thing["spec"]  # type: ignore[no-any-return]
+    if thing["kind"] in ("Deployment", "Job"):
+        return thing["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+    return None
+
+
+def container_of(thing: Manifest) -> Manifest:
+    """Find the container that runs Reach."""
+    pod = pod_of(thing)
+    assert pod is not None, f"{thing['kind']} has no pods"
+    (found,) = (one for one in pod["containers"] if one["name"] == "reach")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,274 @@
+"""The rule for migrations (docs/guides/writing-a-migration.md), checked by doing them on a real Postgres.
+
+A *breach* is either what the version before would miss ("breaks": it still runs while a migration
+is made, and may come back), or what would have requests wait ("blocks").
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, NullPool, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from reach.db.migrate import upgrade
+from reach.db.migrations.steps import BATCH_ROWS
+from reach.settings.urls import DatabaseUrl
+from tests.support.db.catalog import Schema, missed, schema_of, unfinished
+
+#: What nobody who writes can have beside them.
+STRONG = ("ShareLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+#: Each may be waited for as long as ``LOCK_SECONDS``, and a request has REACH_DATABASE_SECONDS.
+MOST_LOCKED_TABLES = 2
+ROWS = 2 * BATCH_ROWS + 1
+#: What may stand outside of a transaction: it holds no strong lock, or not for long.
+ALONE = re.compile(
+    r"\s*(CREATE (UNIQUE )?INDEX CONCURRENTLY|DROP INDEX CONCURRENTLY|SELECT|WITH|UPDATE|INSERT"
+    r"|(RE)?SET lock_timeout|ALTER TABLE \S+ VALIDATE CONSTRAINT)\b"
+)
+#: Rows for every table: whether a migration reads a table that is empty cannot be seen.
+FILL = f"""
+    INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, version)
+        SELECT gen_random_uuid(), n || '@example.org', n || '@example.org', 'Ada', 0, now(),
+            now(), 1 FROM generate_series(1, {ROWS}) AS n;
+    INSERT INTO messages (id, person_id, template, data, recipient, state, due_at, lease,
+            recorded_lease, attempts, failures, message_id, created_at, finished_at)
+        SELECT gen_random_uuid(), id, 'welcome', '{{}}', email, 'sent', now(), 1, 1, 1, 0, id,
+            now(), now() FROM people;
+    INSERT INTO attempts (id, message_id, worker, started_at, finished_at, outcome, text)
+        SELECT gen_random_uuid(), id, 'w', now(), now(), 'sent', '' FROM messages;
+    INSERT INTO api_keys (id, name, prefix, digest, scopes, created_at)
+        SELECT gen_random_uuid(), 'k', n, n, '[]', now() FROM generate_series(1, {ROWS}) AS n;
+    INSERT INTO idempotency_keys (caller, route, key, fingerprint, created_at)
+        SELECT 'c', 'r', n, n, now() FROM generate_series(1, {ROWS}) AS n;
+    INSERT INTO proofs (nonce, used_at) SELECT n, now() FROM generate_series(1, {ROWS}) AS n;
+"""  # noqa: S608 - ours
+CONTRACTED = re.compile(r"contracts (\d{4}), released in \d+\.\d+")
+#: Of each table: the locks this connection holds, and the rows it has read or written lately.
+_LOOK = text("""
+    SELECT s.relname AS name, ARRAY(
+        SELECT l.mode FROM pg_locks AS l WHERE l.relation = s.relid AND l.pid = pg_backend_pid()
+    ) AS modes, s.seq_tup_read + COALESCE(s.idx_tup_fetch, 0) + s.n_tup_ins + s.n_tup_upd
+        + s.n_tup_del AS used
+    FROM pg_stat_xact_user_tables AS s WHERE s.schemaname = current_schema()
+""")
+_LOOKING = "looking"
+
+
+class InterruptedHere(Exception):  # noqa: N818 - it is no error
+    """The migration was ended here."""
+
+
+class _Witness:
+    """Sees each statement of a migration, and what it has locked and read by then."""
+
+    def __init__(self, rows: Mapping[str, Counter[str]], stop_after: int | None = None) -> None:
+        self.breaches: list[str] = []
+        self._rows = rows
+        self._left = stop_after
+        #: What was used before this transaction: the server counts from when it last told of it.
+        self._used: dict[str, int] | None = None
+
+    @contextmanager
+    def watching(self, connection: Connection) -> Iterator[None]:
+        """See what is done by this connection."""
+        calls: dict[str, Callable[..., None]] = {
+            "before_cursor_execute": self._begin,
+            "after_cursor_execute": self._see,
+            "commit": self._end,
+            "rollback": self._end,
+        }
+        for name, call in calls.items():
+            event.listen(connection, name, call)
+        try:
+            yield
+        finally:
+            for name, call in calls.items():
+                event.remove(connection, name, call)
+
+    def _end(self, _: Connection) -> None:
+        self._used = None
+
+    def _begin(self, connection: Connection, *_: Any) -> None:
+        if self._used is None and not _is_alone(connection):
+            self._used = {}  # the look that follows comes by here too
+            self._used = {row.name: row.used for row in self._look(connection)}
+
+    def _see(self, connection: Connection, _: Any, statement: str, *__: Any) -> None:
+        if connection.info.get(_LOOKING):
+            return
+        if _is_alone(connection):
+            if not ALONE.match(statement):
+                self._note("it stands outside of a transaction", statement)
+        else:
+            self._judge(connection, statement)
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                raise InterruptedHere
+
+    def _judge(self, connection: Connection, statement: str) -> None:
+        if "lock_timeout" in statement:
+            self._note("how long a lock is waited for is not its affair", statement)
+        tables = [row for row in self._look(connection) if row.name in self._rows]
+        locked = sorted(row.name for row in tables if set(row.modes) & set(STRONG))
+        names = ", ".join(locked)
+        if len(locked) > MOST_LOCKED_TABLES:
+            self._note(f"{names} are locked at once", statement)
+        for name in locked:
+            if not self._rows[name]:
+                self._note(
+                    f"{name} is empty here: give it rows in tests/support/db/rule.py", statement
+                )
+        used_before = self._used or {}
+        for row in tables:
+            if locked and row.used > used_before.get(row.name, 0):
+                what = f"rows of {row.name} are read or written while {names} is locked"
+                self._note(what, statement)
+
+    @staticmethod
+    def _look(connection: Connection) -> Sequence[Any]:
+        connection.info[_LOOKING] = True
+        try:
+            return connection.execute(_LOOK).all()
+        finally:
+            connection.info[_LOOKING] = False
+
+    def _note(self, what: str, statement: str) -> None:
+        self.breaches.append(f"blocks: {what}: {' '.join(statement.split())[:60]}")
+
+
+def _is_alone(connection: Connection) -> bool:
+    """Whether each statement is a transaction of its own."""
+    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+
+
+async def check(
+    url: str, folder: Path, numbers: Iterable[str], rows: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """Do these migrations of ``folder``, one after the other; the breaches of each.
+
+    ``rows`` says, by a migration's number, how its new tables get rows for those that follow.
+    """
+    found = {}
+    for number in numbers:
+        found[number] = await run(url, partial(breaches, folder=folder, number=number))
+        if number in rows:
+            await run(url, partial(fill, statements=rows[number]))
+    return found
+
+
+def unexcused(
+    found: Mapping[str, Sequence[str]], contracts: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """What is left of breaches, less what those take away that are named in ``contracts``.
+
+    By number: "contracts 0007, released in 0.2": an earlier migration, and where it was released.
+    None may block.
+    """
+    left = {number: list(what) for number, what in found.items()}
+    for number, reason in contracts.items():
+        was = left.setdefault(number, [])
+        left[number] = [what for what in was if not what.startswith("breaks: ")]
+        expanded = CONTRACTED.fullmatch(reason)
+        if expanded is None or not expanded[1] < number:
+            left[number].append(f"its reason must be as {CONTRACTED.pattern!r}")
+        if len(left[number]) == len(was):
+            left[number].append("it takes nothing away, and needs no exemption")
+    return {number: what for number, what in left.items() if what}
+
+
+async def run(url: str, work: Callable[[Connection], Any]) -> Any:
+    """Do something with a connection of one's own, as a migration has it."""
+    database = DatabaseUrl.parse(url)
+    engine = create_async_engine(
+        database.url,
+        poolclass=NullPool,
+        connect_args=database.connect_args | {"server_settings": {"lock_timeout": "10000"}},
+    )
+    async with engine.connect() as connection:
+        return await connection.run_sync(work)
+
+
+def fill(connection: Connection, statements: str = FILL) -> None:
+    """Put rows into every table, or do what else ``statements`` say."""
+    for statement in statements.split(";\n"):
+        connection.execute(text(statement))
+    connection.commit()
+
+
+def breaches(connection: Connection, folder: Path, number: str) -> list[str]:
+    """Do migration ``number`` of ``folder``, and say where it breaks the rule."""
+    before, rows = schema_of(connection), _generations(connection)
+    connection.rollback()
+    witness = _Witness(rows)
+    with witness.watching(connection):
+        upgrade(connection, number, folder=folder)
+    after = schema_of(connection)
+    found = [f"breaks: {what}" for what in missed(before, after)]
+    found += [f"blocks: {what}" for what in unfinished(before, after)]
+    found += [f"blocks: {what}" for what in _too_many(rows, _generations(connection))]
+    if not found:
+        found += [f"breaks: {what}" for what in _refused(connection, before)]
+    connection.rollback()
+    return list(dict.fromkeys(witness.breaches + found))
+
+
+def interrupt(connection: Connection, folder: Path, number: str, after: int) -> bool:
+    """End migration ``number`` after so many statements; False if it has no more of them."""
+    witness = _Witness({}, after)
+    try:
+        with witness.watching(connection):
+            upgrade(connection, number, folder=folder)
+    except InterruptedHere:
+        connection.rollback()
+        return True
+    return False
+
+
+def shape(connection: Connection) -> tuple[object, ...]:
+    """The schema, to be compared with another database's."""
+    return schema_of(connection).shape
+
+
+def _generations(connection: Connection) -> dict[str, Counter[str]]:
+    """Of each table: how many of its rows each transaction has written last."""
+    counts: dict[str, Counter[str]] = {}
+    for table in schema_of(connection).files:
+        rows = connection.execute(text(f"SELECT xmin::text, count(*) FROM {table} GROUP BY 1"))  # noqa: S608
+        counts[table] = Counter({row[0]: row[1] for row in rows})
+    return counts
+
+
+def _too_many(before: dict[str, Counter[str]], after: dict[str, Counter[str]]) -> Iterator[str]:
+    for table, old in before.items():
+        new = after.get(table, Counter())
+        most = max((n for xmin, n in new.items() if xmin not in old), default=0)
+        if most > BATCH_ROWS:
+            yield f"{most} rows of {table} are changed in one transaction"
+        if table in after and new.total() < old.total():
+            yield f"rows of {table} are gone"
+
+
+def _refused(connection: Connection, before: Schema) -> Iterator[str]:
+    """Whether the columns of before can be written alone, as the version before does it."""
+    for table in before.files:
+        names = sorted(name for of, name in before.columns if of == table)
+        columns = ", ".join(f'"{name}"' for name in names)
+        same = ", ".join(f'"{name}" = "{name}"' for name in names if name != "id")
+        try:
+            for statement in (
+                f"CREATE TEMP TABLE one AS SELECT {columns} FROM {table} LIMIT 1",  # noqa: S608
+                f"DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)",  # noqa: S608
+                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM one",  # noqa: S608
+                f"UPDATE {table} SET {same}",  # noqa: S608
+            ):
+                connection.execute(text(statement))
+        except DBAPIError:
+            yield f"what the version before writes to {table} is refused"
+        connection.rollback()
