@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import watchdog
 from tests.support.eventually import wait_until
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT = """\
 [build-system]
 requires = ["hatchling"]

@@ -93,7 +93,7 @@ def answers() -> Json:
 def attempts() -> Json:
     """Attempts over time, by what came of them."""
     columns = {"sent": measured("sent", happened("sent"))}
-    for outcome in ("later", "refused", "unknown", "paused"):
+    for outcome in ("deferred", "rejected", "unknown", "unavailable"):
         query = f"{happened('not sent')} and {is_any(field('outcome'), outcome)}"
         columns[outcome] = measured(outcome, query)
     return bars(columns)

@@ -28,7 +28,7 @@ FAILED = Search(
     "Reach: failed deliveries",
     "Whose email did not arrive, and what the mail server said.",
     f"{happened('message failed', 'message cannot be composed')} or "
-    f"({happened('not sent')} and {is_any(field('outcome'), 'refused')})",
+    f"({happened('not sent')} and {is_any(field('outcome'), 'rejected')})",
     (ACTION, *ATTEMPT, HEADER, field("reason"), *TEMPLATE, TRACE),
 )
 SERVER_ERRORS = Search(

@@ -16,9 +16,10 @@ from pydantic import SecretStr
 from reach.auth.keys import SCOPES
 from reach.settings import Settings
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, ReachProcess
+from tests.support.processes import ReachProcess
 from tests.support.promises.running import client, door, ended, everything
 from tests.support.reach import ADA
+from tests.support.root import ROOT
 
 MakeSettings = Callable[..., Settings]
 KEY = re.compile(r"rk_[0-9A-Za-z]{46}\n")

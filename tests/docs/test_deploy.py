@@ -10,10 +10,10 @@ import yaml
 from reach.db.away import UNKNOWN
 from reach.settings import Settings
 from tests.platform.test_values import VERSIONS
-from tests.support.platform.recorded import ROOT
 from tests.support.processes import ReachProcess
+from tests.support.root import ROOT
 
-PAGE = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text(encoding="utf-8")
 FILES = re.compile(r"(?<![\w/])((?:deploy|tests|docs|requirements)/[\w./-]+\w|values-\w+\.yaml)")
 
 
@@ -87,7 +87,7 @@ def test_alerts_have_a_runbook() -> None:
 
 
 def test_figures_are_those_that_were_measured() -> None:
-    """Speed's figures as docs/reference/speed.md has them; and what is reckoned of sizes adds up."""
+    """Figures are those of docs/reference/speed.md; and what is said of sizes adds up."""
     speed = (ROOT / "docs/reference/speed.md").read_text(encoding="utf-8")
     for figure in ("2,740", "2,531", "1,753", "1,981", "12,295", "12,771"):
         assert figure in PAGE

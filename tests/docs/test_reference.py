@@ -13,8 +13,7 @@ from reach.settings import Settings
 from reach.telemetry.events import EVENTS
 from reach.telemetry.fields import ALWAYS, FIELDS
 from reach.telemetry.metrics import LINES_DROPPED, REQUEST_SECONDS
-
-ROOT = Path(__file__).parents[2]
+from tests.support.root import ROOT
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.image.built import ROOT
+from tests.support.root import ROOT
 
 DOCKER = ROOT / "deploy" / "docker"
 

@@ -11,13 +11,14 @@ import psutil
 import pytest
 
 from tests.support.eventually import eventually
-from tests.support.image.built import ROOT, Image
+from tests.support.image.built import Image
 from tests.support.image.containers import Container
 from tests.support.mail import MailServer
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
 from tests.support.promises.running import ended, everything, said
 from tests.support.reach import ADA
+from tests.support.root import ROOT
 
 pytestmark = pytest.mark.timeout(400)
 

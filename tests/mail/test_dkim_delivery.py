@@ -11,9 +11,10 @@ from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.messages.signing import a_key, is_believed, pem, signing
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, ReachProcess
+from tests.support.processes import ReachProcess
 from tests.support.promises.running import ended, everything, said, worker
 from tests.support.promises.stored import opened, sign_up
+from tests.support.root import ROOT
 
 MakeSettings = Callable[..., Settings]
 #: Python runs it first of all: what is None here cannot be imported.

@@ -12,9 +12,10 @@ from reach.mail.templates import BUILT_IN
 from reach.settings import BadSettings
 from tests.support.messages.promised import ORIGIN, a_composer, a_message, a_welcome
 from tests.support.messages.received import contents, parse
+from tests.support.root import ROOT
 
 BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link"}
-PAGE = Path(__file__).parents[2] / "docs" / "templates.md"
+PAGE = ROOT / "docs" / "guides" / "email-templates.md"
 DATA = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
 
 

@@ -20,7 +20,7 @@ import pytest
 from reach.messages.mailbox import MOST_BYTES, Mailbox, NoSuchMail
 from reach.problems import NotFound
 from tests.support.eventually import eventually
-from tests.support.processes import ROOT
+from tests.support.root import ROOT
 
 ADA = "ada@example.com"
 

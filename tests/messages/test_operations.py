@@ -183,9 +183,9 @@ async def test_a_message_is_shown_with_every_attempt(reach: Reach, outbox: Outbo
     assert [
         (a["outcome"], a["smtp_code"], a["enhanced_code"], a["text"]) for a in shown["history"]
     ] == [
-        ("later", 450, "4.2.1", LATER.text),
-        ("later", None, None, "silence"),
-        ("refused", 550, "5.1.1", REFUSED.text),
+        ("deferred", 450, "4.2.1", LATER.text),
+        ("deferred", None, None, "silence"),
+        ("rejected", 550, "5.1.1", REFUSED.text),
     ]
     assert {a["worker"] for a in shown["history"]} == {"tester:1"}
 

@@ -187,7 +187,7 @@ async def test_all_that_is_stored_can_be_taken_along(reach: Reach, mail_server: 
     welcome, changed = found["messages"]
     assert [one["template"] for one in found["messages"]] == ["welcome", "changed"]
     assert welcome["data"] == {"name": "Ada"}
-    assert [one["outcome"] for one in welcome["history"]] == ["later", "sent"]
+    assert [one["outcome"] for one in welcome["history"]] == ["deferred", "sent"]
     assert "busy, ada" in welcome["history"][0]["text"]
     assert [one["outcome"] for one in changed["history"]] == ["sent"]
     (kept,) = found["answers"]

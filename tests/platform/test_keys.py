@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from tests.platform.test_values import FILES, MANIFESTS, PLATFORM
-from tests.support.platform.recorded import ROOT
+from tests.support.root import ROOT
 
-#: Seen in each chart's values, of the version in docs/guides/kubernetes.md: helm takes a key that there is
-#: not without a word. Whoever uses another one looks it up first. A name that ends in ``.*`` has
-#: below it what is not the chart's to name: Kubernetes's fields, labels, users.
+#: Seen in each chart's values, of the version in docs/guides/kubernetes.md: helm takes a key that
+#: does not exist without a word. To use another one, look it up first. A name that ends in ``.*``
+#: has below it what is not the chart's to name: Kubernetes's fields, labels, users.
 SEEN = {
     "cnpg.yaml": {"replicaCount", "resources.*"},
     "eck.yaml": {"resources.*"},

@@ -14,7 +14,8 @@ import pytest
 from tests.support.eventually import wait_until
 from tests.support.layer import program
 from tests.support.mail import Authority
-from tests.support.platform.recorded import KEY, PROGRAMS, ROOT, Platform, elastic, environment
+from tests.support.platform.recorded import KEY, PROGRAMS, Platform, elastic, environment
+from tests.support.root import ROOT
 
 SCRIPTS = sorted((ROOT / "deploy/platform").glob("*.sh"))
 #: What must have happened before what.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.platform.recorded import ROOT
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
+from tests.support.root import ROOT
 
 UNITS = ROOT / "deploy" / "systemd"
 NAMES = ("reach-migrate", "reach-api", "reach-worker")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.platform.recorded import ROOT, Call, Platform
+from tests.support.platform.recorded import Call, Platform
 from tests.support.prometheus import NoPrometheus, program
+from tests.support.root import ROOT
 
 PLATFORM = ROOT / "deploy" / "platform"
 FILES = sorted(PLATFORM.glob("*.yaml"))
@@ -188,7 +189,7 @@ def test_filebeat_reads_our_configuration_as_it_is() -> None:
 
 
 def test_the_keys_are_those_of_the_docs() -> None:
-    """What Elasticsearch is asked for is what docs/guides/elastic.md says, but for how long one lasts."""
+    """Elasticsearch is asked for the keys that docs/guides/elastic.md names."""
     script = (PLATFORM / "elastic.sh").read_text(encoding="utf-8")
     page = (ROOT / "docs/guides/elastic.md").read_text(encoding="utf-8")
     asked = [yaml.safe_load(text) for text in re.findall(r"_KEY='(\{.*?\})'\n", script, re.DOTALL)]

@@ -146,8 +146,8 @@ async def test_a_message_that_stays_suspect_while_others_are_sent_is_refused(
             await eventually(partial(states_are, database, {"failed", "sent"}))
             bad = next(m for m in await messages_in(database) if m.state == "failed")
             outcomes = [a.outcome for a in await attempts_in(database) if a.message_id == bad.id]
-            assert set(outcomes[:-1]) == {"later"}
-            assert outcomes[-1] == "refused"
+            assert set(outcomes[:-1]) == {"deferred"}
+            assert outcomes[-1] == "rejected"
         else:
             await eventually(partial(states_are, database, {"queued", "sent"}))
             before = len(await attempts_in(database))
@@ -235,8 +235,8 @@ async def test_one_that_is_always_too_much_holds_up_nobody_for_ever(
 
 
 async def attempts_later(database: Database) -> int:
-    """Count the attempts that ended as "later"."""
-    return [attempt.outcome for attempt in await attempts_in(database)].count("later")
+    """Count the attempts that ended as "deferred"."""
+    return [attempt.outcome for attempt in await attempts_in(database)].count("deferred")
 
 
 async def an_operator_is_shown(database: Database, *words: str) -> bool:

@@ -102,11 +102,11 @@ async def test_a_message_that_kills_its_workers_cannot_loop(
         (message,) = await messages_in(database)
         (attempt,) = await attempts_in(database)
         assert (message.state, message.attempts, message.failures) == ("queued", 1, 1)
-        assert (attempt.outcome, attempt.smtp_code) == ("later", None)
+        assert (attempt.outcome, attempt.smtp_code) == ("deferred", None)
         assert 0.75 * 600 < (message.due_at - attempt.finished_at).total_seconds() < 1.25 * 600
         await database.write(operations.retry, message.id)
         await all_sent(database)
-    assert [attempt.outcome for attempt in await attempts_in(database)] == ["later", "sent"]
+    assert [attempt.outcome for attempt in await attempts_in(database)] == ["deferred", "sent"]
 
 
 async def assert_untried(database: Database) -> None:

@@ -38,13 +38,13 @@ def mailing(mailing: Settings) -> Settings:
 @pytest.mark.parametrize(
     "row",
     [
-        *((stage, code, "later") for stage in ("rcpt", "data", "dot") for code in (450, 451, 452)),
+        *((stage, code, "deferred") for stage in ("rcpt", "data", "dot") for code in (450, 451, 452)),
         *(
-            (stage, code, "refused")
+            (stage, code, "rejected")
             for stage in ("rcpt", "data", "dot")
             for code in (550, 552, 554)
         ),
-        *((stage, how, "later") for stage in ("mail", "rcpt") for how in (DROP, SILENCE, GARBAGE)),
+        *((stage, how, "deferred") for stage in ("mail", "rcpt") for how in (DROP, SILENCE, GARBAGE)),
         *(("dot", how, "unknown") for how in (DROP, SILENCE, GARBAGE)),
         *(("accepted", how, "unknown") for how in (DROP, SILENCE)),
     ],
@@ -57,23 +57,23 @@ async def test_an_attempt_that_counts(
 ) -> None:
     """Refused fails at once; Later and Unsure are tried again, and delivered, with the same id."""
     stage, reply, outcome = row
-    said = {"later": "4.2.1 No", "refused": "5.1.1 No"}
+    said = {"deferred": "4.2.1 No", "rejected": "5.1.1 No"}
     text = f"{reply} {said[outcome]}" if isinstance(reply, int) else reply
-    mail_server.script[stage] = once(text) if outcome != "refused" else text
+    mail_server.script[stage] = once(text) if outcome != "rejected" else text
     await sign_up(database, mailing, "ada@example.com")
     async with running_worker(mailing):
-        if outcome == "refused":
+        if outcome == "rejected":
             await eventually(lambda: state_is(database, "failed"))
         else:
             await all_sent(database)
     (message,) = await messages_in(database)
     attempts = await attempts_in(database)
-    expected = [outcome] if outcome == "refused" else [outcome, "sent"]
+    expected = [outcome] if outcome == "rejected" else [outcome, "sent"]
     assert [attempt.outcome for attempt in attempts] == expected
     assert (message.attempts, message.due_at is not None) == (len(expected), True)
     assert attempts[0].smtp_code == (reply if isinstance(reply, int) else None)
     assert {mail.message_id for mail in mail_server.messages} <= {message.message_id}
-    assert len(mail_server.messages) == {"refused": 0, "later": 1, "unknown": 1}[outcome] + (
+    assert len(mail_server.messages) == {"rejected": 0, "deferred": 1, "unknown": 1}[outcome] + (
         stage == "accepted"
     )
 
@@ -189,7 +189,7 @@ async def test_recipients_that_are_always_turned_away_hold_up_nobody(
 
 async def tried(database: Database, count: int) -> bool:
     """Whether so many messages have had an attempt that failed and counted."""
-    later = [one.message_id for one in await attempts_in(database) if one.outcome == "later"]
+    later = [one.message_id for one in await attempts_in(database) if one.outcome == "deferred"]
     return len(set(later)) == count
 
 

@@ -9,8 +9,9 @@ import pytest
 from tests.support.ports import free_port
 from tests.support.proxy.configured import DYNAMIC, SHIPPED, STATIC, Change, changed, routers
 from tests.support.proxy.edges import Edge, running_edge
+from tests.support.root import ROOT
 
-DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "edge.md"
+DOCUMENTED = ROOT / "docs" / "guides" / "reverse-proxy.md"
 NEEDED = {"headers", "ratelimit", "inflightreq", "buffering", "retry"}
 
 

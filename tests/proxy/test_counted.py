@@ -1,4 +1,4 @@
-"""What one client is admitted, counted: the figures of docs/guides/reverse-proxy.md, for each way to be an edge.
+"""What one client is admitted: what docs/guides/reverse-proxy.md says, of each kind of proxy.
 
 Traefik counts for each router by itself, and forgets a client who asks for nothing for a while. So
 limits here fill up again once an hour: what is counted does not depend on how fast a machine is.

@@ -1,4 +1,4 @@
-"""HTTPS is prepared: docs/guides/reverse-proxy.md turns it on with one command, and this test with the same."""
+"""HTTPS is prepared: docs/guides/reverse-proxy.md turns it on with one command; so does this."""
 
 import re
 import ssl
@@ -14,13 +14,12 @@ from tests.support.ports import free_port
 from tests.support.promises.running import door
 from tests.support.proxy.configured import DYNAMIC, NAME, STATIC, Change
 from tests.support.proxy.edges import layer, running_edge
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.root import ROOT
 
 
 def turned_on(folder: Path) -> Path:
     """Copy the shipped files and run the page's command on them."""
-    page = (ROOT / "docs" / "edge.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "guides" / "reverse-proxy.md").read_text(encoding="utf-8")
     (command,) = re.findall(r"^sed .*#tls#.*$", page, flags=re.MULTILINE)
     copy = folder / "shipped"
     for file in (STATIC, DYNAMIC):

@@ -1,4 +1,7 @@
-"""What works directly works through a real HAProxy and a real Traefik, as docs/guides/reverse-proxy.md has them."""
+"""What works directly works through a real HAProxy and a real Traefik too.
+
+They are set up as docs/guides/reverse-proxy.md says.
+"""
 
 import asyncio
 import json

@@ -20,7 +20,8 @@ import pytest
 
 from reach.settings import Settings
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, api_process, environment_of
+from tests.support.processes import api_process, environment_of
+from tests.support.root import ROOT
 
 #: Two runs, on a machine that has other work too.
 pytestmark = pytest.mark.timeout(900)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.support.ports import free_port
 from tests.support.program import Program
+from tests.support.root import ROOT
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "edge.md"
+PAGE = ROOT / "docs" / "guides" / "reverse-proxy.md"
 PLACE = "bind :80"
 SERVER = "127.0.0.1:8000"
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from reach.network import sockets
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 VARIABLE = "TEST_HOSTS"
 #: Python runs a module of this name before it runs anything else.
 START = f"""

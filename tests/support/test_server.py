@@ -8,13 +8,14 @@ import psutil
 import pytest
 
 from tests.support.eventually import wait_until
+from tests.support.root import ROOT
 
 
 @pytest.mark.parametrize(("module", "name"), [("postgres", "Postgres"), ("redis", "Redis")])
 def test_no_server_outlives_a_killed_test_run(module: str, name: str) -> None:
     """After kill -9 of the tests their servers are ended, paused ones too; folders are removed."""
     script = (
-        f"from tests.servers.{module} import {name}\n"
+        f"from tests.support.{module} import {name}\n"
         f"server = {name}()\n"
         "server.start()\n"
         "server.pause()\n"
@@ -23,7 +24,7 @@ def test_no_server_outlives_a_killed_test_run(module: str, name: str) -> None:
     )
     with subprocess.Popen(
         [sys.executable, "-c", script],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import IO
 
 from reach.variables import PREFIX
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Linux tells who waits for one process, and for something else, too.
 CAN = hasattr(os, "pidfd_open") and hasattr(os, "fork")
 

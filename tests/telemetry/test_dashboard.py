@@ -12,7 +12,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from reach.telemetry import metrics
-from tests.support.processes import ROOT
+from tests.support.root import ROOT
 from tests.support.telemetry.asked import DASHBOARD, DEPLOY, of_dashboard, read_dashboard
 from tests.support.telemetry.promql import selectors
 

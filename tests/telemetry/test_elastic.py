@@ -15,11 +15,11 @@ import pytest
 from reach.messages.outcome import Deferred, Rejected, Sent, Unavailable, Unknown
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import ALWAYS, FIELDS
-from tests.support.processes import ROOT
+from tests.support.root import ROOT
 from tests.support.telemetry.exported import linked, named, objects, of_kind, queries
 from tests.support.telemetry.mapped import ELASTIC, Json, complaints, read, template
 
-DOCUMENTED = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
+DOCUMENTED = (ROOT / "docs" / "guides" / "elastic.md").read_text(encoding="utf-8")
 DATA_STREAMS = ("logs-reach-default", "logs-reach.rejected-default")
 
 #: What Kibana 8.9 lets such an object have; it refuses an import with anything else.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.processes import ROOT
+from tests.support.root import ROOT
 from tests.support.telemetry.mapped import ELASTIC
 from tests.support.telemetry.recorder import Recorder, recording
 
@@ -157,6 +157,6 @@ def test_what_is_missing_is_said_before_anything_is_sent(
 
 def test_every_variable_is_documented() -> None:
     """docs/guides/elastic.md names what the script reads."""
-    documented = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "guides" / "elastic.md").read_text(encoding="utf-8")
     for name in ("ELASTICSEARCH_URL", "KIBANA_URL", "ELASTIC_API_KEY", "ELASTIC_API_KEY_FILE"):
         assert name in documented

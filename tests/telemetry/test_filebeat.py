@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.processes import ROOT
+from tests.support.root import ROOT
 from tests.support.telemetry.mapped import ELASTIC, Json, read
 
-DOCUMENTED = (ROOT / "docs" / "elastic.md").read_text(encoding="utf-8")
+DOCUMENTED = (ROOT / "docs" / "guides" / "elastic.md").read_text(encoding="utf-8")
 FILES, KUBERNETES = "filebeat.yaml", "filebeat-kubernetes.yaml"
 
 #: What the reference names, of that which a configuration like ours may need.

@@ -15,6 +15,7 @@ from reach.settings import Settings
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
+from tests.support.root import ROOT
 from tests.support.telemetry.pipes import pipe
 
 MakeSettings = Callable[..., Settings]
@@ -140,4 +141,4 @@ socket.gethostname = crash
 
 
 def _source() -> str:
-    return str(Path(__file__).parents[2] / "src")
+    return str(ROOT / "src")

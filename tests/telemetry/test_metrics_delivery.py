@@ -74,7 +74,7 @@ async def test_what_a_worker_is_doing_is_seen_while_it_does_it(
 @pytest.mark.parametrize(
     "row",
     [
-        ("rcpt", "451 4.2.1 Not now", ("later", "4xx")),
+        ("rcpt", "451 4.2.1 Not now", ("deferred", "4xx")),
         ("accepted", DROP, ("unknown", "none")),
     ],
 )
@@ -105,7 +105,7 @@ async def test_a_message_that_is_given_up_is_counted_and_told(
     with capture_logs() as said:
         async with running_worker(mailing):
             await eventually(lambda: since.of(FINISHED, state="failed") == 1)
-    assert since.all_of(ATTEMPTS, *BY) == {("refused", "5xx"): 1}
+    assert since.all_of(ATTEMPTS, *BY) == {("rejected", "5xx"): 1}
     assert since.all_of(FINISHED, "state") == {"failed": 1}
     assert since.all_of(f"{SENT}_count", "template") == {}
     (message,) = await messages_in(database)
@@ -172,7 +172,7 @@ async def test_what_an_operator_retried_is_sent_and_was_not_late_a_second_time(
         await eventually(lambda: since.of(FINISHED, state="sent") == 2)
     assert since.of(f"{SENT}_count", template="welcome") == 1
     assert since.all_of(FINISHED, "state") == {"failed": 1, "sent": 2}
-    tries = {("refused", "5xx"): 1, ("later", "4xx"): 1, ("sent", "2xx"): 2}
+    tries = {("rejected", "5xx"): 1, ("deferred", "4xx"): 1, ("sent", "2xx"): 2}
     assert since.all_of(ATTEMPTS, *BY) == tries
 
 
@@ -190,7 +190,7 @@ async def test_a_pause_is_seen_and_counted_once(
         await all_sent(database)
         assert value("reach_circuit_breaker_open") == 0
         await eventually(lambda: since.of(FINISHED, state="sent") == 1)
-    assert since.all_of(ATTEMPTS, *BY) == {("paused", "4xx"): 1, ("sent", "2xx"): 1}
+    assert since.all_of(ATTEMPTS, *BY) == {("unavailable", "4xx"): 1, ("sent", "2xx"): 1}
 
 
 async def test_what_a_vanished_worker_held_is_counted_when_it_is_leased_again(

@@ -15,7 +15,8 @@ from reach.telemetry import metrics
 from reach.telemetry.events import EVENTS, action_of
 from reach.telemetry.fields import ALWAYS, FIELDS
 from tests.support.reach import Reach
-from tests.support.telemetry.rule_cases import ROOT, RULES, alerts
+from tests.support.root import ROOT
+from tests.support.telemetry.rule_cases import RULES, alerts
 from tests.telemetry.test_rules import ran
 
 PAGES = sorted((ROOT / "docs/runbooks").glob("*.md"))

@@ -157,7 +157,7 @@ async def test_a_retry_days_later_is_linked_and_its_lines_carry_the_trace(
     first, second = traced.named("deliver welcome")
     assert [span.attributes["reach.message.attempt"] for span in (first, second)] == [1, 2]
     assert [span.attributes["reach.attempt.outcome"] for span in (first, second)] == [
-        "later",
+        "deferred",
         "sent",
     ]
     assert first.is_error

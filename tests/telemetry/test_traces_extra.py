@@ -12,9 +12,10 @@ import pytest
 from reach.settings import Settings
 from reach.telemetry import traces
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, ReachProcess, environment_of
+from tests.support.processes import ReachProcess, environment_of
 from tests.support.promises.running import client, ended, everything, said
 from tests.support.reach import ADA
+from tests.support.root import ROOT
 
 #: Python runs it first of all, in every process: what is None here cannot be imported.
 WITHOUT_SDK = """import sys

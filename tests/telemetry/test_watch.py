@@ -15,8 +15,9 @@ from tests.support import watchdog
 from tests.support.eventually import wait_until
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
-from tests.support.processes import ROOT, ReachProcess
+from tests.support.processes import ReachProcess
 from tests.support.prometheus import NoPrometheus, program
+from tests.support.root import ROOT
 
 SECONDS = 40
 

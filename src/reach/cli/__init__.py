@@ -9,7 +9,6 @@ import sys
 import typer
 
 from reach.cli import database, keys, running
-from reach.cli import running as checking
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -31,7 +30,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(database.cli, name="db")
-for command in (running.up, running.api, running.worker, checking.migrate, checking.check):
+for command in (running.up, running.api, running.worker, running.migrate, running.check):
     cli.command()(command)
 
 

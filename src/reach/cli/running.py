@@ -88,7 +88,7 @@ def up(
     if settings.is_spread and not settings.public_url:
         say(NOWHERE.format(settings.origin), sys.stderr)
     from reach.runtime import data_dir as keyfiles  # noqa: PLC0415 - heavy
-    from reach.runtime import processes
+    from reach.runtime import processes  # noqa: PLC0415 - heavy
     from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
 
     keyfiles.make_data_dir(settings)

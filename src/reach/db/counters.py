@@ -28,16 +28,16 @@ from sqlalchemy import (
 from reach.db.columns import EPOCH, Instant, metadata, now
 from reach.db.engine import Transaction
 
-#: On Postgres a tally is the sum of its rows, of which each statement that changes it adds one.
+#: On Postgres a counter is the sum of its rows, of which each statement that changes it adds one.
 counters = Table(
-    "tallies",
+    "counters",
     metadata,
     Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     Column("name", Text, nullable=False),
     Column("hour", Instant, nullable=False),
     Column("count", BigInteger, nullable=False),
 )
-Index("ix_tallies_hour", counters.c.hour, counters.c.name)
+Index("ix_counters_hour", counters.c.hour, counters.c.name)
 
 #: The hour of a level.
 LEVEL = EPOCH

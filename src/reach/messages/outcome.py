@@ -1,11 +1,11 @@
 """What became of an attempt.
 
 Outcome
-├── Sent     the mail server has taken the message
-├── Later    it said "not now", or fell silent: try again after a while
-├── Refused  it said "never": failed at once
-├── Unsure   it had the whole message, then no answer came: try again, same Message-ID
-└── Paused   nothing is wrong with the message; no message can be sent now
+├── Sent         the mail server has accepted the message
+├── Deferred     it said "not now", or fell silent: try again after a while
+├── Rejected     it said "never", about this message: failed at once
+├── Unknown      it had the whole message, then no answer came: try again, same Message-ID
+└── Unavailable  nothing is wrong with the message: the server, or we, cannot send at all
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """``sent``, ``later``, ``refused``, ``unknown`` or ``paused``."""
+        """``sent``, ``deferred``, ``rejected``, ``unknown`` or ``unavailable``."""
         return type(self).__name__.lower()
 
     @property

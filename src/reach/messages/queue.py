@@ -118,7 +118,7 @@ def _is_sent(given: Any) -> ColumnElement[bool]:
 def _stays(given: Any) -> ColumnElement[bool]:
     """Whether a message is to be tried again: not for ever."""
     outcome = given.c.outcome
-    again = or_(outcome == "later", outcome == "unknown")  # an IN is expanded at every execution
+    again = or_(outcome == "deferred", outcome == "unknown")  # an IN is expanded at every execution
     last_time = now(-bindparam("give_up_seconds", type_=Float))
     first = messages.c.first_failed_at
     return and_(again, or_(first.is_(None), since_tried(first) > last_time))

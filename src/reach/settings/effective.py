@@ -23,7 +23,7 @@ class Settings(Knobs):
 
     @model_validator(mode="after")
     def _grace_fits(self) -> "Settings":
-        for name in ("retry", "pause"):
+        for name in ("retry", "breaker"):
             if getattr(self, f"{name}_first_seconds") > getattr(self, f"{name}_cap_seconds"):
                 raise ValueError(f"REACH_{name.upper()}_FIRST_SECONDS is above its cap")
         return self

@@ -151,8 +151,8 @@ class DatabaseUrl:
     def parse(cls, text: str) -> "DatabaseUrl":
         """Read ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``.
 
-        Of libpq's parameters those in ``reach.settings.libpq`` are taken. Raises ValueError, with words that
-        do not repeat the URL (it may hold a password).
+        Of libpq's parameters those in ``reach.settings.libpq`` are taken. Raises ValueError, with
+        words that do not repeat the URL (it may hold a password).
         """
         scheme, _, rest = text.strip().partition("://")
         if scheme == "sqlite":

@@ -10,7 +10,7 @@ import re
 import ssl
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import aiosmtplib
 import anyio
@@ -143,9 +143,6 @@ def _mail_max(limits: str) -> int | None:
     found = re.search(r"(?:^|\s)MAILMAX=([1-9][0-9]{0,5})(?:\s|$)", limits, re.IGNORECASE)
     return int(found[1]) if found else None
 
-
-if TYPE_CHECKING:
-    import asyncio
 
 #: How long the network may take to reach the server, as in Postfix (smtp_connect_timeout): RFC
 #: 5321's minutes are for a server that is there.

@@ -18,7 +18,7 @@ class Event:
 
 
 def action_of(message: str) -> str:
-    """Name an event as ``event.action`` does: ``circuit-breaker-open`` for "circuit breaker open"."""
+    """Name an event as ``event.action`` does: ``worker-started`` for "worker started"."""
     return re.sub(r"[^a-z0-9]+", "-", message.lower())
 
 

@@ -87,7 +87,7 @@ for _reason in ("too-many", "too-many-queued", "answer-not-taken", "body-not-end
 
 SIGN_UPS = Counter(
     "reach_signups_total",
-    "Sign-ups at the door, by result: new, known (the address was there already), robot, invalid, "
+    "Sign-ups, by result: new, known (the address was there already), spam, invalid, "
     "limited (429), failed (5xx).",
     ("result",),
 )
@@ -127,7 +127,7 @@ OUTBOX_OVERDUE.set(math.nan)
 
 ATTEMPTS = Counter(
     "reach_delivery_attempts_total",
-    "Attempts at delivering a message, by outcome (sent, later, refused, unsure, paused) and class "
+    "Attempts at delivering a message, by outcome (sent, deferred, rejected, unknown, unavailable) and class "
     "of the mail server's last reply (2xx, 4xx, 5xx, none).",
     ("outcome", "smtp_class"),
 )
@@ -159,12 +159,12 @@ LEASES_RECLAIMED = Counter(
 )
 CIRCUIT_BREAKER_OPEN = Gauge(
     "reach_circuit_breaker_open",
-    "1 while the lane to the mail server is paused, or refused on trial; 0 while it is open.",
+    "1 while the circuit breaker is open or half-open: nothing is sent, or one message at a time; else 0.",
     (),
     multiprocess_mode="livemax",
 )
 CIRCUIT_BREAKER_OPENINGS = Counter(
-    "reach_circuit_breaker_openings_total", "Times that the lane to the mail server closed."
+    "reach_circuit_breaker_openings_total", "Times that the circuit breaker opened."
 )
 SLOTS = Gauge(
     "reach_worker_slots",

@@ -4,14 +4,14 @@ import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.support.layer import program
+from tests.support.root import ROOT
 
-CHART = Path(__file__).parents[2] / "deploy" / "chart"
+CHART = ROOT / "deploy" / "chart"
 Manifest = dict[str, Any]
 #: What no site can leave out; and a key of its own, so that two renders are the same.
 LEAST: Manifest = {

@@ -1,4 +1,4 @@
-"""The rule for migrations (docs/guides/writing-a-migration.md), checked by doing them on a real Postgres.
+"""The rule for migrations of docs/guides/writing-a-migration.md, checked on a real Postgres.
 
 A *breach* is either what the version before would miss ("breaks": it still runs while a migration
 is made, and may come back), or what would have requests wait ("blocks").

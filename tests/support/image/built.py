@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-ROOT = Path(__file__).parents[2]
+from tests.support.root import ROOT
+
 SUITE = "trixie"
 NEEDED = ("buildah", "mmdebstrap", "unshare", "setpriv")
 BASE, NAME = "localhost/stand-in", "localhost/reach:test"

@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from tests.support.image.built import ROOT, SUITE, NoImage, mirror
+from tests.support.image.built import SUITE, NoImage, mirror
+from tests.support.root import ROOT
 
 DEPLOY = ROOT / "deploy"
 FILE = DEPLOY / "compose.yaml"

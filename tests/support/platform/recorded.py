@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 
 from tests.support.layer import program
+from tests.support.root import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 STANDIN = Path(__file__).with_name("standin.py")
 PROGRAMS = ("helm", "kubectl", "minikube", "kind", "docker", "make")
 POLL_SECONDS = 0.02

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SHIPPED = Path(__file__).resolve().parents[2] / "deploy" / "traefik"
+from tests.support.root import ROOT
+
+SHIPPED = ROOT / "deploy" / "traefik"
 STATIC, DYNAMIC = Path("traefik.yaml"), Path("dynamic/reach.yaml")
 #: The name that the files are for; it resolves nowhere, so tests send it as the Host.
 NAME = "signup.example.com"

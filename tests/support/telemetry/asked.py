@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
+from tests.support.root import ROOT
 from tests.support.telemetry.promql import with_bool
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "reach.json"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 LABEL_VALUES = re.compile(r"label_values\((?P<of>.+), *(?P<label>\w+)\)")

@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-ELASTIC = Path(__file__).resolve().parents[2] / "deploy" / "elastic"
+from tests.support.root import ROOT
+
+ELASTIC = ROOT / "deploy" / "elastic"
 LONG = range(-(2**63), 2**63)
 
 Json = dict[str, Any]

@@ -14,9 +14,10 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.root import ROOT
+
 RULES = ROOT / "deploy/prometheus/rules.yaml"
-FILES = sorted(Path(__file__).with_name("rules").glob("*.yaml"))
+FILES = sorted((ROOT / "tests" / "telemetry" / "rules").glob("*.yaml"))
 
 Case = Mapping[str, Any]
 

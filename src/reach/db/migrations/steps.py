@@ -1,4 +1,6 @@
-"""What a migration does to a Postgres database in use, a step at a time: see docs/guides/writing-a-migration.md.
+"""What a migration does to a Postgres database in use, a step at a time.
+
+See docs/guides/writing-a-migration.md.
 
 Each can be interrupted and done again. But on Postgres each commits what came before it in its
 migration, so that must be fit to be done again as well.
