@@ -1,7 +1,7 @@
-"""What tallies save, and cost: `python -m benchmarks.tallies`, about two minutes.
+"""What counters save, and cost: `python -m benchmarks.counters`, about two minutes.
 
 On each database, with a thousand people and messages and then with a million: reading the stats,
-and counting the same. Then how long the migration that begins the tallies keeps writers waiting,
+and counting the same. Then how long the migration that begins the counters keeps writers waiting,
 and how long reading takes while nobody folds. All messages are queued and late, the worst case.
 """
 
@@ -124,7 +124,7 @@ async def milliseconds(database: Database, fn: Callable[[Transaction], object]) 
 
 
 async def seconds_to_begin(database: Database, settings: Settings) -> tuple[float, float]:
-    """Take the tallies away, and migrate while somebody writes: how long it took, and they waited.
+    """Take the counters away, and migrate while somebody writes: how long it took, and they waited.
 
     That is the longest of their transactions.
     """
@@ -151,14 +151,14 @@ def touch(tx: Transaction) -> None:
 def forget(tx: Transaction) -> None:
     """Be a database of before."""
     if tx.dialect.name == "sqlite":
-        named = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'tally_%'"
+        named = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'count_%'"
         for trigger in tx.execute(text(named)).scalars().all():
             tx.execute(text(f'DROP TRIGGER "{trigger}"'))
     else:
-        named = "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'tally\\_%'"
+        named = "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'counter\\_%'"
         for function in tx.execute(text(named)).scalars().all():
             tx.execute(text(f"DROP FUNCTION {function} CASCADE"))
-    tx.execute(text("DROP TABLE tallies"))
+    tx.execute(text("DROP TABLE counters"))
     tx.execute(text(f"UPDATE alembic_version SET version_num = '{BEFORE_TALLIES}'"))  # noqa: S608
 
 

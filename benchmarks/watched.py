@@ -1,7 +1,7 @@
 """What it costs to be watched: `python -m benchmarks.watched`, about 40 seconds a database.
 
 Two API processes of one machine take the same flood in turns, the other one being idle: unwatched
-(no line of the log, no metric, no tally) and watched (all of it, and scraped every second); then
+(no line of the log, no metric, no counter) and watched (all of it, and scraped every second); then
 again with traced (watched, and every span sent to a collector) in its place. Printed is the median
 of the turns' ratios of sign-ups a second, and processor time a sign-up.
 """

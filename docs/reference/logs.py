@@ -8,8 +8,8 @@ from reach.telemetry.fields import ALWAYS, FIELDS, Field
 
 WORDS = """
 Every line that Reach itself writes, and every field that a line may have, by its name in the
-Elastic Common Schema. See [Logs](../logs.md) for what to do with them. Lines of libraries have
-`event.dataset: reach.library` and no `event.action`.
+Elastic Common Schema. See [Logs](../guides/logs.md) for what to do with them. Lines of
+libraries have `event.dataset: reach.library` and no `event.action`.
 """
 
 

@@ -26,9 +26,11 @@ nowhere: it refuses to start without a `REACH_PUBLIC_URL` when its mail server o
 not on this machine, as links to this machine would be links to nowhere. Exit codes: 0 done,
 1 failed, 2 usage or configuration.
 
-More about some of them: [Servers](../servers.md), [Limits](../limits.md), [Links](../links.md),
-[Robots](../robots.md), [The edge](../edge.md), [Templates](../templates.md), [DNS](../dns.md),
-[Logs](../logs.md).
+More about some of them: [servers](../guides/choosing-servers.md),
+[rate limits](../guides/rate-limits.md), [magic links](../guides/magic-links.md),
+[spam protection](../guides/spam-protection.md), [the reverse proxy](../guides/reverse-proxy.md),
+[email templates](../guides/email-templates.md), [DNS](../guides/dns.md),
+[logs](../guides/logs.md).
 """
 SECTION = re.compile(r" {4}# (\w.*)")
 COMMENT = re.compile(r" {4}#: ?(.*)")

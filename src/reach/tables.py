@@ -13,5 +13,5 @@ from reach.db.counters import counters
 
 
 def kept_tables() -> list[Table]:
-    """What is kept, those that others refer to first; not the tallies, which the database keeps."""
+    """List the tables to copy, those that others refer to first. Counters count by themselves."""
     return [table for table in metadata.sorted_tables if table is not counters]

@@ -1,8 +1,7 @@
-"""Tallies are what counting would give, whatever is done, by whomever, and however it ends."""
+"""Counters are what counting would give, whatever is done, by whomever, and however it ends."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -14,19 +13,12 @@ from reach.db import counters
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.db.migrate import VERSIONS, newest, upgrade
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.databases import create_database, drop_database
-from tests.support.db import rule
-from tests.support.db.tallied import OTHERS, are_true, counted, flows, levels, row_count
+from tests.support.db.tallied import OTHERS, are_true, counted, flows, levels
 from tests.support.db.walks import Walk
-from tests.support.messages.outboxes import DAY
 from tests.support.promises.stored import addresses, opened, sign_up
-
-#: By their numbers: statements of migration 0006 that count, on Postgres.
-COUNTING = (28, 31, 35)
 
 
 @pytest.fixture
@@ -122,83 +114,6 @@ async def test_emptying_a_table_empties_them(
         await database.write(lambda tx: tx.execute(text("TRUNCATE people CASCADE")))
         await sign_up(database, settings, *addresses(2))
         assert await are_true(database)
-
-
-async def test_they_begin_with_what_is_there(database: Database, settings: Settings) -> None:
-    """Migrating a database that has been used for weeks; who signs up before it counts too."""
-    try:
-        await database.write(make_old)
-        walk = Walk(database, settings, 3, folds=False)
-        await walk.go(60)
-        some = select(people.c.id).order_by(people.c.id).limit(2)
-        old = update(people).where(people.c.id.in_(some)).values(created_at=now(-20 * DAY))
-        await database.write(lambda tx: tx.execute(old))
-    finally:
-        await count_again(database, settings)
-    assert await are_true(database)
-    found, there = await database.read(flows), await database.read(counted)
-    assert found["sign_ups"] == there["people"] - 2 > 0
-    assert found["deliveries"] == there["sent"] > 0
-    await walk.go(30)
-    assert await are_true(database)
-
-
-@pytest.mark.parametrize("after", COUNTING)
-async def test_they_begin_while_others_write(
-    make_settings: Callable[..., Settings], postgres_url: str, after: int
-) -> None:
-    """On Postgres counting locks nothing, and may be interrupted: what is done meanwhile counts."""
-    url = create_database(postgres_url)
-    try:
-        await rule.run(url, partial(upgrade, to="head"))
-        settings = make_settings(database_url=url)
-        async with opened(settings) as database:
-            await database.write(make_old)
-            walk = Walk(database, settings, 5, folds=False)
-            await walk.go(40)
-            interrupt = partial(rule.interrupt, folder=VERSIONS.parent, number="0006")
-            assert await rule.run(url, partial(interrupt, after=after))
-            assert await database.read(row_count) > 0
-            await walk.go(40)
-            assert not await rule.run(url, partial(interrupt, after=1000))
-            await walk.go(40)
-            assert await are_true(database)
-    finally:
-        drop_database(postgres_url, url)
-
-
-async def count_again(database: Database, settings: Settings) -> None:
-    """Do migration 0006 once more; what came after it is there."""
-    only_this = partial(upgrade, to="0006")
-    if settings.database.is_sqlite:
-        await database.write(only_this)
-    else:
-        await rule.run(settings.database_url.get_secret_value(), only_this)
-    stamp = text("UPDATE alembic_version SET version_num = :newest").bindparams(newest=newest())
-    await database.write(lambda tx: tx.execute(stamp))
-
-
-def make_old(tx: Transaction) -> None:
-    """As if people had come and gone for weeks, before there was a tally.
-
-    What later migrations added stays: this version needs it.
-    """
-    drop_tallies(tx)
-    tx.execute(text("UPDATE alembic_version SET version_num = '0005'"))
-
-
-def drop_tallies(tx: Transaction) -> None:
-    """Take back what migration 0006 made."""
-    if tx.dialect.name == "sqlite":
-        made = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'tally_%'"
-        drop = "DROP TRIGGER {}"
-        tx.execute(text("DELETE FROM sqlite_stat1 WHERE tbl = 'tallies'"))
-    else:
-        made = "SELECT proname FROM pg_proc WHERE proname LIKE 'tally_%'"
-        drop = "DROP FUNCTION {} CASCADE"
-    for name in tx.execute(text(made)).scalars().all():
-        tx.execute(text(drop.format(name)))
-    tx.execute(text("DROP TABLE tallies"))
 
 
 async def test_another_role_needs_no_right_on_them(

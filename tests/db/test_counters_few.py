@@ -1,4 +1,4 @@
-"""Tallies stay few: their rows are folded, and old flows go; what they say stays true."""
+"""Counters stay few: their rows are folded, and old flows go; what they say stays true."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -82,7 +82,7 @@ async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Set
 
 
 def every_row(tx: Transaction) -> list[tuple[object, ...]]:
-    """Every row that tallies take."""
+    """Every row that counters take."""
     return [
         tuple(row) for row in tx.execute(select(counters.counters).order_by(counters.counters.c.id))
     ]

@@ -34,7 +34,7 @@ PLANNED = (
     "SELECT attempts",
     "SELECT given",
     "SELECT link_requests",
-    "SELECT tallies",
+    "SELECT counters",
     "SELECT (SELECT messages",
     "WITH",
     "UPDATE",
@@ -79,7 +79,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
 
         def everything(tx: Transaction) -> None:
             if not settings.database.is_sqlite:
-                tables = "people, messages, idempotency_keys, proofs, link_requests, tallies"
+                tables = "people, messages, idempotency_keys, proofs, link_requests, counters"
                 tx.execute(text(f"ANALYZE {tables}"))  # as autovacuum does
                 # It reads a small table whole for choice; now it does only where it must.
                 tx.execute(text("SET LOCAL enable_seqscan = off"))

@@ -135,7 +135,7 @@ def is_consistent(place: Place) -> set[str]:
     assert place.run(
         "SELECT count(*) FROM people WHERE id NOT IN (SELECT person_id FROM messages)"
     ) == [(0,)]
-    tallied = dict(place.run("SELECT name, count FROM tallies WHERE hour = 0"))
+    tallied = dict(place.run("SELECT name, count FROM counters WHERE hour = 0"))
     assert tallied["people"] == counts(place.file)["people"]
     assert place.run("SELECT state, count(*) FROM messages GROUP BY 1 ORDER BY 1") == sorted(
         (state, tallied[state]) for state in ("queued", "sent") if tallied[state]

@@ -47,9 +47,11 @@ def test_everything_comes_through_every_kind_of_database(
     for place in places:
         assert "reach_copy" not in str(place.run(TABLES[place.is_sqlite]))
     (_, postgres, *_) = places
-    (levels,) = postgres.run("SELECT sum(count) FROM tallies WHERE name IN ('people', 'confirmed')")
+    (levels,) = postgres.run(
+        "SELECT sum(count) FROM counters WHERE name IN ('people', 'confirmed')"
+    )
     assert levels == source.run("SELECT count(*) + count(confirmed_at) FROM people")[0]
-    flows = "SELECT name, CAST(sum(count) AS bigint) FROM tallies WHERE name IN "
+    flows = "SELECT name, CAST(sum(count) AS bigint) FROM counters WHERE name IN "
     flows += "('sign_ups', 'deliveries') GROUP BY 1 ORDER BY 1"
     assert postgres.run(flows) == source.run(flows)
     assert len(source.run(flows)) == 2
@@ -65,7 +67,7 @@ def test_every_table_is_copied(empty_file: Callable[[str], Place]) -> None:
     """Whoever adds one to the schema has it copied, too."""
     tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'"
     found = {name for (name,) in empty_file("any").run(tables)}
-    assert found == {"tallies", "alembic_version", *(table.name for table in kept_tables())}
+    assert found == {"counters", "alembic_version", *(table.name for table in kept_tables())}
 
 
 def test_a_type_that_nobody_thought_of_is_refused() -> None:
@@ -131,9 +133,9 @@ def test_a_tally_that_is_wrong_is_found(source: Place, target: Place) -> None:
     """Copying is no reason to begin with wrong numbers."""
     migrate(target.url)
     target.run(
-        "INSERT INTO tallies (name, hour, count) SELECT 'people', hour, 1 FROM tallies LIMIT 1"
+        "INSERT INTO counters (name, hour, count) SELECT 'people', hour, 1 FROM counters LIMIT 1"
     )
-    with pytest.raises(CannotCopy, match="tallies"):
+    with pytest.raises(CannotCopy, match="counters"):
         copied(source, target)
     assert target.revision == "0000-copying"
 

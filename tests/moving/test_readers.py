@@ -75,7 +75,7 @@ async def test_who_reads_is_in_nobodys_way(source: Place, postgres: Place) -> No
     assert postgres.run(TRIGGERS) != [(0,)]
     postgres.run(ADA.format(LAST, now="now()"))
     assert postgres.count("people") == 311
-    postgres.run(f"TRUNCATE {', '.join(found)}, tallies")
+    postgres.run(f"TRUNCATE {', '.join(found)}, counters")
     writer = Writer(postgres)
     assert await asyncio.to_thread(copied, source, postgres, watching=writer) == found
     assert writer.refusals

@@ -35,8 +35,8 @@ async def outbox(settings: Settings) -> AsyncIterator[Outbox]:
         yield Outbox(database, settings)
 
 
-#: Whoever reads tallies waits, and gives up.
-LOCKED = "LOCK TABLE tallies IN ACCESS EXCLUSIVE MODE"
+#: Whoever reads counters waits, and gives up.
+LOCKED = "LOCK TABLE counters IN ACCESS EXCLUSIVE MODE"
 GAUGES = {
     'reach_people{confirmed="true"}',
     'reach_people{confirmed="false"}',
@@ -121,7 +121,7 @@ def queries() -> Iterator[list[float]]:
     found: list[float] = []
 
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if "FROM tallies" in statement:
+        if "FROM counters" in statement:
             found.append(time.monotonic())
 
     listener: Callable[..., None] = note
@@ -245,11 +245,11 @@ async def test_gauges_show_the_database_or_nothing(
         assert found['reach_people{confirmed="false"}'] == 4
         assert found['reach_outbox_messages{state="queued"}'] == 2
         assert found["reach_outbox_overdue_messages"] == 0
-        await outbox.database.write(execute("ALTER TABLE tallies RENAME TO elsewhere"))
+        await outbox.database.write(execute("ALTER TABLE counters RENAME TO elsewhere"))
         try:
             await eventually(lambda: exposed() == {})
         finally:
-            await outbox.database.write(execute("ALTER TABLE elsewhere RENAME TO tallies"))
+            await outbox.database.write(execute("ALTER TABLE elsewhere RENAME TO counters"))
         await outbox.fill(6)
         await eventually(lambda: exposed().get('reach_people{confirmed="false"}') == 5)
         assert set(exposed()) == GAUGES

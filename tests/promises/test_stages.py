@@ -38,13 +38,21 @@ def mailing(mailing: Settings) -> Settings:
 @pytest.mark.parametrize(
     "row",
     [
-        *((stage, code, "deferred") for stage in ("rcpt", "data", "dot") for code in (450, 451, 452)),
+        *(
+            (stage, code, "deferred")
+            for stage in ("rcpt", "data", "dot")
+            for code in (450, 451, 452)
+        ),
         *(
             (stage, code, "rejected")
             for stage in ("rcpt", "data", "dot")
             for code in (550, 552, 554)
         ),
-        *((stage, how, "deferred") for stage in ("mail", "rcpt") for how in (DROP, SILENCE, GARBAGE)),
+        *(
+            (stage, how, "deferred")
+            for stage in ("mail", "rcpt")
+            for how in (DROP, SILENCE, GARBAGE)
+        ),
         *(("dot", how, "unknown") for how in (DROP, SILENCE, GARBAGE)),
         *(("accepted", how, "unknown") for how in (DROP, SILENCE)),
     ],

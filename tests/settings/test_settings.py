@@ -182,7 +182,7 @@ def test_every_bad_value_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert named == {"REACH_PORT", "REACH_SMTP_URL", "REACH_PROCESSES"}
 
 
-@pytest.mark.parametrize("name", ["RETRY", "PAUSE"])
+@pytest.mark.parametrize("name", ["RETRY", "BREAKER"])
 def test_a_first_wait_above_its_cap(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two settings that contradict each other."""
     environment(monkeypatch, {f"{name}_FIRST_SECONDS": "10", f"{name}_CAP_SECONDS": "9"})

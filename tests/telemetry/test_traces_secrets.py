@@ -187,7 +187,12 @@ async def test_what_a_mail_server_says_is_in_no_span(
     async with running_worker(traced_reach.settings):
         await eventually(lambda: [one for one in deliveries(traced) if one.is_error])
     failed = next(one for one in deliveries(traced) if one.is_error)
-    assert failed.attributes["reach.attempt.outcome"] in ("unavailable", "deferred", "rejected", "unknown")
+    assert failed.attributes["reach.attempt.outcome"] in (
+        "unavailable",
+        "deferred",
+        "rejected",
+        "unknown",
+    )
     if isinstance(reply, str):
         assert failed.attributes["reach.smtp.code"] == int(reply[:3])
 

@@ -1,4 +1,4 @@
-"""Tallies: numbers that the database itself keeps as rows change, so that nobody has to count.
+"""Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
 Which there are, and what changes them, is said by migration 0006. A *level* is how many there are
 now; a *flow* how many there were in an hour.
@@ -99,7 +99,7 @@ def read(tx: Transaction, since: datetime) -> Mapping[tuple[str, datetime], int]
 
 
 def fold(tx: Transaction) -> bool:
-    """Add many rows of a tally up into one, 5,000 at most; whether there may be more.
+    """Add many rows of a counter up into one, 5,000 at most; whether there may be more.
 
     Postgres alone has such rows.
     """

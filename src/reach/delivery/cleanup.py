@@ -1,4 +1,4 @@
-"""The sweep: what is old is deleted, and tallies are folded, a little at a time."""
+"""The sweep: what is old is deleted, and counters are folded, a little at a time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -75,7 +75,7 @@ def _look(tx: Transaction) -> tuple[datetime, datetime | None]:
 
 
 async def fold_for_ever(database: Database) -> NoReturn:
-    """Fold tallies every 5 s: what has to be added up to read one stays little."""
+    """Fold counters every 5 s: what has to be added up to read one stays little."""
     while True:
         try:
             await _sweep_all(database, counters.fold)

@@ -100,7 +100,7 @@ class Stats:
 
 
 def read(tx: Transaction, settings: Settings) -> Stats:
-    """Read it: a few index look-ups, and a tally or two for each hour."""
+    """Read it: a few index look-ups, and a counter or two for each hour."""
     longest = longest_wait_seconds(settings)
     given = {
         "first_in_time": earliest_id(time.time() - LATE_SECONDS),

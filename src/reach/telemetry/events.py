@@ -161,7 +161,7 @@ EVENTS = {
     ),
     "cannot sweep": Event("reach.worker", "warning", "The next sweep takes it.", ("reason",)),
     "cannot fold": Event(
-        "reach.worker", "warning", "Tallies are right; the next fold adds them up.", ("reason",)
+        "reach.worker", "warning", "Counters are right; the next fold adds them up.", ("reason",)
     ),
     "cannot answer link requests": Event(
         "reach.worker", "warning", "The database did not answer; they wait.", ("reason",)

@@ -127,8 +127,8 @@ OUTBOX_OVERDUE.set(math.nan)
 
 ATTEMPTS = Counter(
     "reach_delivery_attempts_total",
-    "Attempts at delivering a message, by outcome (sent, deferred, rejected, unknown, unavailable) and class "
-    "of the mail server's last reply (2xx, 4xx, 5xx, none).",
+    "Attempts at delivering a message, by outcome (sent, deferred, rejected, unknown, "
+    "unavailable) and class of the mail server's last reply (2xx, 4xx, 5xx, none).",
     ("outcome", "smtp_class"),
 )
 ATTEMPT_SECONDS = Histogram(
@@ -159,7 +159,8 @@ LEASES_RECLAIMED = Counter(
 )
 CIRCUIT_BREAKER_OPEN = Gauge(
     "reach_circuit_breaker_open",
-    "1 while the circuit breaker is open or half-open: nothing is sent, or one message at a time; else 0.",
+    "1 while the circuit breaker is open or half-open: nothing is sent, or one message "
+    "at a time; else 0.",
     (),
     multiprocess_mode="livemax",
 )

@@ -1,4 +1,4 @@
-"""What the tallies say, and what counting gives."""
+"""What the counters say, and what counting gives."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -24,13 +24,13 @@ def counted(tx: Transaction) -> dict[str, int]:
 
 
 def levels(tx: Transaction) -> dict[str, int]:
-    """What the tallies say there is."""
+    """What the counters say there is."""
     found = counters.read(tx, datetime.now(UTC))
     return {name: found.get((name, counters.LEVEL), 0) for name in ("people", *OTHERS)}
 
 
 def flows(tx: Transaction) -> Counter[str]:
-    """What the tallies say has happened, in whichever hour."""
+    """What the counters say has happened, in whichever hour."""
     found: Counter[str] = Counter()
     for (name, hour), count in counters.read(tx, LONG_AGO).items():
         if hour != counters.LEVEL:
@@ -48,5 +48,5 @@ async def are_true(database: Database) -> bool:
 
 
 def row_count(tx: Transaction) -> int:
-    """How many rows all tallies take."""
+    """How many rows all counters take."""
     return tx.execute(select(func.count()).select_from(counters.counters)).scalar_one()

@@ -80,9 +80,9 @@ def different(one: Path, other: Path) -> str | None:
             for a, b in _side_by_side(here.execute(read), there.execute(read)):
                 if a != b and _parsed(a) != _parsed(b):
                     return f"{table.name}: {a} {b}"
-        flows = "SELECT name, hour, sum(count) FROM tallies GROUP BY 1, 2 HAVING sum(count) <> 0"
+        flows = "SELECT name, hour, sum(count) FROM counters GROUP BY 1, 2 HAVING sum(count) <> 0"
         a, b = (set(file.execute(flows)) for file in (here, there))
-        return f"tallies: {a ^ b}" if a != b else None
+        return f"counters: {a ^ b}" if a != b else None
 
 
 def _side_by_side(one: Iterator[Any], other: Iterator[Any]) -> Iterator[tuple[Any, Any]]:

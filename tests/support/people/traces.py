@@ -8,11 +8,11 @@ from reach.db.engine import Transaction
 
 
 def everything(tx: Transaction) -> dict[str, list[Any]]:
-    """Every row of every table but the operators' keys, and tallies, which are of everybody."""
+    """Every row of every table but the operators' keys, and counters, which are of everybody."""
     return {
         table.name: [tuple(row) for row in tx.execute(table.select())]
         for table in metadata.sorted_tables
-        if table.name not in ("api_keys", "tallies")
+        if table.name not in ("api_keys", "counters")
     }
 
 
