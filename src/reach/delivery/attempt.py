@@ -46,7 +46,7 @@ def next_delay_seconds(
 
 
 def longest_wait_seconds(settings: Settings) -> float:
-    """Tell how far ahead ``due_at`` can lie by any rule: a delay or a pause, then a lease."""
+    """Tell how far ahead ``due_at`` can lie by any rule: a delay or an open breaker, then a lease."""
     cap = max(settings.retry_cap_seconds, settings.breaker_cap_seconds, USUAL_CAP_SECONDS)
     return cap * (1 + JITTER) + settings.lease_seconds
 

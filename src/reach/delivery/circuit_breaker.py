@@ -1,4 +1,8 @@
-"""The lane to the mail server: open, or paused after it turned us rather than a message away."""
+"""The circuit breaker before the mail server.
+
+Closed, messages are sent. Open, nothing is sent, and a probe asks now and then whether the server
+takes messages again. Half-open, one message at a time is sent, until the server deals with one.
+"""
 
 import math
 import time
@@ -21,35 +25,34 @@ REFUSALS_TO_OPEN = 20
 SUSPECTS_TO_OPEN = 2
 #: A message that is "too many" so often, while others are sent, is what the server means.
 EXCESSES_TO_DEFER = 10
-#: So many messages are remembered that paused the lane: more are not under suspicion at once.
+#: So many messages are remembered that opened the breaker: more are not under suspicion at once.
 MOST_SUSPECTS = 1000
 
 
 class CircuitBreaker:
-    """One worker's view of the way out, in memory.
+    """One worker's view of the mail server, in memory: closed, open or half-open.
 
-    It is paused until a probe gets through, then on trial: one message at a time, until the
-    server deals with one. A pause during the trial waits longer than the one before, so a
-    server that accepts a login and then refuses everything is not hammered.
+    Each opening in a row waits longer than the one before, so a server that accepts a login and
+    then refuses everything is not hammered.
 
-    Whether it refuses us or a message cannot always be told from one reply. A message that
-    pauses the lane is put behind the others, and if it does so again after the server has dealt
-    with another, it is the message, and fails like any other. Two recipients in a row refused for
-    reasons that may be ours mean us; one that is refused so for a day, while others are served,
-    is refused for good.
+    Whether the server refuses us or a message cannot always be told from one reply. A message that
+    opens the breaker is put behind the others. If it does so again after the server has dealt with
+    another, it is the message's fault, and it fails like any other. Two recipients in a row who
+    are refused for reasons that may be ours mean us. One who is refused so for a day, while others
+    are served, is rejected.
 
-    While it is on trial, what is refused so goes behind the others, and the trial goes on: else
-    each of a stranger's addresses that the server refuses would cost everybody a pause.
+    While it is half-open, what is refused so goes behind the others, and it stays half-open.
+    Otherwise each of a stranger's addresses that the server refuses would stop everybody's mail.
 
     A server that says "too many" is sent less at a time (see ``slots``). It may say so of one
-    recipient: a message that is told so time and again, while others are sent, is tried later.
+    recipient: a message that is told so time and again, while others are sent, is deferred.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Begin open."""
+        """Begin closed."""
         self._first_seconds = settings.breaker_first_seconds
         self._cap_seconds = settings.breaker_cap_seconds
-        self._pauses_in_a_row = 0
+        self._openings_in_a_row = 0
         self._most_slots = settings.worker_slots
         self._slots = float(settings.worker_slots)
         self._suspect_seconds = settings.suspect_seconds
@@ -59,38 +62,38 @@ class CircuitBreaker:
         #: When the last message was sent, on the monotonic clock.
         self._sent_at = -math.inf
         self._refused: set[str] = set()
-        self._refused_on_trial = 0
-        #: Messages that paused the lane: has the server dealt with another one since?
+        self._rejected_while_half_open = 0
+        #: Messages that opened the breaker: has the server dealt with another one since?
         self._suspects: dict[object, bool] = {}
         #: How many messages the server has dealt with.
         self._served = 0
         #: Messages that were "too many": how often since another was dealt with, and ``_served``.
         self._excesses: dict[object, tuple[int, int]] = {}
-        self._opened, self._closed = anyio.Event(), anyio.Event()
-        self._opened.set()
+        self._no_longer_open, self._has_opened = anyio.Event(), anyio.Event()
+        self._no_longer_open.set()
         self.reason: Unavailable | None = None
         CIRCUIT_BREAKER_OPEN.set(0)
 
     @property
-    def is_paused(self) -> bool:
+    def is_open(self) -> bool:
         """Whether nothing may be sent."""
         return self.reason is not None
 
     @property
-    def is_on_trial(self) -> bool:
-        """Whether it was paused, and no message has been dealt with since."""
-        return self._pauses_in_a_row > 0
+    def is_half_open(self) -> bool:
+        """Whether it has opened, and no message has been dealt with since."""
+        return self._openings_in_a_row > 0
 
     @property
-    def pause_seconds(self) -> float:
+    def wait_seconds(self) -> float:
         """How long to wait before the next probe."""
-        doubled = self._first_seconds * 2.0 ** min(self._pauses_in_a_row - 1, 32)
+        doubled = self._first_seconds * 2.0 ** min(self._openings_in_a_row - 1, 32)
         return float(min(self._cap_seconds, doubled))
 
     @property
     def hold_seconds(self) -> float:
-        """How long a message that means a pause waits: until others have had their turn."""
-        return self.pause_seconds if self.is_paused else self._cap_seconds
+        """How long a message waits that opened it: until others have had their turn."""
+        return self.wait_seconds if self.is_open else self._cap_seconds
 
     @property
     def slots(self) -> int:
@@ -101,7 +104,7 @@ class CircuitBreaker:
         return max(1, int(self._slots))
 
     def judge(self, outcome: Outcome, message: Message) -> Outcome:
-        """Take note of an attempt's outcome; returns what it means for its message."""
+        """Note an attempt's outcome, and return what it means for its message."""
         if isinstance(outcome, Deferred) and outcome.is_suspect:
             outcome = self._judge_suspect(outcome, message)
         elif isinstance(outcome, Unavailable):
@@ -113,32 +116,34 @@ class CircuitBreaker:
             self._note_service(outcome, message)
         return outcome
 
-    def _judge_refusal(self, refused: Rejected, recipient: str) -> Outcome:
-        """The twentieth in a row, each for another recipient, is a Paused.
+    def _judge_refusal(self, rejected: Rejected, recipient: str) -> Outcome:
+        """Make the twentieth in a row, each for another recipient, an Unavailable.
 
         From then on, until one is sent, none counts.
         """
-        if refused.code is None:
-            return refused  # our own doing: the server was not even asked
+        if rejected.code is None:
+            return rejected  # our own doing: the server was not even asked
         self._refused.add(recipient)
         if len(self._refused) < REFUSALS_TO_OPEN:
-            return refused
-        words = f"{REFUSALS_TO_OPEN} recipients in a row were refused; {refused.text}"
-        return self._put_behind(Unavailable(words, refused.code, refused.enhanced, was_heard=True))
+            return rejected
+        words = f"{REFUSALS_TO_OPEN} recipients in a row were refused; {rejected.text}"
+        return self._put_behind(
+            Unavailable(words, rejected.code, rejected.enhanced, was_heard=True)
+        )
 
-    def _put_behind(self, paused: Unavailable) -> Unavailable:
-        """Pause; but a trial takes twenty of these to end.
+    def _put_behind(self, unavailable: Unavailable) -> Unavailable:
+        """Open; but while it is half-open, only after twenty of these.
 
-        So recipients who are refused, for good or for what may be our fault, do not keep the
+        So recipients who are rejected, for good or for what may be our fault, do not keep the
         others waiting. The metric says that nothing goes out, though it is tried.
         """
         CIRCUIT_BREAKER_OPEN.set(1)
-        self._refused_on_trial += 1
-        if not self.is_on_trial or self._refused_on_trial >= REFUSALS_TO_OPEN:
-            self.pause(paused)
-        return paused
+        self._rejected_while_half_open += 1
+        if not self.is_half_open or self._rejected_while_half_open >= REFUSALS_TO_OPEN:
+            self.open(unavailable)
+        return unavailable
 
-    def _judge_suspect(self, later: Deferred, message: Message) -> Outcome:
+    def _judge_suspect(self, deferred: Deferred, message: Message) -> Outcome:
         """Decide by the other messages whether it is us or this one."""
         now = time.monotonic()
         suspected_seconds = 0.0
@@ -147,35 +152,37 @@ class CircuitBreaker:
             leased_at = message.due_at.timestamp() - self._lease_seconds
             suspected_seconds = leased_at - message.suspected_at.timestamp()
         is_lasting = suspected_seconds >= self._suspect_seconds
-        if is_lasting and now - self._sent_at < suspected_seconds and is_final(later):
-            return Rejected(later.text, later.code, later.enhanced)
+        if is_lasting and now - self._sent_at < suspected_seconds and is_final(deferred):
+            return Rejected(deferred.text, deferred.code, deferred.enhanced)
         self._suspected.add(message.recipient)
         has_opened_alone = self._suspects.pop(message.id, False)
         if has_opened_alone or len(self._suspected) < SUSPECTS_TO_OPEN:
-            return later
+            return deferred
         self._suspect(message)
-        return self._put_behind(Unavailable(later.text, later.code, later.enhanced, was_heard=True))
+        return self._put_behind(
+            Unavailable(deferred.text, deferred.code, deferred.enhanced, was_heard=True)
+        )
 
-    def _judge_unavailable(self, paused: Unavailable, message: Message) -> Outcome:
-        if paused.is_rate:
-            return self._judge_excess(paused, message)
-        if paused.was_heard and self._suspects.get(message.id):
-            return Deferred(paused.text, paused.code, paused.enhanced)
-        if paused.was_heard:
+    def _judge_unavailable(self, unavailable: Unavailable, message: Message) -> Outcome:
+        if unavailable.is_rate:
+            return self._judge_excess(unavailable, message)
+        if unavailable.was_heard and self._suspects.get(message.id):
+            return Deferred(unavailable.text, unavailable.code, unavailable.enhanced)
+        if unavailable.was_heard:
             self._suspect(message)
-        self.pause(paused)
-        return paused
+        self.open(unavailable)
+        return unavailable
 
-    def _judge_excess(self, paused: Unavailable, message: Message) -> Outcome:
+    def _judge_excess(self, unavailable: Unavailable, message: Message) -> Outcome:
         times, served = self._excesses.pop(message.id, (0, 0))
         times += self._served > served
         if times > EXCESSES_TO_DEFER:
-            return Deferred(paused.text, paused.code, paused.enhanced)
+            return Deferred(unavailable.text, unavailable.code, unavailable.enhanced)
         self._excesses[message.id] = times, self._served
         _keep_few(self._excesses)
         self._slots = max(1.0, self._slots / 2)
-        self.pause(paused)
-        return paused
+        self.open(unavailable)
+        return unavailable
 
     def _suspect(self, message: Message) -> None:
         self._suspects.setdefault(message.id, False)
@@ -190,47 +197,47 @@ class CircuitBreaker:
             self._suspected.clear()
             self._sent_at = time.monotonic()
             self._slots = min(self._most_slots, self._slots + 1 / self._slots)
-        if not self.is_paused:
-            self._pauses_in_a_row = 0
+        if not self.is_open:
+            self._openings_in_a_row = 0
             CIRCUIT_BREAKER_OPEN.set(0)
         self._suspects.pop(message.id, None)
         self._suspects = dict.fromkeys(self._suspects, True)
 
-    def pause(self, reason: Unavailable) -> None:
-        """Close it; again and for longer if it is closed already and a probe has failed."""
-        if not self.is_paused:
-            self._opened = anyio.Event()
-            self._pauses_in_a_row += 1
-            self._refused_on_trial = 0
+    def open(self, reason: Unavailable) -> None:
+        """Send nothing from now on, until a probe is answered."""
+        if not self.is_open:
+            self._no_longer_open = anyio.Event()
+            self._openings_in_a_row += 1
+            self._rejected_while_half_open = 0
             CIRCUIT_BREAKER_OPENINGS.inc()
             CIRCUIT_BREAKER_OPEN.set(1)
         self.reason = reason
-        self._closed.set()
+        self._has_opened.set()
 
-    def open(self) -> None:
-        """Let one message through."""
+    def half_open(self) -> None:
+        """Let one message through: a probe was answered."""
         self.reason = None
         CIRCUIT_BREAKER_OPEN.set(0)
-        self._closed = anyio.Event()
-        self._opened.set()
+        self._has_opened = anyio.Event()
+        self._no_longer_open.set()
 
-    async def wait_until_open(self) -> None:
-        """Wait for ``open``."""
-        await self._opened.wait()
+    async def wait_until_not_open(self) -> None:
+        """Wait until it is half-open or closed."""
+        await self._no_longer_open.wait()
 
     async def keep(
         self, probe: Callable[[], Awaitable[Unavailable | None]], on_open: Callable[[], None]
     ) -> None:
-        """While it is paused, probe until the mail server lets us in; runs until cancelled."""
+        """While it is open, probe until the mail server lets us in; runs until cancelled."""
         while True:
-            await self._closed.wait()
+            await self._has_opened.wait()
             log.warning("circuit breaker open", smtp_code=self.reason.code if self.reason else None)
-            while self.is_paused:
-                await anyio.sleep(self.pause_seconds)
+            while self.is_open:
+                await anyio.sleep(self.wait_seconds)
                 if await probe() is None:
-                    self.open()
+                    self.half_open()
                 else:
-                    self._pauses_in_a_row += 1
+                    self._openings_in_a_row += 1
             log.info("circuit breaker half-open")
             on_open()
 

@@ -143,8 +143,8 @@ class Worker:
     async def _lease_until(self, stop: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         """Lease messages as slots can take them, and start a slot for each that is free."""
         while not stop.is_set():
-            if self._breaker.is_paused:
-                await self._until_any(stop.wait, self._breaker.wait_until_open)
+            if self._breaker.is_open:
+                await self._until_any(stop.wait, self._breaker.wait_until_not_open)
                 continue
             if self._recorder.is_away:
                 await self._until_any(stop.wait, self._recorder.wait_until_back)
@@ -152,7 +152,7 @@ class Worker:
             self._due.clear()
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
-            if stop.is_set() or self._breaker.is_paused:  # since it began to lease
+            if stop.is_set() or self._breaker.is_open:  # since it began to lease
                 with anyio.CancelScope(shield=True):
                     await self._leases.give_back(self._leases.take_waiting(), self._breaker.reason)
             self._start_slots(deliveries)
@@ -163,7 +163,7 @@ class Worker:
 
     def _room(self) -> int:
         """How many more messages this worker should hold."""
-        if self._breaker.is_on_trial:
+        if self._breaker.is_half_open:
             return 1 - len(self._leases)
         slots = self._breaker.slots
         ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._expected_seconds(), 0.001))
@@ -207,7 +207,7 @@ class Worker:
 
     def _may_go_on(self) -> bool:
         """Whether a slot that is done may take the next message."""
-        is_held_up = self._breaker.is_paused or self._recorder.is_away
+        is_held_up = self._breaker.is_open or self._recorder.is_away
         return not is_held_up and self._busy_slots <= self._breaker.slots
 
     # One attempt
@@ -243,7 +243,7 @@ class Worker:
         self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
     ) -> None:
         try:
-            with anyio.CancelScope(shield=True), traces.child("settle", of_ended=True):
+            with anyio.CancelScope(shield=True), traces.child("record the outcome", of_ended=True):
                 await self._record(holding, outcome, started_at, took)
         finally:
             self._leases.drop(holding)
@@ -304,12 +304,12 @@ class Worker:
                 "outcome recorded too late", reach_message_id=str(message.id), outcome=outcome.name
             )
 
-    async def _give_back(self, holding: Holding, paused: Unavailable) -> None:
-        """Release what met a closed lane, and what waits for it."""
-        delay_seconds = self._breaker.hold_seconds if paused.was_heard else 0
-        await self._leases.give_back([holding], paused, delay_seconds=delay_seconds)
-        if self._breaker.is_paused:
-            await self._leases.give_back(self._leases.take_waiting(), paused)
+    async def _give_back(self, holding: Holding, unavailable: Unavailable) -> None:
+        """Release what met an open breaker, and what waits for it."""
+        delay_seconds = self._breaker.hold_seconds if unavailable.was_heard else 0
+        await self._leases.give_back([holding], unavailable, delay_seconds=delay_seconds)
+        if self._breaker.is_open:
+            await self._leases.give_back(self._leases.take_waiting(), unavailable)
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

@@ -88,7 +88,7 @@ class Message:
 
     ``attempts`` counts tries ever; ``failures`` those since it was promised or last retried.
     ``first_failed_at`` is the first of these, moved ahead by all the time it then lay due and
-    untried: a pause of the lane does not use up a message's four days.
+    untried: an open circuit breaker does not use up a message's four days.
 
     ``suspected_at`` is the first of the failures, up to the last one, that may have been about us
     rather than about this message; moved ahead like ``first_failed_at``. None if the last was not.

@@ -166,7 +166,7 @@ class Knobs(BaseSettings):
     #: A message that the server refuses for reasons that may be ours (spam, policy, an account that
     #: may not send) fails after this, if others are sent meanwhile.
     suspect_seconds: Seconds = 24 * 3600
-    #: First wait before a paused lane probes the mail server; it doubles up to the cap.
+    #: First wait before an open circuit breaker probes the mail server; it doubles up to the cap.
     breaker_first_seconds: Seconds = 1
     #: The longest wait between two probes.
     breaker_cap_seconds: Seconds = 60

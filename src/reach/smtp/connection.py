@@ -213,7 +213,7 @@ class Opener:
             if transport is not None:
                 cast("asyncio.Transport", transport).abort()
             if isinstance(error, FAILURES):
-                return self._paused(stage, error)
+                return self._unavailable(stage, error)
             raise
 
     async def _connect(self, client: aiosmtplib.SMTP) -> None:
@@ -234,7 +234,7 @@ class Opener:
         client.server_auth_methods = [m for m in known if m in client.server_auth_methods][:1]
         await client.login(self._server.username or "", self._server.password or "")
 
-    def _paused(self, stage: str, error: Exception) -> Unavailable:
+    def _unavailable(self, stage: str, error: Exception) -> Unavailable:
         code, words = 0, str(error) or type(error).__name__
         if isinstance(error, aiosmtplib.SMTPResponseException):
             code, words = error.code, error.message.replace("\n", " ")

@@ -63,8 +63,8 @@ class Stage:
             case Meaning.SESSION_OVER if not is_first:
                 raise SessionOver
             case Meaning.SESSION_OVER | Meaning.TOO_MUCH:
-                paused = outcome(Unavailable, self.name, reply)
-                return replace(paused, was_heard=True, is_rate=True)
+                unavailable = outcome(Unavailable, self.name, reply)
+                return replace(unavailable, was_heard=True, is_rate=True)
             case Meaning.UNAVAILABLE:
                 return replace(outcome(Unavailable, self.name, reply), was_heard=True)
             case Meaning.DEFERRED:
