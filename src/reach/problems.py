@@ -1,7 +1,7 @@
 """Expected failures, with their HTTP status.
 
 Raise one anywhere; ``app`` turns it into an RFC 9457 answer. A subclass's docstring is the
-text of its page at ``/problems/<type>``, so it is written for whoever met the problem.
+text of its page at ``/problems/<type>``, so it is written for those who met the problem.
 
 Problem
 ├── BadRequest … 400        ├── Conflict … 409             ├── Unprocessable … 422

@@ -56,7 +56,7 @@ def bearer(request: Request) -> str:
 
 
 def is_operator(request: Request) -> bool:
-    """Whether ``operator`` found one, who may be told what is the matter behind the door."""
+    """Whether ``operator`` found one, who may be told what is wrong inside."""
     return getattr(request.state, "is_operator", False)
 
 

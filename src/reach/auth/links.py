@@ -49,7 +49,7 @@ class Link:
 
     @property
     def holder(self) -> str:
-        """Whom calls are counted for: whoever holds a voided link uses up nobody else's."""
+        """Name whom calls are counted for: a voided link uses up nobody else's limit."""
         return f"{self.person_id.hex}.{self.version}"
 
 

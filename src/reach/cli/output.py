@@ -36,7 +36,7 @@ def database_of(settings: Settings) -> Iterator[None]:
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
     from reach.db.engine import open_database  # noqa: PLC0415 - not every command needs it
-    from reach.db.migrate import require_database  # noqa: PLC0415 - likewise
+    from reach.db.migrate import require_database  # noqa: PLC0415 - heavy
 
     def checked(tx: Any) -> Any:
         require_database(tx)
@@ -67,7 +67,7 @@ def painter() -> Callable[[str, str], str]:
     if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, _tone: text
     from rich.console import Console  # noqa: PLC0415 - few need it
-    from rich.text import Text  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - heavy
 
     console = Console(force_terminal=True, soft_wrap=True, color_system="standard")
 

@@ -46,7 +46,7 @@ class Bars:
 
     def __enter__(self) -> Self:
         from rich.console import Console  # noqa: PLC0415 - few commands need it
-        from rich.progress import (  # noqa: PLC0415 - likewise
+        from rich.progress import (  # noqa: PLC0415 - heavy
             BarColumn,
             MofNCompleteColumn,
             Progress,

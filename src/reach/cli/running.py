@@ -48,7 +48,7 @@ def check(
     """Show the settings that count and test what they name. Exit code 0: all is well."""
     settings = configured(sys.stderr)
     from reach.checks import check_all  # noqa: PLC0415 - heavy
-    from reach.people.address import parse_address  # noqa: PLC0415 - likewise
+    from reach.people.address import parse_address  # noqa: PLC0415 - heavy
 
     utf8, intranet, recipient = settings.smtputf8, settings.intranet, None
     try:

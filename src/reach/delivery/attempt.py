@@ -1,4 +1,4 @@
-"""Settling by a worker: an attempt did happen, so that is noted however long it takes."""
+"""An attempt: how it is traced, counted and told, and how its outcome is recorded."""
 
 import math
 import random
@@ -46,7 +46,7 @@ def next_delay_seconds(
 
 
 def longest_wait_seconds(settings: Settings) -> float:
-    """Tell how far ahead ``due_at`` can lie by any rule: a delay or an open breaker, then a lease."""
+    """Tell how far ahead ``due_at`` can lie by any rule: a delay or the breaker, then a lease."""
     cap = max(settings.retry_cap_seconds, settings.breaker_cap_seconds, USUAL_CAP_SECONDS)
     return cap * (1 + JITTER) + settings.lease_seconds
 
@@ -125,7 +125,7 @@ def delivering(message: Message) -> Iterator[Span]:
     """Be about ``message`` until the end: its lines carry the trace of its request.
 
     Its span begins a trace of its own, linked to that: a trace that goes on for days, or begins
-    anew with each retry, no tool can show.
+    again with each retry, no tool can show.
     """
     caused_by = trace_context.parse(message.trace_context or "")
     token = trace_context.current.set(caused_by)
@@ -161,25 +161,25 @@ def note(span: Span, outcome: Outcome) -> None:
 log = structlog.get_logger("reach.worker")
 
 POLL_SECONDS = 1.0
-#: A settle that the database did not take is tried again this soon: before anybody else can
+#: An outcome that the database did not take is recorded again this soon: before anybody else can
 #: lease the message and send it a second time.
 RECORD_AGAIN_SECONDS = 0.1
 
 
 class OutcomeRecorder:
-    """Settles attempts in commits that many share; knows whether the database is away.
+    """Records outcomes in commits that many share; knows whether the database is unavailable.
 
-    ``is_away`` may be set by whoever finds it so; ``gives_up_at`` is on anyio's clock:
+    ``is_away`` may be set by those who find it so; ``gives_up_at`` is on anyio's clock:
     from then on, what the database did not take is given up, and while it takes nothing, all.
     """
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        """Take where to settle."""
+        """Take the database to record in."""
         self.is_away = False
         self.gives_up_at = math.inf
         self._database = database
         # Sign-ups cancel messages of their own choice first: in one transaction with them,
-        # settling would lock messages in two orders.
+        # this would lock messages in two orders.
         self._record_outcome = database.group(
             partial(record_outcomes, settings=settings), apart=True
         )
@@ -188,9 +188,9 @@ class OutcomeRecorder:
         self._has_failed = False
 
     async def record(self, attempt_outcome: AttemptOutcome) -> State | None:
-        """Settle, however long the database is away: the message's state; None if too late.
+        """Record it, however long the database is unavailable: the message's state; None if too late.
 
-        Repeating one whose COMMIT was lost is harmless: a lease is settled once.
+        Repeating one whose COMMIT was lost is harmless: a lease is recorded once.
         """
         self._unrecorded += 1
         has_said = False
@@ -213,7 +213,7 @@ class OutcomeRecorder:
     async def wait_until_back(self) -> None:
         """Wait until the database is back, and what became of attempts is noted.
 
-        Leases ran out meanwhile: whoever leased before that would send again what was accepted,
+        Leases ran out meanwhile: a worker that leased before that would send again what was accepted,
         and could not be noted, by another worker or by this one.
         """
         while self.is_away:

@@ -51,7 +51,7 @@ class Clock:
     """The database's clock, by which things are old, beside the machine's that nobody sets."""
 
     def __init__(self, days: float) -> None:
-        """What is settled for more than ``days`` is old."""
+        """What has been finished for more than ``days`` is old."""
         self._days = days
         self._seen: tuple[datetime, float] | None = None
 
@@ -67,7 +67,7 @@ class Clock:
 
 
 def _look(tx: Transaction) -> tuple[datetime, datetime | None]:
-    """Tell the time, and when the last message was settled that may be swept."""
+    """Tell the time, and when the last message was finished that may be swept."""
     newest = select(messages.c.finished_at).where(IS_SWEPT, messages.c.finished_at.is_not(None))
     newest = newest.order_by(messages.c.finished_at.desc()).limit(1)
     told, last = tx.execute(select(now(), newest.scalar_subquery())).one()
@@ -91,7 +91,7 @@ async def _sweep_all(database: Database, sweep_some: Callable[[Transaction], int
 
 
 def sweep(tx: Transaction, *, days: float) -> int:
-    """Delete up to 1,000 messages settled more than ``days`` ago; returns how many.
+    """Delete up to 1,000 messages finished more than ``days`` ago; returns how many.
 
     Welcomes stay: a person's record shows what became of theirs.
     """

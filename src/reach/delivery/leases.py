@@ -20,7 +20,7 @@ from reach.telemetry.metrics import LEASES_HELD, LEASES_RECLAIMED
 log = structlog.get_logger("reach.worker")
 
 #: What a database may raise that is away, or out of order. Neither may end a worker: what it
-#: has sent and not settled would be sent again.
+#: has sent and not recorded would be sent again.
 FAILURES = (ServiceUnavailable, DBAPIError)
 
 
@@ -63,7 +63,7 @@ class Holding:
 
 
 class Leases:
-    """Everything one worker holds: what it sends, what waits for that, what is not settled yet."""
+    """Everything one worker holds: what it sends, what waits for that, what is not recorded yet."""
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
         """Hold nothing yet."""
@@ -106,7 +106,7 @@ class Leases:
         return waiting
 
     def drop(self, holding: Holding) -> None:
-        """Have done with it: it is settled, or another's."""
+        """Forget it: its outcome is recorded, or it is another worker's."""
         self._in_hand.discard(holding)
         self._count()
 

@@ -47,7 +47,7 @@ log = structlog.get_logger("reach.worker")
 AHEAD_SECONDS = 0.25
 #: … and at most so many messages for each slot.
 MOST_AHEAD = 16
-#: A slot goes on while what it did is being settled. What is accepted and unsettled when a worker
+#: A slot goes on while what it did is being recorded. What is accepted and unrecorded when a worker
 #: dies is sent again, so this is a trade: with 1 for each slot, a third fewer emails a second.
 UNRECORDED_PER_SLOT = 3
 
@@ -180,7 +180,7 @@ class Worker:
 
     async def _lease(self, limit: int) -> int:
         try:
-            with anyio.CancelScope(shield=True):  # lest it be committed, and nobody know
+            with anyio.CancelScope(shield=True):  # else it may be committed, and nobody know
                 taken = await self._leases.take(limit)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
@@ -213,7 +213,7 @@ class Worker:
     # One attempt
 
     async def _deliver(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
-        """Attempt it; what became of it is settled beside the next attempt."""
+        """Attempt it; the outcome is recorded beside the next attempt."""
         if not holding.is_current():
             self._leases.drop(holding)
             return

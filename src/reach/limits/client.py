@@ -8,7 +8,7 @@ from reach.settings.urls import Network
 
 #: The one bucket of those who have no address: callers over a Unix socket.
 NO_ADDRESS = "local"
-#: No chain of proxies is longer; what is farther left was written by whoever liked to.
+#: No chain of proxies is longer; what is farther left can be written by anybody.
 MOST_HOPS = 32
 LONGEST_HOP = 64
 KEPT_ADDRESSES = 4096

@@ -43,11 +43,11 @@ class Line:
         self._storage = RedisStorage(
             f"async+{redis.url}",
             username=redis.username,  # type: ignore[arg-type]  # handed on to redis-py
-            password=redis.password,  # type: ignore[arg-type]  # likewise
+            password=redis.password,  # type: ignore[arg-type]  # as it is typed
             implementation="redispy",
             key_prefix=PREFIX,
             protocol=2,
-            driver_info=None,  # type: ignore[arg-type]  # likewise
+            driver_info=None,  # type: ignore[arg-type]  # as it is typed
             max_connections=1,
             retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # handed on to redis-py
             socket_timeout=DRIVER_SECONDS,
@@ -87,7 +87,7 @@ class Line:
         await self._client.aclose()
 
     async def _make_ready(self) -> None:
-        """Connect anew, and hand over the scripts; each step has its own 50 ms."""
+        """Connect again, and hand over the scripts; each step has its own 50 ms."""
         client, bridge = self._client, self._storage.bridge
         pool = client.connection_pool
         await in_time(pool.disconnect())
@@ -171,7 +171,7 @@ class Shared:
     """The windows that all processes share. It heals by itself.
 
     While Redis is away nobody waits for it: one task looks every half second whether it is
-    back. ``outages`` and ``local_decisions`` (of this outage) are for whoever watches.
+    back. ``outages`` and ``local_decisions`` (of this outage) are for metrics.
     """
 
     def __init__(self, redis: RedisUrl) -> None:
@@ -197,7 +197,7 @@ class Shared:
     ) -> Sequence[Full]:
         """Take one of every window, the shortest first, up to the first that is full.
 
-        Whoever is refused by a long window has taken of the shorter ones: never too little is
+        Who is refused by a long window has taken of the shorter ones: never too little is
         counted. ``known_full`` spares the question to those who waited for their turn
         meanwhile. Raises RedisAway.
         """
@@ -239,7 +239,7 @@ class Shared:
                     # A clock, another's or ours, may be wrong; a window is no longer for that.
                     left = min(max(0.0, stats.reset_time - time.time()), window.seconds)
                     found.append(Full(window, left))
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:  # noqa: BLE001 - whatever it is, this process counts alone
             log.debug("redis refused, and went away", reason=reason_of(error))
             return (Full(refused, 1.0),)
         return tuple(found) or (Full(refused, 0.0),)  # it has got room this very moment

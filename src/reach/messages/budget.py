@@ -57,7 +57,7 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
     windows = settings.policy("mail_per_address").windows
     if not windows:
         return set(people)
-    # Even if there are none: as many statements for all, lest their time tell who is known.
+    # Even if there are none: as many statements for all, or their time would tell who is known.
     values: dict[str, Any] = {
         "rows": encode(tx.dialect.name, ({"person_id": person} for person in people))
     }

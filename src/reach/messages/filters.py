@@ -55,7 +55,7 @@ class Filter:
     def conditions(self, dialect: str) -> Sequence[ColumnElement[bool]]:
         """Say so in SQL, by what has an index with the messages' ids in order.
 
-        A person's address never changes, so whoever has it now is whom its messages were for.
+        A person's address never changes, so its messages were for the person who has it now.
         An id holds the time it was made at, so times are a range of ids: wherever the list
         begins by an index, it begins there at the right place.
         """
@@ -95,7 +95,7 @@ def page(
 
 #: A worker is sending it at this moment.
 IS_HELD = (messages.c.lease > messages.c.recorded_lease) & (messages.c.due_at > now())
-#: What a message becomes that is tried again: due now, its four days begun anew. One that is held
+#: What a message becomes that is tried again: due now, its four days begin again. One that is held
 #: stays with its worker: two would send it twice.
 AGAIN: dict[str, Any] = {
     "state": "queued",

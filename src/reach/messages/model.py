@@ -54,7 +54,7 @@ messages = Table(
 #: In the words of the indexes below: with parameters in them, no database could use these.
 IS_QUEUED = messages.c.state == text("'queued'")
 IS_SWEPT = messages.c.template != text("'welcome'")
-#: What is due costs the same however many messages are settled.
+#: What is due costs the same however many messages are finished.
 Index("ix_messages_due", messages.c.due_at, postgresql_where=IS_QUEUED, sqlite_where=IS_QUEUED)
 Index("ix_messages_person_id", messages.c.person_id, messages.c.id)
 Index("ix_messages_state", messages.c.state, messages.c.id)
@@ -83,7 +83,7 @@ class Message:
 
     ``due_at`` is when it may next be tried. A worker holds a message by moving ``due_at``
     ahead, so a dead worker's message falls due again by itself; ``lease`` tells its late word
-    from its successor's. ``recorded_lease`` is the last lease that was settled or given back:
+    from its successor's. ``recorded_lease`` is the last lease whose outcome was recorded, or that was given back:
     how far ``lease`` is ahead of it is how many workers in a row have vanished with it.
 
     ``attempts`` counts tries ever; ``failures`` those since it was promised or last retried.

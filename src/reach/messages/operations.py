@@ -86,7 +86,7 @@ def hold_person(tx: Transaction, message_id: UUID) -> None:
 
 
 def retry(tx: Transaction, message_id: UUID) -> Message:
-    """Queue a message again, due now, its four days begun anew.
+    """Queue a message again, due now, its four days begin again.
 
     One that a worker is sending at this moment stays with that worker: two would send it
     twice. Raises NoSuchMessage; AlreadySent.

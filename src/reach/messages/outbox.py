@@ -1,6 +1,6 @@
 """The outbox: messages promised, leased, given back.
 
-What became of an attempt is recorded by ``settle``; what an operator asks (list, retry, cancel) is
+What became of an attempt is recorded by ``queue``; what an operator asks (list, retry, cancel) is
 in ``operations``.
 """
 
@@ -34,7 +34,7 @@ from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
 
-#: Whoever sends messages waits for this to be announced.
+#: Workers wait for this to be announced.
 CHANNEL = "reach_messages"
 #: A message that so many workers in a row have vanished with counts as failed once.
 MOST_VANISHED = 5

@@ -66,7 +66,6 @@ class Unknown(Outcome):
 class Unavailable(Outcome):
     """No message can be sent now: the server does not answer, or refuses us.
 
-
     ``was_heard``: it had heard of the message by then, so it may mean that message after all.
     ``is_rate``: we send more than it takes, in a second or a day; never a message's fault.
     """

@@ -1,4 +1,4 @@
-"""Settling: what became of an attempt, and so of its message, from ``queued`` to an end."""
+"""The worker's side of the outbox: what became of an attempt, and so of its message."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def _record_outcome(dialect: str) -> Executable:
 
 
 def _fate(given: Any) -> dict[str, ColumnElement[Any]]:
-    """What becomes of a message by its attempt, and when that was settled."""
+    """What becomes of a message by its attempt, and when it was finished."""
     is_sent, stays = _is_sent(given), _stays(given)
     was_cancelled = messages.c.state == "cancelled"
     return {
@@ -135,7 +135,7 @@ def record_outcomes(
 ) -> Sequence[State | None]:
     """Record what became of attempts: each message's state now; None if the lease was over.
 
-    A stale worker's word changes nothing: its message is another's by now, or is settled.
+    A stale worker's word changes nothing: its message is another's by now, or is finished.
     """
     dialect = tx.dialect.name
     given = encode(

@@ -102,7 +102,7 @@ async def post_sign_up(request: Request) -> Response:
 async def get_check_your_inbox(request: Request) -> Response:
     """Say the same to everybody, whether their address was known or not.
 
-    What is true for whoever signed up is another thing than for whoever asked for a link.
+    Who signed up is told another thing than who asked for a link.
     """
     return render(
         "check-your-inbox.html",

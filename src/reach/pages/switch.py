@@ -1,6 +1,6 @@
 """Whose record: a link for another person than the one whose link the browser holds.
 
-Held without a question, it would let whoever sends somebody a link of their own have this person
+Held without a question, it would let anybody who sends somebody a link of their own have this person
 write into their record, in the belief that it is theirs ("login CSRF").
 """
 

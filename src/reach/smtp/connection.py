@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
         self._over = True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever waits."""
+        """Tell those who wait."""
         self._fail(Lost(f"the connection was lost ({exc})" if exc else "the connection was lost"))
         if self._quit_timer is not None:
             self._quit_timer.cancel()

@@ -135,7 +135,7 @@ class Rule:
         return re.compile("|".join(rf"\b(?:{one})" for one in self.words), re.IGNORECASE)
 
 
-#: In order. Whoever adds a rule says where such a reply was documented or seen.
+#: In order. Who adds a rule says where such a reply was documented or seen.
 RULES: tuple[Rule, ...] = (
     Rule(
         ANY,

@@ -1,4 +1,4 @@
-"""The SMTP sender: connections kept open between messages, and taken anew when they fail."""
+"""The SMTP sender: connections kept open between messages, and opened again when they fail."""
 
 import asyncio
 import math
@@ -20,7 +20,7 @@ from reach.telemetry import traces
 #: An idle connection is trusted this long; after it, NOOP shows whether it still lives. (A
 #: firewall may have forgotten it: MAIL FROM would then hang for its whole time-out.)
 TRUSTED_SECONDS = 1.0
-#: A server that turned away a connection beside our others is not asked for more for so long.
+#: A server that refused a connection beside our others is not asked for more for so long.
 ENOUGH_SECONDS = 60.0
 #: How long such a check may take; after it a fresh connection is the quicker way.
 CHECK_SECONDS = 5.0
@@ -30,7 +30,7 @@ class Sender:
     """The one way out: hands messages to the mail server.
 
     There are as many connections as there were concurrent ``send`` calls, unless the server
-    allows fewer: turned away while others of ours are open, we make do with these for a while.
+    allows fewer: refused while others of ours are open, we make do with these for a while.
     Idle ones are used last in, first out, so that those in excess grow old and are closed.
 
     A connection is closed after any outcome but Sent, after so many messages, and at an age: many
@@ -51,7 +51,7 @@ class Sender:
         self._opening = 0
         #: Until when no more connections than there are will be tried (the event loop's clock).
         self._enough_until = -math.inf
-        #: Set, and made anew, when a connection is free or closed.
+        #: Set, and replaced, when a connection is free or closed.
         self._change = asyncio.Event()
         self._reaper: asyncio.TimerHandle | None = None
         self._is_closed = False
