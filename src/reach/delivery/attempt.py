@@ -188,7 +188,7 @@ class OutcomeRecorder:
         self._has_failed = False
 
     async def record(self, attempt_outcome: AttemptOutcome) -> State | None:
-        """Record it, however long the database is unavailable: the message's state; None if too late.
+        """Record it, however long that takes, and return the message's state; None if too late.
 
         Repeating one whose COMMIT was lost is harmless: a lease is recorded once.
         """
@@ -213,8 +213,8 @@ class OutcomeRecorder:
     async def wait_until_back(self) -> None:
         """Wait until the database is back, and what became of attempts is noted.
 
-        Leases ran out meanwhile: a worker that leased before that would send again what was accepted,
-        and could not be noted, by another worker or by this one.
+        Leases ran out meanwhile. A worker that leased before that would send again what was
+        accepted but could not be noted.
         """
         while self.is_away:
             with suppress(*FAILURES):
