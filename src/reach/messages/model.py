@@ -83,8 +83,9 @@ class Message:
 
     ``due_at`` is when it may next be tried. A worker holds a message by moving ``due_at``
     ahead, so a dead worker's message falls due again by itself; ``lease`` tells its late word
-    from its successor's. ``recorded_lease`` is the last lease whose outcome was recorded, or that was
-    given back: how far ``lease`` is ahead of it is how many workers in a row have vanished with it.
+    from its successor's. ``recorded_lease`` is the last lease whose outcome was recorded,
+    or that was given back: how far ``lease`` is ahead of it is how many workers in a row have
+    vanished with it.
 
     ``attempts`` counts tries ever; ``failures`` those since it was promised or last retried.
     ``first_failed_at`` is the first of these, moved ahead by all the time it then lay due and

@@ -1,7 +1,7 @@
 """Whose record: a link for another person than the one whose link the browser holds.
 
-Held without a question, it would let anybody send somebody a link of their own, and have this person write
-into their record, in the belief that it is theirs ("login CSRF").
+If it were taken without a question, anybody could send somebody a link of their own, and have
+this person write into their record, in the belief that it is theirs ("login CSRF").
 """
 
 from collections.abc import Awaitable, Callable
