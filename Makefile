@@ -62,11 +62,12 @@ torture: ## copy a million people, killed in the middle (20 minutes, 6 GB; PEOPL
 	@REACH_TEST_PEOPLE=$(PEOPLE) exec $(BIN)/python -m pytest --capture=no --durations=9 \
 	  tests/moving/test_interrupted.py $(ARGS)
 
-check: ## lint, formatting, types, and which module may import which
+check: ## lint, formatting, types, dependencies, and which module may import which
 	$(call set_up,dev)
 	$(BIN)/ruff check --quiet
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
+	$(BIN)/deptry --no-ansi src
 	$(BIN)/lint-imports --no-logo
 
 bench: ## measure, beside this machine's limits (under two minutes)

@@ -108,7 +108,7 @@ def requests(first: int) -> list[SignUp]:
     return [
         SignUp.model_construct(
             email=parse_address(f"some.person.{number}@mail.example.com", smtputf8=True),
-            name=random.choice(NAMES),  # noqa: S311 - no secret
+            name=random.choice(NAMES),
             description=None,
         )
         for number in range(first, first + AT_ONCE)

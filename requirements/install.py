@@ -30,7 +30,7 @@ LOCKS = {
 }
 
 
-class CannotSetUp(Exception):  # noqa: N818 - an expected failure, as in the project itself
+class CannotSetUp(Exception):
     """Nothing was installed; ``args[0]`` says what to do."""
 
 
@@ -80,8 +80,8 @@ def alone() -> Iterator[None]:
 def require_venv_module() -> None:
     """Debian's Python comes without it. Raises CannotSetUp."""
     try:
-        import ensurepip  # noqa: F401, PLC0415 - whether they can be imported is the question
-        import venv  # noqa: F401, PLC0415
+        import ensurepip
+        import venv
     except ImportError:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         raise CannotSetUp(
@@ -118,7 +118,7 @@ def run(*command: str) -> None:
     """Run a command, its output shown. Raises CannotSetUp if it fails."""
     # PIP_USER would have pip install beside .venv, and fail.
     environment = {**os.environ, "PIP_USER": "0"}
-    if subprocess.run(command, env=environment, check=False).returncode != 0:  # noqa: S603
+    if subprocess.run(command, env=environment, check=False).returncode != 0:
         raise CannotSetUp(
             "Setting up failed: the reason is above. Once it is mended (is the package index "
             "reachable?), the same command starts over."

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr
 
-from tests.skips import pytest_sessionfinish, pytest_terminal_summary  # noqa: F401 - hooks
+from tests.skips import pytest_sessionfinish, pytest_terminal_summary
 from tests.support.databases import create_database, drop_database, empty
 from tests.support.mail import Authority, MailServer
 from tests.support.postgres import Postgres, started
@@ -126,7 +126,7 @@ def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:  # noqa: ARG001
+def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:
     """Fail a test in which Reach logs a line that deploy/elastic's index template does not fit."""
     from tests.support.telemetry.mapped import complaints
 
@@ -136,7 +136,7 @@ def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Itera
 
 
 @pytest.fixture
-def told(watch: "Watch", nothing_private_is_told: None) -> "Callable[[], str]":  # noqa: ARG001
+def told(watch: "Watch", nothing_private_is_told: None) -> "Callable[[], str]":
     """Give what Reach, in this process, has logged since the test began: JSON lines."""
     return watch.told
 
@@ -276,7 +276,7 @@ def tables() -> list[str]:
     import reach.messages.model
     import reach.people.link_requests
     import reach.people.model
-    import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
+    import reach.people.proofs
     from reach.db.columns import metadata
     from reach.db.counters import counters
 

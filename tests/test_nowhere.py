@@ -25,7 +25,7 @@ MakeSettings = Callable[..., Settings]
 READERS = ("keys list", "api", "api --processes 2", "worker")
 THEIRS = "CREATE TABLE theirs (x integer)"
 THEIR_VERSIONS = f"""{THEIRS}; CREATE TABLE alembic_version (version_num text);
-INSERT INTO alembic_version VALUES ('ae1027a6acf')"""  # noqa: S608 - ours
+INSERT INTO alembic_version VALUES ('ae1027a6acf')"""
 
 
 @dataclass(frozen=True)

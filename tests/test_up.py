@@ -225,7 +225,7 @@ async def test_with_a_mail_server_there_is_no_mailbox(
 
 @pytest.mark.parametrize(
     "exposing",
-    [{"host": "0.0.0.0"}, {"public_url": "https://signup.example.org"}],  # noqa: S104
+    [{"host": "0.0.0.0"}, {"public_url": "https://signup.example.org"}],
     ids=["host", "public-url"],
 )
 def test_in_the_open_it_wants_more(tmp_path: Path, exposing: dict[str, str]) -> None:
@@ -239,7 +239,7 @@ def test_in_the_open_it_wants_more(tmp_path: Path, exposing: dict[str, str]) -> 
 
 def test_the_exposing_host_may_be_a_flag(tmp_path: Path) -> None:
     """Flags count as the environment does."""
-    assert refused(tmp_path / "data", "--host", "0.0.0.0")[0] == 2  # noqa: S104
+    assert refused(tmp_path / "data", "--host", "0.0.0.0")[0] == 2
 
 
 def test_what_is_fine_in_the_open(tmp_path: Path) -> None:
@@ -249,6 +249,6 @@ def test_what_is_fine_in_the_open(tmp_path: Path) -> None:
         "secret_key": "x" * 32,
         "smtp_url": f"smtp://127.0.0.1:{free_port()}",
     }
-    with up(tmp_path, "--host", "0.0.0.0", **settings) as running:  # noqa: S104
+    with up(tmp_path, "--host", "0.0.0.0", **settings) as running:
         assert running.page == "https://signup.example.org/"
         assert not (tmp_path / "secret-key").exists()

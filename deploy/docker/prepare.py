@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 KEY_BYTES = 32
 
 
-class Adrift(Exception):  # noqa: N818 - it stops this program
+class Adrift(Exception):
     """A configuration no longer says what is to be adapted; ``args[0]`` says which."""
 
 

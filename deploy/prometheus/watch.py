@@ -51,7 +51,7 @@ def main() -> None:
         print(ABSENT.format(url=url, port=given.metrics_port))
     origin = f"http://127.0.0.1:{given.port}"
     print(READY.format(url=url, origin=origin, folder=folder), flush=True)
-    os.execv(  # noqa: S606 - it takes our place, and Ctrl-C
+    os.execv(
         program,
         [
             program,

@@ -8,7 +8,7 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command. Ctrl-C ends it, from the first import on, without a traceback."""
     try:
-        from reach import cli  # noqa: PLC0415 - it takes a moment, in which somebody may be impatient
+        from reach import cli
 
         cli.main()
     except KeyboardInterrupt:

@@ -15,11 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from reach.access.idempotency import Onces
-from reach.access.signing import Signer
-from reach.access.uses import KeyUses
 from reach.auth import routes as key_routes
 from reach.auth.guard import is_operator, scopes_of
+from reach.auth.keys import KeyUses
 from reach.auth.links import Links
+from reach.auth.signing import Signer
 from reach.bodies.document import ANY, finish
 from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.away import NotMigrated
@@ -159,7 +159,7 @@ def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailb
     app.state.refusals = refusals(settings)
     app.state.body_seconds = BODY_SECONDS
     app.state.key_uses = KeyUses(database)
-    app.state.limiter = Limiter(settings, Signer(settings, "limits").sign)
+    app.state.limiter = Limiter(settings, Signer(settings, "limits").signature)
     app.state.onces = Onces(settings)
     app.state.links = Links(settings)
     app.state.robots = Robots(settings)

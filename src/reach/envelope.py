@@ -31,7 +31,7 @@ CALLER_LEFT = 499
 
 #: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
 #: nowhere the look of an operator's key or of a link's token, which are never logged.
-REQUEST_ID = re.compile(r"(?!.*(?:rk_|eyJ))[A-Za-z0-9._-]{1,128}")
+REQUEST_ID = re.compile(r"(?!.*(?:rk_|rlt_))[A-Za-z0-9._-]{1,128}")
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -99,9 +99,7 @@ class Envelope:
                 raise
             await self._answering(CutOff(UNKNOWN))(asked, receive, send_on)
         except Exception as error:  # noqa: BLE001 - the last resort
-            log.error(  # noqa: TRY400 - its message may hold what was typed
-                "request crashed", request_id=served.request_id, **frames(error)
-            )
+            log.error("request crashed", request_id=served.request_id, **frames(error))
             if served.status:
                 served.status = Problem.status
                 raise ConnectionAbortedError from None  # half an answer is out: cut it off

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+class Problem(Exception):
     """Something went wrong on our side. It has been logged; trying again may help."""
 
     status: ClassVar[int] = 500
@@ -125,7 +125,7 @@ class QuotaExceeded(Problem):
         self.members = {"violated-policies": list(violated)}
 
     @classmethod
-    def address(cls, origin: str) -> str:  # noqa: ARG003 - it has a name that all the web knows
+    def address(cls, origin: str) -> str:
         """Write the type that is registered for this."""
         return f"https://iana.org/assignments/http-problem-types#{cls.type}"
 

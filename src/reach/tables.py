@@ -7,7 +7,7 @@ import reach.access.answers
 import reach.auth.keys
 import reach.people.link_requests
 import reach.people.model
-import reach.people.proofs  # noqa: F401 - see above
+import reach.people.proofs
 from reach.db.columns import metadata
 from reach.db.counters import counters
 

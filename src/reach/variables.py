@@ -17,14 +17,14 @@ SECRETS = (
 )
 
 
-class BadSettings(Exception):  # noqa: N818 - an expected failure, as Problem is
+class BadSettings(Exception):
     """The configuration cannot be used; ``args[0]`` names each variable and its remedy."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):
     """``REACH_X_FILE``: the value of a secret X is the file's text, less its last line end."""
 
-    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:
         """Read one field's file. Raises BadSettings if it cannot be read or X is set too."""
         variable = f"{PREFIX}{field_name.upper()}"
         path = os.environ.get(f"{variable}_FILE")

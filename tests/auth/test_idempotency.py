@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from reach.access import answers
 from reach.access.answers import idempotency_keys
 from reach.access.idempotency import read_key
-from reach.access.signing import Signer
+from reach.auth.signing import Signer
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from tests.people.test_sign_up import shape
@@ -68,7 +68,7 @@ async def stored(database: Database) -> Sequence[Any]:
 
 def written(reach: Reach, key: str, door: str = "") -> str:
     """What is stored of a key: some make one of an address. ``door`` is whose, at the door."""
-    return Signer(reach.settings, "idempotency-key").sign(f"{door}\n{key}" if door else key)
+    return Signer(reach.settings, "idempotency-key").signature(f"{door}\n{key}" if door else key)
 
 
 async def age(database: Database, seconds: float) -> None:

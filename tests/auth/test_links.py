@@ -1,21 +1,24 @@
 """A link is worth something only as it was made, for what it was made, and as long as it says."""
 
-import base64
 import json
+import struct
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
-import jwt
 import pytest
+from itsdangerous.encoding import base64_decode, base64_encode
 
-from reach.access.signing import Signer
 from reach.auth import keys
-from reach.auth.links import SCOPES, BadLink, Link, Links, Scope
+from reach.auth.links import MOST_CHARACTERS, SCOPES, BadLink, Link, Links, Scope
+from reach.auth.signing import Signer
+from reach.envelope import REQUEST_ID
 from reach.settings import BadSettings, Settings
+from reach.telemetry.logs import PRIVATE
 from tests.auth.test_guard import OPEN, operations
+from tests.support.canaries import found_in
 from tests.support.people.operator import NOBODY
 from tests.support.people.own import OWN, by_link, say, signed_up, token_of
 from tests.support.people.traces import everything
@@ -39,29 +42,71 @@ def flipped(token: str) -> Iterator[bytes]:
         yield bytes(changed)
 
 
+def claims(letter: bytes = b"m", end: float | None = None) -> bytes:
+    """What a token says of ADA, as bytes: id, scope, version, end."""
+    until = int(time.time() + 99 if end is None else end)
+    return struct.pack(">16sciq", ADA.person_id.bytes, letter, ADA.version, until)
+
+
+def signed(said: bytes, settings: Settings, purpose: str = "link-tokens") -> str:
+    """Sign a token by the key of a purpose."""
+    return Signer(settings, purpose).sign("rlt_" + base64_encode(said).decode())
+
+
 def forged(settings: Settings) -> list[str]:
-    """Tokens of others' making: with no signature, another's, and by our key of another use."""
-    claims = {"sub": ADA.person_id.hex, "scope": "manage", "version": 0, "exp": time.time() + 99}
-    other = Signer(settings, "forms").keys[0]
-    found = [jwt.encode(claims, "", "none")]
-    return found + [jwt.encode(claims, key, "HS256") for key in (THIRD, other)]
+    """Tokens of others' making: with no signature, another's, by our key of another purpose.
+
+    And one by a key of ours that has the form of tokens of before (JWT).
+    """
+    parts = ({"alg": "HS256"}, {"sub": ADA.person_id.hex, "scope": "manage"})
+    before = ".".join(base64_encode(json.dumps(part)).decode() for part in parts)
+    found = ["rlt_" + base64_encode(claims()).decode() + dot for dot in ("", ".")]
+    found += [signed(claims(), a_settings(THIRD)), signed(claims(), settings, "forms")]
+    return found + [Signer(settings, name).sign(before) for name in ("links", "link-tokens")]
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_link_says_what_it_was_made_for(scope: Scope) -> None:
-    """Its address is the page of its scope, at the public address; a library reads it too."""
+    """Its address is the page of its scope, at the public address; in it is what it is for."""
     links = Links(a_settings())
     link = Link(UUID(NOBODY), scope, 7)
     address, _, token = links.url(link).partition("?token=")
     assert address == f"https://a.example/{scope}"
     assert links.read(token) == link
-    claims = jwt.decode(token, Signer(a_settings(), "links").keys[0], ["HS256"])
-    assert claims.pop("exp") == pytest.approx(time.time() + 7 * 86_400, abs=60)
-    assert claims == {"sub": link.person_id.hex, "scope": scope, "version": 7}
+    text = token.partition(".")[0].removeprefix("rlt_")
+    *said, end = struct.unpack(">16sciq", base64_decode(text))
+    assert end == pytest.approx(time.time() + 7 * 86_400, abs=60)
+    assert said == [link.person_id.bytes, scope[:1].encode(), 7]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("version", [0, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("end", [None, 253_402_300_799])
+def test_a_token_is_short(scope: Scope, version: int, end: float | None) -> None:
+    """90 characters at most, for any id, the last version a column holds, and the year 9999."""
+    links = Links(a_settings(link_days=366))
+    for person_id in (UUID(int=0), UUID(int=2**128 - 1)):
+        link = Link(person_id, scope, version)
+        token = links.mint(link, end)
+        assert len(token) <= MOST_CHARACTERS == 90
+        assert links.read(token) == link
+
+
+def test_a_token_is_known_by_its_look() -> None:
+    """By the log, which leaves it out; by what takes request ids; by what searches our tests' logs.
+
+    Part of one is enough, as long as its beginning is there.
+    """
+    token = Links(a_settings()).mint(ADA)
+    for text in (token, token[:40], token.partition(".")[0]):
+        assert PRIVATE.sub("…", f"with {text}, and so on") == "with …, and so on"
+        assert not REQUEST_ID.fullmatch(text)
+        assert not REQUEST_ID.fullmatch(f"id-{text}")
+        assert found_in(f'{{"message":"{text}"}}')
 
 
 def test_of_no_link_can_a_bit_be_changed() -> None:
-    """Every single one of it: header, claims, signature, and the dots between them."""
+    """Every single one of it: claims, signature, and the dot between them."""
     links = Links(a_settings())
     for changed in flipped(links.mint(ADA)):
         with pytest.raises(BadLink):
@@ -69,28 +114,18 @@ def test_of_no_link_can_a_bit_be_changed() -> None:
 
 
 def test_what_we_did_not_sign_is_no_link() -> None:
-    """Junk of any kind, other keys, keys of other uses, and claims that we never make."""
-    links, ours = Links(a_settings()), Signer(a_settings(), "links").keys[0]
+    """Junk of any kind, other keys, keys of other purposes, and claims that we never make."""
+    links = Links(a_settings())
     token = links.mint(ADA)
     junk = ["", ".", "..", "...", "x" * 10_000, token + "=", token + " ", " " + token]
     junk += [token[:-1], token + "A", token * 2, "\ud800", "é.é.é", "\0", *forged(a_settings())]
-    claims = {"sub": ADA.person_id.hex, "scope": "manage", "version": 0, "exp": time.time() + 99}
-    for wrong in (
-        {"scope": "all"},
-        {"scope": None},
-        {"sub": "x"},
-        {"sub": 5},
-        {"version": "0"},
-        {"version": None},
-        {"exp": time.time() - 1},
-        {"exp": "soon"},
-    ):
-        junk.append(jwt.encode(claims | wrong, ours, "HS256"))
-    junk += [jwt.encode({k: v for k, v in claims.items() if k != n}, ours, "HS256") for n in claims]
+    wrong = (b"", b"m", claims()[:-1], claims() + b"m", claims(b"x"), claims(b"\0"), claims(end=0))
+    junk += [signed(said, a_settings()) for said in wrong]
+    junk += [Signer(a_settings(), "link-tokens").sign(text) for text in ("", "x", "é", "a" * 41)]
     for text in junk:
         with pytest.raises(BadLink):
             links.read(text)
-    assert links.read(jwt.encode(claims, ours, "HS256")).version == 0
+    assert links.read(signed(claims(), a_settings())) == ADA
 
 
 def test_a_link_ends_by_its_date() -> None:
@@ -118,17 +153,18 @@ def test_without_a_key_there_are_no_links() -> None:
 
 def pieces(token: str) -> list[str]:
     """Give the token with one bit changed in each of its parts, and its signature taken away."""
-    head, claims, signature = token.split(".")
-    turned = (part[:5] + ("A" if part[5] != "A" else "B") + part[6:] for part in token.split("."))
-    first, second, third = turned
-    read = json.loads(base64.urlsafe_b64decode(claims + "=="))
-    later = base64.urlsafe_b64encode(json.dumps({**read, "exp": read["exp"] + 1}).encode())
+    said, signature = token.split(".")
+    first, second = (
+        part[:5] + ("A" if part[5] != "A" else "B") + part[6:] for part in (said, signature)
+    )
+    later = bytearray(base64_decode(said.removeprefix("rlt_")))
+    later[-1] ^= 1
     return [
-        f"{first}.{claims}.{signature}",
-        f"{head}.{second}.{signature}",
-        f"{head}.{claims}.{third}",
-        f"{head}.{later.rstrip(b'=').decode()}.{signature}",
-        f"{head}.{claims}.",
+        f"{first}.{signature}",
+        f"{said}.{second}",
+        f"rlt_{base64_encode(bytes(later)).decode()}.{signature}",
+        f"{said}.",
+        said,
     ]
 
 

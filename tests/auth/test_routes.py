@@ -55,7 +55,7 @@ async def stored(settings: Settings) -> str:
         tables = await connection.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         )
-        rows = [await connection.fetch(f'SELECT * FROM "{t}"') for (t,) in tables]  # noqa: S608
+        rows = [await connection.fetch(f'SELECT * FROM "{t}"') for (t,) in tables]
         return str([[tuple(row) for row in table] for table in rows])
     finally:
         await connection.close()

@@ -93,7 +93,7 @@ def test_null_from_the_command_line_takes_a_key_away() -> None:
             assert not pod["securityContext"].keys() & set(OWN_IDS)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - a pod's
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_pods_listen_where_they_are_told_to(host: str) -> None:
     """For requests and for metrics; probes ask the pod's own address, whichever it is."""
     objects = render({**LEAST, "host": host})
@@ -165,7 +165,7 @@ def test_files_of_a_site_are_in_every_container() -> None:
             {"extraVolumeMounts": [{"name": "x", "mountPath": "/etc/reach/dkim"}]},
             "extraVolumeMounts: /etc/reach/dkim is a place of Reach's own",
         ),
-        ({"extraVolumeMounts": [{"name": "x", "mountPath": "/tmp/"}]}, "/tmp/ is a place"),  # noqa: S108 - a pod's
+        ({"extraVolumeMounts": [{"name": "x", "mountPath": "/tmp/"}]}, "/tmp/ is a place"),
         ({"extraVolumes": [{"configMap": {}}]}, "name"),
         ({"host": "127.0.0.1"}, "host"),
         ({"service": {"ipFamilies": ["IPv5"]}}, "ipFamilies"),

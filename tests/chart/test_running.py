@@ -117,11 +117,11 @@ def test_a_pod_has_time_to_finish(name: str, tmp_path: Path, authority: Authorit
         assert pod is not None
         ports = {one["name"]: one["containerPort"] for one in container["ports"]}
         assert settings.metrics_port == ports["metrics"]
-        assert settings.metrics_host == "0.0.0.0"  # noqa: S104 - a pod's own network
+        assert settings.metrics_host == "0.0.0.0"
         before = 0
         if component == "api":
             before = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-            assert (settings.port, settings.host) == (ports["http"], "0.0.0.0")  # noqa: S104
+            assert (settings.port, settings.host) == (ports["http"], "0.0.0.0")
             # A server that says "not now" after so long must not look as if it hung.
             assert container["readinessProbe"]["timeoutSeconds"] > settings.database_seconds
         needed = before + settings.grace_seconds + MARGIN_SECONDS

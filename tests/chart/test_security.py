@@ -58,7 +58,7 @@ def test_only_tmp_can_be_written(name: str) -> None:
         mounts = container_of(thing)["volumeMounts"]
         assert {one["name"] for one in mounts} == set(volumes)
         writable = [one["mountPath"] for one in mounts if not one.get("readOnly")]
-        assert writable == ["/tmp"]  # noqa: S108 - the container's own
+        assert writable == ["/tmp"]
         assert volumes["tmp"]["emptyDir"]["sizeLimit"]
         kinds = {kind for volume in volumes.values() for kind in volume if kind != "name"}
         assert kinds <= {"emptyDir", "secret", "configMap"}

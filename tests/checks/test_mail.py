@@ -132,7 +132,7 @@ async def test_one_message_is_sent_as_any_other(mailing: Settings, mail_server: 
         ("accepted", DROP, "unsure: final dot: the connection was lost", "address"),
     ],
 )
-async def test_what_is_not_taken(  # noqa: PLR0917 - a table
+async def test_what_is_not_taken(
     mailing: Settings,
     mail_server: MailServer,
     stage: str,

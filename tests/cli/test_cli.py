@@ -121,10 +121,10 @@ def test_a_worker_without_a_mail_server(make_settings: MakeSettings, sqlite: str
 @pytest.mark.parametrize(
     ("arguments", "changes"),
     [
-        (("api", "--host", "0.0.0.0"), {}),  # noqa: S104 - it is refused
+        (("api", "--host", "0.0.0.0"), {}),
         (("api", "--host", "::"), {}),
         (("api",), {"host": "192.0.2.1"}),
-        (("up", "--host", "0.0.0.0"), {"smtp_url": "smtp://127.0.0.1:9"}),  # noqa: S104 - likewise
+        (("up", "--host", "0.0.0.0"), {"smtp_url": "smtp://127.0.0.1:9"}),
         (("worker",), {"smtp_url": "smtp://mail.example.org", "mail_from": "x@example.org"}),
         (
             ("worker",),
@@ -155,7 +155,7 @@ async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> No
     """It never mails; what it does need is refused."""
     port = free_port()
     changes = {
-        "host": "0.0.0.0",  # noqa: S104 - what is tested
+        "host": "0.0.0.0",
         "port": port,
         "secret_key": SecretStr(""),
         "public_url": f"http://127.0.0.1:{port}",

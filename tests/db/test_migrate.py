@@ -14,7 +14,7 @@ import reach.access.answers
 import reach.auth.keys
 import reach.db.counters
 import reach.people.model
-import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
+import reach.people.proofs
 from reach.db.columns import metadata
 from reach.db.engine import Transaction, open_database
 from reach.db.migrate import migrate, newest

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 import reach.auth.keys
 import reach.db.counters
-import reach.people.model  # noqa: F401 - these tell the metadata of their tables
+import reach.people.model
 from reach.db.columns import metadata
 from reach.db.engine import Transaction
 from reach.db.migrate import is_current, names, newest, revision

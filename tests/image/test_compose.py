@@ -183,7 +183,7 @@ def test_every_setting_is_one_of_reach(
     service = services()[name]
     settings_of(service, tmp_path, monkeypatch)
     # What the image itself sets.
-    monkeypatch.setenv("REACH_HOST", "0.0.0.0")  # noqa: S104 - as in the image
+    monkeypatch.setenv("REACH_HOST", "0.0.0.0")
     settings = load()
     assert unknown_variables() == []
     settings.require_safe_exposure(has_mailbox=False)

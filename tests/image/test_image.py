@@ -106,7 +106,7 @@ async def test_the_image_signs_someone_up(
             assert told["NSpid"].split()[-1] == "1"
             assert int(told["CapPrm"], 16) == int(told["CapEff"], 16) == 0
             assert told["NoNewPrivs"] == "1"
-            assert can_write(part.first) == {"/tmp", "/var/lib/reach"}  # noqa: S108
+            assert can_write(part.first) == {"/tmp", "/var/lib/reach"}
             assert await health(image, part) == 0
             part.first.terminate()
             assert await ended(part, 30) == 0, everything(part)

@@ -172,7 +172,7 @@ def test_a_source_of_another_version_is_refused(
     source: Place, target: Place, version: str, words: str
 ) -> None:
     """Its tables are not those that this version knows."""
-    source.run(f"UPDATE alembic_version SET version_num = '{version}'")  # noqa: S608 - ours
+    source.run(f"UPDATE alembic_version SET version_num = '{version}'")
     with pytest.raises(CannotCopy, match=words):
         copied(source, target)
 

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from reach.access.signing import Signer
 from reach.auth.links import SCOPES, Scope
+from reach.auth.signing import Signer
 from tests.support.pages.holder import Holder, holder
 from tests.support.reach import Reach
 
@@ -74,7 +74,7 @@ async def test_each_link_has_its_own_forms(reach: Reach, path: str) -> None:
     person = await holder(reach, scope)
     other = await holder(reach, scope, email="eve@example.com")
     before, proof = await person.stored(), await person.proof()
-    forged = Signer(reach.settings, "links").sign(person.token)
+    forged = Signer(reach.settings, "link-tokens").signature(person.token)
     for wrong in (None, "", "x", proof[:-1], proof + "A", forged, await other.proof()):
         answer = await send(person, path, reach.settings.origin, wrong)
         assert answer.status_code == 403, wrong

@@ -139,15 +139,15 @@ ADDRESSES = st.builds(lambda local, domain: f"{local}@{domain}", LOCALS, DOMAINS
 def test_the_fast_way_and_the_long_way_agree(text: str) -> None:
     """What the short cut takes, email-validator takes too, and reads the same in it."""
     typed = text.strip(" \t")
-    fast = address._split_ordinary(typed)  # noqa: SLF001 - the short cut itself
+    fast = address._split_ordinary(typed)
     if len(typed) > address.LONGEST:
         with pytest.raises(ValueError, match="at most 254"):
             parse_address(text)
         return
     if fast is None:
         return
-    assert address._split(typed, smtputf8=False) == fast  # noqa: SLF001 - the long way
-    assert address._split(typed, smtputf8=True) == fast  # noqa: SLF001 - likewise
+    assert address._split(typed, smtputf8=False) == fast
+    assert address._split(typed, smtputf8=True) == fast
 
 
 @settings(max_examples=200, derandomize=True, database=None, deadline=None)

@@ -36,7 +36,7 @@ from tests.support.reach import ADA, Reach, running_worker
 UNKNOWN = "nobody@example.com"
 
 
-class CutOff(Exception):  # noqa: N818 - what a test meant to happen
+class CutOff(Exception):
     """The worker ends here."""
 
 

@@ -110,7 +110,7 @@ async def test_voided_links_are_void_at_once(reach: Reach) -> None:
 @asynccontextmanager
 async def voiding(settings: Settings, person_id: UUID) -> AsyncIterator[None]:
     """Void somebody's links in a transaction that ends with this."""
-    statement = f"UPDATE people SET links_version = links_version + 1 WHERE id = '{person_id}'"  # noqa: S608
+    statement = f"UPDATE people SET links_version = links_version + 1 WHERE id = '{person_id}'"
     if settings.database.is_sqlite:
         file = settings.database.url.database or ""
         with closing(connect(file, isolation_level=None, timeout=10)) as other:

@@ -39,7 +39,7 @@ def written_out(series: str, namespace: str) -> str:
 
 def test_it_names_our_metric() -> None:
     """By the name that it has in the code, inside and out."""
-    name = metrics.OUTBOX_OLDEST_DUE._name  # noqa: SLF001 - it has no other way to say
+    name = metrics.OUTBOX_OLDEST_DUE._name
     asked = rule()
     assert re.search(r'__name__="(\w+)"', str(asked["seriesQuery"]))[1] == name  # type: ignore[index]
     assert asked["name"] == {"matches": f"^{name}$", "as": name}

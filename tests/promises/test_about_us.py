@@ -43,7 +43,7 @@ def mailing(mailing: Settings) -> Settings:
     ("stage", "reply", "count"),
     [*((*one, 40) for one in (*OF_US, *TOO_MUCH)), (*OF_US[0], 2), (*TOO_MUCH[1], 2)],
 )
-async def test_what_is_about_us_fails_nobody(  # noqa: PLR0917
+async def test_what_is_about_us_fails_nobody(
     mailing: Settings,
     mail_server: MailServer,
     database: Database,

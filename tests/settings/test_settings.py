@@ -191,7 +191,7 @@ def test_a_first_wait_above_its_cap(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 SAFE = {
-    "host": "0.0.0.0",  # noqa: S104 - what is tested
+    "host": "0.0.0.0",
     "secret_key": LONG,
     "smtp_url": "smtps://u:p@mail.example.org",
     "mail_from": "hello@example.org",

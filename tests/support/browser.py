@@ -20,7 +20,7 @@ EXPECTED = "Failed to load resource: the server responded with a status of 4"
 BLOCKED = 2
 
 
-class NoBrowser(Exception):  # noqa: N818 - an expected failure
+class NoBrowser(Exception):
     """No browser can be had here; ``args[0]`` says why."""
 
 

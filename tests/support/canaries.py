@@ -22,7 +22,7 @@ FORBIDDEN = re.compile(
     rf"""
       [\w.+\\-]+@[\w\\-]+          # an address
     | rk_[0-9A-Za-z]{{8}}          # an operator's key
-    | eyJ[\w-]{{10,}}              # the token of a link
+    | rlt_[\w-]{{10,}}             # the token of a link
     | \?token=
     | (?-i:\b(?:{NAMES})\b)
     | welcome\ to\ reach,          # a subject, in which a name follows

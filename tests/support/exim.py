@@ -42,7 +42,7 @@ begin retry
 """
 
 
-class NoExim(Exception):  # noqa: N818 - an expected failure
+class NoExim(Exception):
     """No Exim can be had here; ``args[0]`` says why."""
 
 

@@ -16,7 +16,7 @@ PLACE = "bind :80"
 SERVER = "127.0.0.1:8000"
 
 
-class NoHaproxy(Exception):  # noqa: N818 - an expected failure
+class NoHaproxy(Exception):
     """No HAProxy can be had here; ``args[0]`` says why."""
 
 

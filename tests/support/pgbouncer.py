@@ -37,7 +37,7 @@ server_round_robin = 1
 """
 
 
-class NoPgBouncer(Exception):  # noqa: N818 - an expected failure
+class NoPgBouncer(Exception):
     """No PgBouncer can be had here; ``args[0]`` says why."""
 
 

@@ -15,7 +15,7 @@ def _ports() -> Iterator[int]:
     """Ports of this test process; its neighbours under pytest-xdist have theirs."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
     first = FIRST_PORT + worker * PORTS_PER_PROCESS
-    start = random.randrange(PORTS_PER_PROCESS)  # noqa: S311 - to keep other test runs apart
+    start = random.randrange(PORTS_PER_PROCESS)
 
     def forever() -> Iterator[int]:
         number = start

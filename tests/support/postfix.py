@@ -49,7 +49,7 @@ postlog unix-dgram n - n - 1 postlogd
 """
 
 
-class NoPostfix(Exception):  # noqa: N818 - an expected failure
+class NoPostfix(Exception):
     """No Postfix can be had here; ``args[0]`` says why."""
 
 

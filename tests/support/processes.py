@@ -84,8 +84,8 @@ class ReachProcess:
             **(environment or {}),
         }
         # Files, since a pipe that nobody reads stops who writes to it.
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - likewise
+        self._output = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | warm.Copy | None = None
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ class Program(ABC):
     """One process of a program, from ``start`` until ``close``."""
 
     def __init__(self) -> None:
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self._output = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

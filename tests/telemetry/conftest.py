@@ -39,7 +39,7 @@ def mailing(settings: Settings, mail_server: MailServer) -> Settings:
 
 
 @pytest.fixture
-def statements(watch: Watch) -> Iterator[None]:  # noqa: ARG001 - it sets the logs up
+def statements(watch: Watch) -> Iterator[None]:
     """Have engines that are opened in this test log their statements, as `debug` does."""
     logger = logging.getLogger(logs.STATEMENTS)
     before = logger.level

@@ -49,7 +49,7 @@ def test_what_stands_still_is_told_of() -> None:
         assert livez(port, "HEAD").status_code == 503
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])  # noqa: S104 - it is asked about
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", ""])
 @pytest.mark.parametrize(
     ("limit_seconds", "code", "words"),
     [(60, 0, ""), (0, 1, "It is stuck: /livez says 503\n")],

@@ -105,7 +105,7 @@ async def test_a_database_that_is_away_tells_nothing(
     make_settings: Callable[..., Settings], database_url: str, told: Told
 ) -> None:
     """Drivers quote statements and values when they fail."""
-    from tests.support.reach import running_reach  # noqa: PLC0415 - as its neighbours in conftest
+    from tests.support.reach import running_reach
 
     settings = make_settings(database_url=database_url, database_seconds=0.5)
     async with running_reach(settings) as reach:

@@ -43,8 +43,8 @@ async def test_a_callers_id_is_kept(reach: Reach, told: Told, given: str) -> Non
         "canary@example.com",
         "rk_" + "a1" * 20,
         "key-rk_" + "a1" * 20,
-        "token.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+        "token.rlt_yFJ7wxWORJG5YvqhkMKkDm0AAAADAAAAAGsV6Y0.c2ln",
+        "rlt_yFJ7wxWORJG5YvqhkMKkDm0AAAADAAAAAGsV6Y0.c2ln",
     ],
 )
 async def test_an_id_that_could_do_harm_is_replaced(reach: Reach, told: Told, given: str) -> None:

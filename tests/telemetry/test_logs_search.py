@@ -14,7 +14,7 @@ from tests.support.canaries import Watch, found_in
         "ada@example.com",
         "zo\u00eb@example.com",
         "rk_abcdefgh12345",
-        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",
+        "rlt_yFJ7wxWORJG5YvqhkMKkDm0AAAADAAAAAGsV6Y0.c2ln",
         "/manage?token=x",
         "of Ada Lovelace",
         "Welcome to Reach, Zelda",

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from reach.access import answers
 from reach.access.answers import Answer, Done, Name, Once, Stored
-from reach.access.signing import Signer
+from reach.auth.signing import Signer
 from reach.bodies.document import takes
 from reach.bodies.shapes import Shape
 from reach.db.engine import Transaction
@@ -97,9 +97,9 @@ class Onces:
             return None
         # Signed, since some make a key of an address.
         key = f"{whose}{read_key(headers)}"
-        names = tuple((caller, route, signed) for signed in self._keys.sign_by_each(key))
+        names = tuple((caller, route, signed) for signed in self._keys.signatures(key))
         written = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return Once(names, self._bodies.sign_by_each(f"{key}\n{written}" if whose else written))
+        return Once(names, self._bodies.signatures(f"{key}\n{written}" if whose else written))
 
 
 def read_key(headers: Sequence[str]) -> str:

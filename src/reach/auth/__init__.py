@@ -1,1 +1,1 @@
-"""Who may do what: API keys, link tokens, and what guards the routes."""
+"""Who is calling, and what Reach signed itself."""

@@ -7,10 +7,8 @@ from fastapi import Depends, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.security import HTTPBearer
 
-from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.auth import keys
-from reach.auth.keys import ApiKey
-from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
+from reach.auth.keys import ApiKey, KeyUses
 from reach.limits import guard as limits
 from reach.problems import Forbidden, Unauthorised
 
@@ -35,8 +33,7 @@ async def operator(request: Request) -> ApiKey:
         await limits.failed_key(request)
         raise Unauthorised
     await limits.hit_api(request, text)
-    database: Database = request.app.state.database
-    key = await database.read(keys.find, text)
+    key: ApiKey | None = await request.app.state.database.read(keys.find, text)
     if key is None:
         await limits.failed_key(request)
         raise Unauthorised

@@ -4,26 +4,32 @@ A key is ``rk_`` + 8 characters of prefix (its public name) + 32 of secret + 6 o
 The checksum lets junk be refused without a look-up.
 """
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import string
+import time
 import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 from uuid import UUID
 
+import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.bodies.shapes import TEXT
 from reach.db.columns import Document, Instant, Key, metadata, now
-from reach.db.engine import Transaction
+from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.problems import Conflict, NotFound
+from reach.problems import Conflict, NotFound, ServiceUnavailable
+
+log = structlog.get_logger("reach.access")
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 32, 6
@@ -138,9 +144,10 @@ def add(
 
 
 def find(tx: Transaction, text: str) -> ApiKey | None:
-    """Find the key that ``text`` is, if it is valid now: known, not revoked, not expired."""
-    if not is_well_formed(text):
-        return None
+    """Find the key that ``text`` is, if it is valid now: known, not revoked, not expired.
+
+    For a text that ``is_well_formed``; any other is no key that was ever stored.
+    """
     row = tx.execute(_FIND, {"prefix": _prefix(text)}).one_or_none()
     if row is None or not hmac.compare_digest(row.digest, _digest(text)):
         return None
@@ -207,6 +214,45 @@ def named(tx: Transaction, name: str) -> Sequence[ApiKey]:
     """List the keys of a name that open something now, the oldest first."""
     found = _unrevoked(tx, api_keys.c.name == name)
     return [key for key in found if key.state == "valid"]
+
+
+class KeyUses:
+    """Notes when keys are used, beside the answers and never in their way.
+
+    Reading must go on where nothing can be written (a full disk, a lock, a standby), so this
+    is best effort: not awaited, and after a failure not tried again for a minute.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Take where to note it."""
+        self._database = database
+        self._tasks: dict[UUID, asyncio.Task[None]] = {}
+        self._rests_until: dict[UUID, float] = {}
+
+    def note(self, key: ApiKey) -> None:
+        """Note that ``key`` is used now, unless that was done within the last minute."""
+        if key.last_used_at is not None:
+            since = abs(datetime.now(UTC) - key.last_used_at)  # ahead, if the clock was set back
+            if since <= timedelta(seconds=LAST_USED_SECONDS):
+                return
+        if key.id in self._tasks or time.monotonic() < self._rests_until.get(key.id, 0):
+            return
+        task = self._tasks[key.id] = asyncio.create_task(self._touch(key.id), context=Context())
+        task.add_done_callback(lambda _: self._tasks.pop(key.id))
+
+    async def close(self) -> None:
+        """Give up what is not noted yet."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _touch(self, key_id: UUID) -> None:
+        try:
+            await self._database.write(touch, key_id)
+        except ServiceUnavailable as problem:
+            self._rests_until[key_id] = time.monotonic() + LAST_USED_SECONDS
+            log.warning("the last use of a key was not noted", reason=problem.detail)
 
 
 def _meant(tx: Transaction, text: str) -> Sequence[ApiKey]:

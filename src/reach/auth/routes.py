@@ -132,7 +132,7 @@ class KeyPage(BaseModel):
     next_cursor: str | None
 
 
-async def key_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
+async def key_id(id: Annotated[str, ID_IN_PATH]) -> UUID:
     """Read an id from the path; what is not one names no key."""
     try:
         return read_id(id)

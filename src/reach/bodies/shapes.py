@@ -85,7 +85,7 @@ def read_id(value: Any) -> UUID:
     if isinstance(value, UUID):
         return value
     if not isinstance(value, str):
-        raise ValueError(ID.said)  # noqa: TRY004 - pydantic's way
+        raise ValueError(ID.said)
     return UUID(ID.read(value))
 
 

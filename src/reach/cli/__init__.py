@@ -49,9 +49,9 @@ def main() -> None:
         code = MISUSED if isinstance(problem, NoDatabase) else FAILED
         end(f"{problem.title}. {problem.detail or ''}".strip(), code)
     except Exception as error:  # noqa: BLE001 - its message may hold an address
-        import structlog  # noqa: PLC0415 - see above
+        import structlog
 
-        from reach.telemetry.logs import frames  # noqa: PLC0415 - see above
+        from reach.telemetry.logs import frames
 
         structlog.get_logger("reach").critical("crashed", **frames(error))
         sys.exit(FAILED)

@@ -17,7 +17,7 @@ cli = typer.Typer(no_args_is_help=True, rich_markup_mode=MARKUP, help="Operators
 
 
 def _is_fit_for_a_list(name: str) -> str:
-    from reach.auth import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys
 
     try:
         return keys.fit_name(name)
@@ -38,7 +38,7 @@ def create(
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
     settings = configured(sys.stderr)
-    from reach.auth import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys
 
     unknown = sorted(set(scope) - set(keys.SCOPES))
     if unknown:
@@ -62,7 +62,7 @@ def revoke(
 ) -> None:
     """Revoke a key. If several have the name, none is revoked: say which by its id."""
     settings = configured(sys.stderr)
-    from reach.auth import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys
 
     try:
         revoked = write(settings, keys.revoke, key)
@@ -75,7 +75,7 @@ def revoke(
 def list_all() -> None:
     """List the keys, without their secrets."""
     settings = configured(sys.stderr)
-    from reach.auth import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys
 
     for key in write(settings, keys.all_keys):
         scopes = " ".join(sorted(key.scopes))
@@ -86,7 +86,7 @@ def _add(
     tx: "Transaction", text: str, name: str, scopes: list[str], expires_at: datetime | None
 ) -> Sequence["ApiKey"]:
     """Store a key; returns the valid ones that have its name already."""
-    from reach.auth import keys  # noqa: PLC0415 - heavy
+    from reach.auth import keys
 
     others = keys.named(tx, name)
     keys.add(tx, text, name, scopes, expires_at)

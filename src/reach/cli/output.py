@@ -14,7 +14,7 @@ from reach.settings import Settings, load, unknown_variables
 def configured(stream: Any, **flags: object) -> Settings:
     """Read the settings and set the logs up. Raises BadSettings."""
     settings = load(flags)
-    from reach.telemetry import logs  # noqa: PLC0415 - it takes a moment, after bad settings
+    from reach.telemetry import logs
 
     logs.configure(settings.log_level, stream)
     for name in unknown_variables():
@@ -25,7 +25,7 @@ def configured(stream: Any, **flags: object) -> Settings:
 @contextmanager
 def database_of(settings: Settings) -> Iterator[None]:
     """End with 2 where the settings name no database of Reach; say where, and what to set."""
-    from reach.db.away import NoDatabase  # noqa: PLC0415 - not every command needs it
+    from reach.db.away import NoDatabase
 
     try:
         yield
@@ -35,8 +35,8 @@ def database_of(settings: Settings) -> Iterator[None]:
 
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
-    from reach.db.engine import open_database  # noqa: PLC0415 - not every command needs it
-    from reach.db.migrate import require_database  # noqa: PLC0415 - heavy
+    from reach.db.engine import open_database
+    from reach.db.migrate import require_database
 
     def checked(tx: Any) -> Any:
         require_database(tx)
@@ -66,8 +66,8 @@ def painter() -> Callable[[str, str], str]:
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, _tone: text
-    from rich.console import Console  # noqa: PLC0415 - few need it
-    from rich.text import Text  # noqa: PLC0415 - heavy
+    from rich.console import Console
+    from rich.text import Text
 
     console = Console(force_terminal=True, soft_wrap=True, color_system="standard")
 
@@ -85,7 +85,7 @@ MARKUP: Literal["markdown"] = "markdown"
 LAST_STANDARD_DESCRIPTOR = 2
 
 
-class Unwritten(Exception):  # noqa: N818 - an expected failure
+class Unwritten(Exception):
     """What a command has to say cannot be written where it belongs."""
 
 
@@ -126,5 +126,5 @@ def take_standard_descriptors() -> None:
     What is opened next would have their numbers, and libuv ends a process that closes one of them.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_DESCRIPTOR:
-        os.set_inheritable(descriptor, True)  # noqa: FBT003 - it takes no name
+        os.set_inheritable(descriptor, True)
     os.close(descriptor)

@@ -45,8 +45,8 @@ class Bars:
     """For a person: one bar for each thing that is done."""
 
     def __enter__(self) -> Self:
-        from rich.console import Console  # noqa: PLC0415 - few commands need it
-        from rich.progress import (  # noqa: PLC0415 - heavy
+        from rich.console import Console
+        from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
             Progress,

@@ -14,8 +14,8 @@ from reach.cli.output import FAILED, answer, configured, database_of, end, paint
 def migrate() -> None:
     """Bring the database to this version's schema. It can be repeated."""
     settings = configured(sys.stderr)
-    from reach.db.migrate import CannotMigrate, Patience, migrate  # noqa: PLC0415 - heavy
-    from reach.runtime import data_dir  # noqa: PLC0415 - heavy
+    from reach.db.migrate import CannotMigrate, Patience, migrate
+    from reach.runtime import data_dir
 
     # A database of its own place needs no data directory, which may be where nobody can write.
     if settings.has_database_in_data_dir:
@@ -47,8 +47,8 @@ def check(
 ) -> None:
     """Show the settings that count and test what they name. Exit code 0: all is well."""
     settings = configured(sys.stderr)
-    from reach.checks import check_all  # noqa: PLC0415 - heavy
-    from reach.people.address import parse_address  # noqa: PLC0415 - heavy
+    from reach.checks import check_all
+    from reach.people.address import parse_address
 
     utf8, intranet, recipient = settings.smtputf8, settings.intranet, None
     try:
@@ -87,9 +87,9 @@ def up(
     settings.require_safe_exposure()
     if settings.is_spread and not settings.public_url:
         say(NOWHERE.format(settings.origin), sys.stderr)
-    from reach.runtime import data_dir as keyfiles  # noqa: PLC0415 - heavy
-    from reach.runtime import processes  # noqa: PLC0415 - heavy
-    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import data_dir as keyfiles
+    from reach.runtime import processes
+    from reach.runtime.server import CannotStart
 
     keyfiles.make_data_dir(settings)
     try:
@@ -109,8 +109,8 @@ def api(
     flags = {"host": host, "port": port, "processes": processes, "metrics_port": metrics_port}
     settings = configured(sys.stdout, **flags)
     settings.require_safe_exposure(has_mailbox=False)
-    from reach.runtime import processes as running  # noqa: PLC0415 - heavy
-    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import processes as running
+    from reach.runtime.server import CannotStart
 
     try:
         with database_of(settings):
@@ -126,8 +126,8 @@ def worker(
     """Run a worker: it sends what the outbox holds."""
     settings = configured(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
     settings.require_safe_exposure(has_mailbox=False, binds=False)
-    from reach.runtime import processes  # noqa: PLC0415 - heavy
-    from reach.runtime.server import CannotStart  # noqa: PLC0415 - heavy
+    from reach.runtime import processes
+    from reach.runtime.server import CannotStart
 
     try:
         with database_of(settings):

@@ -89,7 +89,7 @@ class Replaced(NoDatabase):
         file = Path(settings.database.url.database or "").absolute()
         return f"The database {file} was replaced. {self.detail}"
 
-    def remedy(self, settings: Settings) -> str:  # noqa: ARG002 - it is not a setting's fault
+    def remedy(self, settings: Settings) -> str:
         """Say what to do."""
         return RESTORE
 

@@ -25,6 +25,8 @@ REFUSALS_TO_OPEN = 20
 SUSPECTS_TO_OPEN = 2
 #: A message that is "too many" so often, while others are sent, is what the server means.
 EXCESSES_TO_DEFER = 10
+#: The server says "never" (RFC 5321 §4.2.1).
+FINAL = range(500, 600)
 #: So many messages are remembered that opened the breaker: more are not under suspicion at once.
 MOST_SUSPECTS = 1000
 
@@ -250,4 +252,4 @@ def _keep_few(known: dict[object, Any]) -> None:
 
 def is_final(outcome: Outcome) -> bool:
     """Whether the server said "never" (5yz), of whatever it was."""
-    return outcome.code is not None and outcome.code // 100 == 5  # noqa: PLR2004 - RFC 5321 §4.2.1
+    return outcome.code in FINAL

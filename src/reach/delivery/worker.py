@@ -261,9 +261,7 @@ class Worker:
             log.warning("message cannot be composed", **uncomposed(message, error))
             return Rejected(f"cannot be composed: {error}")
         except Exception as error:  # noqa: BLE001 - it must not take its neighbours down
-            log.error(  # noqa: TRY400 - its message may hold an address
-                "attempt crashed", reach_message_id=str(message.id), **frames(error)
-            )
+            log.error("attempt crashed", reach_message_id=str(message.id), **frames(error))
             return Unknown("crashed here") if holding.content_began else Deferred("crashed here")
 
     async def _cut_off(self, holding: Holding, started_at: datetime) -> None:

@@ -70,7 +70,7 @@ def parse(text: str) -> Address | None:
         address = ip_address(text.partition("%")[0] if ":" in text else text)
     except ValueError:
         return None
-    return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004 - IPv6
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def bucket(address: Address) -> str:

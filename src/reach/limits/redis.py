@@ -163,7 +163,7 @@ PROBE_SECONDS = 0.5
 LINES = 16
 
 
-class RedisUnavailable(Exception):  # noqa: N818 - an expected failure
+class RedisUnavailable(Exception):
     """Redis did not answer, or not in time, or refused."""
 
 

@@ -34,7 +34,7 @@ from reach.settings.urls import parse_mailbox
 PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n)*+")
 
 
-class CannotCompose(Exception):  # noqa: N818 - an expected failure, as Problem is
+class CannotCompose(Exception):
     """This message cannot be put into words; ``args[0]`` says why, fit to be stored.
 
     Fit to be logged is ``reason``, in words of ours, or else ``fault``, but for its ``words``.

@@ -60,10 +60,10 @@ class DkimKey:
 
     def __init__(self, selector: str, domain: str, pem: str) -> None:
         try:
-            import dkim.canonicalization  # noqa: PLC0415 - an extra
-            from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - an extra
-            from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
-            from cryptography.hazmat.primitives.asymmetric import padding, rsa  # noqa: PLC0415
+            import dkim.canonicalization
+            from cryptography.exceptions import UnsupportedAlgorithm
+            from cryptography.hazmat.primitives import hashes, serialization
+            from cryptography.hazmat.primitives.asymmetric import padding, rsa
         except ImportError:
             raise BadSettings(EXTRA) from None
         try:

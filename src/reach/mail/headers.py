@@ -24,7 +24,7 @@ ENCODED_WORD_FRAME = 12
 LITERAL = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 
 
-class BadHeader(ValueError):  # noqa: N818 - an expected failure, as Problem is
+class BadHeader(ValueError):
     """A header would hold what none may; the text does not repeat it."""
 
 

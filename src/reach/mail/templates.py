@@ -25,7 +25,7 @@ from reach.messages.model import Message
 UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60))
 
 
-class CannotLink(ValueError):  # noqa: N818 - an expected failure, as Problem is
+class CannotLink(ValueError):
     """A template asks for a link that cannot be given; ``args[0]`` says why, fit to be stored."""
 
 
@@ -108,7 +108,7 @@ class Fault(NamedTuple):
     kind: str
 
 
-class BrokenTemplate(Exception):  # noqa: N818 - an expected failure, as Problem is
+class BrokenTemplate(Exception):
     """A template cannot be rendered."""
 
     def __init__(self, fault: Fault) -> None:
@@ -130,7 +130,7 @@ class Files(BaseLoader):
 
     def get_source(
         self,
-        environment: Environment,  # noqa: ARG002 - Jinja passes it
+        environment: Environment,
         template: str,
     ) -> tuple[str, str, Callable[[], bool] | None]:
         """Read a file: its text, its path, and whether it is still the one to read."""

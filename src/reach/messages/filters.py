@@ -110,9 +110,11 @@ AGAIN: dict[str, Any] = {
 def retryable(tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AGAIN + 1) -> Sequence[UUID]:
     """Choose up to ``limit`` of those messages that can be tried again, the oldest first.
 
-    It only reads: to look through many that do not fit holds up nobody.
+    It only reads: to look through many that do not fit holds up nobody. Raises ValueError if no
+    state is chosen: it would take what was sent.
     """
-    assert chosen_by.state is not None  # noqa: S101 - else it would take what was sent
+    if chosen_by.state is None:
+        raise ValueError("choose a state")
     statement = select(messages.c.id).where(
         *chosen_by.conditions(tx.dialect.name), _can_be_again(chosen_by.state)
     )

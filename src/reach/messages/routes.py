@@ -116,7 +116,7 @@ async def once_of_operator(
 BodilessOnce = Annotated[Once | None, Depends(once_of_operator)]
 
 
-async def message_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
+async def message_id(id: Annotated[str, ID_IN_PATH]) -> UUID:
     """Read an id from the path; what is not one names no message.
 
     Nor does the name of a call: to read ``/v1/messages/retry`` is the wrong method.

@@ -20,7 +20,7 @@ from typing import Any
 HOST_AND_PORT = 2
 
 
-class CannotConnect(OSError):  # noqa: N818 - an expected failure
+class CannotConnect(OSError):
     """No address of a server can be reached; ``str()`` names each of them, and says why."""
 
 

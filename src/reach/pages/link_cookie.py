@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from reach.access.signing import Signer
 from reach.auth.links import BadLink, Link, Links, Scope
 from reach.bodies.guard import read_form
 from reach.limits import guard as limits
@@ -140,11 +139,14 @@ async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
     _, link = await read(request, [token])
     if link.scope != scope:
         raise LinkVoid
-    signer = Signer(request.app.state.settings, "forms")
-    typed = await read_form(request) if is_form else {}
-    if is_form and not signer.is_ours(token, typed.pop(FIELD, "")):
+    links: Links = request.app.state.links
+    if not is_form:
+        return Held(link, links.form_proof(token))
+    typed = await read_form(request)
+    proof = typed.pop(FIELD, "")
+    if not links.is_form_of(token, proof):
         raise ForeignForm
-    return Held(link, signer.sign(token), typed)
+    return Held(link, proof, typed)  # if the form is shown again, its proof is as good as before
 
 
 def _check_origin(request: Request) -> None:

@@ -26,6 +26,9 @@ IGNORED = BLANKS | {
     *map(chr, range(0xFFF0, 0xFFF9)),
     *map(chr, range(0xE0000, 0xE1000)),
 }
+#: Code points that are no characters (Unicode §23.7): these, and the last two of each plane.
+NONCHARACTERS = range(0xFDD0, 0xFDF0)
+PLANE_END = 0xFFFE
 #: They make text read other than it is written (UAX #9).
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -80,7 +83,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _is_noncharacter(code: int) -> bool:
-    return code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004 - Unicode §23.7
+    return code & PLANE_END == PLANE_END or code in NONCHARACTERS
 
 
 def _is_invisible(character: str) -> bool:

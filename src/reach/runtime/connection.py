@@ -329,8 +329,7 @@ class Connection(Reader):
         cycle.message_event.set()
 
     def _say_last_words(self) -> None:
-        assert self._last_words is not None  # noqa: S101 - for mypy
-        self.transport.write(self._last_words)
+        self.transport.write(self._last_words or b"")
         self.hang_up()
 
     def shutdown(self) -> None:

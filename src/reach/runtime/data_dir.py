@@ -94,7 +94,7 @@ def _write_once(file: Path, text: str) -> None:
     """
     descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
     try:
-        with open(descriptor, "w", encoding="ascii") as new:  # noqa: PTH123 - a descriptor
+        with os.fdopen(descriptor, "w", encoding="ascii") as new:
             new.write(f"{text}\n")
             new.flush()
             os.fsync(new.fileno())

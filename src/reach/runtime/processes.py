@@ -307,7 +307,7 @@ def run(coroutine_function: Callable[..., object], *arguments: object) -> None:
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
-        import uvloop  # noqa: PLC0415 - not on every platform
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

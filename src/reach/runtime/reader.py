@@ -92,7 +92,7 @@ BETWEEN, IN_HEAD, IN_BODY = Part
 _NOTED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect"))
 
 
-class QueueFull(Exception):  # noqa: N818 - it stops the parser
+class QueueFull(Exception):
     """As many requests wait on one connection as may: nothing more is to be fed."""
 
 

@@ -53,7 +53,7 @@ KINDS: tuple[type[Problem], ...] = (
 Refusals = Mapping[type[Problem], bytes]
 
 
-class Refused(Exception):  # noqa: N818 - an expected failure
+class Refused(Exception):
     """A request is refused while it is being read; ``args[0]`` is a kind out of ``KINDS``."""
 
 

@@ -31,7 +31,7 @@ FIRST_FREE_PORT = 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class CannotStart(Exception):  # noqa: N818 - an expected failure
+class CannotStart(Exception):
     """Something is in the way; ``args[0]`` says what to do."""
 
 

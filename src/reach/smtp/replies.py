@@ -29,7 +29,7 @@ ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
-class NoReply(Exception):  # noqa: N818 - an expected end of a dialogue
+class NoReply(Exception):
     """The server gave no usable reply. The connection is closed already."""
 
 

@@ -22,6 +22,8 @@ from reach.telemetry import traces
 TRUSTED_SECONDS = 1.0
 #: A server that refused a connection beside our others is not asked for more for so long.
 ENOUGH_SECONDS = 60.0
+#: The only yes to NOOP.
+DONE = 250
 #: How long such a check may take; after it a fresh connection is the quicker way.
 CHECK_SECONDS = 5.0
 
@@ -218,7 +220,7 @@ class Sender:
                 span.set_attribute("reach.smtp.code", reply.code)
         except NoReply:
             return False  # it has closed itself
-        if reply.code == 250:  # noqa: PLR2004 - the only yes to NOOP
+        if reply.code == DONE:
             return True
         connection.leave()
         return False

@@ -26,11 +26,11 @@ SERVICE_CLOSING = 421
 SENDABLE = re.compile(r"""(?:[^\s"<>@]+|"(?:[^"\\<>]|\\[^<>])+")@[!-;=?A-~]+""")
 
 
-class Gone(Exception):  # noqa: N818 - an expected end
+class Gone(Exception):
     """The server had left this reused connection before it heard of the message."""
 
 
-class Ended(Exception):  # noqa: N818 - an expected end
+class Ended(Exception):
     """The dialogue ends here, with ``outcome``."""
 
     def __init__(self, outcome: Outcome) -> None:
@@ -39,7 +39,7 @@ class Ended(Exception):  # noqa: N818 - an expected end
         self.outcome = outcome
 
 
-class SessionOver(Exception):  # noqa: N818 - an expected end
+class SessionOver(Exception):
     """The server takes no more on this connection, and has not taken the message."""
 
 

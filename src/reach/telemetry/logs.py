@@ -38,7 +38,7 @@ MOST_CHARACTERS = 500
 #: what failed, Python's warnings after their kind.
 ENDS = {"asyncio": r"[\n(<]", "py.warnings": r"\n|(?<=Warning):"}
 #: What is left may still hold what somebody typed.
-PRIVATE = re.compile(r"\S*@\S*|rk_\w+|eyJ[\w.-]+|(?<=\?)\S+")
+PRIVATE = re.compile(r"\S*@\S*|rk_\w+|rlt_[\w.-]+|(?<=\?)\S+")
 
 Render = Callable[[Told], bytes]
 

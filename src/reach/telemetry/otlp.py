@@ -52,7 +52,7 @@ class Scrubber(Sampler):
         """Leave the decisions to ``inner``."""
         self._inner = inner
 
-    def should_sample(  # noqa: PLR0913, PLR0917 - the SDK's signature
+    def should_sample(
         self,
         parent_context: Context | None,
         trace_id: int,
@@ -60,7 +60,7 @@ class Scrubber(Sampler):
         kind: SpanKind | None = None,
         attributes: Attributes = None,
         links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,  # noqa: ARG002 - the caller's, who may write in it
+        trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Decide. What is linked to something that is sampled is treated as its child."""
         result = self._inner.should_sample(parent_context, trace_id, name, kind)

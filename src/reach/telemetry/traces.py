@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -104,7 +105,7 @@ def require_installed() -> bool:
     if variable is None:
         return False
     try:
-        import reach.telemetry.otlp  # noqa: F401, PLC0415 - an extra
+        import_module("reach.telemetry.otlp")  # it needs an extra
     except ImportError:
         raise BadSettings(f"{variable} {REMEDY}") from None
     return True
@@ -116,7 +117,7 @@ def configure() -> None:
     Call it before the database is opened and the application made: they look whether it is on.
     """
     if _process.provider is None and require_installed():
-        from reach.telemetry import otlp  # noqa: PLC0415 - an extra
+        from reach.telemetry import otlp
 
         try:
             _process.provider = otlp.provider()

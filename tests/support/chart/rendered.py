@@ -25,7 +25,7 @@ LEAST: Manifest = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - an expected failure
+class Refused(Exception):
     """helm would not render it; ``args[0]`` is what it said."""
 
 

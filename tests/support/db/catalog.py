@@ -18,7 +18,7 @@ _COLUMNS = f"""
         a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '' AS is_given
     FROM ({_TABLES}) AS t JOIN pg_attribute AS a ON a.attrelid = t.oid
     WHERE a.attnum > 0 AND NOT a.attisdropped
-"""  # noqa: S608 - ours
+"""
 #: Indexes, constraints and triggers: what kind each is, and which columns it is about.
 _PARTS = f"""
     SELECT t.name AS "table", i.relname AS name, x.indisvalid AS is_valid,
@@ -37,7 +37,7 @@ _PARTS = f"""
     UNION ALL
     SELECT t.name, g.tgname, TRUE, 'trigger', NULL
     FROM ({_TABLES}) AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal
-"""  # noqa: S608 - ours
+"""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ FILL = f"""
     INSERT INTO idempotency_keys (caller, route, key, fingerprint, created_at)
         SELECT 'c', 'r', n, n, now() FROM generate_series(1, {ROWS}) AS n;
     INSERT INTO proofs (nonce, used_at) SELECT n, now() FROM generate_series(1, {ROWS}) AS n;
-"""  # noqa: S608 - ours
+"""
 CONTRACTED = re.compile(r"contracts (\d{4}), released in \d+\.\d+")
 #: Of each table: the locks this connection holds, and the rows it has read or written lately.
 _LOOK = text("""
@@ -60,7 +60,7 @@ _LOOK = text("""
 _LOOKING = "looking"
 
 
-class InterruptedHere(Exception):  # noqa: N818 - it is no error
+class InterruptedHere(Exception):
     """The migration was ended here."""
 
 
@@ -240,7 +240,7 @@ def _generations(connection: Connection) -> dict[str, Counter[str]]:
     """Of each table: how many of its rows each transaction has written last."""
     counts: dict[str, Counter[str]] = {}
     for table in schema_of(connection).files:
-        rows = connection.execute(text(f"SELECT xmin::text, count(*) FROM {table} GROUP BY 1"))  # noqa: S608
+        rows = connection.execute(text(f"SELECT xmin::text, count(*) FROM {table} GROUP BY 1"))
         counts[table] = Counter({row[0]: row[1] for row in rows})
     return counts
 
@@ -263,10 +263,10 @@ def _refused(connection: Connection, before: Schema) -> Iterator[str]:
         same = ", ".join(f'"{name}" = "{name}"' for name in names if name != "id")
         try:
             for statement in (
-                f"CREATE TEMP TABLE one AS SELECT {columns} FROM {table} LIMIT 1",  # noqa: S608
-                f"DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)",  # noqa: S608
-                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM one",  # noqa: S608
-                f"UPDATE {table} SET {same}",  # noqa: S608
+                f"CREATE TEMP TABLE one AS SELECT {columns} FROM {table} LIMIT 1",
+                f"DELETE FROM {table} WHERE ctid = (SELECT ctid FROM {table} LIMIT 1)",
+                f"INSERT INTO {table} ({columns}) SELECT {columns} FROM one",
+                f"UPDATE {table} SET {same}",
             ):
                 connection.execute(text(statement))
         except DBAPIError:

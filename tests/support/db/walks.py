@@ -32,7 +32,7 @@ OUTCOMES: Sequence[Outcome] = (
 )
 
 
-class RolledBack(Exception):  # noqa: N818 - what a test meant to happen
+class RolledBack(Exception):
     """Everything was done, and taken back."""
 
 
@@ -50,7 +50,7 @@ class Walk:
         self.deliveries = 0
         self._database = database
         self._settings = settings
-        self._random = Random(seed)  # noqa: S311 - a walk that can be taken again
+        self._random = Random(seed)
         self._addresses = addresses(12, f"walker{seed}x")
         self._steps = [
             self._sign_up,

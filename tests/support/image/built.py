@@ -26,7 +26,7 @@ BASE, NAME = "localhost/stand-in", "localhost/reach:test"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
-class NoImage(Exception):  # noqa: N818 - an expected failure
+class NoImage(Exception):
     """No image can be built here; ``args[0]`` says why."""
 
 

@@ -96,7 +96,7 @@ def main() -> None:
     told = Told(program, Path(folder), sys.argv[5:])
     told.keep()
     if told.flag("--dry-run") == "client":
-        os.execv(kubectl, ["kubectl", *told.arguments[2:]])  # noqa: S606 - the real one
+        os.execv(kubectl, ["kubectl", *told.arguments[2:]])
     sys.path.append(site)
     {"helm": helm, "kubectl": kubectl_}.get(program, local)(told)
     (told.folder / "state.json").write_text(json.dumps(told.state))
@@ -120,7 +120,7 @@ def local(told: Told) -> None:
         told.state["cluster"] = False
         told.objects.clear()
     if (told.program, verb) == ("kind", "get") and told.state["cluster"]:
-        print("reach")  # noqa: T201
+        print("reach")
 
 
 def helm(told: Told) -> None:
@@ -160,10 +160,10 @@ def kubectl_(told: Told) -> None:
     elif verb == "delete":
         delete(told, rest)
     elif verb == "config":
-        print(told.state["server"], end="")  # noqa: T201
+        print(told.state["server"], end="")
     elif verb == "port-forward":
         port = rest[1].removeprefix(":")
-        print(f"Forwarding from 127.0.0.1:{told.state['port']} -> {port}", flush=True)  # noqa: T201
+        print(f"Forwarding from 127.0.0.1:{told.state['port']} -> {port}", flush=True)
         told.lock.close()
         signal.pause()
 
@@ -176,7 +176,7 @@ def _is(found: str, kind: str, name: str) -> bool:
 
 def put(told: Told, *, is_new: bool) -> None:
     """Make objects, or make them as they are to be."""
-    import yaml  # noqa: PLC0415 - few calls need it, and it takes longer than they do
+    import yaml
 
     made: list[tuple[str, str, str, dict[str, str]]]
     if "secret" in told.arguments:
@@ -214,14 +214,14 @@ def get(told: Told, rest: list[str]) -> None:
     if "--selector" in rest:
         wanted = told.flag("--field-selector").removeprefix("metadata.name=")
         if wanted in told.state["ours"] and f"namespace/{wanted}" in told.objects:
-            print(f"namespace/{wanted}")  # noqa: T201
+            print(f"namespace/{wanted}")
     elif told.flag("--output").startswith("go-template"):
-        print(told.state["data"][rest[1]], end="")  # noqa: T201
+        print(told.state["data"][rest[1]], end="")
     elif "--all-namespaces" not in rest:
         kind, name, namespace = rest[0], rest[1], told.flag("--namespace")
         one = f"{kind}/{name}" if kind in GLOBAL else f"{kind}/{namespace}/{name}"
         if one in told.objects:
-            print(one)  # noqa: T201
+            print(one)
 
 
 def delete(told: Told, rest: list[str]) -> None:

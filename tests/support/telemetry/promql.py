@@ -26,7 +26,7 @@ GROUPING = frozenset(("by", "without", "on", "ignoring", "group_left", "group_ri
 OTHER_WORDS = frozenset(("and", "or", "unless", "bool", "offset", "atan2", "inf", "nan"))
 
 
-class NotUnderstood(Exception):  # noqa: N818 - what is wrong is the expression
+class NotUnderstood(Exception):
     """The expression has something in it that is not read here."""
 
 

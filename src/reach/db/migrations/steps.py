@@ -97,7 +97,7 @@ def fill(table: str, values: Mapping[str, str], where: str, key: str = "id") -> 
     """
     changes = ", ".join(f"{column} = {expression}" for column, expression in values.items())
     if is_sqlite():
-        op.execute(f"UPDATE {table} SET {changes} WHERE {where}")  # noqa: S608 - ours
+        op.execute(f"UPDATE {table} SET {changes} WHERE {where}")
         return
     batches = _Batches(table, changes, where, key)
     with op.get_context().autocommit_block():
@@ -121,10 +121,10 @@ class _Batches:
                 UPDATE {table} SET {changes} FROM batch WHERE {key} = taken RETURNING taken
             )
             SELECT taken FROM done ORDER BY taken DESC LIMIT 1
-        """  # noqa: S608 - ours
+        """
         self._order = f"ORDER BY {key} LIMIT {{}} FOR NO KEY UPDATE"
         self._after = f"AND {key} > :last"
-        self._left = f"SELECT EXISTS (SELECT FROM {table} WHERE {where})"  # noqa: S608 - ours
+        self._left = f"SELECT EXISTS (SELECT FROM {table} WHERE {where})"
 
     def is_any_left(self) -> bool:
         return bool(self._bind.scalar(sa.text(self._left)))
