@@ -55,6 +55,19 @@ async def test_no_window_is_exceeded(
             assert statuses == Counter({202: 9, 429: 91})
 
 
+async def test_who_is_refused_by_a_short_window_takes_nothing_of_a_long_one(
+    alone: Settings, redis_url: str
+) -> None:
+    """However the policy is written: a refusal costs no place of the window that has room."""
+    changes = {"redis_url": SecretStr(redis_url), "limit_signups": "9/hour;1/minute"}
+    async with replicas(alone.model_copy(update=changes), 2) as processes:
+        first, second = ports_of(processes)
+        assert await crowd([first], 1) == Counter({202: 1})
+        assert await crowd([second], 1) == Counter({429: 1})
+    with Client.from_url(redis_url) as client:
+        assert [client.llen(key) for key in client.keys("reach*")] == [1, 1]
+
+
 async def test_a_replica_knows_what_another_admitted(alone: Settings, redis_url: str) -> None:
     """One after the other, too; and clients do not meet."""
     shared = alone.model_copy(

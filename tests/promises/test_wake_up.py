@@ -1,14 +1,16 @@
-"""A promise wakes the workers of other processes: none waits for its poll."""
+"""A promise wakes the workers of other processes; until then they rest."""
 
 import asyncio
 
 import anyio
 
 from reach.db.engine import Database
-from reach.messages.outbox import CHANNEL
+from reach.messages.outbox import CHANNEL, look
 from reach.settings import Settings
 from tests.support.eventually import eventually
-from tests.support.promises.stored import opened, sign_up
+from tests.support.promises.stored import all_sent, opened, sign_up
+from tests.support.reach import running_worker
+from tests.support.telemetry.counted import value
 
 
 async def test_a_commit_elsewhere_wakes_whoever_waits_for_messages(
@@ -28,3 +30,22 @@ async def test_a_commit_elsewhere_wakes_whoever_waits_for_messages(
             async with asyncio.timeout(10):
                 await due.wait()
         group.cancel_scope.cancel()
+
+
+def writes() -> float:
+    """How many transactions of this process were begun to write, and ended well."""
+    name = "reach_database_transaction_duration_seconds_count"
+    return value(name, kind="write", result="ok")
+
+
+async def test_a_worker_that_finds_nothing_rests(mailing: Settings, database: Database) -> None:
+    """It asks less often than once for each ten reads that somebody does one after the other."""
+    none = writes()
+    await sign_up(database, mailing, "ada@example.com")
+    async with running_worker(mailing):
+        await all_sent(database)
+        before = writes()
+        assert before > none
+        for _ in range(300):
+            await database.read(look)
+        assert writes() - before < 30
