@@ -1,0 +1,116 @@
+"""The words of docs/architecture.md are used everywhere, and no other ones for the same things."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.root import ROOT
+
+#: What not to write, and what to write instead.
+INSTEAD = {
+    "whoever": "who, or anybody who",
+    "whomever": "anybody whom",
+    "anew": "again",
+    "lest": "so that … not",
+    "likewise": "the reason itself",
+    "reckon": "count, measure",
+    "reckons": "counts, measures",
+    "reckoned": "counted, measured",
+    "reckoning": "counting, measuring",
+    "oftener": "more often",
+    "of oneself": "one's own",
+    "door": "sign-up, the sign-up endpoint",
+    "doors": "sign-up endpoints",
+    "knock": "request",
+    "knocks": "requests",
+    "knocking": "asking",
+    "settle": "record the outcome",
+    "settled": "finished, recorded",
+    "settles": "records the outcome",
+    "settler": "recorder",
+    "settling": "recording the outcome",
+    "settlement": "outcome",
+    "unsettled": "unrecorded",
+    "unsure": "unknown",
+    "lane": "circuit breaker",
+    "lanes": "circuit breakers",
+    "tally": "counter",
+    "tallies": "counters",
+    "knob": "setting",
+    "knobs": "settings",
+    "robot": "spam",
+    "robots": "spam protection, programs",
+    "turned away": "refused, taken for spam",
+    "turns away": "refuses",
+    "turn away": "refuse",
+}
+#: Where such a word is somebody else's, or history.
+EXCEPT = re.compile(
+    r"""
+    meta\ name="robots" | block\ robots      # HTML's
+    | robots\.txt | X-Robots-Tag | x-robots-tag
+    """,
+    re.VERBOSE,
+)
+#: History; the words themselves; what others wrote.
+SKIPPED = (
+    "CHANGELOG.md",
+    "docs/architecture.md",
+    "findings/",
+    "requirements/",
+    "src/reach/db/migrations/versions/",
+    "tests/db/test_words.py",
+    "tests/docs/test_vocabulary.py",
+)
+TEXT = (".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl")
+_WORDS = re.compile(rf"(?<![a-z])({'|'.join(INSTEAD)})(?![a-z])")
+
+
+def split(text: str) -> str:
+    """Put a space between the words of ``a_name`` and of ``AName``, in lower case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", text).lower()
+
+
+def files() -> list[str]:
+    """Name the files that are ours, and text."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [
+        name
+        for name in found.stdout.splitlines()
+        if name.endswith(TEXT) and not name.startswith(SKIPPED) and (ROOT / name).is_file()
+    ]
+
+
+def found_in(text: str) -> Iterator[tuple[int, str]]:
+    """Find words not to write: the number of the line, and the word."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for match in _WORDS.finditer(split(EXCEPT.sub("", line))):
+            yield number, match[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("class DoorSignUp:", ["door"]),
+        ("is_settled = True", ["settled"]),
+        ("Whoever asks is turned away.", ["whoever", "turned away"]),
+        ('<meta name="robots" content="none">', []),
+        ("An indoor lanewise reckoner", []),
+    ],
+)
+def test_what_is_found(line: str, words: list[str]) -> None:
+    """Names are read word by word; a word inside a longer one is another word."""
+    assert [word for _, word in found_in(line)] == words
+
+
+def test_no_other_words() -> None:
+    """One word for one thing, in code, tests, docs, metrics, logs and pages."""
+    found = [
+        f"{name}:{number}: {word}: write {INSTEAD[word]}"
+        for name in files()
+        for number, word in found_in((ROOT / name).read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
