@@ -95,8 +95,10 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	cd requirements && ../$(LOCK) build.in --constraint run.txt --output-file build.txt
 	cd requirements && ../$(LOCK) traces.in --constraint run.txt --output-file traces.txt
 	cd requirements && ../$(LOCK) dkim.in --constraint run.txt --output-file dkim.txt
+	cd requirements && ../$(LOCK) dns.in --constraint run.txt --constraint traces.txt \
+	  --constraint dkim.txt --output-file dns.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
-	  --constraint traces.txt --constraint dkim.txt --output-file dev.txt
+	  --constraint traces.txt --constraint dkim.txt --constraint dns.txt --output-file dev.txt
 	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
 
 cluster: ## all of it on minikube or kind (CLUSTER=kind PARTS='database cache mail edge app')

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.pages.assets import asset
 from reach.settings import Settings
 from tests.support.pages.holder import Holder, holder

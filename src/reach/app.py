@@ -29,10 +29,10 @@ from reach.envelope import Envelope, as_get
 from reach.limits.guard import Door
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
+from reach.mailbox import pages as mailbox_pages
+from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
-from reach.messages.mailbox import Mailbox
 from reach.pages import links as links_pages
-from reach.pages import mailbox as mailbox_pages
 from reach.pages import me as own_pages
 from reach.pages import public, render
 from reach.pages import public as pages

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from reach.checks.finding import Finding
-from reach.checks.mail_dns import check_mail_dns
+from reach.checks.dns_records import check_mail_dns
+from reach.checks.report import Finding
 from reach.settings import Settings
 from tests.support.dns import DnsServer
 from tests.support.messages.signing import signing
@@ -23,9 +23,11 @@ def dns_server() -> Iterator[DnsServer]:
 
 @pytest.fixture
 def dns(dns_server: DnsServer) -> DnsServer:
-    """Offer a server that knows of example.org's mail server alone."""
+    """Offer a server that knows of example.org's mail server alone, and of two more addresses."""
     dns_server.forget()
     dns_server.say("example.org", "MX", "10 mx.example.org.")
+    for name in ("mx.example.org", "x.example.org", "mail.example.net"):
+        dns_server.say(name, "A", "192.0.2.1")
     return dns_server
 
 

@@ -7,7 +7,7 @@ import anyio.to_thread
 import pytest
 from pydantic import SecretStr
 
-from reach.checks.addresses import check_addresses, servers_of
+from reach.checks.servers import check_addresses, servers_of
 from reach.settings import Settings
 from tests.support.dead import OTHERS, DeadAddress
 from tests.support.hosts import environment_with, hosts

@@ -112,7 +112,7 @@ async def test_nobody_signs(checked: Checked) -> None:
 
 @pytest.mark.parametrize("sender", ["hello@example.org", "hello@localhost"])
 async def test_a_key_that_cannot_be_used(checked: Checked, sender: str) -> None:
-    """It is said, by the variable's name and with none of its value, whoever sends."""
+    """It is said, by the variable's name and with none of its value, whatever the sender."""
     found = await checked(dkim_private_key="canary", mail_from=sender)
     assert "REACH_DKIM_PRIVATE_KEY" in found["dkim"].remedy
     assert "canary" not in str(found)

@@ -6,6 +6,7 @@ from tests.checks.conftest import Checked
 from tests.support.dns import DnsServer
 
 NAME = "_dmarc.example.org"
+NO_REPORTS = "rua tag (destination for aggregate reports) not found."
 
 
 async def test_no_record(dns: DnsServer, checked: Checked) -> None:
@@ -18,29 +19,30 @@ async def test_no_record(dns: DnsServer, checked: Checked) -> None:
     assert (dmarc.remedy, "p=quarantine" in dmarc.advice) == ("", True)
 
 
-@pytest.mark.parametrize("record", ["v=DMARC1; p=reject", "V = dmarc1;p=Quarantine ; adkim=s"])
+@pytest.mark.parametrize("record", ["v=DMARC1; p=reject", "V = DMARC1;p=Quarantine ; adkim=s"])
 async def test_a_policy(dns: DnsServer, checked: Checked, record: str) -> None:
-    """Nothing to do."""
+    """Nothing to do, but to name an address for reports."""
     dns.say(NAME, "TXT", record, "another=text")
     dmarc = (await checked())["dmarc"]
     assert dmarc.words == f"{NAME} has `{record}`"
-    assert (dmarc.remedy, dmarc.advice) == ("", "")
+    assert (dmarc.remedy, dmarc.advice) == ("", NO_REPORTS)
 
 
 @pytest.mark.parametrize(
     ("records", "words"),
     [
-        (["v=DMARC1; p=maybe"], "It must have p="),
-        (["v=DMARC1; rua=mailto:a@example.org"], "It must have p="),
+        (["v=DMARC1; p=maybe"], "Tag p must have one of the following values"),
+        (["v=DMARC1; p=none; p=reject"], "Duplicate p tags"),
         (["v=DMARC1; p=none", "v=DMARC1; p=reject"], "Keep one."),
         (["p=reject"], "Publish:"),
         (["v=DMARC10; p=reject"], "Publish:"),
+        (["v=dmarc1; p=reject"], "Publish:"),
     ],
 )
 async def test_records_that_do_not_count(
     dns: DnsServer, checked: Checked, records: list[str], words: str
 ) -> None:
-    """No policy, another word for one, or two of them."""
+    """No policy, another word for one, two of them, or of another version."""
     dns.say(NAME, "TXT", *records)
     assert words in (await checked())["dmarc"].remedy
 
@@ -56,7 +58,8 @@ async def test_a_domain_below_one_that_has_a_policy(dns: DnsServer, checked: Che
     assert "p=quarantine" in (await checked(**sender))["dmarc"].advice
     dns.say("_dmarc.news.mail.example.org", "TXT", "v=DMARC1; p=reject; sp=none")
     own = (await checked(**sender))["dmarc"]
-    assert (own.remedy, own.advice) == ("", "")
+    assert own.remedy == ""
+    assert "p=quarantine" not in own.advice
 
 
 async def test_a_signature_that_does_not_count(dns: DnsServer, checked: Checked) -> None:
@@ -65,3 +68,22 @@ async def test_a_signature_that_does_not_count(dns: DnsServer, checked: Checked)
     dns.say(NAME, "TXT", "v=DMARC1; p=reject; adkim=s")
     assert "adkim=s" in (await checked(**sender))["dmarc"].remedy
     assert not (await checked(**(sender | {"dkim_domain": ""})))["dmarc"].remedy
+
+
+async def test_no_policy_is_none(dns: DnsServer, checked: Checked) -> None:
+    """RFC 9989 takes it for p=none; older receivers may take it for no record."""
+    dns.say(NAME, "TXT", "v=DMARC1; rua=mailto:a@example.org")
+    dmarc = (await checked())["dmarc"]
+    assert dmarc.remedy == ""
+    assert "missing p tag" in dmarc.advice
+    assert "p=quarantine" in dmarc.advice
+
+
+async def test_reports_that_reach_nobody(dns: DnsServer, checked: Checked) -> None:
+    """Who is to have them must say so in DNS, if the address is of another domain."""
+    dns.say(NAME, "TXT", "v=DMARC1; p=reject; rua=mailto:dmarc@reports.example.net")
+    dns.say("reports.example.net", "MX", "10 mx.example.org.")
+    assert "reports.example.net does not indicate" in (await checked())["dmarc"].advice
+    dns.say("example.org._report._dmarc.reports.example.net", "TXT", "v=DMARC1")
+    dmarc = (await checked())["dmarc"]
+    assert (dmarc.remedy, dmarc.advice) == ("", "")

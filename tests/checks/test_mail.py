@@ -7,9 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from reach.checks.samples import IN_PLACE
-from reach.checks.sent import send_sample
-from reach.checks.servers import check_smtp
-from reach.checks.smtputf8 import check_smtputf8
+from reach.checks.servers import check_smtp, check_smtputf8, send_sample
 from reach.settings import Settings
 from tests.support.mail import DROP, MailServer, Reply
 from tests.support.messages.signing import a_key, is_believed, signing
@@ -172,7 +170,7 @@ async def test_no_address(mailing: Settings, address: str) -> None:
 
 
 async def test_an_address_of_the_intranet(mailing: Settings, mail_server: MailServer) -> None:
-    """Whoever may be added may be sent to."""
+    """Who may be added may be sent to."""
     settings = mailing.model_copy(update={"allow_domains": ".internal"})
     with ReachProcess("check", "--to", "ada@corp.internal", settings=settings) as process:
         await asyncio.to_thread(process.wait, 60)

@@ -1,6 +1,8 @@
 """`reach check` asks DNS about the sender's domain: on a good day, a bad one, and not at all."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 from anyio import to_thread
@@ -11,6 +13,7 @@ from tests.checks.test_checks import MakeSettings, check, failed, finding
 from tests.support.dns import DnsServer
 from tests.support.mail import MailServer
 from tests.support.messages.signing import a_key, signing
+from tests.support.root import ROOT
 
 SUBJECTS = {"sender", "spf", "dkim", "dmarc"}
 
@@ -116,3 +119,21 @@ async def test_what_strangers_publish_is_shown_without_harm(
     """No control character reaches the terminal."""
     dns.publish('example.org. IN TXT "v=spf1 \\027[2J mx -all"')
     assert "\\x1b" not in ascii((await checked())["spf"].words)
+
+
+async def test_without_the_extra_it_is_said_how_to_install_it(
+    sender: Settings, dns: DnsServer, tmp_path: Path
+) -> None:
+    """What needs no extra is checked all the same, and nothing fails for it."""
+    dns.publish(f'{a_key().name}. IN TXT "{a_key().record[:250]}" "{a_key().record[250:]}"')
+    lacking = tmp_path / "lacking" / "checkdmarc"
+    lacking.mkdir(parents=True)
+    (lacking / "__init__.py").write_text("raise ModuleNotFoundError('checkdmarc')")
+    environment = {"PYTHONPATH": f"{lacking.parent}{os.pathsep}{ROOT / 'src'}"}
+    code, lines = await to_thread.run_sync(lambda: check(sender, **environment))
+    assert (code, failed(lines)) == (0, set())
+    for subject in ("spf", "dmarc"):
+        mark, words, advice = finding(lines, subject)
+        assert (mark, words) == ("??", "not checked")
+        assert "pip install 'reach[dns]'" in advice
+    assert finding(lines, "dkim")[1] == f"{a_key().name} has our key, of 2048 bits"

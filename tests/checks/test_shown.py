@@ -75,7 +75,7 @@ def test_no_colours_where_none_are_wanted(tmp_path: Path, variables: dict[str, s
 
 
 def test_no_colours_in_a_pipe(tmp_path: Path) -> None:
-    """Nor if whoever runs it forces others to have them."""
+    """Nor if the environment forces others to have them."""
     environment = {"REACH_DATA_DIR": str(tmp_path), "TERM": "xterm", "FORCE_COLOR": "1"}
     with ReachProcess("check", environment=environment) as process:
         process.wait(60)

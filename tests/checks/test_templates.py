@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from reach.checks import samples
-from reach.checks.finding import Finding
-from reach.checks.templates import check_templates
+from reach.checks.local import check_templates
+from reach.checks.report import Finding
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.support.eventually import eventually
@@ -109,7 +109,7 @@ def own(text: str) -> dict[str, str]:
 async def test_an_own_template_says_which_data_it_needs(
     checked: Callable[..., Any], text: str
 ) -> None:
-    """We cannot know them, so it is no fault; whoever sends it has to."""
+    """We cannot know them, so it is no fault; who sends it has to."""
     finding = await checked({**own(text), "place.txt": "{{ place }}"})
     assert finding.remedy == ""
     assert finding.advice.startswith("news uses place: ")

@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 
 from reach.bodies.guard import BODY_SECONDS
 from reach.envelope import Envelope
-from reach.messages.mailbox import Mailbox
-from reach.pages import mailbox, public
+from reach.mailbox import pages as mailbox
+from reach.mailbox.server import Mailbox
+from reach.pages import public
 from reach.pages.render import prefers_html, problem_page
 from reach.people.robots import Robots
 from reach.people.signup import SignUp

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Page, expect
 from pydantic import SecretStr
 
 from reach.auth.links import SCOPES, Scope
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from tests.support.browser import NoBrowser, Visit, started, visiting, visiting_without_cookies
 from tests.support.eventually import eventually

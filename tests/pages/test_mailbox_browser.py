@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from tests.pages.test_browser import WIDEST
 from tests.support.browser import NoBrowser, started, visiting

@@ -17,7 +17,7 @@ from reach.db.engine import Database, open_database
 from reach.delivery.worker import Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.people.link_requests import LinkRequests
 from reach.runtime.server import Server, listen
 from reach.settings import Settings

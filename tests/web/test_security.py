@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from reach.browsers import ADDED, SAFETY
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from tests.support.promises.locks import held
 from tests.support.reach import ADA, Reach, running_reach

@@ -1,30 +1,25 @@
-"""`reach check`: the effective configuration, and whether what it names answers."""
+"""`reach check`: the settings that count, and whether what they name answers."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 
-from reach.checks import alone, servers
-from reach.checks.addresses import check_addresses
-from reach.checks.configuration import configuration
-from reach.checks.finding import Finding, Line
-from reach.checks.mail_dns import check_mail_dns
-from reach.checks.sent import send_sample
-from reach.checks.smtputf8 import check_smtputf8
-from reach.checks.templates import check_templates
+from reach.checks import local, servers
+from reach.checks.dns_records import check_mail_dns
+from reach.checks.report import Finding, Line, configuration
 from reach.settings import Settings
 
-CHECKS: tuple[Callable[[Settings], Awaitable[Finding]], ...] = (
-    alone.check_variables,
-    alone.check_exposure,
-    check_templates,
-    alone.check_domains,
+CHECKS = (
+    local.check_variables,
+    local.check_exposure,
+    local.check_templates,
+    local.check_domains,
     servers.check_database,
     servers.check_direct_database,
     servers.check_outbox,
     servers.check_redis,
     servers.check_smtp,
-    check_smtputf8,
-    check_addresses,
-    alone.check_traces,
+    servers.check_smtputf8,
+    servers.check_addresses,
+    local.check_traces,
 )
 
 
@@ -57,4 +52,4 @@ async def findings(settings: Settings, to: str | None = None) -> AsyncIterator[F
     for finding in await check_mail_dns(settings):
         yield finding
     if to is not None:
-        yield await send_sample(settings, to)
+        yield await servers.send_sample(settings, to)

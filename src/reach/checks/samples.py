@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from reach.auth.links import Link, Links
+from reach.auth.links import Links
 from reach.db.identifiers import new_id
 from reach.mail.compose import Composer, mail_domain
 from reach.mail.dkim import DkimKey
@@ -15,7 +15,7 @@ from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import Message
 from reach.settings import Settings
 
-#: What a sample's links have in place of a token: whoever follows one is told that it is none.
+#: What a sample's links have in place of a token: who follows one is told that it is none.
 IN_PLACE: Final = "this-link-is-a-sample"
 NAME = "Sample Name"
 #: As long as names may be, and in need of encoding in every part of an email.
@@ -46,7 +46,7 @@ class SampleLinks(Links):
             settings.model_copy(update={"secret_key": SecretStr(secrets.token_hex(32))})
         )
 
-    def mint(self, link: Link, made_at: float | None = None) -> str:  # noqa: ARG002 - as Links has it
+    def mint(self, *_: object, **__: object) -> str:
         """Say that it is a sample, where a token would be."""
         return IN_PLACE
 

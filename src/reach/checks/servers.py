@@ -1,24 +1,38 @@
 """Whether the servers that the settings name answer, and let us do what we need."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import anyio
+from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
-from reach.checks.finding import Finding
+from reach.checks import samples
+from reach.checks.report import Finding
 from reach.db.away import DatabaseAway, HalfCopied, NoDatabase, TakesNoWrites
 from reach.db.engine import open_database
 from reach.db.migrate import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
-from reach.messages.outcome import Unavailable
+from reach.mail.compose import CannotCompose
+from reach.mail.dkim import DkimKey
+from reach.messages.outcome import Sent, Unavailable
+from reach.network.names import CannotConnect
+from reach.network.sockets import Attempt, try_each
 from reach.people import stats
 from reach.problems import ServiceUnavailable
 from reach.settings import BadSettings, Settings
-from reach.settings.urls import parse_mailbox
+from reach.settings.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl, SmtpUrl, parse_mailbox
+from reach.smtp.connection import Opener
 from reach.smtp.sender import Sender
 from reach.smtp.session import MAIL
 
 PROBE_SECONDS = 10
+#: The longest that any step of a message's dialogue is waited for: somebody looks on.
+STEP_SECONDS = 60
+#: How long an address may take: a lost packet is sent again after a second.
+TRY_SECONDS = 3
 #: Beyond it a window of a minute is no minute.
 MOST_SKEW_SECONDS = 1.0
 #: A worker that runs and a mail server that answers leave nothing due for this long.
@@ -28,10 +42,26 @@ NO_WRITES = (
     "REACH_DATABASE_URL, or all servers (?host=a:5432&host=b:5432): the one that takes writes is "
     "found. Else look at default_transaction_read_only, and for room on the disk."
 )
-LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it: a paused lane?"
+LATE = "Is a worker running (`reach worker`)? If one is, its log says what keeps it."
 FAILED = (
     "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries one "
     "again, POST /v1/messages/retry all of them."
+)
+BOUNCES = (  # RFC 6531 §3.2
+    "Every server on the way to the recipient must offer SMTPUTF8. If a later one does not, your "
+    "relay bounces the message, often to nobody: Reach says `sent`, and no email comes. Send one "
+    "to such an address of your own before you keep REACH_SMTPUTF8=on."
+)
+NO_SERVER = "Set REACH_SMTP_URL: only a mail server can send it on; `reach up` has a mailbox."
+ARRIVED = (
+    "It is the welcome, with a made-up name and links that are samples. Look for it in the inbox "
+    "and in the junk folder."
+)
+NOT_TAKEN = "The mail server does not take this message. Its words say why; try another address."
+DEAD = (
+    "For {kind}, {address} does not answer. New connections wait a quarter of a second for it.\n"
+    "Have the network let Reach through to it, or take it out of what DNS (or /etc/hosts) says of "
+    "{host}."
 )
 
 
@@ -109,7 +139,7 @@ async def check_redis(settings: Settings) -> Finding:
         await line.close()
     words = f"answers, takes scripts, its clock differs by {ahead * 1000:+.0f} ms"
     if abs(ahead) > MOST_SKEW_SECONDS:
-        return Finding("redis", words, "Let NTP set the clocks: windows are reckoned by them.")
+        return Finding("redis", words, "Let NTP set the clocks: windows are counted by them.")
     return Finding("redis", words)
 
 
@@ -117,24 +147,25 @@ async def check_smtp(settings: Settings) -> Finding:
     """Whether the mail server lets us send: connect, TLS, EHLO, AUTH, MAIL FROM, RSET, QUIT."""
     if settings.smtp is None:
         return Finding("smtp", "the embedded mailbox of `reach up`")
-    seconds = min(PROBE_SECONDS, settings.smtp_greeting_seconds)
-    quick = settings.model_copy(
-        update={
-            "smtp_greeting_seconds": seconds,
-            "smtp_mail_seconds": min(PROBE_SECONDS, settings.smtp_mail_seconds),
-        }
-    )
     where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
     try:
-        paused = await Sender(quick, settings.smtp).probe()
+        paused = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
     except BadSettings as error:
         return Finding("smtp", f"{where}: not asked", str(error))
     if paused is not None:
-        return Finding("smtp", f"{where}: {paused.words}", remedy_of(paused, settings))
+        return Finding("smtp", f"{where}: {paused.words}", _remedy_of(paused, settings))
     return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
 
 
-def remedy_of(paused: Unavailable, settings: Settings) -> str:
+def _quick(settings: Settings, seconds: float) -> Settings:
+    """Wait no longer than this for any step of the dialogue with the mail server."""
+    steps = (f"smtp_{step}_seconds" for step in ("greeting", "mail", "rcpt", "data", "final"))
+    return settings.model_copy(
+        update={step: min(seconds, getattr(settings, step)) for step in steps}
+    )
+
+
+def _remedy_of(paused: Unavailable, settings: Settings) -> str:
     """Say what to look at if the mail server does not let us in, or does not take our sender."""
     if not paused.text.startswith(MAIL.name):
         return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
@@ -143,3 +174,135 @@ def remedy_of(paused: Unavailable, settings: Settings) -> str:
         f"It lets us in, and takes nothing from {sender}: check REACH_MAIL_FROM, and what your "
         "mail provider lets this login send as."
     )
+
+
+async def check_smtputf8(settings: Settings) -> Finding:
+    """Whether the mail server takes addresses whose local part is not ASCII, if people may."""
+    if not settings.smtputf8:
+        return Finding("smtputf8", "off: addresses are ASCII before the @")
+    if settings.smtp is None:
+        words = "on; the embedded mailbox of `reach up` takes all"
+        return Finding("smtputf8", words, advice=BOUNCES)
+    offers = await _offers_smtputf8(settings, settings.smtp)
+    if offers is None:
+        words = "on; not known whether the mail server offers it"
+        return Finding("smtputf8", words, advice=BOUNCES)
+    if not offers:
+        remedy = (
+            "Emails to such addresses fail at once: set REACH_SMTPUTF8=off, "
+            "or use a mail server that offers it."
+        )
+        return Finding("smtputf8", "on, and the mail server does not offer SMTPUTF8", remedy)
+    return Finding("smtputf8", "on, and the mail server offers SMTPUTF8", advice=BOUNCES)
+
+
+async def _offers_smtputf8(settings: Settings, server: SmtpUrl) -> bool | None:
+    """Ask the mail server for it; None if it does not let us in, which check_smtp says."""
+    try:
+        opened = await Opener(_quick(settings, PROBE_SECONDS), server).open()
+    except BadSettings:
+        return None
+    if isinstance(opened, Unavailable):
+        return None
+    opened.leave()
+    await opened.closed
+    return opened.smtputf8
+
+
+async def send_sample(settings: Settings, to: str) -> Finding:
+    """Send the welcome to ``to``, once, with sample data; a refusal is not tried again."""
+    if settings.smtp is None:
+        return Finding("sent", "nothing: there is no mail server", NO_SERVER)
+    message = samples.sample(settings, "welcome", {"name": samples.NAME}, to)
+    try:
+        mail = samples.composer(settings, DkimKey.of(settings)).compose(message)
+        sender = Sender(_quick(settings, STEP_SECONDS), settings.smtp)
+        outcome = await sender.send(mail, still_held=lambda: True)
+    except (BadSettings, CannotCompose) as error:
+        return Finding("sent", "nothing: it cannot be composed", str(error))
+    await sender.close()
+    if isinstance(outcome, Sent):
+        words = f"{outcome.words} (Message-ID {message.message_id})"
+        return Finding("sent", words, advice=ARRIVED)
+    remedy = _remedy_of(outcome, settings) if isinstance(outcome, Unavailable) else NOT_TAKEN
+    return Finding("sent", f"{outcome.name}: {outcome.words}", remedy)
+
+
+class Server(NamedTuple):
+    """A server that the settings name."""
+
+    kind: str
+    host: str
+    port: int
+
+
+async def check_addresses(settings: Settings) -> Finding:
+    """Whether every address of each server answers: a dead one costs time, even beside another.
+
+    What is wrong is advice: a server that no address leads to fails the check of its own.
+    """
+    tried: dict[Server, Sequence[Attempt] | CannotConnect] = {}
+
+    async def try_one(server: Server) -> None:
+        try:
+            tried[server] = await try_each(server.host, server.port, TRY_SECONDS)
+        except CannotConnect as error:
+            tried[server] = error
+
+    servers = dict.fromkeys(servers_of(settings))
+    if not servers:
+        return Finding("addresses", "no server is named")
+    async with anyio.create_task_group() as group:
+        for server in servers:
+            group.start_soon(try_one, server)
+    told = [_told(server, tried[server]) for server in servers]  # in the settings' order
+    return Finding(
+        "addresses",
+        "; ".join(words for words, _, _ in told),
+        advice="\n".join(line for _, advice, _ in told for line in advice),
+        is_well=all(is_well for _, _, is_well in told),
+    )
+
+
+def _told(
+    server: Server, found: Sequence[Attempt] | CannotConnect
+) -> tuple[str, Sequence[str], bool]:
+    """Say what became of a server's addresses, what to do, and whether one of them answers."""
+    if isinstance(found, CannotConnect):
+        return f"{server.kind} has none", [f"For {server.kind}, {found}."], False
+    if not any(attempt.connected for attempt in found):
+        each = "; ".join(f"{attempt.address}: {attempt.reason}" for attempt in found)
+        advice = f"For {server.kind}, {server.host} cannot be reached: {each}."
+        return f"{server.kind} has none that takes connections", [advice], False
+    dead = [
+        DEAD.format(kind=server.kind, address=attempt.address, host=server.host)
+        for attempt in found
+        if attempt.connected is None and not attempt.was_refused
+    ]
+    return f"{server.kind} {', '.join(map(_shown, found))}", dead, True
+
+
+def _shown(attempt: Attempt) -> str:
+    """Say how one ended. That one refuses costs nothing where another one works."""
+    if attempt.connected is not None:
+        return f"{attempt.address} answers"
+    return f"{attempt.address} {'refuses' if attempt.was_refused else 'does not answer'}"
+
+
+def servers_of(settings: Settings) -> Iterator[Server]:
+    """Name what is connected to over the network; a file or a local socket is not."""
+    if not settings.database.is_sqlite:
+        yield from _hosts_of("database", settings.database)
+        if settings.database_direct_url.get_secret_value():
+            yield from _hosts_of("direct database", settings.direct_database)
+    if settings.redis is not None:
+        redis = parse_url(settings.redis.url)
+        yield Server("redis", redis["host"], redis.get("port", REDIS_PORT))
+    if settings.smtp is not None:
+        yield Server("smtp", settings.smtp.host, settings.smtp.port)
+
+
+def _hosts_of(kind: str, database: DatabaseUrl) -> Iterator[Server]:
+    for place in database.places:
+        if place.host and not place.host.startswith("/"):
+            yield Server(kind, place.host, place.port or POSTGRES_PORT)

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from reach.bodies.guard import read_form, validate
+from reach.mailbox.pages import may_read
 from reach.pages.assets import static_file
-from reach.pages.mailbox import may_read
 from reach.pages.render import HEADERS, REASON, explain, public_detail, render
 from reach.people.bodies import DoorSignUp
 from reach.people.robots import SendAgain

@@ -31,7 +31,7 @@ from reach.delivery.worker import Worker
 from reach.limits.limiter import require_one_count
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 from reach.people.link_requests import LinkRequests
 from reach.people.stats import keep_gauges
 from reach.runtime.data_dir import operator_key, with_secret_key

@@ -49,45 +49,21 @@ AS_EVER: dict[str, tuple[str, ...]] = {
 }
 #: Taken, and without effect: Reach's own time limits are shorter.
 TIMES = (
-    "connect_timeout",
-    "keepalives_count",
-    "keepalives_idle",
-    "keepalives_interval",
-    "tcp_user_timeout",
+    *("connect_timeout", "tcp_user_timeout"),
+    *("keepalives_count", "keepalives_idle", "keepalives_interval"),
 )
 #: … and what providers add for other clients (Supabase and its integrations).
 OTHERS = ("pgbouncer", "supa", "fallback_application_name")
 #: libpq's, and not asyncpg's or not ours.
 REFUSED = (
-    "gssdelegation",
-    "gsslib",
-    "hostaddr",
-    "krbsrvname",
-    "max_protocol_version",
-    "min_protocol_version",
-    "oauth_ca_file",
-    "oauth_client_id",
-    "oauth_client_secret",
-    "oauth_issuer",
-    "oauth_scope",
-    "passfile",
-    "require_auth",
-    "requirepeer",
-    "requiressl",
-    "scram_client_key",
-    "scram_server_key",
-    "service",
-    "servicefile",
-    "ssl_max_protocol_version",
-    "sslcrl",
-    "sslcrldir",
-    "sslkeylogfile",
+    *("gssdelegation", "gsslib", "hostaddr", "krbsrvname", "max_protocol_version"),
+    *("min_protocol_version", "oauth_ca_file", "oauth_client_id", "oauth_client_secret"),
+    *("oauth_issuer", "oauth_scope", "passfile", "require_auth", "requirepeer", "requiressl"),
+    *("scram_client_key", "scram_server_key", "service", "servicefile", "ssl_max_protocol_version"),
+    *("sslcrl", "sslcrldir", "sslkeylogfile"),
 )
 NAMES = frozenset(
-    (
-        *(*LOGIN, *WHERE, *SECURITY, *SESSION, "target_session_attrs"),
-        *(*AS_EVER, *TIMES, *OTHERS, *REFUSED),
-    )
+    (*LOGIN, *WHERE, *SECURITY, *SESSION, *CHOICES, *AS_EVER, *TIMES, *OTHERS, *REFUSED)
 )
 
 

@@ -1,13 +1,12 @@
 """The mailbox: what the embedded mail server took, for those at this machine only."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from reach.messages.mailbox import Entry, Mailbox
-from reach.messages.reading import Reading, decode
+from reach.mailbox.server import Mailbox, Reading, readable
 from reach.network.hosts import is_loopback
 from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
@@ -31,8 +30,7 @@ OPEN_LINKS_OUTSIDE = '<!doctype html><base target="_blank">'
 #: Its script looks for new mail.
 RUNS = {"connect-src": "'self'"}
 
-Part = Literal["html", "text", "source"]
-PARTS: tuple[Part, ...] = ("html", "text", "source")
+PARTS = ("html", "text", "source")
 
 
 def may_read(request: Request) -> bool:
@@ -61,7 +59,7 @@ def is_proxied(request: Request) -> bool:
 
 
 def is_hidden(request: Request) -> bool:
-    """Whether a request is for a mailbox that is not there for whoever asks."""
+    """Whether a request is for a mailbox that is not there for who asks."""
     return f"{request.scope['path']}/".startswith("/mailbox/") and not may_read(request)
 
 
@@ -95,7 +93,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "subject": _first(reading, "subject"),
             "parts": PARTS,
             "part": shown,
-            "source": decode(mailbox.raw(message)) if shown == "source" else "",
+            "source": readable(mailbox.raw(message)) if shown == "source" else "",
         }
     brand_name = request.app.state.settings.brand_name
     return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
@@ -104,7 +102,16 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
 @router.api_route("/messages", methods=READ)
 def get_messages(mailbox: Local) -> Response:
     """List every mail, newest first."""
-    return JSONResponse([_line(entry) for entry in mailbox.list()], headers=HEADERS)
+    lines = [
+        {
+            "id": entry.id,
+            "to": entry.to,
+            "subject": entry.subject,
+            "received_at": entry.received_at.isoformat().replace("+00:00", "Z"),
+        }
+        for entry in mailbox.list()
+    ]
+    return JSONResponse(lines, headers=HEADERS)
 
 
 @router.api_route("/messages/{mail_id}", methods=READ)
@@ -133,21 +140,10 @@ def get_html(mail_id: str, mailbox: Local) -> Response:
     return Response(content, headers=headers, media_type="text/html")
 
 
-def _line(entry: Entry) -> dict[str, str]:
-    return {
-        "id": entry.id,
-        "to": entry.to,
-        "subject": entry.subject,
-        "received_at": entry.received_at.isoformat().replace("+00:00", "Z"),
-    }
-
-
-def _part(asked: str, reading: Reading) -> Part:
+def _part(asked: str, reading: Reading) -> str:
     """Choose what to show: what was asked for, else the first that this mail has."""
-    there: list[Part] = [
-        part for part in PARTS if part == "source" or getattr(reading, part) is not None
-    ]
-    return next((part for part in PARTS if part == asked), there[0])
+    there = (part for part in PARTS if part == "source" or getattr(reading, part) is not None)
+    return next((part for part in PARTS if part == asked), next(there))
 
 
 def _first(reading: Reading, name: str) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 import aiosmtplib
 import pytest
 
-from reach.messages.mailbox import MOST_BYTES, Mailbox, NoSuchMail
+from reach.mailbox.server import MOST_BYTES, Mailbox, NoSuchMail
 from reach.problems import NotFound
 from tests.support.eventually import eventually
 from tests.support.root import ROOT
@@ -123,6 +123,15 @@ async def test_a_restart_finds_what_there_was(served: Served) -> None:
     assert (served.folder / "new" / "notes.txt").exists()
 
 
+def test_the_newest_is_first_after_a_restart_too(tmp_path: Path) -> None:
+    """By when they came: Maildir writes microseconds without leading zeros."""
+    Mailbox(tmp_path)
+    for number, name in enumerate(["1790000000.M9P1Q1.x", "1790000000.M10P1Q2.x"]):
+        (tmp_path / "new" / name).write_bytes(numbered(number))
+    subjects = [entry.subject for entry in Mailbox(tmp_path).list()]
+    assert subjects == ["number 1", "number 0"]
+
+
 async def test_mail_from_many_connections_at_once(served: Served) -> None:
     """Concurrent mails each get a name and a place of their own."""
     mailbox = Mailbox(served.folder.parent / "large")
@@ -224,7 +233,7 @@ async def test_nothing_of_a_mail_is_logged(
 
 FULL_DISK = """
 import anyio, resource, sys, pathlib
-from reach.messages.mailbox import Mailbox
+from reach.mailbox.server import Mailbox
 
 async def main():
     async with Mailbox(pathlib.Path(sys.argv[1])).serve() as url:
@@ -256,11 +265,12 @@ def full_disk(folder: Path) -> Iterator[int]:
             process.kill()
 
 
-def test_a_full_disk_is_452(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lines", [2000, 3000], ids=["less than a buffer", "more"])
+def test_a_full_disk_is_452(tmp_path: Path, lines: int) -> None:
     """When the disk takes part of a mail only, the mail is refused for now and nothing is left."""
     with full_disk(tmp_path) as port, smtplib.SMTP("127.0.0.1", port, timeout=10) as client:
         with pytest.raises(smtplib.SMTPDataError) as caught:
-            client.sendmail("a@b.c", [ADA], numbered(1) + b"x\r\n" * 3000)
+            client.sendmail("a@b.c", [ADA], numbered(1) + b"x\r\n" * lines)
         assert (caught.value.smtp_code, caught.value.smtp_error[:5]) == (452, b"4.3.1")
         assert files(tmp_path) == []
         client.sendmail("a@b.c", [ADA], numbered(2))
