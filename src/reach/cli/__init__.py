@@ -52,7 +52,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         import structlog  # noqa: PLC0415 - see above
 
-        from reach.telemetry.logs import frames  # noqa: PLC0415 - see above
+        from reach.telemetry.logging import frames  # noqa: PLC0415 - see above
 
         structlog.get_logger("reach").critical("crashed", **frames(error))
         sys.exit(FAILED)
