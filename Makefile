@@ -34,10 +34,8 @@ given = $(if $(filter command,$(origin $(1))),$(1)='$($(1))' )
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --upgrade
 
-DASHBOARD := deploy/grafana/dashboards/reach.json
-
 .DEFAULT_GOAL := help
-.PHONY: help run watch test torture check bench timing reference dashboards lock image cluster cluster-down clean
+.PHONY: help run watch test torture check bench timing reference lock image cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -81,10 +79,6 @@ timing: ## measure whether the time of an answer tells who is known (two minutes
 reference: ## write docs/reference anew, from the source
 	$(call set_up,dev)
 	@exec $(BIN)/python -m docs.reference
-
-dashboards: ## write the Grafana dashboard from its code
-	$(call set_up,dev)
-	$(BIN)/python deploy/grafana/dashboard.py > $(DASHBOARD).new && mv $(DASHBOARD).new $(DASHBOARD)
 
 image: ## build the container image (IMAGE=reach:0.1.0 BASE=python:3.13-slim ENGINE=buildah)
 	@$(call given,IMAGE)$(call given,BASE)$(call given,ENGINE)$(call given,SOURCE)exec deploy/docker/build.sh $(ARGS)

@@ -4,6 +4,7 @@ Processor time of a request's line from the call until it is written, the writer
 and, beside it, of ecs-logging's formatter alone for the same fields.
 """
 
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -12,8 +13,8 @@ from pathlib import Path
 import ecs_logging
 import structlog
 
-from reach.telemetry import logs, trace_context
-from reach.telemetry.lines import flat
+from reach.telemetry import logging, trace_context
+from reach.telemetry.log_lines import JsonLines, Told
 
 LINES, ROUNDS = 5_000, 7
 #: So many are told at once; then there is time to write them, as between requests.
@@ -31,10 +32,10 @@ REQUEST: dict[str, object] = {
 def main() -> None:
     """Measure both, in turns, and print the medians."""
     with Path("/dev/null").open("w", encoding="utf-8") as nowhere:
-        writer = logs.configure("info", nowhere)
+        writer = logging.configure("info", nowhere)
         log = structlog.get_logger("reach.app")
-        trace_context.current.set(trace_context.new())
-        fields = flat("request", "info", REQUEST)
+        trace_context.current.set(trace_context.of_request([]))
+        fields = json.loads(JsonLines()(Told("reach.app", "info", "request", REQUEST, time.time())))
         formatter = ecs_logging.StructlogFormatter()
 
         def tell() -> None:

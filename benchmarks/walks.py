@@ -37,7 +37,7 @@ from benchmarks.__main__ import listening, python_server
 from benchmarks.load import flood
 from reach.db.migrate import migrate
 from reach.settings import Settings
-from reach.telemetry import logs
+from reach.telemetry import logging
 from tests.support.bodies.raw import read_answer, request
 from tests.support.ports import free_port
 from tests.support.processes import api_process
@@ -152,7 +152,7 @@ def main() -> None:
     given = parser.parse_args()
     recorder = Recorder()
     with tempfile.TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere:
-        logs.configure("info", nowhere)
+        logging.configure("info", nowhere)
         settings = Settings(
             data_dir=Path(folder),
             database_url=SecretStr(f"sqlite:///{folder}/reach.sqlite3"),

@@ -8,7 +8,7 @@ import pytest
 
 from reach.runtime.server import listen
 from reach.settings import Settings
-from reach.telemetry import exposition
+from reach.telemetry import metrics_server
 from tests.support.eventually import wait_until
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
@@ -66,7 +66,7 @@ def test_what_listens_everywhere_hears_ipv4_whatever_the_system_says(
                 assert (caller.connect_ex(("127.0.0.1", port)) == 0) == (host == "::")
     with socket.socket(socket.AF_INET6) as one:
         one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        exposition.hear_both(one)
+        metrics_server.hear_both(one)
         assert one.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 0
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from kql import always, field, happened, is_any, status
+from kql import EVERYTHING, always, field, happened, is_any, status
 from lens import DATA_VIEW_ID, Json, Panel, bars, data_view_reference, kuery, measured, number
 from searches import FAILED, REFUSALS, SEARCHES, SERVER_ERRORS, STORY, TROUBLE, Search
 from templates import DATA_VIEW_PATTERN, KEEP_DAYS
@@ -79,7 +79,7 @@ def saved_search(search: Search) -> Json:
 def numbers() -> Iterator[tuple[str, Json]]:
     """What the first row counts."""
     yield "Answered requests", measured("requests", happened("request"))
-    yield "Answered with 5xx", measured("requests", f"{field('status')} >= 500")
+    yield "Answered with 5xx", measured("requests", status(500))
     yield "Messages sent", measured("messages", happened("sent"))
     yield "Messages given up", measured("messages", happened("message failed"))
 
@@ -94,7 +94,7 @@ def attempts() -> Json:
     """Attempts over time, by what came of them."""
     columns = {"sent": measured("sent", happened("sent"))}
     for outcome in ("deferred", "rejected", "unknown", "unavailable"):
-        query = f"{happened('not sent')} and {is_any(field('outcome'), outcome)}"
+        query = happened("not sent") & is_any(field("outcome"), outcome)
         columns[outcome] = measured(outcome, query)
     return bars(columns)
 
@@ -143,7 +143,7 @@ def panels() -> Iterator[Panel]:
 
 def dashboard() -> Json:
     """The dashboard."""
-    source = {"query": kuery(""), "filter": []}
+    source = {"query": kuery(EVERYTHING), "filter": []}
     options = {"useMargins": True, "syncColors": False, "hidePanelTitles": False}
     attributes = {
         "title": "Reach",

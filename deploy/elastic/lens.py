@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kql import EVERYTHING, Query
+
 Json = dict[str, Any]
 
 DATA_VIEW_ID = "reach-logs"
@@ -43,12 +45,12 @@ def data_view_reference(name: str) -> Json:
     return {"type": "index-pattern", "id": DATA_VIEW_ID, "name": name}
 
 
-def kuery(text: str) -> Json:
+def kuery(query: Query) -> Json:
     """Write a query as Kibana keeps it."""
-    return {"language": "kuery", "query": text}
+    return {"language": "kuery", "query": query.text}
 
 
-def measured(label: str, query: str, *, sum_of: str = "") -> Json:
+def measured(label: str, query: Query, *, sum_of: str = "") -> Json:
     """A number of lines that answer a query, or the sum of one of their fields."""
     return {
         "label": label,
@@ -91,7 +93,7 @@ def _lens(kind: str, columns: Json, visualization: Json) -> Json:
                     "datasourceStates": {"formBased": {"layers": {LAYER: layer}}},
                     "filters": [],
                     "internalReferences": [],
-                    "query": kuery(""),
+                    "query": kuery(EVERYTHING),
                     "visualization": visualization,
                 },
             },

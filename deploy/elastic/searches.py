@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from kql import always, field, happened, is_any, status
+from kql import Query, always, field, happened, is_any, is_there, status
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Search:
     id: str
     title: str
     words: str
-    query: str
+    query: Query
     columns: tuple[str, ...]
     is_story: bool = False
 
@@ -27,22 +27,22 @@ FAILED = Search(
     "reach-failed-deliveries",
     "Reach: failed deliveries",
     "Whose email did not arrive, and what the mail server said.",
-    f"{happened('message failed', 'message cannot be composed')} or "
-    f"({happened('not sent')} and {is_any(field('outcome'), 'rejected')})",
+    happened("message failed", "message cannot be composed")
+    | (happened("not sent") & is_any(field("outcome"), "rejected")),
     (ACTION, *ATTEMPT, HEADER, field("reason"), *TEMPLATE, TRACE),
 )
 SERVER_ERRORS = Search(
     "reach-server-errors",
     "Reach: answered with 5xx",
     "Which requests we failed, and why.",
-    f"{field('status')} >= 500 or {happened('request crashed')}",
+    status(500) | happened("request crashed"),
     (ACTION, *REQUEST, field("reason"), field("error_type"), TRACE),
 )
 STORY = Search(
     "reach-story",
     "Reach: one request's story",
     "Everything about one trace id, from the request to the delivery: put it in place of the *.",
-    f"{TRACE} : *",
+    is_there(TRACE),
     (MESSAGE, *REQUEST, *ATTEMPT, field("nanoseconds"), field("error_type"), TRACE),
     is_story=True,
 )
@@ -50,8 +50,7 @@ REFUSALS = Search(
     "reach-refusals",
     "Reach: robots and refusals",
     "Who was taken for a robot, or asked to send a form again, by which rule; who came too often.",
-    f"{happened('turned away', 'asked to send again', 'refused by a rate limit')} "
-    f"or {status(429, 430)}",
+    happened("taken for spam", "asked to send again", "refused by a rate limit") | status(429, 430),
     (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),
 )
 TROUBLE = Search(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reach.telemetry.fields import ALWAYS, FIELDS, Type
+from reach.telemetry.events import ALWAYS, FIELDS, Type
 
 Json = dict[str, Any]
 
@@ -59,7 +59,7 @@ def index_template() -> Json:
             },
             "mappings": {"dynamic": False, "properties": properties()},
         },
-        "_meta": {"description": "Logs of Reach, made of src/reach/telemetry/fields.py"},
+        "_meta": {"description": "Logs of Reach, made of src/reach/telemetry/events.py"},
     }
 
 

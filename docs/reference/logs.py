@@ -1,10 +1,9 @@
-"""The page of the log, from ``reach.telemetry.events`` and ``reach.telemetry.fields``."""
+"""The page of the log, from ``reach.telemetry.events``."""
 
 from collections.abc import Iterable
 
 from docs.reference.markdown import codes, page, table
-from reach.telemetry.events import EVENTS, action_of
-from reach.telemetry.fields import ALWAYS, FIELDS, Field
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Field, action_of
 
 WORDS = """
 Every line that Reach itself writes, and every field that a line may have, by its name in the

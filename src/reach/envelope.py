@@ -20,7 +20,7 @@ from reach.people.counts import note_answer
 from reach.problems import NotFound, Problem, ServiceUnavailable
 from reach.settings import Settings
 from reach.telemetry import requests, trace_context, traces
-from reach.telemetry.logs import frames
+from reach.telemetry.logging import frames
 from reach.telemetry.metrics import REQUESTS_IN_PROGRESS
 from reach.telemetry.requests import UNMATCHED
 

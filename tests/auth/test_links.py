@@ -16,7 +16,7 @@ from reach.auth.links import MOST_CHARACTERS, SCOPES, BadLink, Link, Links, Scop
 from reach.auth.signing import Signer
 from reach.envelope import REQUEST_ID
 from reach.settings import BadSettings, Settings
-from reach.telemetry.logs import PRIVATE
+from reach.telemetry.logging import PRIVATE
 from tests.auth.test_guard import OPEN, operations
 from tests.support.canaries import found_in
 from tests.support.people.operator import NOBODY

@@ -10,8 +10,7 @@ import pytest
 from docs.reference import logs, metrics, settings
 from docs.reference.__main__ import PAGES, home
 from reach.settings import Settings
-from reach.telemetry.events import EVENTS
-from reach.telemetry.fields import ALWAYS, FIELDS
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS
 from reach.telemetry.metrics import LINES_DROPPED, REQUEST_SECONDS
 from tests.support.root import ROOT
 

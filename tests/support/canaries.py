@@ -14,7 +14,8 @@ from typing import TextIO
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 
-from reach.telemetry import logs, metrics
+from reach.telemetry import logging as logs
+from reach.telemetry import metrics
 
 #: The names that tests sign people up with, and canaries that some put wherever they can.
 NAMES = "Ada|Grace|Eve|Bob|Zoë|José|Victoria|Lovelace|Hopper|Canary"

@@ -7,7 +7,8 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.telemetry import logs, traces
+from reach.telemetry import logging as logs
+from reach.telemetry import traces
 from tests.support.canaries import Watch
 from tests.support.collector import Collector, running_collector
 from tests.support.mail import MailServer

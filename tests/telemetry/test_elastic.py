@@ -11,10 +11,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from kql import is_any, is_there, status
 
 from reach.messages.outcome import Deferred, Rejected, Sent, Unavailable, Unknown
-from reach.telemetry.events import EVENTS, action_of
-from reach.telemetry.fields import ALWAYS, FIELDS
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
 from tests.support.root import ROOT
 from tests.support.telemetry.exported import linked, named, objects, of_kind, queries
 from tests.support.telemetry.mapped import ELASTIC, Json, complaints, read, template
@@ -48,7 +48,7 @@ def test_the_files_are_as_their_code_writes_them(tmp_path: Path) -> None:
 
 
 def test_the_template_maps_what_is_written_and_no_more() -> None:
-    """Every field of ``telemetry.fields`` is mapped with its type, and nothing else is."""
+    """Every field of ``telemetry.events`` is mapped with its type, and nothing else is."""
     declared = {field.name: field.type for field in (*ALWAYS, *FIELDS.values())}
     assert {name: mapping["type"] for name, mapping in template().items()} == declared
 
@@ -163,11 +163,29 @@ def test_every_value_that_kibana_asks_for_can_come() -> None:
         "error.type": {"json"},  # Filebeat's
         "trace.id": {"*"},
     }
-    asked = [found for query in queries(list(objects().values())) for found in query.fields]
+    asked = [found for query in queries(list(objects().values())) for found in query.asks]
     assert asked
     for name, value in asked:
         if template()[name]["type"] != "long":
             assert value in can_come[name], name
+
+
+def test_a_question_finds_what_kibana_would() -> None:
+    """Lists, what is missing, and ranges; what is within ``and`` or ``or`` is in parentheses."""
+    line = {"event.type": ["access", "error"], "http.response.status_code": 500}
+    either = is_any("event.type", "error", "start")
+    assert either.text == 'event.type : ("error" or "start")'
+    lines: list[Json] = [line, {"event.type": "start"}, {"event.type": "access"}, {}]
+    assert [either.finds(one) for one in lines] == [True, True, False, False]
+    codes = (499, 500, 599, 600)
+    fields = [{"http.response.status_code": code} for code in codes]
+    assert [status(500, 600).finds(one) for one in fields] == [False, True, True, False]
+    assert [status(500).finds(one) for one in (*fields, {})] == [False, True, True, True, False]
+    nobody = is_any("event.type", "end")
+    both = is_there("nowhere") & either | nobody & either
+    first, second = f"nowhere : * and {either.text}", f'event.type : "end" and {either.text}'
+    assert both.text == f"({first}) or ({second})"
+    assert [both.finds(one) for one in (line, {**line, "nowhere": 1})] == [False, True]
 
 
 def test_a_trace_id_is_a_link_to_its_story() -> None:
@@ -179,7 +197,7 @@ def test_a_trace_id_is_a_link_to_its_story() -> None:
         url = formats[name]["params"]["urlTemplate"]
         (id_,) = re.findall(r"#/view/([\w-]+)\?", url)
         assert objects()[id_]["type"] == "search"
-        assert linked(url, "4bf9").fields == [(name, "4bf9")]
+        assert linked(url, "4bf9").asks == ((name, "4bf9"),)
         assert f"from:now-{kept}," in url
     assert objects()["reach-story"]["attributes"]["sort"] == [["@timestamp", "asc"]]
 

@@ -7,9 +7,17 @@ import anyio
 import pytest
 
 from tests.support.mail import MailServer
-from tests.support.telemetry.exported import linked, named, objects, of_kind, queries, search_query
+from tests.support.telemetry.exported import (
+    Line,
+    among,
+    linked,
+    named,
+    objects,
+    of_kind,
+    queries,
+    search_query,
+)
 from tests.support.telemetry.full_run import TRACE_ID, FullRun, full_run, settings_of
-from tests.support.telemetry.kql import Line
 from tests.support.telemetry.mapped import complaints, flat
 
 
@@ -65,7 +73,7 @@ def test_failed_deliveries_are_found(done: FullRun) -> None:
 
     None that was only late.
     """
-    found = search_query("reach-failed-deliveries").among(done.lines)
+    found = among(done.lines, search_query("reach-failed-deliveries"))
     assert len({value(line, "reach.message.id") for line in found}) == 2
     assert {value(line, "reach.smtp.code") for line in found} == {550, None}
     assert {"message-failed", "message-cannot-be-composed"} <= set(actions(found))
@@ -76,7 +84,7 @@ def test_failed_deliveries_are_found(done: FullRun) -> None:
 
 def test_server_errors_are_found(done: FullRun) -> None:
     """What was away with its reason, what crashed with its type; no other request."""
-    found = search_query("reach-server-errors").among(done.lines)
+    found = among(done.lines, search_query("reach-server-errors"))
     statuses = [value(line, "http.response.status_code") for line in found]
     assert sorted(status for status in statuses if status) == failed(done)
     assert actions(found) == ["request", "request-crashed"]
@@ -86,7 +94,7 @@ def test_server_errors_are_found(done: FullRun) -> None:
 
 def test_robots_and_refusals_are_found(done: FullRun) -> None:
     """The robot with its rule, and every refusal counted."""
-    found = search_query("reach-refusals").among(done.lines)
+    found = among(done.lines, search_query("reach-refusals"))
     assert actions(found) == ["refused-by-a-rate-limit", "taken-for-spam"]
     assert {value(line, "rule.name") for line in found} == {None, "honeypot"}
     counts = [value(line, "reach.count") or 0 for line in found]
@@ -95,21 +103,21 @@ def test_robots_and_refusals_are_found(done: FullRun) -> None:
 
 def test_trouble_is_found(done: FullRun) -> None:
     """The pause and the crash are what somebody should read; requests are not."""
-    found = search_query("reach-trouble").among(done.lines)
+    found = among(done.lines, search_query("reach-trouble"))
     assert {"circuit-breaker-open", "request-crashed", "message-failed"} <= set(actions(found))
     assert not {"request", "sent", "not-sent"} & set(actions(found))
 
 
 def test_every_line_could_be_read(done: FullRun) -> None:
     """None is among those that Filebeat would have to send as it is."""
-    assert search_query("reach-unreadable").among(done.lines) == []
+    assert among(done.lines, search_query("reach-unreadable")) == []
 
 
 def test_a_trace_id_tells_the_whole_story(done: FullRun) -> None:
     """The link behind a trace id finds the request and its delivery by another process."""
     (view,) = of_kind("index-pattern")
     url = view["attributes"]["fieldFormatMap"]["trace.id"]["params"]["urlTemplate"]
-    found = linked(url, TRACE_ID).among(done.lines)
+    found = among(done.lines, linked(url, TRACE_ID))
     story = sorted(found, key=lambda line: str(line["@timestamp"]))
     assert [value(line, "event.action") for line in story] == ["request", "sent"]
     assert len({value(line, "process.pid") for line in story}) == 2
@@ -122,8 +130,8 @@ def test_the_dashboard_counts_what_happened(done: FullRun) -> None:
     counted = {}
     for panel in dashboard["attributes"]["panelsJSON"]:
         if panel["panelIndex"].startswith("number-"):
-            (query,) = (query for query in queries(panel) if query.fields)
-            counted[panel["title"]] = len(query.among(done.lines))
+            (query,) = (query for query in queries(panel) if query.asks)
+            counted[panel["title"]] = len(among(done.lines, query))
     # One answer is not logged for itself: a refusal at the door is counted with its like.
     assert counted["Answered requests"] == len(done.statuses) - done.statuses.count(429)
     assert counted["Answered with 5xx"] == len(failed(done))

@@ -11,21 +11,19 @@ from typing import Any
 
 import ecs_logging
 import pytest
+from opentelemetry.trace import SpanContext
 
 from reach.settings import Settings
 from reach.telemetry import trace_context
-from reach.telemetry.events import EVENTS
-from reach.telemetry.fields import ALWAYS, FIELDS, Type
-from reach.telemetry.lines import ECS_VERSION, MOST_BYTES, Lines, Told, flat
-from reach.telemetry.logs import LibraryHandler, frames
-from reach.telemetry.terminal import Short
-from reach.telemetry.trace_context import TraceContext
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Type
+from reach.telemetry.log_lines import ECS_VERSION, MOST_BYTES, JsonLines, Told, terminal_line
+from reach.telemetry.logging import LibraryHandler, frames
 from tests.support.eventually import wait_until
 from tests.support.ports import free_port
 from tests.telemetry.test_logs_readers import ReachTo
 
 Line = dict[str, Any]
-PLACE = TraceContext("a" * 32, "b" * 16)
+PLACE = SpanContext(int("a" * 32, 16), int("b" * 16, 16), is_remote=False)
 TYPES: dict[Type, type | tuple[type, ...]] = {
     "keyword": (str, list),
     "long": int,
@@ -65,7 +63,7 @@ def flattened(line: Line, before: str = "") -> Line:
 def rendered(event: str, /, **fields: object) -> tuple[bytes, Line]:
     """Render a line of an event."""
     logger, level = EVENTS[event].logger, EVENTS[event].level
-    text = Lines().render(Told(logger, level, event, fields, 0, trace_context.current.get()))
+    text = JsonLines()(Told(logger, level, event, fields, 0, trace_context.current.get()))
     return text, json.loads(text)
 
 
@@ -76,11 +74,9 @@ def test_a_line_has_the_shape_of_ecs_logging(message: str) -> None:
     fields = {keyword: sample(keyword) for keyword in event.fields}
     text, line = rendered(message, **fields)
     assert text.count(b"\n") == 1
-    its = flat(message, event.level, fields)
-    its |= {"@timestamp": line["@timestamp"], "event": its.pop("message")}
-    if message == "request":
-        its["event.outcome"] = "failure"
-    its["log.logger"] = event.logger
+    assert all(flattened(line)[FIELDS[word].name] == value for word, value in fields.items())
+    its = flattened(line)
+    its["event"] = its.pop("message")
     del its["ecs.version"]  # it is the formatter's own, and older than some of our fields
     assert line.pop("ecs.version") == ECS_VERSION
     its_own = line | {"ecs.version": ecs_logging.ECS_VERSION}
@@ -103,7 +99,7 @@ def test_every_line_says_what_it_is(message: str) -> None:
     assert found["message"] == message
     assert found["event.dataset"].startswith("reach.")
     assert found["process.pid"] == os.getpid()
-    assert (found["trace.id"], found["span.id"]) == (PLACE.trace_id, PLACE.span_id)
+    assert (found["trace.id"], found["span.id"]) == ("a" * 32, "b" * 16)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", found["@timestamp"])
 
 
@@ -125,14 +121,28 @@ def test_a_keyword_that_nobody_listed_is_kept_apart() -> None:
     """It crashes nothing and overwrites nothing, not even with a name that is half of another."""
     _, line = rendered("api started", port=1, message="x", smtp=2, smtp_code=3, odd={"a": "b"})
     assert (line["message"], line["server"]) == ("api started", {"port": 1})
-    assert line["reach"] == {"message": "x", "smtp": 2, "odd": "{'a': 'b'}"}
-    assert line["reach.smtp.code"] == 3
+    assert (line["reach.message"], line["reach.smtp"]) == ("x", 2)
+    assert (line["reach.odd"], line["reach"]) == ("{'a': 'b'}", {"smtp": {"code": 3}})
 
 
 def test_values_of_every_kind() -> None:
     """Whole and broken numbers, truth, nothing, lists: what JSON has, and texts else."""
-    _, line = rendered("api started", a=1.5, b=True, c=None, d=["x", "y"], e=2**70)
-    assert line["reach"] == {"a": 1.5, "b": True, "d": "x\ny", "e": 2**70}
+    _, line = rendered("api started", a=1.5, b=True, c=None, d=["x", "y"], e=2**70, f="\ud800")
+    assert (line["reach.a"], line["reach.b"], line["reach.d"]) == (1.5, True, "x\ny")
+    assert (line["reach.e"], line["reach.f"], "reach.c" in line) == (2**70, "\ud800", False)
+
+
+def test_no_line_has_anything_of_the_one_before() -> None:
+    """Their objects are filled in again and again: what is told once is not told twice."""
+    render = JsonLines()
+    request = Told("reach.app", "info", "request", {"status": 500, "reason": "x"}, 0, PLACE)
+    first, other = render(request), {"status": 200, "method": "GET"}
+    render(request._replace(fields=other, context=None))
+    assert render(request) == first
+    bare = json.loads(render(request._replace(fields=other, context=None)))
+    assert (bare["event"]["outcome"], bare["http"]["request"]) == ("success", {"method": "GET"})
+    assert not bare.keys() & {"trace", "span"}
+    assert "reason" not in bare["event"]
 
 
 def test_libraries_are_told_in_the_same_shape(last: Callable[[], Line]) -> None:
@@ -205,7 +215,7 @@ def test_a_text_that_is_too_long_is_cut() -> None:
 
 
 def test_warnings_are_told_without_their_words(last: Callable[[], Line]) -> None:
-    """Python would write them to stderr, whoever reads it, and however slowly."""
+    """Python would write them to stderr, however slowly that is read."""
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         logging.captureWarnings(capture=False)
@@ -236,31 +246,32 @@ def test_a_terminal_gets_short_lines() -> None:
     """Time, level, message, and what matters; nothing that the terminal would obey."""
     fields = {"method": "POST", "route": "/v1/signups", "status": 503, "nanoseconds": 4_123_456}
     fields["reason"] = "It is away."
-    line = Short().render(Told("reach.app", "info", "request", fields, 0))
+    line = terminal_line(Told("reach.app", "info", "request", fields, 0), has_colours=True)
     plain = re.sub(rb"\x1b\[\d+m", b"", line)
     assert plain != line
     assert re.fullmatch(
         rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is away\.\n", plain
     )
     where = {"frames": ["a", "b\rc"]}
-    line = Short().render(Told("some.library", "error", "red \x1b[31m\n", where, 0))
+    line = terminal_line(
+        Told("some.library", "error", "red \x1b[31m\n", where, 0), has_colours=True
+    )
     assert line.count(b"\n") == 1
     assert b"red ?[31m?" in line
-    assert b"frames=b?c (some.library)" in line
-
-
-def test_no_colours_where_nobody_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """https://no-color.org."""
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert b"\x1b" not in Short().render(Told("reach", "info", "api started", {"port": 1}, 0))
+    assert b"error.stack_trace=b?c (some.library)" in line
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="terminals differ")
-def test_reach_at_a_terminal(make_settings: Callable[..., Settings], sqlite: str) -> None:
-    """A process whose log is a terminal writes for whoever sits there."""
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_reach_at_a_terminal(
+    make_settings: Callable[..., Settings], sqlite: str, no_color: str
+) -> None:
+    """A process whose log is a terminal writes for people; https://no-color.org holds."""
     settings = make_settings(database_url=sqlite, port=free_port())
     master, slave = os.openpty()
-    with ReachTo("api", log=slave, settings=settings) as process:
+    process = ReachTo("api", log=slave, settings=settings)
+    process.environment["NO_COLOR"] = no_color
+    with process:
         os.close(slave)
         read = b""
 
@@ -273,4 +284,5 @@ def test_reach_at_a_terminal(make_settings: Callable[..., Settings], sqlite: str
         assert process.exit_code is None
     os.close(master)
     assert b"{" not in read
+    assert (b"\x1b[" in read) is not bool(no_color)
     assert re.search(rb"\d\d:\d\d:\d\d.*info.*api started.*port=\d+", read)

@@ -4,8 +4,7 @@ import ast
 import re
 from collections import defaultdict
 
-from reach.telemetry.events import EVENTS, action_of
-from reach.telemetry.fields import ALWAYS, FIELDS
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
 from tests.support.telemetry.calls import LEVELS, SOURCE, calls, fields_of
 
 

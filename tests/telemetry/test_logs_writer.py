@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from reach.telemetry import writer as writing
-from reach.telemetry.writer import Writer
+from reach.telemetry import logging as writing
+from reach.telemetry.log_lines import Told
+from reach.telemetry.logging import Writer
 from tests.support.eventually import wait_until
 from tests.support.telemetry.pipes import pipe
 
 
-def tell(count: int) -> bytes:
-    """Make the line that says how many were dropped."""
-    return f'{{"dropped":{count}}}\n'.encode()
+def render(told: Told) -> bytes:
+    """Write a line with its number, or the one that says how many were dropped."""
+    return json.dumps({"padding": "x" * 200, **told.fields}).encode() + b"\n"
 
 
 def counted() -> float:
@@ -31,9 +32,9 @@ def counted() -> float:
     return REGISTRY.get_sample_value("reach_log_lines_dropped_total") or 0
 
 
-def line(number: int) -> bytes:
+def line(number: int) -> Told:
     """Make a line that can be told from its neighbours."""
-    return f'{{"number":{number},"padding":"{"x" * 200}"}}\n'.encode()
+    return Told("reach", "info", "api started", {"number": number}, 0)
 
 
 def drained(reading: int, writer: Writer) -> list[dict[str, Any]]:
@@ -57,7 +58,7 @@ def drained(reading: int, writer: Writer) -> list[dict[str, Any]]:
 
 def test_lines_come_whole_and_in_order() -> None:
     """Also out of several threads."""
-    with pipe() as (reading, written), closing(Writer(written, tell)) as writer:
+    with pipe() as (reading, written), closing(Writer(written, render)) as writer:
 
         def write_from(first: int) -> None:
             for number in range(first, first + 500):
@@ -75,7 +76,7 @@ def test_lines_come_whole_and_in_order() -> None:
 def test_a_socket_gets_no_more_at_once_than_goes_whole() -> None:
     """The journal of systemd is one, for several processes. Each datagram is a write."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ours, theirs, closing(Writer(ours.fileno(), tell)) as writer:
+    with ours, theirs, closing(Writer(ours.fileno(), render)) as writer:
         for number in range(100):
             writer.write(line(number))
         read = b""
@@ -91,15 +92,15 @@ def test_what_nobody_reads_is_dropped_counted_and_told(flags: int) -> None:
     """Nobody waits; the oldest lines come once there is room, and then how many are missing."""
     before = counted()
     sent = writing.MOST_LINES + 5_000
-    with pipe() as (reading, written), closing(Writer(written, tell)) as writer:
+    with pipe() as (reading, written), closing(Writer(written, render)) as writer:
         fcntl.fcntl(written, fcntl.F_SETFL, fcntl.fcntl(written, fcntl.F_GETFL) | flags)
         for number in range(sent):
             writer.write(line(number))
         found = drained(reading, writer)
-        while not any("dropped" in one for one in found):
+        while not any("count" in one for one in found):
             found += drained(reading, writer)
     numbers = [one["number"] for one in found if "number" in one]
-    dropped = sum(one["dropped"] for one in found if "dropped" in one)
+    dropped = sum(one["count"] for one in found if "count" in one)
     assert numbers[:1000] == list(range(1000))
     assert numbers == sorted(numbers)
     assert len(numbers) + dropped == sent
@@ -110,7 +111,7 @@ def test_what_nobody_reads_is_dropped_counted_and_told(flags: int) -> None:
 def test_a_reader_that_left_is_no_fault() -> None:
     """What it did not read is counted; nothing is raised, and no signal comes."""
     before = counted()
-    with pipe() as (reading, written), closing(Writer(written, tell)) as writer:
+    with pipe() as (reading, written), closing(Writer(written, render)) as writer:
         os.close(reading)
         writer.write(line(1))
         wait_until(lambda: counted() == before + 1)
@@ -122,7 +123,7 @@ def test_a_reader_that_left_is_no_fault() -> None:
 def test_a_closed_writer_writes_nothing() -> None:
     """Its descriptor's number may be that of somebody else's file by then."""
     with pipe() as (reading, written):
-        writer = Writer(written, tell)
+        writer = Writer(written, render)
         writer.close()
         writer.write(line(1))
         assert not writer.flush(1)
@@ -135,21 +136,21 @@ def test_a_full_disk_keeps_lines_until_there_is_room(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     lines = (tmp_path / "log").read_bytes().splitlines(keepends=True)
-    assert lines == [line(number) for number in range(100)]
+    assert lines == [render(line(number)) for number in range(100)]
 
 
 FULL = """
 import os, resource, signal, errno
-from reach.telemetry import writer as writing
-from reach.telemetry.writer import Writer
-from tests.telemetry.test_logs_writer import line, tell
+from reach.telemetry import logging as writing
+from reach.telemetry.logging import Writer
+from tests.telemetry.test_logs_writer import line, render
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 # A file's largest size gives EFBIG where a disk gives ENOSPC.
 writing.MAY_PASS = (*writing.MAY_PASS, errno.EFBIG)
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
 log = os.open("FILE", os.O_CREAT | os.O_WRONLY)
-writer = Writer(log, tell)
+writer = Writer(log, render)
 for number in range(100):
     writer.write(line(number))
 assert not writer.flush(0.2)
@@ -161,7 +162,7 @@ assert writer.flush(10)
 
 def test_without_a_stream_lines_are_dropped() -> None:
     """Whoever starts it with stdout closed gets a service without a log."""
-    writer = Writer(None, tell)
+    writer = Writer(None, render)
     before = counted()
     writer.write(line(1))
     assert counted() == before + 1

@@ -11,9 +11,9 @@ import pytest
 
 from reach.runtime.server import AddressTaken, metrics_served
 from reach.settings import Settings
-from reach.telemetry import exposition
+from reach.telemetry import metrics_server
 from reach.telemetry.heartbeat import Heart
-from reach.telemetry.shares import VARIABLE
+from reach.telemetry.multiprocess import VARIABLE
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.plain import NO_CERTIFICATES
@@ -78,7 +78,7 @@ async def test_metrics_are_served_nowhere_unless_asked_for(settings: Settings) -
 
 def test_only_metrics_and_life_are_served() -> None:
     """And only to GET, while the event loop, or whatever else there is, is busy."""
-    with exposition.served("127.0.0.1", 0, Heart()) as port:
+    with metrics_server.served("127.0.0.1", 0, Heart()) as port:
         assert "# TYPE reach_signups_total counter" in get(port, "/metrics").text
         assert get(port, "/metrics?x=1").status_code == 200
         for path in ("/", "/metrics/", "/favicon.ico", "/livez/", "/v1/people"):
@@ -130,7 +130,7 @@ async def test_a_caller_who_says_nothing_is_hung_up_on_and_not_told_of(
         strange = "application/openmetrics-text; version=canary; escaping=canary"
         answer = get(port, "/metrics", Accept=strange)
         assert answer.status_code in (httpx.codes.OK, httpx.codes.INTERNAL_SERVER_ERROR)
-        silent.settimeout(3 * exposition.CALLER_SECONDS)
+        silent.settimeout(3 * metrics_server.CALLER_SECONDS)
         with closing(silent):
             assert silent.recv(1) == b""
         assert process.stop() == 0

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from reach.telemetry import metrics
-from reach.telemetry.shares import VARIABLE, Shares, shared, told
+from reach.telemetry.multiprocess import VARIABLE, Shares, shared, told
 from tests.support.telemetry.counting import Counting
 from tests.support.telemetry.scraped import parsed
 
@@ -161,7 +161,7 @@ def test_the_folder_is_ours_alone_and_removed(place: Path) -> None:
 
 LEFT = """
 import sys
-from reach.telemetry.shares import shared
+from reach.telemetry.multiprocess import shared
 with shared() as shares:
     print(shares.folder, flush=True)
     sys.stdin.read()

@@ -1,21 +1,18 @@
 """The pages for whoever is woken: one for each alert, and all that they name exists."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
 import yaml
-from prometheus_client import Counter, Gauge, Histogram
 
 from reach.cli import cli
 from reach.settings import SECRETS, Settings
-from reach.telemetry import metrics
-from reach.telemetry.events import EVENTS, action_of
-from reach.telemetry.fields import ALWAYS, FIELDS
+from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
 from tests.support.reach import Reach
 from tests.support.root import ROOT
+from tests.support.telemetry.asked import series
 from tests.support.telemetry.rule_cases import RULES, alerts
 from tests.telemetry.test_rules import ran
 
@@ -24,16 +21,6 @@ HEADINGS = ["What it means", "Look here", "Do this", "How it ends"]
 IS_QUERY = re.compile(r"\b(reach_|reach:|up\{)")
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-
-
-def series() -> Iterator[str]:
-    """Name every series that Reach exposes."""
-    for metric in vars(metrics).values():
-        if isinstance(metric, Counter | Gauge | Histogram):
-            (family,) = metric.describe()
-            suffixes = {"counter": ("_total",), "gauge": ("",)}
-            for suffix in suffixes.get(family.type, ("_bucket", "_count", "_sum")):
-                yield family.name + suffix
 
 
 def code(page: Path) -> list[str]:

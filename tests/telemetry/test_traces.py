@@ -74,7 +74,7 @@ async def test_a_shared_commit_runs_as_nobody_s_request(settings: Settings) -> N
     """While one's own transaction runs, in whatever thread, as the request that asked for it."""
     async with opened(settings) as database:
         shared = database.group(lambda _, items: [trace_context.current.get() for _ in items])
-        caller = trace_context.new()
+        caller = trace_context.of_request([])
         token = trace_context.current.set(caller)
         try:
             assert await shared("item") is None

@@ -51,7 +51,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         import structlog
 
-        from reach.telemetry.logs import frames
+        from reach.telemetry.logging import frames
 
         structlog.get_logger("reach").critical("crashed", **frames(error))
         sys.exit(FAILED)

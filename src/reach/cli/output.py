@@ -14,9 +14,9 @@ from reach.settings import Settings, load, unknown_variables
 def configured(stream: Any, **flags: object) -> Settings:
     """Read the settings and set the logs up. Raises BadSettings."""
     settings = load(flags)
-    from reach.telemetry import logs
+    from reach.telemetry import logging
 
-    logs.configure(settings.log_level, stream)
+    logging.configure(settings.log_level, stream)
     for name in unknown_variables():
         say(f"Warning: {name} is no setting of Reach; `reach check` lists them.", sys.stderr)
     return settings

@@ -138,7 +138,7 @@ def delivering(message: Message) -> Iterator[Span]:
             "reach.message.template": message.template,
             "reach.message.attempt": message.attempts + 1,
         }
-        links = [traces.remote(caused_by)] if caused_by else []
+        links = [caused_by] if caused_by else []
         with traces.root(f"deliver {message.template}", links, SpanKind.CLIENT, names) as span:
             yield span
     finally:

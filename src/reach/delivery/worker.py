@@ -38,7 +38,7 @@ from reach.messages.queue import AttemptOutcome
 from reach.settings import Settings
 from reach.smtp.sender import Sender
 from reach.telemetry import traces
-from reach.telemetry.logs import frames
+from reach.telemetry.logging import frames
 from reach.telemetry.metrics import SLOTS, SLOTS_BUSY
 
 log = structlog.get_logger("reach.worker")

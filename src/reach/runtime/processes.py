@@ -40,11 +40,11 @@ from reach.runtime.supervisor import supervise
 from reach.settings import BadSettings, Settings, load
 from reach.settings.urls import SmtpUrl
 from reach.smtp.sender import Sender
-from reach.telemetry import logs, traces
-from reach.telemetry.exposition import note_build
+from reach.telemetry import logging, traces
 from reach.telemetry.heartbeat import beating
-from reach.telemetry.logs import frames
-from reach.telemetry.solid import SolidDict
+from reach.telemetry.logging import frames
+from reach.telemetry.metrics_server import note_build
+from reach.telemetry.multiprocess import SolidDict
 
 log = structlog.get_logger("reach")
 
@@ -137,15 +137,15 @@ def app_of_environment() -> Any:
         return _app_of_environment()
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         if not structlog.is_configured():
-            logs.configure("info", sys.stdout)
+            logging.configure("info", sys.stdout)
         log.critical("crashed", **frames(error))
-        logs.flush()
+        logging.flush()
         sys.exit(1)
 
 
 def _app_of_environment() -> Any:
     settings = load()
-    logs.configure(settings.log_level, sys.stdout)
+    logging.configure(settings.log_level, sys.stdout)
     settings = with_secret_key(settings)
     traces.configure()
     for path in SolidDict.unkept[:1]:

@@ -20,7 +20,7 @@ from reach.network.hosts import LAST_PORT
 from reach.runtime.connection import Connection
 from reach.runtime.connections import Bounds
 from reach.settings import Settings
-from reach.telemetry import exposition
+from reach.telemetry import metrics_server
 from reach.telemetry.heartbeat import Heart
 
 log = structlog.get_logger("reach")
@@ -144,8 +144,8 @@ def listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if settings.host == exposition.ALL_SIX:
-        exposition.hear_both(listener)
+    if settings.host == metrics_server.ALL_SIX:
+        metrics_server.hear_both(listener)
     try:
         listener.bind((settings.host, settings.port))
         listener.listen(BACKLOG)
@@ -176,7 +176,7 @@ def metrics_served(
         return
     with ExitStack() as stack:
         try:
-            taken = stack.enter_context(exposition.served(host, port, heart, registry))
+            taken = stack.enter_context(metrics_server.served(host, port, heart, registry))
         except OSError as error:
             other = "--metrics-port … or REACH_METRICS_PORT, REACH_METRICS_HOST"
             raise AddressTaken(

@@ -21,7 +21,7 @@ from reach.runtime.server import STOP_SIGNALS, metrics_served, options
 from reach.settings import Settings
 from reach.telemetry import metrics
 from reach.telemetry.heartbeat import STUCK_SECONDS, Heart
-from reach.telemetry.shares import Shares, shared, told
+from reach.telemetry.multiprocess import Shares, shared, told
 
 log = structlog.get_logger("reach")
 

@@ -1,4 +1,4 @@
-"""Whether an event loop still moves: what a process says of itself to who would start it anew."""
+"""Whether an event loop still moves: what a process says to those who would replace it."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from reach.telemetry import logs
+from reach.telemetry import logging
 
 log = structlog.get_logger("reach")
 
@@ -86,5 +86,5 @@ def _watch(heart: Heart, over: threading.Event) -> None:
         seen = heart.beat_at
         if misses * BEAT_SECONDS > STUCK_SECONDS:
             log.critical("event loop stuck")
-            logs.flush()
+            logging.flush()
             os._exit(STUCK)

@@ -4,7 +4,7 @@ Names and units follow https://prometheus.io/docs/practices/naming/. No label's 
 without bound: routes are templates, policies and outcomes are words of ours, templates are what
 the installation has. Nobody's address, name or token is ever a label.
 
-With several API processes each writes to files, which their parent adds up (see ``exposition``);
+With several API processes each writes to files, which their parent adds up (see ``multiprocess``);
 ``multiprocess_mode`` says how a gauge is added up.
 """
 
@@ -14,17 +14,9 @@ from collections.abc import Iterable, Iterator
 
 from prometheus_client import Counter, Gauge, Histogram, Metric
 
-from reach.telemetry import solid
+from reach.telemetry.multiprocess import SolidDict, known
 
-solid.use()  # before the first metric
-
-
-def known(found: Iterable[Metric]) -> Iterator[Metric]:
-    """Leave out what is not known (NaN), as if it had never been: ``absent()`` tells."""
-    for metric in found:
-        metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
-        yield metric
-
+SolidDict.use()  # before the first metric
 
 #: Anyone who has not looked for so long (every 5 s is usual) does not know any more.
 STALE_SECONDS = 20.0

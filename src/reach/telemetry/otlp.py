@@ -20,7 +20,7 @@ from opentelemetry.util.types import Attributes
 
 log = structlog.get_logger("reach.traces")
 
-#: They write a line for each batch that is not taken, with the words of whoever did not.
+#: They write a line for each batch that is not taken, with the words of the one who did not.
 LOUD = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
 
 #: What a span may begin with. FastAPI begins its own with the path and the query as they were
@@ -104,7 +104,7 @@ class Exporter(SpanExporter):
         self._inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Do nothing: nothing is held back here."""
+        """Do nothing: nothing is kept here."""
         return self._inner.force_flush(timeout_millis)
 
 

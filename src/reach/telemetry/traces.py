@@ -24,11 +24,9 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    TraceFlags,
 )
 
 from reach.problems import Problem
-from reach.telemetry.trace_context import TraceContext
 from reach.variables import BadSettings
 
 if TYPE_CHECKING:
@@ -43,6 +41,9 @@ REMEDY = (
     "or, where `make run` installed Reach, .venv/bin/python -m pip install --require-hashes "
     "--requirement requirements/traces.txt"
 )
+
+#: The module that needs the extra.
+OTLP = "reach.telemetry.otlp"
 
 Attributes = Mapping[str, str | int]
 
@@ -105,7 +106,7 @@ def require_installed() -> bool:
     if variable is None:
         return False
     try:
-        import_module("reach.telemetry.otlp")  # it needs an extra
+        import_module(OTLP)
     except ImportError:
         raise BadSettings(f"{variable} {REMEDY}") from None
     return True
@@ -117,13 +118,11 @@ def configure() -> None:
     Call it before the database is opened and the application made: they look whether it is on.
     """
     if _process.provider is None and require_installed():
-        from reach.telemetry import otlp
-
         try:
-            _process.provider = otlp.provider()
+            _process.provider = provider = import_module(OTLP).provider()
         except ValueError as error:
             raise BadSettings(f"OpenTelemetry cannot use its OTEL_ variables: {error}") from None
-        _process.tracer = _process.provider.get_tracer("reach")
+        _process.tracer = provider.get_tracer("reach")
 
 
 def stop() -> None:
@@ -146,16 +145,12 @@ def provider() -> "TracerProvider | None":
     return _process.provider
 
 
-def here() -> TraceContext | None:
+def here() -> SpanContext | None:
     """Say where in a trace the caller is; None if in none, or while traces are off."""
     if _process.tracer is None:
         return None
     found = trace.get_current_span().get_span_context()
-    if not found.is_valid:
-        return None
-    return TraceContext(
-        f"{found.trace_id:032x}", f"{found.span_id:016x}", is_sampled=found.trace_flags.sampled
-    )
+    return found if found.is_valid else None
 
 
 def child(
@@ -208,13 +203,6 @@ def root(
             links=[Link(one) for one in links],
         )
     )
-
-
-def remote(found: TraceContext) -> SpanContext:
-    """Write a stored trace context as OpenTelemetry does."""
-    flags = TraceFlags(TraceFlags.SAMPLED if found.is_sampled else TraceFlags.DEFAULT)
-    trace_id, span_id = int(found.trace_id, 16), int(found.span_id, 16)
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=flags)
 
 
 def fail(span: Span, error_type: str) -> None:

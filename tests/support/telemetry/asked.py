@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client import Counter, Gauge, Histogram
 
+from reach.telemetry import metrics
 from tests.support.root import ROOT
-from tests.support.telemetry.promql import with_bool
 
 DEPLOY = ROOT / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "dashboards" / "reach.json"
 RULES = DEPLOY / "prometheus" / "rules.yaml"
 LABEL_VALUES = re.compile(r"label_values\((?P<of>.+), *(?P<label>\w+)\)")
+#: An alert's, outside of braces, unless it gives a number already.
+COMPARISON = re.compile(r"(==|!=|>=?|<=?)(?!=|\s*bool)(?=[^{}]*(?:\{|$))")
 #: What Grafana puts a backslash before, in a value that goes into a regular expression.
 SPECIAL = re.compile(r"[\\^$*+?.()|{}\[\]]")
 
@@ -97,5 +100,16 @@ def compared(expression: str) -> str:
 
     What it compares must be there on both sides; what must not be there is counted instead.
     """
-    counted = re.sub(r"\babsent(?=(_over_time)?\()", "count", with_bool(expression))
+    with_bool = COMPARISON.sub(r"\1 bool", expression)
+    counted = re.sub(r"\babsent(?=(_over_time)?\()", "count", with_bool)
     return re.sub(r"\bunless\b", "or", counted)
+
+
+def series() -> Iterator[str]:
+    """Name every series that Reach exposes."""
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            (family,) = metric.describe()
+            suffixes = {"counter": ("_total",), "gauge": ("",)}
+            for suffix in suffixes.get(family.type, ("_bucket", "_count", "_sum")):
+                yield family.name + suffix

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self
 
-from reach.telemetry.shares import Shares, told
+from reach.telemetry.multiprocess import Shares, told
 
 #: Counts as often as it is told to, and says so each time.
 CODE = """

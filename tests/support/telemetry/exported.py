@@ -2,12 +2,16 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from tests.support.telemetry.kql import Query
-from tests.support.telemetry.mapped import ELASTIC, Json
+import kibana
+from kql import QUERIES, Query, is_any
+
+from tests.support.telemetry.mapped import ELASTIC, Json, flat
+
+Line = Mapping[str, Any]
 
 #: Keys whose value is a field's name, or a list of them; Lens counts lines by this one.
 NAMES, RECORDS = {"sourceField", "timeFieldName", "columns"}, "___records___"
@@ -16,6 +20,7 @@ NAMES, RECORDS = {"sourceField", "timeFieldName", "columns"}, "___records___"
 @cache
 def objects() -> dict[str, Json]:
     """Every saved object by its id, with the JSON inside its JSON read."""
+    kibana.saved_objects()  # makes every query
     lines = (ELASTIC / "kibana.ndjson").read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines]
     assert len({saved["id"] for saved in found}) == len(found)
@@ -40,10 +45,10 @@ def of_kind(kind: str) -> list[Json]:
 
 
 def queries(value: Any) -> Iterator[Query]:
-    """Every query below, wherever it is written."""
+    """Every query below, wherever it is written. Raises KeyError for one that no code makes."""
     if isinstance(value, dict):
         if value.get("language") == "kuery":
-            yield Query(value["query"])
+            yield QUERIES[value["query"]]
         for item in value.values():
             yield from queries(item)
     elif isinstance(value, list):
@@ -57,10 +62,15 @@ def search_query(id_: str) -> Query:
     return query
 
 
+def among(lines: Sequence[Line], query: Query) -> list[Line]:
+    """Give those lines that answer a query."""
+    return [line for line in lines if query.finds(dict(flat(line)))]
+
+
 def named(value: Any) -> Iterator[str]:
     """Name every field that is used below: in columns, sorts, formats, panels, links, queries."""
     for query in queries(value):
-        yield from (name for name, _ in query.fields)
+        yield from (name for name, _ in query.asks)
     yield from _named(value)
 
 
@@ -78,12 +88,12 @@ def _named(value: Any) -> Iterator[str]:
         elif key == "fieldFormatMap":
             yield from item
         if key == "urlTemplate":
-            yield from (name for name, _ in linked(item).fields)
+            yield from (name for name, _ in linked(item).asks)
         yield from _named(item)
 
 
 def linked(url: str, value: str = "*") -> Query:
     """The query that a field's link asks, where ``value`` is the field's."""
-    found = re.search(r"query:'([^']*)'", url)
+    found = re.search(r"query:'([\w.]+):\{\{value\}\}'", url)
     assert found, url
-    return Query(found[1].replace("{{value}}", value))
+    return is_any(found[1], value)

@@ -8,7 +8,7 @@ import platform
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from socketserver import TCPServer, ThreadingMixIn
@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY, disable_created_metrics, make_wsgi_app
 from prometheus_client.registry import Collector
 
 from reach.telemetry.heartbeat import Heart
-from reach.telemetry.logs import frames
+from reach.telemetry.logging import frames
 from reach.telemetry.metrics import BUILD_INFO
 
 log = structlog.get_logger("reach")
@@ -52,8 +52,7 @@ def served(host: str, port: int, heart: Heart, metrics: Collector = REGISTRY) ->
     disable_created_metrics()  # they would double the series, and several processes have none
     host = host.strip("[]")
     kind = _Server6 if ":" in host else _Server
-    pages = {METRICS: _guarded(make_wsgi_app(metrics)), LIVEZ: _livez(heart)}
-    server = make_server(host, port, _by_path(pages), kind, _Handler)
+    server = make_server(host, port, _answering(make_wsgi_app(metrics), heart), kind, _Handler)
     thread = threading.Thread(
         target=server.serve_forever, args=(_LOOK_SECONDS,), name="reach-metrics", daemon=True
     )
@@ -66,64 +65,37 @@ def served(host: str, port: int, heart: Heart, metrics: Collector = REGISTRY) ->
         thread.join()
 
 
-def _by_path(pages: Mapping[str, Application]) -> Application:
-    """Answer 404 elsewhere: the library answers with its metrics whatever one asks for."""
+def _answering(metrics: Application, heart: Heart) -> Application:
+    """Make what answers both pages; the library answers with its metrics whatever one asks for."""
 
     def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        page = pages.get(environ["PATH_INFO"])
-        if page is not None:
-            return page(environ, start_response)
-        return _text(start_response, "404 Not Found", f"Metrics are at {METRICS}.\n")
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if path == METRICS:
+            try:
+                return metrics(environ, start_response)
+            except Exception as error:  # noqa: BLE001 - wsgiref would write its message to stderr
+                log.error("scrape failed", **frames(error))
+            status, body = "500 Internal Server Error", "The metrics could not be shown.\n"
+        elif path != LIVEZ:
+            status, body = "404 Not Found", f"Metrics are at {METRICS}.\n"
+        elif method not in ("GET", "HEAD"):
+            status, body = "405 Method Not Allowed", "Ask with GET.\n"
+        elif heart.is_alive():
+            status, body = "200 OK", '{"status":"ok"}'
+        else:
+            status, body = "503 Service Unavailable", '{"status":"stuck"}'
+        kind = "application/json" if body.startswith("{") else "text/plain; charset=utf-8"
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body)))]
+        headers += [("Allow", "GET, HEAD")] if status.startswith("405") else []
+        start_response(status, [*headers, ("Cache-Control", "no-store")])
+        return [body.encode()] if method != "HEAD" else []
 
     return answer
-
-
-def _guarded(metrics: Any) -> Application:
-    """Say what goes wrong in a line of the log: wsgiref would write its message to stderr."""
-
-    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            found: Iterable[bytes] = metrics(environ, start_response)
-        except Exception as error:  # noqa: BLE001 - its message stays here
-            log.error("scrape failed", **frames(error))  # noqa: TRY400 - likewise
-            status = "500 Internal Server Error"
-            return _text(start_response, status, "The metrics could not be shown.\n")
-        return found
-
-    return answer
-
-
-def _livez(heart: Heart) -> Application:
-    """Answer as the API's own /livez does, but that it can say no."""
-
-    def answer(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            refused = ("Allow", "GET, HEAD")
-            return _text(start_response, "405 Method Not Allowed", "Ask with GET.\n", refused)
-        status, body = ("200 OK", b'{"status":"ok"}')
-        if not heart.is_alive():
-            status, body = ("503 Service Unavailable", b'{"status":"stuck"}')
-        headers = [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-        ]
-        start_response(status, headers)
-        return [body] if environ["REQUEST_METHOD"] == "GET" else []
-
-    return answer
-
-
-def _text(
-    start_response: StartResponse, status: str, words: str, *headers: tuple[str, str]
-) -> Iterable[bytes]:
-    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), *headers])
-    return [words.encode()]
 
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    #: socketserver's own 5 are few for whoever asks while others are still silent.
+    #: socketserver's own 5 are few for those who ask while others are still silent.
     request_queue_size = 128
     allow_reuse_port = False
 
@@ -133,7 +105,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, *_: Any) -> None:
         """Say what went wrong, unless it is that the caller hung up, or said nothing."""
         error = sys.exc_info()[1]
         if error is not None and not isinstance(error, OSError):
@@ -158,5 +130,5 @@ def hear_both(listener: socket.socket) -> None:
 class _Handler(WSGIRequestHandler):
     timeout = CALLER_SECONDS
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
+    def log_message(self, *_: Any) -> None:
         """Log nothing: it would be a line each time."""

@@ -2,10 +2,15 @@
 
 prometheus_client writes a process's numbers to files in a folder if it finds the folder's name in
 the environment when it is first imported. A file outlives its process, so nothing that was counted
-is lost, however it ended; the shares of the dead are folded into one, lest they pile up.
+is lost, however it ended; the shares of the dead are folded into one, so that they do not pile up.
+
+It maps files into memory that are longer than what is written in them. Once the disk is full,
+counting one more thing would end the process (SIGBUS): so the room that a file may ever need is
+taken when it is made.
 """
 
 import fcntl
+import math
 import os
 import shutil
 import tempfile
@@ -13,14 +18,12 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import ClassVar
 
-from prometheus_client import REGISTRY, Metric
+from prometheus_client import REGISTRY, Metric, values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-
-from reach.telemetry.metrics import known
-from reach.telemetry.solid import SolidDict
 
 #: prometheus_client's own name for it.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,6 +33,54 @@ PREFIX, NEW_PREFIX = "reach-metrics-", "reach-new-metrics-"
 ENDED = "ended"
 #: What only grows, and so must not be forgotten with the process that counted it.
 GROWING = ("counter", "histogram")
+#: Bytes, by how a file's name begins; more than ten times what there can be to count.
+ROOM, ROOM_OTHERWISE = {"histogram": 4 << 20}, 1 << 18
+
+
+def known(found: Iterable[Metric]) -> Iterator[Metric]:
+    """Leave out what is not known (NaN), as if it had never been: ``absent()`` tells."""
+    for metric in found:
+        metric.samples = [sample for sample in metric.samples if not math.isnan(sample.value)]
+        yield metric
+
+
+class SolidDict(MmapedDict):
+    """A file with room for all that this process will ever count.
+
+    Where there is no room it is in memory instead, where nobody else can add it up: ``unkept``
+    lists such files.
+    """
+
+    unkept: ClassVar[list[str]] = []  # of the process, as the files are
+
+    def __init__(self, filename: str) -> None:
+        """Take the room, then do what the library does."""
+        super().__init__(_with_room(filename))  # type: ignore[no-untyped-call]  # it has no types
+
+    @staticmethod
+    def use() -> None:
+        """Have prometheus_client make such files, if it makes any, for all metrics to come."""
+        values.MmapedDict = SolidDict  # type: ignore[assignment, attr-defined]
+
+
+def _with_room(filename: str) -> str:
+    """Make a file of zeros, or one in memory; returns under which name it can be opened."""
+    file = Path(filename)
+    if file.exists():
+        return filename
+    zeros = bytes(ROOM.get(file.name.partition("_")[0], ROOM_OTHERWISE))
+    # Under another name until it is whole: who adds up reads what ends in .db.
+    new = file.with_suffix(".new")
+    try:
+        new.write_bytes(zeros)
+        new.rename(file)
+    except OSError:
+        new.unlink(missing_ok=True)
+        SolidDict.unkept.append(filename)
+        descriptor = os.memfd_create(file.name)
+        os.truncate(descriptor, len(zeros))
+        return f"/proc/self/fd/{descriptor}"
+    return filename
 
 
 class Shares(Collector):
