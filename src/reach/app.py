@@ -24,7 +24,7 @@ from reach.bodies.document import ANY, finish
 from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
-from reach.db.migrate import is_current
+from reach.db.schema import is_current
 from reach.envelope import Envelope, as_get
 from reach.limits.guard import Door
 from reach.limits.limiter import Limiter

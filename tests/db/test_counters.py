@@ -14,7 +14,8 @@ from reach.db import counters
 from reach.db.columns import now
 from reach.db.engine import Database, Transaction
 from reach.db.identifiers import new_id
-from reach.db.migrate import VERSIONS, newest, upgrade
+from reach.db.migrate import upgrade
+from reach.db.schema import VERSIONS, newest
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings

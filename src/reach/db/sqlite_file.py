@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import cannot_open, spans
-from reach.db.away import COPYING, DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
+from reach.db.away import DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
 from reach.db.cannot_open import DISK_SILENT, NOT_OPENED, why_not_opened, words_for
 from reach.db.sqlite_files import Header, Place
 from reach.db.turns import note_log, require_own_log
@@ -123,12 +123,7 @@ def revision_of(connection: Any) -> str | None:
     if connection.execute(named).fetchone() is None:
         return None
     (found,) = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()
-    return str(found) if found == COPYING or REVISION.fullmatch(str(found)) else None
-
-
-def is_half_copied(connection: Any) -> bool:
-    """Whether a file holds an unfinished copy; asked of the driver itself."""
-    return revision_of(connection) == COPYING
+    return str(found) if REVISION.fullmatch(str(found)) else None
 
 
 def is_unmigrated(error: BaseException) -> bool:

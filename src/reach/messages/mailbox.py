@@ -22,8 +22,8 @@ from typing import cast
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from reach.files import sync_folder
 from reach.messages.reading import Reading, read, read_headers
-from reach.newfiles import sync_folder
 from reach.problems import NotFound
 
 log = structlog.get_logger("reach.mailbox")

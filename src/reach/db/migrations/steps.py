@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-#: How many rows a batch changes: whoever wants to change one of them waits for so many.
+#: How many rows a batch changes: who wants to change one of them waits for so many.
 BATCH_ROWS = 500
 #: An index waits for every transaction that is older, but nobody waits for it meanwhile.
 INDEX_SECONDS = 600
@@ -95,7 +95,7 @@ def fill(table: str, values: Mapping[str, str], where: str, key: str = "id") -> 
     """
     changes = ", ".join(f"{column} = {expression}" for column, expression in values.items())
     if is_sqlite():
-        op.execute(f"UPDATE {table} SET {changes} WHERE {where}")  # noqa: S608 - ours
+        op.execute(f"UPDATE {table} SET {changes} WHERE {where}")
         return
     batches = _Batches(table, changes, where, key)
     with op.get_context().autocommit_block():
@@ -119,16 +119,16 @@ class _Batches:
                 UPDATE {table} SET {changes} FROM batch WHERE {key} = taken RETURNING taken
             )
             SELECT taken FROM done ORDER BY taken DESC LIMIT 1
-        """  # noqa: S608 - ours
+        """
         self._order = f"ORDER BY {key} LIMIT {{}} FOR NO KEY UPDATE"
         self._after = f"AND {key} > :last"
-        self._left = f"SELECT EXISTS (SELECT FROM {table} WHERE {where})"  # noqa: S608 - ours
+        self._left = f"SELECT EXISTS (SELECT FROM {table} WHERE {where})"
 
     def is_any_left(self) -> bool:
         return bool(self._bind.scalar(sa.text(self._left)))
 
     def fill_free(self) -> None:
-        """Fill all that nobody holds: whoever waits with hundreds in hand may wait in a circle."""
+        """Fill all that nobody holds: who waits with hundreds in hand may wait in a circle."""
         order = f"{self._order.format(BATCH_ROWS)} SKIP LOCKED"
         last = self._fill(order)
         while last is not None:

@@ -224,7 +224,7 @@ def _make_postgres_triggers() -> None:
         forget = f"""
             LOCK TABLE {schema}.tallies IN EXCLUSIVE MODE;
             DELETE FROM {schema}.tallies WHERE hour = {epoch} AND name IN ({levels})
-        """  # noqa: S608 - ours
+        """
         event = f"TRUNCATE ON {table} FOR EACH STATEMENT"
         _make_postgres_trigger(f"tally_{table}_emptied", forget, event, schema)
 
