@@ -58,7 +58,7 @@ test: ## run every test (ARGS='-k word' for some of them)
 torture: ## copy a million people, killed in the middle (20 minutes, 6 GB; PEOPLE=1000000)
 	$(call set_up,dev)
 	@REACH_TEST_PEOPLE=$(PEOPLE) exec $(BIN)/python -m pytest --capture=no --durations=9 \
-	  tests/moving/test_interrupted.py $(ARGS)
+	  tests/transfer/test_killed.py $(ARGS)
 
 check: ## lint, formatting, types, dependencies, and which module may import which
 	$(call set_up,dev)

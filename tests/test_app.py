@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from reach.db.migrate import newest
+from reach.db.schema import newest
 from reach.problems import all_problems
 from reach.settings import Settings
 from tests.support.promises.locks import held

@@ -24,7 +24,7 @@ from reach.bodies.document import ANY, finish
 from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.away import NotMigrated
 from reach.db.engine import Database
-from reach.db.migrate import is_current
+from reach.db.schema import is_current
 from reach.envelope import Envelope, as_get
 from reach.limits.guard import Door
 from reach.limits.limiter import Limiter
@@ -195,7 +195,7 @@ PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
 
 async def answer_problem(request: Request, problem: Exception) -> Response:
     """RFC 9457; a page where the caller prefers one, but never below ``/v1``."""
-    assert isinstance(problem, Problem)  # noqa: S101 - Starlette's signature is wider
+    assert isinstance(problem, Problem)
     settings: Settings = request.app.state.settings
     in_json = f"{request.scope['path']}/".startswith("/v1/")
     request.scope[render.REASON] = problem.detail
@@ -219,7 +219,7 @@ async def answer_problem(request: Request, problem: Exception) -> Response:
 
 async def answer_http_exception(request: Request, error: Exception) -> Response:
     """What the framework itself refuses: an unknown path, a method that is not for it."""
-    assert isinstance(error, HTTPException)  # noqa: S101 - as above
+    assert isinstance(error, HTTPException)
     if mailbox_pages.is_hidden(request):
         return await answer_problem(request, NotFound())
     if error.status_code == MethodNotAllowed.status:
@@ -252,7 +252,7 @@ def allowed_methods(request: Request) -> list[str]:
 
 async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
     """A query parameter that breaks a rule. What was sent is not repeated."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    assert isinstance(error, RequestValidationError)
     errors = [
         {"parameter": str(fault["loc"][-1]), "detail": in_plain_words(fault)}
         for fault in error.errors()

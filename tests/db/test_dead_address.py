@@ -9,11 +9,12 @@ import anyio.to_thread
 import pytest
 
 from reach.db.away import DatabaseAway
-from reach.db.copy.postgres import PostgresSide
 from reach.db.engine import open_database
-from reach.db.migrate import migrate, newest, revision
+from reach.db.migrate import migrate
+from reach.db.schema import newest, revision
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl
+from reach.transfer.databases import PostgresSide
 from tests.support.dead import OTHERS, DeadAddress
 from tests.support.eventually import eventually
 from tests.support.hosts import hosts
@@ -63,7 +64,7 @@ async def test_whatever_connects_passes_a_dead_address_over(
     database_url = DatabaseUrl.parse(url)
     with DeadAddress(OTHERS[0], port_of(postgres)), hosts({NAME: (OTHERS[0], ALIVE)}):
         assert await anyio.to_thread.run_sync(migrate, database_url) == newest()
-        side = PostgresSide("source", database_url)
+        side = PostgresSide("source", database_url, [])
         try:
             await side.open()
             assert "people" in await side.tables()

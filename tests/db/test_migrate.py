@@ -17,7 +17,8 @@ import reach.people.model
 import reach.people.proofs
 from reach.db.columns import metadata
 from reach.db.engine import Transaction, open_database
-from reach.db.migrate import migrate, newest
+from reach.db.migrate import migrate
+from reach.db.schema import newest
 from reach.settings import Settings
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess

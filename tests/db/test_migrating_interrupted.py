@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from reach.db.migrating import LOCK
+from reach.db.migrate import LOCK
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.eventually import eventually

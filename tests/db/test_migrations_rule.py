@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
-from reach.db.migrate import VERSIONS, names, upgrade
+from reach.db.migrate import upgrade
+from reach.db.schema import VERSIONS, names
 from tests.support.databases import create_database, drop_database, elsewhere
 from tests.support.db import rule
 from tests.support.db.releases import NEXT, migrations_with
@@ -39,7 +40,7 @@ import sqlalchemy as sa
 from alembic import op
 from reach.db.migrations import steps
 
-from reach.db.migrate import names
+from reach.db.schema import names
 
 revision = "0101"
 down_revision = max(name[:4] for name in names() if name[:4] < revision)

@@ -14,9 +14,10 @@ from pathlib import Path
 import anyio
 import pytest
 
+from reach.cli.progress import Lines
 from reach.db.away import NoDatabase, Replaced
-from reach.db.backup import back_up
 from reach.settings import Settings
+from reach.transfer.backup import back_up
 from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
@@ -54,7 +55,8 @@ def content(file: Path) -> str:
 
 def make_backup(file: Path, backup: Path) -> None:
     """Make one as the guide says."""
-    back_up(file, backup, lambda *_: None, replaces=True)
+    with Lines() as lines:
+        back_up(file, backup, lines, replaces=True)
 
 
 def kept_aside(file: Path, backup: Path) -> Path:

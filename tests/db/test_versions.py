@@ -14,8 +14,8 @@ import reach.db.counters
 import reach.people.model
 from reach.db.columns import metadata
 from reach.db.engine import Transaction
-from reach.db.migrate import is_current, names, newest, revision
-from reach.db.migrating import LOCK
+from reach.db.migrate import LOCK
+from reach.db.schema import is_current, names, newest, revision
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.mail import MailServer

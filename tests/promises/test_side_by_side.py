@@ -17,7 +17,8 @@ from sqlalchemy import column, func, select, table, text
 
 from reach.auth import keys
 from reach.db.engine import Database, Transaction
-from reach.db.migrate import migrate, revision
+from reach.db.migrate import migrate
+from reach.db.schema import revision
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.db.releases import NEXT_REVISION, next_release

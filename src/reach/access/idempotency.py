@@ -149,7 +149,7 @@ def each_once(
     refused: dict[Name, Problem] = {}
     kept: dict[Name, Done] = {}
     for name, item in new.items():
-        assert item.once is not None  # noqa: S101 - it has a name
+        assert item.once is not None
         done = all_done[id(item)]
         if isinstance(done, Problem):
             refused[name] = done

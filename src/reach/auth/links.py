@@ -25,7 +25,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 DAY_SECONDS = 86_400
 #: No token of ours is longer: more is not worth a look.
 MOST_CHARACTERS = 90
-#: How a token begins, so that what must not hold one knows it by its look (see ``telemetry.logging``).
+#: How a token begins: what must not hold one knows it by its look (see ``telemetry.logging``).
 PREFIX = "rlt_"
 #: What is signed: the person's id, the scope's first letter, the version, and the end in seconds
 #: since 1970.

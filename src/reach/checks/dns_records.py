@@ -51,7 +51,7 @@ UNSIGNED = Finding(
 )
 
 
-class NotKnown(Exception):  # noqa: N818 - an expected failure
+class NotKnown(Exception):
     """DNS has not said; ``args[0]`` is why. No kind of what checkdmarc takes for "no record"."""
 
 

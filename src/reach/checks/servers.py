@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 
 from reach.checks import samples
 from reach.checks.report import Finding
-from reach.db.away import DatabaseAway, HalfCopied, NoDatabase, TakesNoWrites
+from reach.db.away import DatabaseAway, NoDatabase, TakesNoWrites
 from reach.db.engine import open_database
-from reach.db.migrate import newest, require_database, revision
+from reach.db.schema import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
 from reach.mail.compose import CannotCompose
@@ -78,8 +78,6 @@ async def check_database(settings: Settings) -> Finding:
     except NoDatabase as missing:
         words, remedy = missing.told(settings), missing.remedy(settings)
         return Finding("database", words, remedy, is_misconfigured=True)
-    except HalfCopied as half:
-        return Finding("database", f"{half.title}.", half.detail or "")
     except DatabaseAway as away:
         remedy = "Is it up, and reached from here? Then check REACH_DATABASE_URL."
         return Finding("database", f"does not answer. {away.detail or ''}".strip(), remedy)

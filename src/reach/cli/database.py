@@ -31,16 +31,13 @@ To = Annotated[
     str | None,
     typer.Option(help="[REACH_DATABASE_URL] Without a password, too.", metavar="URL"),
 ]
-StartOver = Annotated[
-    bool, typer.Option("--start-over", help="Remove what an interrupted copy has left first.")
-]
 
 NO_TARGET = "Name the target: REACH_DATABASE_URL (or REACH_DATABASE_URL_FILE), or --to."
 SEEN = (
-    "Warning: whoever lists this machine's processes sees the password in {}. "
+    "Warning: everybody who lists this machine's processes sees the password in {}. "
     "Leave it out, and set PGPASSWORD, or write it into ~/.pgpass."
 )
-INTERRUPTED = "Interrupted. Run the same command again: it goes on from here."
+INTERRUPTED = "Interrupted: nothing was copied. Run the same command again."
 SAME_KEY = (
     "Give Reach the same secret key there: links in emails, and what their holders are known by, "
     "depend on it. It is "
@@ -57,20 +54,19 @@ POSTGRES_BACKUP = (
 
 
 @cli.command()
-def copy(from_: From = None, to: To = None, *, start_over: StartOver = False) -> None:
-    """Copy everything into an empty database, and verify it. Interrupted, it can go on."""
+def copy(from_: From = None, to: To = None) -> None:
+    """Copy everything into an empty database, and verify it: all of it, or nothing."""
     settings = configured(sys.stderr)
     file = f"sqlite:///{settings.data_dir / 'reach.sqlite3'}"
     source = _database(from_ or file, "--from")
     target = _target(settings, to)
-    from reach.db.copy.run import copy as run  # noqa: PLC0415 - heavy
-    from reach.db.copy.side import CannotCopy, NotThere  # noqa: PLC0415 - heavy
-    from reach.tables import kept_tables  # noqa: PLC0415 - heavy
+    from reach.transfer.copy import copy as run
+    from reach.transfer.databases import CannotCopy, NotThere
 
     say(f"From {source}\nto   {target}", sys.stderr)
     try:
         with watcher() as watching:
-            rows = asyncio.run(run(source, target, kept_tables(), watching, starts_over=start_over))
+            rows = asyncio.run(run(source, target, watching))
     except NotThere as reason:
         end(str(reason), MISUSED)
     except CannotCopy as reason:
@@ -148,26 +144,15 @@ def backup(
     settings = configured(sys.stderr)
     if not settings.database.is_sqlite:
         end(POSTGRES_BACKUP, MISUSED)
-    from reach.db.backup import CannotBackUp, back_up  # noqa: PLC0415 - heavy
+    from reach.transfer.backup import CannotBackUp, back_up
 
     database = Path(settings.database.url.database or "")
-    with watcher() as watching:
-        left = 0
-
-        def watch(total: int, still: int) -> None:
-            nonlocal left
-            if not left:
-                watching.begin("copying pages", total)
-                left = total
-            watching.advance(left - still)
-            left = still
-
-        try:
-            with database_of(settings):
-                size_bytes = back_up(
-                    database, file, watch, replaces=force, data_dir=settings.data_dir
-                )
-        except CannotBackUp as reason:
-            end(str(reason), FAILED)
+    try:
+        with database_of(settings), watcher() as watching:
+            size_bytes = back_up(
+                database, file, watching, replaces=force, data_dir=settings.data_dir
+            )
+    except CannotBackUp as reason:
+        end(str(reason), FAILED)
     answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")
     answer(KEEP_KEY + _place_of_key(settings))

@@ -36,7 +36,7 @@ def database_of(settings: Settings) -> Iterator[None]:
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
     from reach.db.engine import open_database
-    from reach.db.migrate import require_database
+    from reach.db.schema import require_database
 
     def checked(tx: Any) -> Any:
         require_database(tx)

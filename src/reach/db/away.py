@@ -7,10 +7,7 @@ from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
-HALF_COPIED = "Run the same `reach db copy` again, to its end."
-#: What such a database says its revision is: older than any, also for versions of before.
-COPYING = "0000-copying"
-#: What any other says; another program may keep its own in a table of the same name.
+#: What a database says its revision is; another program may keep its own in a table of that name.
 REVISION = re.compile(r"[0-9]{4}")
 #: Why there is no database of ours.
 NO_FOLDER = "There is no such folder."
@@ -105,16 +102,3 @@ class NotMigrated(ServiceUnavailable):
     def __init__(self) -> None:
         """There is one thing to do about it."""
         super().__init__(NOT_MIGRATED)
-
-
-class HalfCopied(NotMigrated):
-    """The database holds an unfinished copy of another one.
-
-    Its operator runs the same `reach db copy` again, to its end. What met this was not done.
-    """
-
-    type, title = "half-copied", "The database holds half a copy of another one"
-
-    def __init__(self) -> None:
-        """There is one thing to do about it."""
-        ServiceUnavailable.__init__(self, HALF_COPIED)

@@ -235,9 +235,9 @@ async def _counted(kind: str, running: Coroutine[Any, Any, R]) -> R:
 def open_database(settings: Settings) -> Database:
     """Choose the database by its URL. Connects to nothing yet."""
     if settings.database.is_sqlite:
-        from reach.db.sqlite import SqliteDatabase  # noqa: PLC0415 - one driver is enough
+        from reach.db.sqlite import SqliteDatabase
 
         return SqliteDatabase(settings)
-    from reach.db.postgres import PostgresDatabase  # noqa: PLC0415 - one driver is enough
+    from reach.db.postgres import PostgresDatabase
 
     return PostgresDatabase(settings)

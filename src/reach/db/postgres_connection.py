@@ -84,7 +84,7 @@ class PostgresConnection(Connection):
         async with self.transaction():
             statement = await self.prepare(_ASK + sets, name="")
             row = await statement.fetchrow(*arguments)
-        assert row is not None  # noqa: S101 - a SELECT without FROM gives one row
+        assert row is not None
         self.opened_at = time.monotonic()
         pid, self.in_recovery, is_read_only = row[:3]
         self.took_writes = not is_read_only
@@ -187,7 +187,7 @@ class Opener:
                         return attempt
                     spare = spare or attempt
         if spare is None:
-            assert failure is not None  # noqa: S101 - there is a place, and it came to something
+            assert failure is not None
             raise failure
         if self._target != "any":
             raise TakesNoWrites(TAKES_NO_WRITES)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import cannot_open, spans
-from reach.db.away import COPYING, DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
+from reach.db.away import DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
 from reach.db.cannot_open import DISK_SILENT, NOT_OPENED, why_not_opened, words_for
 from reach.db.sqlite_files import Header, Place
 from reach.db.turns import note_log, require_own_log
@@ -123,12 +123,7 @@ def revision_of(connection: Any) -> str | None:
     if connection.execute(named).fetchone() is None:
         return None
     (found,) = connection.execute("SELECT max(version_num) FROM alembic_version").fetchone()
-    return str(found) if found == COPYING or REVISION.fullmatch(str(found)) else None
-
-
-def is_half_copied(connection: Any) -> bool:
-    """Whether a file holds an unfinished copy; asked of the driver itself."""
-    return revision_of(connection) == COPYING
+    return str(found) if REVISION.fullmatch(str(found)) else None
 
 
 def is_unmigrated(error: BaseException) -> bool:
@@ -152,7 +147,7 @@ def _why_not_found(file: Path) -> str | None:
     try:
         os.lstat(file)
     except (FileNotFoundError, NotADirectoryError):
-        return NO_FILE if os.path.isdir(file.parent) else NO_FOLDER  # noqa: PTH112 - never raises
+        return NO_FILE if os.path.isdir(file.parent) else NO_FOLDER
     except PermissionError:
         return NOT_ALLOWED
     except OSError:
@@ -162,7 +157,7 @@ def _why_not_found(file: Path) -> str | None:
 
 def require_ours(file: Path) -> None:
     """Refuse to change a file of another program. Raises NoDatabase, Replaced."""
-    if not os.path.isfile(file):  # noqa: PTH113 - it never raises
+    if not os.path.isfile(file):
         return
     require_own_log(file, Place(file).look())
     address = f"{file.absolute().as_uri()}?mode=ro"

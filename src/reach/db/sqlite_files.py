@@ -126,7 +126,7 @@ class Place:
         """See which files are there. Raises NoDatabase."""
         found = _stat(self._path)
         if found is None:
-            is_folder = os.path.isdir(self.file.parent)  # noqa: PTH112 - it never raises
+            is_folder = os.path.isdir(self.file.parent)
             raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
         database, self._changed_at_ns = _identity(found), found.st_mtime_ns
         if self._opened is None or database != self._opened.database or not self._real:
@@ -285,7 +285,7 @@ class Header:
 
 def _stat(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)  # noqa: PTH116 - it is asked before each transaction
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -305,7 +305,7 @@ def _is_of(descriptor: int, file: Identity) -> bool:
 def _descriptor_of(file: Identity) -> int | None:
     """Find a descriptor of this process for a file; None where that cannot be asked."""
     with suppress(OSError, ValueError):
-        for name in os.listdir("/dev/fd"):  # noqa: PTH208 - they are numbers
+        for name in os.listdir("/dev/fd"):
             if _is_of(int(name), file):
                 return int(name)
     return None

@@ -14,7 +14,6 @@ from reach.db.away import (
     LATE,
     UNKNOWN,
     DatabaseAway,
-    HalfCopied,
     NoDatabase,
     NotMigrated,
     TakesNoWrites,
@@ -25,7 +24,6 @@ from reach.db.sqlite_file import (
     UNWRITABLE,
     away_reason,
     create,
-    is_half_copied,
     is_unmigrated,
     no_database,
 )
@@ -56,7 +54,7 @@ class Attempt:
             raise GivenUp
 
 
-class GivenUp(Exception):  # noqa: N818 - nobody is there to see it
+class GivenUp(Exception):
     """The caller was told that it did not happen."""
 
 
@@ -129,7 +127,7 @@ class Station:
     def _open(self) -> Connection:
         opened = self._engine.connect()
         try:
-            self._place.note_opened(self._checked(opened))
+            self._place.note_opened(self._checked())
         except BaseException:
             opened.invalidate()
             opened.close()
@@ -137,11 +135,8 @@ class Station:
         self._connection = opened
         return opened
 
-    def _checked(self, connection: Connection) -> Files:
-        """See which files a new connection has. Raises HalfCopied."""
-        # A copy has the file to itself, but for a process that opens it between two runs.
-        if is_half_copied(connection.connection.driver_connection):
-            raise HalfCopied
+    def _checked(self) -> Files:
+        """See which files a new connection has."""
         files = self._place.look()
         note_log(self._place.file, files, is_open=True)
         return files

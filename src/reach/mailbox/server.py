@@ -22,7 +22,7 @@ from typing import cast
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from reach.newfiles import sync_folder
+from reach.files import sync_folder
 from reach.problems import NotFound
 
 log = structlog.get_logger("reach.mailbox")

@@ -53,7 +53,7 @@ REPLACED = "replaced by a newer welcome"
 
 def _address(value: Any, info: ValidationInfo) -> EmailAddress:
     if not isinstance(value, str):
-        raise ValueError("Input should be a valid string")  # noqa: TRY004 - pydantic's way
+        raise ValueError("Input should be a valid string")
     settings: Settings = (info.context or {})["settings"]
     return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
 
@@ -232,7 +232,7 @@ def add_person(
     if welcome:
         outbox.promise(tx, [_welcome(person.id, request, BY_OPERATOR)], settings)
     found = queries.find(tx, person.id)
-    assert found is not None  # noqa: S101 - it was added a line ago
+    assert found is not None
     return found
 
 

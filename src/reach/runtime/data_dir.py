@@ -3,7 +3,6 @@
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import SecretStr
 
 from reach.auth import keys
 from reach.db.engine import Database, Transaction
-from reach.newfiles import give_name, sync_folder
+from reach.files import write
 from reach.settings import BadSettings, Settings
 from reach.settings.effective import SECRET_KEY_MIN_CHARACTERS
 
@@ -79,30 +78,13 @@ def _kept(file: Path, make: Callable[[], str]) -> str:
     """Read a file's one line; write it first if there is no file. Raises BadSettings."""
     try:
         if not file.exists():
-            _write_once(file, make())
+            with suppress(FileExistsError):  # one that has come meanwhile stays
+                write(file, f"{make()}\n")
         with file.open(encoding="ascii") as kept:
             _close_to_others(file, kept.fileno())
             return kept.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadSettings(f"{file} cannot be read or written: {error}") from None
-
-
-def _write_once(file: Path, text: str) -> None:
-    """Make the file, whole or not at all; one that has come meanwhile stays. Raises OSError.
-
-    A crash or a full disk must not leave an empty file where the next start looks for a key.
-    """
-    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as new:
-            new.write(f"{text}\n")
-            new.flush()
-            os.fsync(new.fileno())
-        with suppress(FileExistsError):
-            give_name(Path(name), file)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    sync_folder(file.parent)
 
 
 def _close_to_others(file: Path, descriptor: int) -> None:

@@ -20,13 +20,8 @@ import structlog
 from reach.app import create_app
 from reach.db.away import DatabaseAway, NoDatabase
 from reach.db.engine import Database, Transaction, open_database
-from reach.db.migrate import (
-    CannotMigrate,
-    Patience,
-    is_current,
-    migrate_beside,
-    require_database,
-)
+from reach.db.migrate import CannotMigrate, Patience, migrate_beside
+from reach.db.schema import is_current, require_database
 from reach.delivery.worker import Worker
 from reach.limits.limiter import require_one_count
 from reach.mail.compose import Composer
@@ -243,7 +238,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 
 def _is_ready(tx: Transaction) -> bool:
-    """Whether a database has the schema of this version. Raises NoDatabase; HalfCopied."""
+    """Whether a database has the schema of this version. Raises NoDatabase."""
     require_database(tx)
     return is_current(tx)
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import reach
-from reach.db.migrate import VERSIONS
+from reach.db.schema import VERSIONS
 
 SOURCE = Path(reach.__file__).parent
 #: What this release knows, and the samples: a release's migrations, as they may be. Their numbers

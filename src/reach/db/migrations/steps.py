@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-#: How many rows a batch changes: whoever wants to change one of them waits for so many.
+#: How many rows a batch changes: who wants to change one of them waits for so many.
 BATCH_ROWS = 500
 #: An index waits for every transaction that is older, but nobody waits for it meanwhile.
 INDEX_SECONDS = 600
@@ -130,7 +130,7 @@ class _Batches:
         return bool(self._bind.scalar(sa.text(self._left)))
 
     def fill_free(self) -> None:
-        """Fill all that nobody holds: whoever waits with hundreds in hand may wait in a circle."""
+        """Fill all that nobody holds: who waits with hundreds in hand may wait in a circle."""
         order = f"{self._order.format(BATCH_ROWS)} SKIP LOCKED"
         last = self._fill(order)
         while last is not None:

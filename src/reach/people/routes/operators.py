@@ -76,7 +76,7 @@ async def settings_of(request: Request) -> Settings:
     return found
 
 
-async def person_id(id: Annotated[str, ID_IN_PATH]) -> UUID:  # noqa: A002 - the path's word
+async def person_id(id: Annotated[str, ID_IN_PATH]) -> UUID:
     """Read an id from the path; what is not one names nobody."""
     try:
         return read_id(id)

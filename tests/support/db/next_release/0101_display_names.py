@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from reach.db.columns import Instant, Key
-from reach.db.migrate import names
+from reach.db.schema import names
 
 revision = "0101"
 down_revision = max(name[:4] for name in names() if name[:4] < revision)

@@ -1,4 +1,4 @@
-"""Whoever follows what a copy says of the secret key keeps every link alive."""
+"""What a copy says of the secret key keeps every link alive, if it is followed."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,8 +9,8 @@ import pytest
 from reach.auth.links import Link, Links
 from reach.db.identifiers import new_id
 from reach.settings import Settings
-from tests.support.moving.copied import Place
 from tests.support.processes import ReachProcess
+from tests.support.transfer.copied import Place
 
 #: Of those who signed the links of the source, and of those who will run the target.
 SOURCES, TARGETS = "source-" * 6, "target-" * 6
@@ -50,7 +50,7 @@ def new(tmp_path: Path) -> Path:
 
 
 def test_it_names_the_key_beside_the_source(old: Place, new: Path, tmp_path: Path) -> None:
-    """Not the one in the data directory of whoever will run the target."""
+    """Not the one in the data directory of those who will run the target."""
     target = Place(f"sqlite:///{tmp_path / 'target.sqlite3'}")
     line = said_by_copy(old, target, {"REACH_DATA_DIR": str(new)})
     assert str(old.file.parent / "secret-key") in line

@@ -1,4 +1,4 @@
-"""What the tests of moving share: a source with everything in it, and empty Postgres databases."""
+"""What these tests share: a source with everything in it, and empty Postgres databases."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ import pytest
 
 from tests.conftest import postgres_server
 from tests.support.databases import create_database, drop_database
-from tests.support.moving.copied import Place
-from tests.support.moving.filled import fill
 from tests.support.programs import NoPostgres
+from tests.support.transfer.copied import Place
+from tests.support.transfer.filled import fill
 
 FEW = 310
 

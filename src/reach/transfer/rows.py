@@ -1,4 +1,4 @@
-"""A row on its way: alike from whichever database it comes, so that both can be compared."""
+"""A row on its way: the same values from either database, so that both can be compared."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -24,12 +24,11 @@ _EXACT = Context(prec=200_000, Emax=10**9, Emin=-(10**9))
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a table's rows look like, and in which order they are read."""
+    """What a table's rows look like."""
 
     name: str
     columns: tuple[str, ...]
     kinds: tuple[Kind, ...]
-    key: tuple[str, ...]
 
     @classmethod
     def of(cls, table: Table) -> "Shape":
@@ -38,12 +37,7 @@ class Shape:
             name=table.name,
             columns=tuple(column.name for column in table.columns),
             kinds=tuple(map(_kind, table.columns)),
-            key=tuple(column.name for column in table.primary_key),
         )
-
-    def key_of(self, row: Row) -> Row:
-        """That by which rows are sorted."""
-        return tuple(row[self.columns.index(name)] for name in self.key)
 
 
 def _kind(column: Column[Any]) -> Kind:
@@ -63,13 +57,13 @@ def _kind(column: Column[Any]) -> Kind:
 class Digest:
     """How many rows there are, and a sum over them that no order changes.
 
-    The databases sort text differently, and a copy that goes on adds to what it had.
+    The databases keep and sort rows differently.
     """
 
-    def __init__(self, rows: int = 0, total: int = 0) -> None:
-        """Begin with what there was."""
-        self.rows = rows
-        self._total = total
+    def __init__(self) -> None:
+        """Begin with no rows."""
+        self.rows = 0
+        self.total = 0
 
     def add(self, shape: Shape, rows: Sequence[Row]) -> None:
         """Add rows."""
@@ -77,24 +71,12 @@ class Digest:
         written: Iterable[Row] = rows
         if documents:
             written = (_with_canonical(row, documents) for row in rows)
-        self._total += sum(map(_digest, written))
-        self._total %= MODULUS
+        self.total = (self.total + sum(map(_digest, written))) % MODULUS
         self.rows += len(rows)
 
-    def __str__(self) -> str:
-        """Write the sum down, in 32 hexadecimal digits."""
-        return f"{self._total:0{2 * DIGEST_BYTES}x}"
-
-    def __eq__(self, other: object) -> bool:
-        """Whether the same rows were added."""
-        return isinstance(other, Digest) and (self.rows, str(self)) == (other.rows, str(other))
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
-
-    @classmethod
-    def written(cls, rows: int, text: str) -> "Digest":
-        """Read what was written down."""
-        return cls(rows, int(text, 16))
+    def is_of_same_rows(self, other: "Digest") -> bool:
+        """Whether the same rows were added to both."""
+        return (self.rows, self.total) == (other.rows, other.total)
 
 
 def _digest(row: Row) -> int:
@@ -124,5 +106,5 @@ def _members(pairs: Sequence[tuple[str, object]]) -> tuple[tuple[str, object], .
 
 
 def _number(text: str) -> Decimal:
-    """Not as a float, which would round. Zero has a sign in JSON, and none in Postgres."""
+    """Read a number exactly: a float would round. Zero has a sign in JSON, and none in Postgres."""
     return _EXACT.create_decimal(text).normalize(_EXACT) or Decimal(0)

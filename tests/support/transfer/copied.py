@@ -11,9 +11,9 @@ from typing import Any
 import asyncpg
 
 from reach.cli.progress import Lines
-from reach.db.copy.run import copy
+from reach.db.schema import newest
 from reach.settings.urls import DatabaseUrl
-from reach.tables import kept_tables
+from reach.transfer.copy import KEPT, copy
 from tests.support.databases import elsewhere
 
 
@@ -64,7 +64,8 @@ class Place:
 
     def on_adding(self, table: str, n: int, statement: str) -> None:
         """Have a statement run when the row of a number is added: something happens to it."""
-        id_ = f"'01900000-0000-7000-{'8' if table == 'people' else '9'}000-{n:012x}'"
+        group = {"people": "8000", "messages": "9000", "attempts": "a000"}[table]
+        id_ = f"'01900000-0000-7000-{group}-{n:012x}'"
         if self.is_sqlite:
             self.run(
                 f"CREATE TRIGGER test AFTER INSERT ON {table} WHEN NEW.id = {id_} "
@@ -92,17 +93,25 @@ class Place:
             self.run("DROP FUNCTION test()")
 
 
-def copied(
-    source: Place, target: Place, *, starts_over: bool = False, watching: Lines | None = None
-) -> Mapping[str, int]:
+def copied(source: Place, target: Place, watching: Lines | None = None) -> Mapping[str, int]:
     """Copy in this process; how many rows each table has."""
 
     async def run() -> Mapping[str, int]:
         source_url, target_url = map(DatabaseUrl.parse, (source.url, target.url))
         with watching or Lines() as lines:
-            return await copy(source_url, target_url, kept_tables(), lines, starts_over=starts_over)
+            return await copy(source_url, target_url, lines)
 
     return asyncio.run(run())
+
+
+def is_untouched(target: Place) -> bool:
+    """Whether a target has no row, and may be used."""
+    counted = "SELECT coalesce(sum(count), 0) FROM counters"
+    return (
+        target.run(counted) == [(0,)]
+        and not any(target.count(table.name) for table in KEPT)
+        and target.revision == newest()
+    )
 
 
 class Noted(Lines):

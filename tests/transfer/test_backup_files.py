@@ -4,22 +4,24 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from reach.cli.progress import Lines
 from reach.db.away import NoDatabase
-from reach.db.backup import CannotBackUp, back_up
-from tests.support.moving.copied import Place
-from tests.support.moving.filled import different
+from reach.files import SUFFIX
+from reach.transfer.backup import CannotBackUp, back_up
+from tests.support.transfer.copied import Place
+from tests.support.transfer.filled import different, fill
 
 
-def backed_up(source: Place, file: Path, *, replaces: bool = False) -> list[int]:
-    """Back up in this process; how many pages were left at each step."""
-    steps: list[int] = []
-    back_up(source.file, file, lambda _, left: steps.append(left), replaces=replaces)
-    return steps
+def backed_up(source: Place, file: Path, *, replaces: bool = False) -> None:
+    """Back up in this process."""
+    with Lines() as lines:
+        back_up(source.file, file, lines, replaces=replaces)
 
 
 def test_a_file_that_is_there_is_not_replaced(source: Place, tmp_path: Path) -> None:
@@ -86,56 +88,56 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
 
 
 #: A backup that stops in its midst, until it is killed.
-HELD = """import sys; from pathlib import Path; from reach.db.backup import back_up
-back_up(Path(sys.argv[1]), Path(sys.argv[2]), lambda *_: (print(flush=True), sys.stdin.read()))"""
+HELD = """
+import sys
+from pathlib import Path
+from reach.cli.progress import Lines
+from reach.transfer.backup import back_up
+
+class Held(Lines):
+    def advance(self, rows):
+        print(flush=True)
+        sys.stdin.read()
+
+with Held() as held:
+    back_up(Path(sys.argv[1]), Path(sys.argv[2]), held)
+"""
 
 
-def test_what_a_killed_one_leaves_is_removed_by_the_next(source: Place, tmp_path: Path) -> None:
-    """Under another name, as cron's is each day; but not what somebody is at now."""
-    folder = tmp_path / "backups"
+def test_what_a_killed_one_leaves_is_removed_by_the_next(
+    empty_file: Callable[[str], Place], tmp_path: Path
+) -> None:
+    """It has not the name that was asked for; and goes, whatever the next one is called."""
+    source, folder = empty_file("source"), tmp_path / "backups"
+    fill(source.file, 5000)
     folder.mkdir()
-    left = folder / ".monday.reach-unfinished"
     held = (sys.executable, "-c", HELD, str(source.file), str(folder / "monday"))
     with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"\n"
         backed_up(source, folder / "tuesday")
-        with pytest.raises(CannotBackUp, match="into that file is under way"):
-            backed_up(source, folder / "monday")
-        assert (left / "new").stat().st_size > 0
-        assert (left / "new").stat().st_mode & 0o777 == 0o600
-        assert left.stat().st_mode & 0o777 == 0o700
+        (left,) = folder.glob(f".monday.*{SUFFIX}")
+        assert left.stat().st_mode & 0o777 == 0o600
         process.kill()
-    assert {path.name for path in folder.iterdir()} == {left.name, "tuesday"}
+    assert {path.name for path in folder.iterdir()} > {left.name, "tuesday"}  # and its journal
     backed_up(source, folder / "wednesday")
     assert {path.name for path in folder.iterdir()} == {"tuesday", "wednesday"}
 
 
-def test_what_only_looks_like_left_is_kept(
-    source: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where a link leads, what is not a backup's, what is another user's; a line names it."""
-    folder, elsewhere = tmp_path / "backups", tmp_path / "elsewhere"
-    link, theirs = (folder / f".{name}.reach-unfinished" for name in ("link", "theirs"))
-    for place in (folder, elsewhere, theirs, theirs / "folder"):
-        place.mkdir()
-    link.symlink_to(elsewhere)
-    kept = [place / name for place in (elsewhere, theirs) for name in ("precious", "lock")]
-    kept += [elsewhere / "new", theirs / "new-wal.bak"]
-    for file in kept:
-        file.write_text("kept")
-    kept.remove(theirs / "lock")  # a backup's own
-    backed_up(source, folder / "any")
-    for name, place in (("link", link), ("theirs", theirs)):
-        with pytest.raises(CannotBackUp, match=f"^{place} is in the way.*remove it"):
-            backed_up(source, folder / name)
-    assert [file.read_text() for file in kept] == ["kept"] * len(kept)
-    others = folder / ".others.reach-unfinished"
-    others.mkdir()
-    (others / "new").touch()
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "geteuid", lambda: os.getuid() + 1)
-        backed_up(source, folder / "more")
-        assert (others / "new").exists()
-    backed_up(source, folder / "most")
-    assert not others.exists()
+def test_ctrl_c_leaves_nothing(empty_file: Callable[[str], Place], tmp_path: Path) -> None:
+    """It is heard while SQLite is at work, and is no failure of SQLite's."""
+    source, folder = empty_file("source"), tmp_path / "backups"
+    fill(source.file, 5000)
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt), Interrupting() as lines:
+        back_up(source.file, folder / "backup", lines)
+    assert list(folder.iterdir()) == []
+
+
+class Interrupting(Lines):
+    """As if Ctrl-C came while SQLite says how far it is."""
+
+    def advance(self, rows: int) -> None:
+        """Interrupt."""
+        super().advance(rows)
+        raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from typing import Any
 from reach.auth import keys
 from reach.db import sqlite_file
 from reach.db.sqlite_files import Place
-from reach.tables import kept_tables
+from reach.transfer.copy import KEPT
 
 #: Two thirds of the messages are sent, in these steps, so that there are deliveries to count.
 NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :people) "
@@ -74,14 +74,14 @@ def fill(file: Path, people: int) -> str:
 def different(one: Path, other: Path) -> str | None:
     """Name the first row in which two files differ, read side by side; None if none does."""
     with closing(sqlite3.connect(one)) as here, closing(sqlite3.connect(other)) as there:
-        for table in kept_tables():
+        for table in KEPT:
             order = ", ".join(column.name for column in table.primary_key)
             read = f"SELECT * FROM {table.name} ORDER BY {order}"
             for a, b in _side_by_side(here.execute(read), there.execute(read)):
                 if a != b and _parsed(a) != _parsed(b):
                     return f"{table.name}: {a} {b}"
-        flows = "SELECT name, hour, sum(count) FROM counters GROUP BY 1, 2 HAVING sum(count) <> 0"
-        a, b = (set(file.execute(flows)) for file in (here, there))
+        hourly = "SELECT name, hour, sum(count) FROM counters GROUP BY 1, 2 HAVING sum(count) <> 0"
+        a, b = (set(file.execute(hourly)) for file in (here, there))
         return f"counters: {a ^ b}" if a != b else None
 
 
@@ -104,5 +104,5 @@ def counts(file: Path) -> dict[str, int]:
     with closing(sqlite3.connect(file)) as connection:
         return {
             table.name: connection.execute(f"SELECT count(*) FROM {table.name}").fetchone()[0]
-            for table in kept_tables()
+            for table in KEPT
         }

@@ -11,43 +11,57 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from reach.db.backup import back_up
+from reach.cli.progress import Lines
 from reach.settings import Settings
+from reach.transfer.backup import back_up
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
-from tests.support.moving.copied import Place
-from tests.support.moving.filled import counts, different, fill
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
 from tests.support.promises.running import client, door, ended, worker
+from tests.support.transfer.copied import Place
+from tests.support.transfer.filled import counts, different, fill
 
 SHARED_LEASE_SECONDS = 2.0
 #: Enough pages for several steps.
 PEOPLE = 12_000
 
 
-def test_others_write_at_each_step(empty_file: Callable[[str], Place], tmp_path: Path) -> None:
-    """They wait for nobody; the backup does not begin anew, and holds nothing of what they write.
+class Writer(Lines):
+    """Writes to the database whenever it is told how far the backup is."""
 
-    It is one file, for its owner alone.
-    """
+    def __init__(self, other: sqlite3.Connection) -> None:
+        """Write nothing yet."""
+        self._other = other
+        self.steps = self.pages_left = 0
+
+    def begin(self, what: str, rows: int) -> None:
+        """Note how many pages there are."""
+        super().begin(what, rows)
+        self.pages_left = rows
+
+    def advance(self, rows: int) -> None:
+        """Write."""
+        super().advance(rows)
+        self.pages_left -= rows
+        self.steps += 1
+        self._other.execute("UPDATE people SET name = 'Written' WHERE rowid % 97 = 0")
+        self._other.execute("DELETE FROM attempts WHERE rowid % 89 = ?", (self.steps % 89,))
+
+
+def test_others_write_at_each_step(empty_file: Callable[[str], Place], tmp_path: Path) -> None:
+    """They wait for nobody; the backup is of one moment, in one file, for its owner alone."""
     source, file = empty_file("busy"), tmp_path / "backup.sqlite3"
     fill(source.file, PEOPLE)
     before = tmp_path / "before.sqlite3"
     shutil.copy(source.file, before)
-    steps: list[int] = []
-    with closing(sqlite3.connect(source.file, timeout=0, isolation_level=None)) as other:
-        before_it = other.execute("PRAGMA data_version").fetchone()
-
-        def write(_: int, left: int) -> None:
-            steps.append(left)
-            other.execute("UPDATE people SET name = 'Written' WHERE rowid % 97 = 0")
-            other.execute("DELETE FROM attempts WHERE rowid % 89 = ?", (len(steps),))
-
-        back_up(source.file, file, write)
-        assert before_it == other.execute("PRAGMA data_version").fetchone()
-    assert len(steps) >= 3
-    assert steps == sorted(set(steps), reverse=True)
+    with (
+        closing(sqlite3.connect(source.file, timeout=0, isolation_level=None)) as other,
+        Writer(other) as writer,
+    ):
+        back_up(source.file, file, writer)
+    assert writer.steps >= 5
+    assert writer.pages_left == 0
     assert different(before, file) is None
     assert different(source.file, file) is not None
     assert file.stat().st_mode & 0o777 == 0o600
@@ -135,10 +149,10 @@ def is_consistent(place: Place) -> set[str]:
     assert place.run(
         "SELECT count(*) FROM people WHERE id NOT IN (SELECT person_id FROM messages)"
     ) == [(0,)]
-    tallied = dict(place.run("SELECT name, count FROM counters WHERE hour = 0"))
-    assert tallied["people"] == counts(place.file)["people"]
+    counted = dict(place.run("SELECT name, count FROM counters WHERE hour = 0"))
+    assert counted["people"] == counts(place.file)["people"]
     assert place.run("SELECT state, count(*) FROM messages GROUP BY 1 ORDER BY 1") == sorted(
-        (state, tallied[state]) for state in ("queued", "sent") if tallied[state]
+        (state, counted[state]) for state in ("queued", "sent") if counted[state]
     )
     return {email for (email,) in place.run("SELECT email FROM people")}
 
