@@ -102,7 +102,7 @@ FAULTS: Sequence[Fault] = (
         "one-fails-all",
         "One member's failure fails everybody who shares its commit",
         "db/group.py",
-        "if len(members) == 1 or isinstance(error, DatabaseAway):",
+        "if len(members) == 1 or isinstance(error, DatabaseUnavailable):",
         "if isinstance(error, Exception):",
         "tests/db/test_group.py::test_one_members_failure_is_its_own",
     ),

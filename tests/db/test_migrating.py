@@ -10,9 +10,9 @@ import anyio
 import pytest
 from sqlalchemy import Engine, ExceptionContext, event
 
-from reach.db.engine import Transaction
 from reach.db.migrate import LOCK, CannotMigrate, Patience, migrate, require_turn, upgrade
 from reach.db.schema import VERSIONS, names, newest, revision
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.db.test_lock_order import ADD_PERSON
 from tests.support.databases import create_database, drop_database

@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from reach.cli.progress import Lines
-from reach.db.away import NoDatabase, Replaced
+from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
 from reach.transfer.backup import back_up
 from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck

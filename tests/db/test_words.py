@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from reach.db.engine import Transaction
 from reach.db.migrate import upgrade
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.db import rule

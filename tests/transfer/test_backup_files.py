@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reach.cli.progress import Lines
-from reach.db.away import NoDatabase
+from reach.db.errors import NoDatabase
 from reach.files import SUFFIX
 from reach.transfer.backup import CannotBackUp, back_up
 from tests.support.transfer.copied import Place

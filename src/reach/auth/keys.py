@@ -24,9 +24,9 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.bodies.shapes import TEXT
-from reach.db.columns import Document, Instant, Key, metadata, now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import new_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound, ServiceUnavailable
 
 log = structlog.get_logger("reach.access")

@@ -16,7 +16,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from sqlalchemy import ColumnElement, Integer, ScalarSelect, column, select, table
 
 from reach.auth.signing import Signer
-from reach.db.columns import Instant, Key
+from reach.db.types import Instant, Key
 from reach.settings import Settings
 
 Scope = Literal["confirm", "manage"]

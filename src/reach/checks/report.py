@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.settings.server_urls import MASK
-from reach.variables import PREFIX
+from reach.settings.sources import PREFIX
 
 #: How a line is meant; a terminal shows it as a colour.
 Tone = Literal["plain", "good", "bad", "warning"]

@@ -25,7 +25,7 @@ def configured(stream: Any, **flags: object) -> Settings:
 @contextmanager
 def database_of(settings: Settings) -> Iterator[None]:
     """End with 2 where the settings name no database of Reach; say where, and what to set."""
-    from reach.db.away import NoDatabase
+    from reach.db.errors import NoDatabase
 
     try:
         yield
@@ -35,7 +35,7 @@ def database_of(settings: Settings) -> Iterator[None]:
 
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
-    from reach.db.engine import open_database
+    from reach.db.connect import open_database
     from reach.db.schema import require_database
 
     def checked(tx: Any) -> Any:

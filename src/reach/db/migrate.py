@@ -24,11 +24,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from reach.db import postgres, postgres_pool, sqlite_file
-from reach.db.away import NO_FOLDER, DatabaseAway, NoDatabase
+from reach.db.errors import NO_FOLDER, DatabaseUnavailable, NoDatabase
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.schema import VERSIONS, is_current, names, revision
-from reach.db.sqlite_files import Place
-from reach.db.turns import take_turn
+from reach.db.sqlite_files import Place, take_turn
 from reach.settings.urls import DatabaseUrl
 
 Say = Callable[[str], None]
@@ -87,7 +86,7 @@ def _say_nothing(_: str) -> None:
 def migrate(database: DatabaseUrl, *, say: Say = _say_nothing, patience: Patience = DEFAULT) -> str:
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
-    ``say`` is told what is waited for and what was done. Raises DatabaseAway, CannotMigrate.
+    ``say`` is told what is waited for and what was done. Raises DatabaseUnavailable, CannotMigrate.
     Blocks; within an event loop, see ``migrate_beside``.
     """
     return asyncio.run(migrate_beside(database, say=say, patience=patience))
@@ -107,9 +106,9 @@ async def migrate_beside(database: DatabaseUrl, *, say: Say, patience: Patience 
             raise CannotMigrate(postgres.MAY_NOT_CREATE) from error
         if (why := postgres.no_database(error)) is not None:
             raise NoDatabase(why) from error
-        if not postgres.is_away(error):
+        if not postgres.is_unavailable(error):
             raise
-        raise DatabaseAway(postgres.away_reason(error)) from error
+        raise DatabaseUnavailable(postgres.unavailable_reason(error)) from error
 
 
 def upgrade(
@@ -147,10 +146,10 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     except (DBAPIError, OSError) as error:
         if (why := sqlite_file.no_database(error, file)) is not None:
             raise NoDatabase(why) from error
-        reason = sqlite_file.away_reason(error, file)
+        reason = sqlite_file.unavailable_reason(error, file)
         if reason is None:
             raise
-        raise DatabaseAway(reason) from error
+        raise DatabaseUnavailable(reason) from error
 
 
 async def _migrate_postgres(database: DatabaseUrl, say: Say, patience: Patience) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from reach.db.away import EMPTY, OTHERS, REVISION, NoDatabase
-from reach.db.engine import Transaction
+from reach.db.errors import EMPTY, OTHERS, REVISION, NoDatabase
+from reach.db.transaction import Transaction
 
 VERSIONS = Path(__file__).parent / "migrations" / "versions"
 #: Alembic's, in which a database says which version it has.

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from reach.db.away import EMPTY, DatabaseAway, NoDatabase
-from reach.db.sqlite_file import away_reason, no_database, opened, require_ours, revision_of
+from reach.db.errors import EMPTY, DatabaseUnavailable, NoDatabase
+from reach.db.sqlite_connection import opened, require_ours, revision_of
+from reach.db.sqlite_errors import no_database, unavailable_reason
 from reach.db.sqlite_files import Place
 from reach.files import new_file
 from reach.transfer import Watcher
@@ -35,10 +36,10 @@ def back_up(
     """Write all that is committed when it begins into ``file`` (0600); how many bytes that is.
 
     The file has its name once it is whole, checked and on the disk; it is none of Reach's own,
-    beside the database or in ``data_dir``. Raises CannotBackUp, DatabaseAway, NoDatabase.
+    beside the database or in ``data_dir``. Raises CannotBackUp, DatabaseUnavailable, NoDatabase.
     """
     _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
-    with _explained("", DatabaseAway, database), closing(_opened(database)) as source:
+    with _explained("", DatabaseUnavailable, database), closing(_opened(database)) as source:
         if revision_of(source) is None:
             raise NoDatabase(EMPTY)  # another program's tables would have been refused
         with (
@@ -130,7 +131,7 @@ def _check(new: Path) -> None:
 
 @contextmanager
 def _explained(
-    words: str, kind: type[DatabaseAway] | type[CannotBackUp], file: Path
+    words: str, kind: type[DatabaseUnavailable] | type[CannotBackUp], file: Path
 ) -> Iterator[None]:
     """Say in words what SQLite or the system has failed with."""
     try:
@@ -138,7 +139,7 @@ def _explained(
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CORRUPT:
             raise CannotBackUp("The database is damaged, and was not backed up.") from error
-        reason = away_reason(error, file)
+        reason = unavailable_reason(error, file)
         if reason is None:
             raise
         raise kind(f"{words}{reason}") from error

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from reach.access.answers import idempotency_keys
 from reach.auth.keys import api_keys
-from reach.db.away import REVISION, NoDatabase
 from reach.db.counters import counters
+from reach.db.errors import REVISION, NoDatabase
 from reach.db.migrate import CannotMigrate, migrate_beside
 from reach.db.schema import VERSION_TABLE, newest
 from reach.messages.model import attempts, messages
@@ -51,7 +51,7 @@ async def copy(
 ) -> Mapping[str, int]:
     """Copy every row, and compare; how many rows there are of each table.
 
-    Raises CannotCopy, DatabaseAway: then the target has no row. If the connection to it is lost
+    Raises CannotCopy, DatabaseUnavailable: then the target has no row. If the connection to it is lost
     while it commits it has all of them, or none.
     """
     if _is_same_file(source_url, target_url):
@@ -119,7 +119,7 @@ async def _require_current(side: Side) -> None:
 async def _open_target(target: Side, watcher: Watcher) -> None:
     """Have the target open, with tables of this version: made, where there is nothing.
 
-    Raises CannotCopy, DatabaseAway.
+    Raises CannotCopy, DatabaseUnavailable.
     """
     if target.exists:
         await target.open()

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Literal
 import asyncpg
 
 from reach.db import postgres, sqlite_file
-from reach.db.away import RESTORE, NoDatabase, Replaced
-from reach.db.columns import EPOCH
+from reach.db.errors import RESTORE, NoDatabase, Replaced
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
+from reach.db.types import EPOCH
 from reach.settings.urls import DatabaseUrl
 from reach.transfer.rows import Row, Shape
 
@@ -254,7 +254,7 @@ class SqliteSide(Side):
             return NotThere(f"The {self.role} is not at {self.url}. {missing}")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             return CannotCopy(IN_USE.format(self.role))
-        reason = sqlite_file.away_reason(error, self.file)
+        reason = sqlite_file.unavailable_reason(error, self.file)
         return CannotCopy(f"The {self.role} is away. {reason}") if reason else None
 
     def is_about_values(self, error: Exception) -> bool:
@@ -349,9 +349,9 @@ class PostgresSide(Side):
             return NotThere(f"The {self.role} is not at {self.url}. {missing}")
         is_lost = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
         is_lost = is_lost or isinstance(error, OSError)
-        codes = postgres.AWAY_CODES + postgres.CONFLICT_CODES
-        if is_lost or state[:2] in postgres.AWAY_CLASSES or state in codes:
-            reason = postgres.away_reason(error) or "The connection to it was lost."
+        codes = postgres.UNAVAILABLE_CODES + postgres.CONFLICT_CODES
+        if is_lost or state[:2] in postgres.UNAVAILABLE_CLASSES or state in codes:
+            reason = postgres.unavailable_reason(error) or "The connection to it was lost."
             return CannotCopy(f"The {self.role} is away. {reason}")
         return None
 
