@@ -20,8 +20,9 @@ from sqlalchemy import func, select
 from benchmarks import outages
 from benchmarks.load import flood, pace
 from benchmarks.refused import measure_refused
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
 from reach.mail.compose import Composer, Mail
 from reach.messages.model import messages
 from reach.messages.outbox import lease_due

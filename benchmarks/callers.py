@@ -29,7 +29,7 @@ from benchmarks.greedy import KINDS
 from benchmarks.load import sign_up
 from benchmarks.mixed import REQUESTS, flood_of_all_kinds
 from reach.auth import keys
-from reach.db.engine import open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate
 from reach.people.model import people
 from reach.runtime.server import allow_many_connections

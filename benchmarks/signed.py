@@ -17,8 +17,9 @@ from pydantic import SecretStr
 from sqlalchemy import func, select
 
 from benchmarks.__main__ import listening, python_server, taken_by
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
 from reach.mail.compose import Composer
 from reach.mail.dkim import SIGNED, DkimKey
 from reach.messages.model import messages

@@ -17,8 +17,10 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import select, text
 
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
 from reach.messages.outbox import Held, Promise, lease_due, promise
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, record_outcomes

@@ -17,9 +17,11 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
 from reach.db import counters
-from reach.db.columns import EPOCH, now
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
+from reach.db.types import EPOCH, now
 from reach.messages.model import messages
 from reach.people import stats
 from reach.people.model import people

@@ -26,9 +26,10 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 from sqlalchemy import case, func, select, update
 
-from reach.db.columns import now
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.link_requests import link_requests

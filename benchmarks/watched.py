@@ -26,8 +26,9 @@ from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
 from benchmarks.load import flood
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate
+from reach.db.transaction import Transaction
 from reach.people.model import people
 from reach.settings import Settings
 from tests.support.databases import create_database

@@ -277,8 +277,8 @@ def tables() -> list[str]:
     import reach.people.link_requests
     import reach.people.model
     import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
-    from reach.db.columns import metadata
     from reach.db.counters import counters
+    from reach.db.types import metadata
 
     others = [table.name for table in reversed(metadata.sorted_tables) if table is not counters]
     # Last: until the others are empty, it is written to.

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from reach.auth.links import Link, Links, Scope
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.people.model import people
 from reach.people.robots import Hidden
 from tests.support.people.operator import everybody, operator, owed

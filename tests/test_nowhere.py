@@ -260,5 +260,5 @@ def test_one_that_is_only_away_stays_so(make_settings: MakeSettings) -> None:
     with ReachProcess("keys", "list", settings=make_settings(database_url=url)) as process:
         assert process.wait(90) == 1
         *logged, line = process.errors.splitlines()
-    assert line == "The database is away for a moment. It cannot be reached."
+    assert line == "The database is unavailable for a moment. It cannot be reached."
     assert not any("REACH_" in one for one in logged)

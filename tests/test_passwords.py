@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reach.checks import check_all
 from reach.cli.database import NO_TARGET
-from reach.db.engine import open_database
+from reach.db.connect import open_database
 from reach.limits.redis import Line
 from reach.settings import BadSettings, Settings, load
 from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl

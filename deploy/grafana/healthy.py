@@ -14,7 +14,7 @@ from expressions import (
 from panels import Ask, bad_above, coloured, graph, light, on_the_right, set_to, with_words
 
 FAILED_AT_THE_DOOR = rise(f"{REQUESTS}_count", f'{DOOR},status=~"5.."')
-NOT_DONE = rate(f"{TRANSACTIONS}_count", 'result=~"away|failed"')
+NOT_DONE = rate(f"{TRANSACTIONS}_count", 'result=~"unavailable|failed"')
 
 LIGHTS = [
     set_to(

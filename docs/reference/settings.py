@@ -1,4 +1,4 @@
-"""The page of settings, from ``reach.settings.knobs``: its comments are the words."""
+"""The page of settings, from ``reach.settings.fields``: its comments are the words."""
 
 import ast
 import inspect
@@ -10,8 +10,8 @@ from pydantic import SecretStr
 
 from docs.reference.markdown import codes, page, table
 from reach.settings import SECRETS, Settings
-from reach.settings import knobs as source
-from reach.variables import PREFIX
+from reach.settings import fields as source
+from reach.settings.sources import PREFIX
 
 WORDS = f"""
 Every variable, read once at start; an empty one is one that is not set. Command-line flags beat the

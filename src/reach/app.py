@@ -22,8 +22,8 @@ from reach.auth.guard import is_operator, scopes_of
 from reach.auth.links import Links
 from reach.bodies.document import ANY, finish
 from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
-from reach.db.away import NotMigrated
-from reach.db.engine import Database
+from reach.db.database import Database
+from reach.db.errors import NotMigrated
 from reach.db.migrate import is_current
 from reach.envelope import Envelope, as_get
 from reach.limits.guard import Door

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reach.browsers import Header, safety_headers, sharing, with_safety
-from reach.db.away import UNKNOWN
-from reach.db.identifiers import new_id
+from reach.db.errors import OUTCOME_UNKNOWN
+from reach.db.types import new_id
 from reach.limits.guard import DOOR, IS_COUNTED
 from reach.pages import render
 from reach.people.counts import note_answer
@@ -97,7 +97,7 @@ class Envelope:
         except asyncio.CancelledError:
             if served.status:
                 raise
-            await self._answering(CutOff(UNKNOWN))(asked, receive, send_on)
+            await self._answering(CutOff(OUTCOME_UNKNOWN))(asked, receive, send_on)
         except Exception as error:  # noqa: BLE001 - the last resort
             log.error(  # noqa: TRY400 - its message may hold what was typed
                 "request crashed", request_id=served.request_id, **frames(error)

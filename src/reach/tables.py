@@ -8,8 +8,8 @@ import reach.auth.keys
 import reach.people.link_requests
 import reach.people.model
 import reach.people.proofs  # noqa: F401 - see above
-from reach.db.columns import metadata
 from reach.db.counters import counters
+from reach.db.types import metadata
 
 
 def kept_tables() -> list[Table]:

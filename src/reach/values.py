@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from reach.limits.policy import Policy
 from reach.network.domains import Domains
 from reach.network.hosts import LAST_PORT
+from reach.settings.rate_limit import Policy
 from reach.settings.urls import (
     DatabaseUrl,
     RedisUrl,

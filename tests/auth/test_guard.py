@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from reach.auth import keys
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.bodies.refused import JSON
 from tests.support.eventually import eventually

@@ -11,8 +11,9 @@ from reach.access import answers
 from reach.access.answers import idempotency_keys
 from reach.access.idempotency import read_key
 from reach.access.signing import Signer
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from tests.people.test_sign_up import shape
 from tests.support.bodies.refused import JSON
 from tests.support.eventually import eventually

@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from reach.access.answers import Answer, idempotency_keys
 from reach.access.idempotency import Onces
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.people import record
 from reach.people.address import parse_address
 from reach.people.model import people

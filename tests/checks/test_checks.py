@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
-from reach.db.columns import now
+from reach.db.types import now
 from reach.settings import Settings
 from tests.support.mail import MailServer
 from tests.support.messages.outboxes import Outbox

@@ -280,7 +280,7 @@ def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
         assert process.output == ""
         logged, line = process.errors.splitlines()
         assert json.loads(logged)["message"] == "a server cannot be reached"
-        assert line.startswith("The database is away for a moment.")
+        assert line.startswith("The database is unavailable for a moment.")
         assert "canary" not in process.errors
 
 

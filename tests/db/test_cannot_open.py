@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.db.away import NoDatabase
+from reach.db.errors import NoDatabase
 from reach.settings import Settings
 from tests.support.db.files import signed_up
 from tests.support.ports import free_port

@@ -21,9 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import StatementError
 
-from reach.db.columns import Document, Instant, Key, encode, now, rows
-from reach.db.engine import Database, Transaction, open_database
-from reach.db.identifiers import new_id
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import Document, Instant, Key, encode, new_id, now, rows
 from reach.settings import Settings
 
 AT = datetime(2026, 2, 28, 23, 59, 59, 999_999, tzinfo=UTC)

@@ -8,8 +8,10 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from reach.db.away import UNKNOWN, DatabaseAway
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.postgres import Postgres
@@ -100,7 +102,7 @@ async def test_a_conflict_is_tried_again(settings: Settings) -> None:
     """As often as is any use; then it is a 503, and the connection is as good as before."""
     async with opened(settings) as database:
         assert await database.write(conflict, times=4) == 5
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await database.write(conflict, times=100)
         assert await database.write(conflict, times=0) == 11
 
@@ -127,9 +129,9 @@ async def test_an_unknown_commit_is_not_repeated(
             ours = asyncio.ensure_future(database.write(count_up.all, ["a"]))  # type: ignore[arg-type]
         await eventually(lambda: hanging_commits(private_postgres.url))
         end(private_postgres)
-        with pytest.raises(DatabaseAway) as refusal:
+        with pytest.raises(DatabaseUnavailable) as refusal:
             await ours
-        assert refusal.value.detail == UNKNOWN
+        assert refusal.value.detail == OUTCOME_UNKNOWN
         if end is Postgres.kill:
             private_postgres.start()
         else:

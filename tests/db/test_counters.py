@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import delete, func, select, text, update
 
 from reach.db import counters
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import new_id
+from reach.db.database import Database
 from reach.db.migrate import VERSIONS, newest, upgrade
+from reach.db.transaction import Transaction
+from reach.db.types import new_id, now
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import insert, select
 
 from reach.db import counters
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.delivery.cleanup import fold_for_ever, sweep_for_ever
 from reach.people.address import parse_address
 from reach.people.link_requests import answer_some

@@ -8,9 +8,9 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from reach.db.away import DatabaseAway
+from reach.db.connect import open_database
 from reach.db.copy.postgres import PostgresSide
-from reach.db.engine import open_database
+from reach.db.errors import DatabaseUnavailable
 from reach.db.migrate import migrate, newest, revision
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl
@@ -34,7 +34,7 @@ def port_of(url: str) -> int:
 
 
 async def revision_seen(settings: Settings) -> str:
-    """Read from the database, on a new connection; soon. Raises DatabaseAway."""
+    """Read from the database, on a new connection; soon. Raises DatabaseUnavailable."""
     database = open_database(settings)
     began = time.monotonic()
     try:
@@ -94,7 +94,7 @@ async def test_tls_is_with_the_name(
                 if is_taken:
                     assert await revision_seen(settings) == newest()
                 else:
-                    with pytest.raises(DatabaseAway):
+                    with pytest.raises(DatabaseUnavailable):
                         await revision_seen(settings)
 
 
@@ -107,7 +107,7 @@ async def test_a_server_without_tls_is_taken_where_none_is_required(
     with hosts({NAME: (ALIVE,)}):
         assert await revision_seen(make_settings(database_url=url)) == newest()
     url = f"{postgres.replace(ALIVE, NAME)}?sslmode=require"
-    with hosts({NAME: (ALIVE,)}), pytest.raises(DatabaseAway):
+    with hosts({NAME: (ALIVE,)}), pytest.raises(DatabaseUnavailable):
         await revision_seen(make_settings(database_url=url))
 
 
@@ -139,7 +139,11 @@ async def test_a_name_without_a_living_address_is_an_outage(
     url = postgres.replace(ALIVE, NAME)
     settings = make_settings(database_url=url, database_seconds=1)
     knows = hosts({NAME: (OTHERS[0], "127.0.0.9")})
-    with DeadAddress(OTHERS[0], port_of(postgres)), knows, pytest.raises(DatabaseAway) as caught:
+    with (
+        DeadAddress(OTHERS[0], port_of(postgres)),
+        knows,
+        pytest.raises(DatabaseUnavailable) as caught,
+    ):
         await revision_seen(settings)
     assert caught.value.detail == "It cannot be reached."
     (line,) = (line for line in told().splitlines() if "a server cannot be reached" in line)

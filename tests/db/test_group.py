@@ -7,7 +7,9 @@ from functools import partial
 import pytest
 from sqlalchemy import Engine, event, text
 
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.people import queries
 from reach.people.address import parse_address
 from reach.people.signup import SignUp, sign_up_all

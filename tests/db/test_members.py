@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from sqlalchemy import text
 
-from reach.db.engine import Database, Transaction, notify, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction, notify
 from reach.problems import Conflict, Problem, ServiceUnavailable
 from reach.settings import Settings
 from tests.support.eventually import eventually

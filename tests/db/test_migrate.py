@@ -15,9 +15,10 @@ import reach.auth.keys
 import reach.db.counters
 import reach.people.model
 import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
-from reach.db.columns import metadata
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrate import migrate, newest
+from reach.db.transaction import Transaction
+from reach.db.types import metadata
 from reach.settings import Settings
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess

@@ -10,7 +10,6 @@ import anyio
 import pytest
 from sqlalchemy import Engine, ExceptionContext, event
 
-from reach.db.engine import Transaction
 from reach.db.migrate import (
     VERSIONS,
     CannotMigrate,
@@ -22,6 +21,7 @@ from reach.db.migrate import (
     upgrade,
 )
 from reach.db.migrating import LOCK, require_turn
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.db.test_lock_order import ADD_PERSON
 from tests.support.databases import create_database, drop_database

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
 from reach.db.migrating import LOCK
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.db.test_outages import client, sign_up
 from tests.support.databases import create_database, drop_database

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, select, text, update
 from reach.access import answers
 from reach.access.answers import Answer, Done, Once
 from reach.db import counters
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.delivery import recall
 from reach.delivery.cleanup import sweep
 from reach.messages import budget, filters, operations, outbox

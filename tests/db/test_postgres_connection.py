@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
 
-from reach.db.engine import open_database
+from reach.db.connect import open_database
 from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl

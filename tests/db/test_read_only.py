@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from reach.auth import keys
-from reach.db.away import TAKES_NO_WRITES
+from reach.db.errors import READ_ONLY_DATABASE
 from reach.settings import Settings
 from tests.conftest import migrate
 from tests.db.test_outages import client, sign_up
@@ -100,11 +100,11 @@ async def is_told(api: ReachProcess, settings: Settings) -> None:
     """An operator learns of it: once in the log, by reason; and from `reach check`."""
     lines = [json.loads(line) for line in api.output.splitlines()]
     (said,) = [line for line in lines if line["message"] == SAID]
-    assert said["event"]["reason"] == TAKES_NO_WRITES
+    assert said["event"]["reason"] == READ_ONLY_DATABASE
     with ReachProcess("check", settings=settings) as check:
         assert await anyio.to_thread.run_sync(check.wait, 30) == 1
         found = [line for line in check.output.splitlines() if line.startswith("!! database:")]
-    assert found == [f"!! database: answers, but takes no writes. {TAKES_NO_WRITES}"]
+    assert found == [f"!! database: answers, but takes no writes. {READ_ONLY_DATABASE}"]
 
 
 async def test_it_is_set_to_be_read_only_and_back(
@@ -219,7 +219,7 @@ async def test_reading_goes_on_where_only_a_standby_is_left(
         assert await statuses(http)() == [503, 503]
         assert (await strict_http.get("/v1/people", headers=key)).status_code == 503
         assert await statuses(strict_http)() == [503, 503]
-        assert TAKES_NO_WRITES in api.output
+        assert READ_ONLY_DATABASE in api.output
 
 
 async def test_a_silent_primary_keeps_nobody_from_reading(

@@ -9,7 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from reach.db.engine import Database, Transaction, notify, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
 from tests.support.eventually import eventually
 

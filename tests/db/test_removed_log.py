@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.db.away import DatabaseAway
+from reach.db.errors import DatabaseUnavailable
 from reach.db.sqlite_files import LAG_SECONDS, WRITE_LAG_SECONDS
 from reach.settings import Settings
 from tests.support.db.files import beside, is_whole, named, remove, signed_up, stuck
@@ -78,7 +78,7 @@ async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
         assert await signed_up(http, "a1") == 202
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseAway):
+            with pytest.raises(DatabaseUnavailable):
                 await sign_up(database, settings, "lost@example.com")
         remove(*(Path(f"{file}{kind}") for kind in kinds))
         await sign_up(database, settings, names[2])
@@ -142,7 +142,7 @@ async def test_it_goes_on_where_the_log_went_with_its_last_connection(
         await sign_up(database, settings, "ada@example.com")
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(DatabaseAway):
+            with pytest.raises(DatabaseUnavailable):
                 await sign_up(database, settings, "bob@example.com")
             was = {one.stat().st_ino for one in beside(file)}
             for one in beside(file):

@@ -14,8 +14,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reach.db.away import NoDatabase, Replaced
 from reach.db.backup import back_up
+from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
 from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
 from tests.support.mail import MailServer

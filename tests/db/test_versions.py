@@ -12,10 +12,10 @@ from sqlalchemy import text
 import reach.auth.keys
 import reach.db.counters
 import reach.people.model  # noqa: F401 - these tell the metadata of their tables
-from reach.db.columns import metadata
-from reach.db.engine import Transaction
 from reach.db.migrate import is_current, names, newest, revision
 from reach.db.migrating import LOCK
+from reach.db.transaction import Transaction
+from reach.db.types import metadata
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.mail import MailServer

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from reach.db.engine import Database, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.telemetry.counted import value
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import select
 
-from reach.db.columns import now
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.delivery.cleanup import sweep
 from reach.messages.model import Message
 from reach.messages.outbox import Promise, promise

@@ -12,10 +12,9 @@ import pytest
 from sqlalchemy import select, update
 
 from reach.auth import keys
-from reach.db import identifiers
-from reach.db.columns import now
-from reach.db.engine import Transaction
-from reach.db.identifiers import earliest_id, new_id
+from reach.db import types
+from reach.db.transaction import Transaction
+from reach.db.types import earliest_id, new_id, now
 from reach.delivery import cleanup as sweeping
 from reach.delivery import recall
 from reach.delivery.attempt import longest_wait_seconds
@@ -216,8 +215,8 @@ async def test_nothing_is_swept_after_the_clock_was_set(
 def test_ids_follow_a_clock_that_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else all that is made for ten days would be found by no search for its time."""
     ahead = time.time_ns() + AHEAD * 10**9
-    monkeypatch.setattr(identifiers, "_last", ahead * identifiers.TICKS // 10**6)
+    monkeypatch.setattr(types, "_last", ahead * types.TICKS // 10**6)
     assert new_id() < earliest_id(time.time() + MINUTE)
     ahead = time.time_ns() + 5 * 10**9
-    monkeypatch.setattr(identifiers, "_last", ahead * identifiers.TICKS // 10**6)
+    monkeypatch.setattr(types, "_last", ahead * types.TICKS // 10**6)
     assert new_id() > earliest_id(time.time() + 4)

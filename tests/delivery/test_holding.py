@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from reach.db.columns import now
+from reach.db.types import now
 from reach.messages.operations import cancel
 from reach.messages.outcome import Sent
 from tests.support.messages.outboxes import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reach.db.away import UNKNOWN
+from reach.db.errors import OUTCOME_UNKNOWN
 from reach.settings import Settings
 from tests.platform.test_values import VERSIONS
 from tests.support.platform.recorded import ROOT
@@ -121,7 +121,7 @@ def test_it_does_not_promise_that_a_503_was_not_kept() -> None:
     """While no follower answers, a sign-up may be on the primary's disk all the same."""
     (row,) = re.findall(r"^\| stop both of Postgres's followers \|.*$", PAGE, re.MULTILINE)
     assert "nothing is accepted" not in row
-    assert all(words in row for words in ("503", f"“{UNKNOWN}”", "email nevertheless"))
+    assert all(words in row for words in ("503", f"“{OUTCOME_UNKNOWN}”", "email nevertheless"))
 
 
 def test_it_says_what_was_not_run() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reach.limits.memory import Windows
-from reach.limits.policy import Policy
+from reach.settings.rate_limit import Policy
 
 
 def windows(text: str, **bounds: int) -> Windows:

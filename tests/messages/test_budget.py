@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select, update
 
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import earliest_id, new_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import earliest_id, new_id, now
 from reach.messages import budget, outbox
 from reach.messages.model import STRANGERS, messages
 from reach.messages.outbox import Promise

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import select, update
 
 from reach.bodies.times import SAID
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import earliest_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import earliest_id
 from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.model import people

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from reach.db.columns import now
+from reach.db.types import now
 from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Rejected, Sent
 from tests.support.messages.outboxes import ABOUT_SECONDS, HOUR, Outbox

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from reach.db.columns import now
+from reach.db.types import now
 from reach.messages.operations import cancel
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unknown
 from tests.support.messages.outboxes import (

@@ -7,7 +7,7 @@ import anyio
 import httpx
 import pytest
 
-from reach.db.columns import now
+from reach.db.types import now
 from reach.messages import filters
 from reach.messages.filters import BATCH, MOST_AGAIN
 from reach.messages.outcome import Deferred, Rejected, Sent

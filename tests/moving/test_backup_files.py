@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reach.db.away import NoDatabase
 from reach.db.backup import CannotBackUp, back_up
+from reach.db.errors import NoDatabase
 from tests.support.moving.copied import Place
 from tests.support.moving.filled import different
 

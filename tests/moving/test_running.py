@@ -66,7 +66,7 @@ def test_an_idle_api_is_told_to_wait(
         assert copied(source, target, watching=caller) == counts(source.file)
         answers = [(answer.status_code, answer.json()["type"]) for answer in caller.answers]
         assert [code for code, _ in answers] == [503, 503], answers
-        assert all("database-away" in type_ for _, type_ in answers)
+        assert all("database-unavailable" in type_ for _, type_ in answers)
         assert target.count("people") == 310
         assert target.revision == newest()
         assert caller.sign_up().status_code == httpx.codes.ACCEPTED

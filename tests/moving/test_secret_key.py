@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reach.auth.links import Link, Links
-from reach.db.identifiers import new_id
+from reach.db.types import new_id
 from reach.settings import Settings
 from tests.support.moving.copied import Place
 from tests.support.processes import ReachProcess

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from reach.auth.links import Link, Scope
-from reach.db.identifiers import new_id
+from reach.db.types import new_id
 from reach.settings import Settings
 from tests.support.pages.holder import Holder, holder
 from tests.support.reach import Reach, messages_of, running_reach

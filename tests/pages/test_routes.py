@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reach.db.away import UNKNOWN, DatabaseAway
+from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.problems import ServiceUnavailable, all_problems
 from tests.pages.conftest import Site
 
@@ -85,11 +85,11 @@ async def test_an_outage_keeps_what_was_typed(site: Site) -> None:
 
 async def test_a_visitor_learns_that_nobody_knows(site: Site) -> None:
     """Whether they signed up is theirs to know, even if the answer is that it is not known."""
-    site.failure = DatabaseAway(UNKNOWN)
+    site.failure = DatabaseUnavailable(OUTCOME_UNKNOWN)
     async with site.client() as client:
         answer = await client.post("/", data=ADA)
     assert answer.status_code == 503
-    assert UNKNOWN in answer.text
+    assert OUTCOME_UNKNOWN in answer.text
 
 
 @pytest.mark.parametrize(

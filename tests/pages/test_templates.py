@@ -3,7 +3,7 @@
 import pytest
 from fastapi import Request
 
-from reach.db.away import UNKNOWN, DatabaseAway
+from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.pages.render import prefers_html, problem_page
 from reach.problems import NotFound, ServiceUnavailable
 
@@ -72,4 +72,6 @@ def test_a_problem_as_a_page() -> None:
 def test_a_page_says_what_was_done_and_not_why() -> None:
     """Visitors can mend no disk; they do need to know whether they signed up."""
     assert "full" not in bytes(problem_page(ServiceUnavailable("Its disk is full.")).body).decode()
-    assert UNKNOWN in bytes(problem_page(DatabaseAway(UNKNOWN)).body).decode()
+    assert (
+        OUTCOME_UNKNOWN in bytes(problem_page(DatabaseUnavailable(OUTCOME_UNKNOWN)).body).decode()
+    )

@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import Engine, event, select, update
 
 from reach.access.answers import idempotency_keys
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction, notify, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction, notify
+from reach.db.types import now
 from reach.messages.filters import Filter, page
 from reach.people import stats
 from reach.people.link_requests import (

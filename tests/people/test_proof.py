@@ -13,8 +13,8 @@ from altcha import Challenge, Payload, Solution
 from sqlalchemy import func, select, update
 from structlog.testing import capture_logs
 
-from reach.db.columns import now
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.people import proofs, robots
 from reach.people.robots import (
     ASKED_AGAIN,

@@ -9,7 +9,7 @@ import anyio
 import httpx
 from sqlalchemy import select
 
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from tests.support.bodies.refused import JSON
 from tests.support.eventually import eventually

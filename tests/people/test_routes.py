@@ -7,8 +7,8 @@ from uuid import UUID
 import httpx
 from sqlalchemy import update
 
-from reach.db.columns import now
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.people.model import people
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer

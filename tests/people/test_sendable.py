@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.mail.compose import CannotCompose
 from reach.people.address import SPECIAL_DOMAINS, parse_address, stored_recipient
 from reach.people.model import people

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, update
 
-from reach.db.columns import now
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.messages.model import messages
 from reach.people import queries
 from reach.people.model import Person, people

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 from sqlalchemy import Engine, event, text
 
-from reach.db.away import DatabaseAway
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import earliest_id
+from reach.db.database import Database
+from reach.db.errors import DatabaseUnavailable
+from reach.db.transaction import Transaction
+from reach.db.types import earliest_id, now
 from reach.messages.outcome import Rejected, Sent
 from reach.people import record, stats
 from reach.people.stats import keep_gauges, recent
@@ -191,7 +191,7 @@ async def test_a_failure_is_shared_and_not_kept(
         nonlocal failed
         try:
             await recent(database, settings)
-        except DatabaseAway:
+        except DatabaseUnavailable:
             failed += 1
 
     async with opened(settings) as database:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.mail import MailServer
 from tests.support.ports import free_port

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import update
 
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.settings import Settings
 from tests.support.eventually import eventually

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from sqlalchemy import update
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages.model import messages
 from reach.people.link_requests import is_any
 from tests.promises.test_one_address import seen

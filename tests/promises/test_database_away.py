@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.promises.conftest import LEASE_SECONDS
 from tests.support.eventually import eventually

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import delete
 
 from reach.auth import keys
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.people.model import people
 from reach.settings import Settings
 from tests.people.test_sign_up import shape

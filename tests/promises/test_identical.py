@@ -10,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.people.link_requests import link_requests
 from tests.people.test_sign_up import shape

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import httpx
 import pytest
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer

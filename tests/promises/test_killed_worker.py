@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages import operations, outbox
 from reach.settings import Settings
 from tests.support.eventually import eventually

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 from sqlalchemy import update
 
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.messages.operations import retry
 from reach.people import record

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.exim import Exim, NoExim

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 from sqlalchemy import column, func, select, table, text
 
 from reach.auth import keys
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
 from reach.db.migrate import migrate, revision
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.db.releases import NEXT_REVISION, next_release

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from pydantic import SecretStr
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, once

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from reach.db.away import UNKNOWN
-from reach.db.engine import Database
+from reach.db.database import Database
+from reach.db.errors import OUTCOME_UNKNOWN
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import SILENCE, MailServer
@@ -204,7 +204,7 @@ async def test_who_is_inside_when_the_grace_time_ends_is_told(
             answer = await request
         assert answer.status_code == httpx.codes.SERVICE_UNAVAILABLE
         assert answer.headers["content-type"] == "application/problem+json"
-        assert (answer.json()["detail"], answer.headers["retry-after"]) == (UNKNOWN, "2")
+        assert (answer.json()["detail"], answer.headers["retry-after"]) == (OUTCOME_UNKNOWN, "2")
         assert await ended(stopped, 60) == 0
 
 

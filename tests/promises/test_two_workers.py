@@ -5,7 +5,7 @@ from collections import Counter
 
 import httpx
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer

@@ -4,7 +4,7 @@ import asyncio
 
 import anyio
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
 from tests.support.eventually import eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.ports import free_port

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.runtime.data_dir import make_data_dir, operator_key, secret_key
 from reach.settings import BadSettings, Settings
 from tests.support.processes import ReachProcess

@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 import trustme
 
-from reach.db.away import DatabaseAway
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.errors import DatabaseUnavailable
+from reach.db.transaction import Transaction
 from reach.settings import Settings, libpq
 from reach.settings.urls import DatabaseUrl
 from tests.support.postgres import Postgres
@@ -217,5 +218,5 @@ def test_certificates_and_sessions(secure_postgres: str, make_settings: MakeSett
         assert found == ("reach", "a@b", "pg_catalog")
     other = secure_postgres.replace("127.0.0.1:", "localhost:")  # of which it has no certificate
     assert asyncio.run(ask(f"{other}&sslmode=verify-ca"))[0] == "reach"
-    with pytest.raises(DatabaseAway):
+    with pytest.raises(DatabaseUnavailable):
         asyncio.run(ask(f"{other}&sslmode=require&channel_binding=require"))

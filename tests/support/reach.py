@@ -13,7 +13,8 @@ from fastapi import FastAPI
 
 from reach.app import create_app
 from reach.auth import keys
-from reach.db.engine import Database, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
 from reach.delivery.worker import Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey

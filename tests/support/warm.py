@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from reach.variables import PREFIX
+from reach.settings.sources import PREFIX
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Linux tells who waits for one process, and for something else, too.

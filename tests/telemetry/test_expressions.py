@@ -10,9 +10,9 @@ import anyio
 import pytest
 from sqlalchemy import select, update
 
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import earliest_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import earliest_id, now
 from reach.messages import outbox
 from reach.messages.model import messages
 from reach.messages.outbox import Promise

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from reach.app import create_app
-from reach.db.engine import open_database
+from reach.db.connect import open_database
 from reach.settings import Settings
 from tests.support.canaries import found_in
 from tests.support.eventually import eventually

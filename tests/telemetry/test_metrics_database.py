@@ -7,8 +7,10 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from reach.db.away import DatabaseAway
-from reach.db.engine import Database, Transaction, after_commit, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.errors import DatabaseUnavailable
+from reach.db.transaction import Transaction, after_commit
 from reach.problems import Conflict
 from reach.settings import Settings
 from tests.support.promises.locks import TABLE_OF_MESSAGES, held
@@ -54,10 +56,12 @@ async def test_transactions_are_counted_by_what_came_of_them(
     await asyncio.gather(database.write(refuse), database.read(refuse), return_exceptions=True)
     await asyncio.gather(database.write(fail), database.read(fail), return_exceptions=True)
     async with held(settings, TABLE_OF_MESSAGES):
-        with pytest.raises(DatabaseAway):
+        with pytest.raises(DatabaseUnavailable):
             await sign_up(database, settings, "ada@example.com")
     every = [(kind, result) for kind in ("read", "write") for result in ("ok", "refused", "failed")]
-    assert since.all_of(COUNT, "kind", "result") == dict.fromkeys([*every, ("write", "away")], 1)
+    assert since.all_of(COUNT, "kind", "result") == dict.fromkeys(
+        [*every, ("write", "unavailable")], 1
+    )
 
 
 async def test_who_is_busy_with_the_database_is_seen(

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages import operations, outbox
 from reach.people.model import people
 from reach.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 import structlog.testing
 from sqlalchemy import select, update
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages.model import Message, messages
 from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings

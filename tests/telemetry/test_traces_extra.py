@@ -80,7 +80,10 @@ def test_a_process_that_cannot_make_its_application_says_so_in_the_log(mailing: 
     )
     assert (done.returncode, done.stderr) == (1, "")
     (line,) = map(json.loads, done.stdout.splitlines())
-    assert (line["message"], line["error"]["type"]) == ("crashed", "reach.variables.BadSettings")
+    assert (line["message"], line["error"]["type"]) == (
+        "crashed",
+        "reach.settings.sources.BadSettings",
+    )
 
 
 async def test_commands_that_trace_nothing_need_no_extra(

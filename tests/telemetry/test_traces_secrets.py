@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request
 from sqlalchemy import text
 
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.collector import Collector
 from tests.support.eventually import eventually

@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from reach.db.columns import Document, Instant, Key, encode, metadata, now, rows
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import Document, Instant, Key, encode, metadata, now, rows
 from reach.problems import Unprocessable
 
 KEEP_SECONDS = 86_400.0

@@ -26,7 +26,7 @@ from reach.access.answers import Answer, Done, Name, Once, Stored
 from reach.access.signing import Signer
 from reach.bodies.document import takes
 from reach.bodies.shapes import Shape
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.problems import BadRequest, Problem
 from reach.settings import Settings
 

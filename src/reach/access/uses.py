@@ -10,7 +10,7 @@ import structlog
 
 from reach.auth import keys
 from reach.auth.keys import ApiKey
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.problems import ServiceUnavailable
 
 log = structlog.get_logger("reach.access")

@@ -10,7 +10,7 @@ from fastapi.security import HTTPBearer
 from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.auth import keys
 from reach.auth.keys import ApiKey
-from reach.db.engine import Database  # noqa: TC001 - FastAPI reads annotations
+from reach.db.database import Database  # noqa: TC001 - FastAPI reads annotations
 from reach.limits import guard as limits
 from reach.problems import Forbidden, Unauthorised
 

@@ -20,9 +20,8 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.bodies.shapes import TEXT
-from reach.db.columns import Document, Instant, Key, metadata, now
-from reach.db.engine import Transaction
-from reach.db.identifiers import new_id
+from reach.db.transaction import Transaction
+from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound
 
 ALPHABET = string.ascii_letters + string.digits

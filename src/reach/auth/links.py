@@ -17,7 +17,7 @@ import jwt
 from sqlalchemy import ColumnElement, Integer, ScalarSelect, column, select, table
 
 from reach.access.signing import Signer
-from reach.db.columns import Instant, Key
+from reach.db.types import Instant, Key
 from reach.settings import Settings
 
 Scope = Literal["confirm", "manage"]

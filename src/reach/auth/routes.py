@@ -17,7 +17,8 @@ from reach.bodies.document import OF_BODIES, OF_KEYS, problems
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate
 from reach.bodies.shapes import ID_IN_PATH, TEXT, read_id, read_whole
 from reach.bodies.times import Time
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.problems import Forbidden
 
 router = APIRouter(

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from reach.checks.finding import Line
 from reach.settings import Settings
 from reach.settings.server_urls import MASK
-from reach.variables import PREFIX
+from reach.settings.sources import PREFIX
 
 #: What counts where the setting itself is empty, or shows too much.
 EFFECTIVE: dict[str, Callable[[Settings], str]] = {

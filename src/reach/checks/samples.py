@@ -8,7 +8,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from reach.auth.links import Link, Links
-from reach.db.identifiers import new_id
+from reach.db.types import new_id
 from reach.mail.compose import Composer, mail_domain
 from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR

@@ -5,8 +5,8 @@ import asyncio
 from redis.exceptions import RedisError
 
 from reach.checks.finding import Finding
-from reach.db.away import DatabaseAway, HalfCopied, NoDatabase, TakesNoWrites
-from reach.db.engine import open_database
+from reach.db.connect import open_database
+from reach.db.errors import DatabaseUnavailable, HalfCopied, NoDatabase, ReadOnlyDatabase
 from reach.db.migrate import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
@@ -43,14 +43,14 @@ async def check_database(settings: Settings) -> Finding:
         found = await database.read(revision)
         if (found or "") >= newest():
             await database.require_writes()
-    except TakesNoWrites as refused:
+    except ReadOnlyDatabase as refused:
         return Finding("database", f"answers, but takes no writes. {refused.reason}", NO_WRITES)
     except NoDatabase as missing:
         words, remedy = missing.told(settings), missing.remedy(settings)
         return Finding("database", words, remedy, is_misconfigured=True)
     except HalfCopied as half:
         return Finding("database", f"{half.title}.", half.detail or "")
-    except DatabaseAway as away:
+    except DatabaseUnavailable as away:
         remedy = "Is it up, and reached from here? Then check REACH_DATABASE_URL."
         return Finding("database", f"does not answer. {away.detail or ''}".strip(), remedy)
     finally:
@@ -64,9 +64,9 @@ async def check_direct_database(settings: Settings) -> Finding:
     """Whether what goes to Postgres itself gets there, if the database is behind a pooler."""
     if settings.database.is_sqlite:
         return Finding("direct database", "not needed: a file has no pooler")
-    from reach.db import direct  # noqa: PLC0415 - one driver is enough
+    from reach.db import postgres_direct  # noqa: PLC0415 - one driver is enough
 
-    found = await direct.look(settings)
+    found = await postgres_direct.look(settings)
     if found is None:  # check_database says so
         return Finding("direct database", "not known", is_well=False)
     return Finding("direct database", *found)

@@ -18,7 +18,7 @@ from reach.cli.output import (
     end,
     take_standard_descriptors,
 )
-from reach.db.away import NoDatabase
+from reach.db.errors import NoDatabase
 from reach.problems import Problem
 from reach.settings import BadSettings
 

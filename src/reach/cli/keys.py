@@ -11,7 +11,7 @@ from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, configu
 
 if TYPE_CHECKING:
     from reach.auth.keys import ApiKey
-    from reach.db.engine import Transaction
+    from reach.db.transaction import Transaction
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=MARKUP, help="Operators' API keys.")
 

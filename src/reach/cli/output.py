@@ -25,7 +25,7 @@ def configured(stream: Any, **flags: object) -> Settings:
 @contextmanager
 def database_of(settings: Settings) -> Iterator[None]:
     """End with 2 where the settings name no database of Reach; say where, and what to set."""
-    from reach.db.away import NoDatabase  # noqa: PLC0415 - not every command needs it
+    from reach.db.errors import NoDatabase  # noqa: PLC0415 - not every command needs it
 
     try:
         yield
@@ -35,7 +35,7 @@ def database_of(settings: Settings) -> Iterator[None]:
 
 def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
     """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
-    from reach.db.engine import open_database  # noqa: PLC0415 - not every command needs it
+    from reach.db.connect import open_database  # noqa: PLC0415 - not every command needs it
     from reach.db.migrate import require_database  # noqa: PLC0415 - likewise
 
     def checked(tx: Any) -> Any:

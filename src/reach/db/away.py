@@ -25,19 +25,19 @@ RESTORE = (
 )
 UNKNOWN = "Whether the change was made is not known."
 DISK_FULL = "Its disk is full."
-TAKES_NO_WRITES = "It takes no writes now: it is a standby, or was set to be read-only."
+READ_ONLY_DATABASE = "It takes no writes now: it is a standby, or was set to be read-only."
 
 
-class DatabaseAway(ServiceUnavailable):
+class DatabaseUnavailable(ServiceUnavailable):
     """The database is down, locked or full. Nothing stored is lost; try again in a moment.
 
     Whether the change you asked for was made is unknown only if the answer says so.
     """
 
-    type, title = "database-away", "The database is away for a moment"
+    type, title = "database-unavailable", "The database is unavailable for a moment"
 
 
-class TakesNoWrites(DatabaseAway):
+class ReadOnlyDatabase(DatabaseUnavailable):
     """The database can be read, and nothing can be stored: it is a standby, or its disk is full.
 
     Whether the change you asked for was made is unknown only if the answer says so.
@@ -49,7 +49,7 @@ class TakesNoWrites(DatabaseAway):
         self.reason = reason
 
 
-class NoDatabase(DatabaseAway):
+class NoDatabase(DatabaseUnavailable):
     """There is no database of Reach where the settings say, or it does not let Reach in.
 
     Trying again does not help. Its operator sets REACH_DATA_DIR or REACH_DATABASE_URL, or makes a

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from reach.db.away import COPYING, EMPTY, DatabaseAway, HalfCopied, NoDatabase
-from reach.db.sqlite_file import away_reason, no_database, opened, require_ours, revision_of
+from reach.db.errors import COPYING, EMPTY, DatabaseUnavailable, HalfCopied, NoDatabase
+from reach.db.sqlite_connection import opened, require_ours, revision_of
+from reach.db.sqlite_errors import no_database, unavailable_reason
 from reach.db.sqlite_files import Place
 from reach.db.unfinished import InTheWay, UnderWay, unfinished
 from reach.newfiles import give_name, sync_folder
@@ -37,11 +38,11 @@ def back_up(
 
     The file has its name once it is whole, checked and on the disk; it is none of Reach's own,
     beside the database or in ``data_dir``. ``watch`` is told how many pages there are, and how
-    many are left. Raises CannotBackUp, DatabaseAway, NoDatabase,
+    many are left. Raises CannotBackUp, DatabaseUnavailable, NoDatabase,
     HalfCopied.
     """
     _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
-    with _away("", DatabaseAway, database), closing(_opened(database)) as source:
+    with _away("", DatabaseUnavailable, database), closing(_opened(database)) as source:
         _pin(source)
         return _write(source, file, watch, replaces=replaces)
 
@@ -169,12 +170,14 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _away(words: str, kind: type[DatabaseAway] | type[CannotBackUp], file: Path) -> Iterator[None]:
+def _away(
+    words: str, kind: type[DatabaseUnavailable] | type[CannotBackUp], file: Path
+) -> Iterator[None]:
     """Say in what way ``file`` is away."""
     try:
         yield
     except sqlite3.Error as error:
-        reason = away_reason(error, file)
+        reason = unavailable_reason(error, file)
         if reason is None:
             raise
         raise kind(f"{words}{reason}") from error

@@ -5,7 +5,7 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from reach.db.away import DISK_FULL
+from reach.db.errors import DISK_FULL
 
 DISK_SILENT = "Its disk does not answer as it should."
 QUOTA_FULL = "The disk quota of this user is used up."

@@ -25,8 +25,8 @@ from sqlalchemy import (
     union_all,
 )
 
-from reach.db.columns import EPOCH, Instant, metadata, now
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import EPOCH, Instant, metadata, now
 
 #: On Postgres a tally is the sum of its rows, of which each statement that changes it adds one.
 counters = Table(

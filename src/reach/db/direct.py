@@ -3,8 +3,8 @@
 import asyncio
 import secrets
 
-from reach.db.away import DatabaseAway
-from reach.db.postgres import away_reason
+from reach.db.errors import DatabaseUnavailable
+from reach.db.postgres import unavailable_reason
 from reach.db.postgres_connection import FAILURES, Opener, PostgresConnection, Session
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl
@@ -36,7 +36,7 @@ async def look(settings: Settings) -> tuple[str, str, str] | None:
     is_set = bool(settings.database_direct_url.get_secret_value())
     try:
         usual = await _open(settings.database)
-    except (DatabaseAway, *FAILURES):
+    except (DatabaseUnavailable, *FAILURES):
         return None
     try:
         if not is_set:
@@ -56,9 +56,9 @@ async def _compare(usual: PostgresConnection, url: DatabaseUrl) -> tuple[str, st
                 is_one = await _is_one(usual, direct)
         finally:
             direct.terminate()
-    except (DatabaseAway, *FAILURES) as error:
+    except (DatabaseUnavailable, *FAILURES) as error:
         remedy = "Check REACH_DATABASE_DIRECT_URL."
-        return f"does not answer. {away_reason(error) or ''}".strip(), remedy, ""
+        return f"does not answer. {unavailable_reason(error) or ''}".strip(), remedy, ""
     if not is_one:
         return "is not the database of REACH_DATABASE_URL", ANOTHER, ""
     return "answers, without a pooler", "", ""

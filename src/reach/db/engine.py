@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Connection, func, select
 
 from reach.db import writing
-from reach.db.away import DatabaseAway, NotMigrated, TakesNoWrites
+from reach.db.errors import DatabaseUnavailable, NotMigrated, ReadOnlyDatabase
 from reach.db.group import Group
 from reach.problems import Problem
 from reach.settings import Settings
@@ -83,7 +83,7 @@ def forget_last(tx: Transaction) -> None:
 class Database(ABC):
     """A database that many callers of one event loop share.
 
-    Every method answers within ``settings.database_seconds``, if only with ``DatabaseAway``.
+    Every method answers within ``settings.database_seconds``, if only with ``DatabaseUnavailable``.
     """
 
     def __init__(self, settings: Settings, connections: int) -> None:
@@ -109,7 +109,7 @@ class Database(ABC):
     ) -> R:
         """Run ``fn(tx, …)`` in one transaction and commit it before returning.
 
-        Raises what ``fn`` raises, with nothing changed; DatabaseAway.
+        Raises what ``fn`` raises, with nothing changed; DatabaseUnavailable.
         """
         return await self.transact(partial(_call, fn, args, kwargs))
 
@@ -143,7 +143,7 @@ class Database(ABC):
         """Run ``work`` in a transaction and commit it."""
         try:
             answer = await _counted("write", self._transact(work))
-        except TakesNoWrites as refused:
+        except ReadOnlyDatabase as refused:
             self._note_refused(refused)
             raise
         if self._refused_at is not None:
@@ -151,7 +151,7 @@ class Database(ABC):
         return answer
 
     async def require_writes(self) -> None:
-        """Raise DatabaseAway, NotMigrated unless it takes writes. Nothing is changed by it.
+        """Raise DatabaseUnavailable, NotMigrated unless it takes writes. Nothing is changed by it.
 
         It is asked, which costs no disk. While it has been refusing it is tried, with something to
         be kept: whether a disk has room again shows in no other way.
@@ -164,7 +164,7 @@ class Database(ABC):
             self._asked = asyncio.create_task(self.write(how))
         await asyncio.shield(self._asked)
 
-    def _note_refused(self, refused: TakesNoWrites) -> None:
+    def _note_refused(self, refused: ReadOnlyDatabase) -> None:
         if self._refused_at is None:
             log.warning("the database takes no writes", reason=refused.reason)
         self._refused_at = time.monotonic()
@@ -216,7 +216,7 @@ async def _counted(kind: str, running: Coroutine[Any, Any, R]) -> R:
     try:
         answer = await running
         result = "ok"
-    except (DatabaseAway, NotMigrated):
+    except (DatabaseUnavailable, NotMigrated):
         result = "away"
         raise
     except Problem:

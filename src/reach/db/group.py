@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from opentelemetry.trace import Span
 from sqlalchemy import Connection
 
-from reach.db.away import LATE, UNKNOWN, DatabaseAway
+from reach.db.errors import OUTCOME_UNKNOWN, TIMED_OUT, DatabaseUnavailable
 from reach.problems import Problem
 from reach.telemetry import traces
 from reach.telemetry.metrics import GROUP_MEMBERS, GROUP_SECONDS
@@ -57,7 +57,7 @@ class Group:
         transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
         seconds: float,
     ) -> None:
-        """Commit by ``transact``, which raises DatabaseAway after ``seconds``."""
+        """Commit by ``transact``, which raises DatabaseUnavailable after ``seconds``."""
         self._transact = transact
         self._seconds = seconds + PATIENCE_SECONDS
         self._order: list[FnAll] = []
@@ -86,7 +86,9 @@ class Group:
                     async with asyncio.timeout(self._seconds):
                         return await answer
                 except TimeoutError:
-                    raise DatabaseAway(UNKNOWN if member.has_begun else LATE) from None
+                    raise DatabaseUnavailable(
+                        OUTCOME_UNKNOWN if member.has_begun else TIMED_OUT
+                    ) from None
 
         return join
 
@@ -120,7 +122,7 @@ class Group:
             with _span_of(members):
                 answers: list[Any] = await self._transact(partial(self._run, members))
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
-            if len(members) == 1 or isinstance(error, DatabaseAway):
+            if len(members) == 1 or isinstance(error, DatabaseUnavailable):
                 for member in members:
                     _answer(member, error)
                 return

@@ -14,19 +14,18 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import sqlite_file
-from reach.db.away import (
+from reach.db.errors import (
     COPYING,
     EMPTY,
     NO_FOLDER,
     OTHERS,
     REVISION,
-    DatabaseAway,
+    DatabaseUnavailable,
     HalfCopied,
     NoDatabase,
 )
-from reach.db.engine import Transaction
-from reach.db.sqlite_files import Place
-from reach.db.turns import take_turn
+from reach.db.sqlite_files import Place, take_turn
+from reach.db.transaction import Transaction
 from reach.settings.urls import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def migrate(
 ) -> str:
     """Migrate, one process at a time; repeating it changes nothing. Returns the revision.
 
-    ``say`` is told what is waited for and what was done. Raises DatabaseAway, CannotMigrate.
+    ``say`` is told what is waited for and what was done. Raises DatabaseUnavailable, CannotMigrate.
     Blocks; within an event loop, see ``migrate_beside``.
     """
     if database.is_sqlite:
@@ -153,9 +152,9 @@ async def _migrate_postgres(
             raise CannotMigrate(postgres.MAY_NOT_CREATE) from error
         if (why := postgres.no_database(error)) is not None:
             raise NoDatabase(why) from error
-        if not postgres.is_away(error):
+        if not postgres.is_unavailable(error):
             raise
-        raise DatabaseAway(postgres.away_reason(error)) from error
+        raise DatabaseUnavailable(postgres.unavailable_reason(error)) from error
 
 
 def _migrate_sqlite(database: DatabaseUrl) -> str:
@@ -171,10 +170,10 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     except (DBAPIError, OSError) as error:
         if (why := sqlite_file.no_database(error, file)) is not None:
             raise NoDatabase(why) from error
-        reason = sqlite_file.away_reason(error, file)
+        reason = sqlite_file.unavailable_reason(error, file)
         if reason is None:
             raise
-        raise DatabaseAway(reason) from error
+        raise DatabaseUnavailable(reason) from error
 
 
 def _upgrade(connection: Connection) -> str:

@@ -11,21 +11,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reach.db import postgres_connection, postgres_pool, spans
-from reach.db.away import (
+from reach.db import postgres_connection, postgres_pool, tracing
+from reach.db.database import Database
+from reach.db.engine import forget_last, has_committed, take_notices
+from reach.db.errors import (
     DISK_FULL,
-    LATE,
-    TAKES_NO_WRITES,
-    UNKNOWN,
-    DatabaseAway,
+    OUTCOME_UNKNOWN,
+    READ_ONLY_DATABASE,
+    TIMED_OUT,
+    DatabaseUnavailable,
     NoDatabase,
     NotMigrated,
-    TakesNoWrites,
+    ReadOnlyDatabase,
 )
-from reach.db.engine import Database, Transaction, forget_last, has_committed, take_notices
 from reach.db.group import Group
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
+from reach.db.transaction import Transaction
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl
 
@@ -41,16 +43,16 @@ LISTEN_CHECK_SECONDS = 10
 POOLER_CHECK_SECONDS = 60
 
 #: SQLSTATE classes that mean "not now", with what to say about each.
-AWAY_CLASSES = {
+UNAVAILABLE_CLASSES = {
     "08": "The connection to it was lost.",
     "53": "It is out of connections, memory or disk.",
     "57": "It is stopping, starting or busy.",
     "58": "Its disk does not answer as it should.",
 }
 #: … and single codes: a lock not granted in time; no writes; idle, or in a transaction, too long.
-AWAY_CODES = ("55P03", READ_ONLY, "25P03", "25P04")
+UNAVAILABLE_CODES = ("55P03", READ_ONLY, "25P03", "25P04")
 #: Those by which a server that answers says that it stores nothing.
-UNWRITABLE = {READ_ONLY: TAKES_NO_WRITES, "53100": DISK_FULL}
+UNWRITABLE = {READ_ONLY: READ_ONLY_DATABASE, "53100": DISK_FULL}
 #: A transaction failed only because another one ran beside it: deadlock, serialisation failure.
 CONFLICT_CODES = ("40P01", "40001")
 MOST_TRIES = 5
@@ -93,12 +95,12 @@ class PostgresDatabase(Database):
 
     async def _look(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a read-only transaction."""
-        with spans.transaction("postgresql", writes=False):
+        with tracing.transaction("postgresql", writes=False):
             return await self._patiently(work, read_only=True)
 
     async def _transact(self, work: Callable[[Transaction], R]) -> R:
         """Run ``work`` in a transaction; it is committed when this returns."""
-        with spans.transaction("postgresql", writes=True):
+        with tracing.transaction("postgresql", writes=True):
             return await self._patiently(work, read_only=False)
 
     async def _patiently(self, work: Callable[[Transaction], R], *, read_only: bool) -> R:
@@ -118,7 +120,7 @@ class PostgresDatabase(Database):
         if task.done() and not task.cancelled():
             return task.result()
         task.cancel()
-        raise DatabaseAway(UNKNOWN if attempt.committing else LATE)
+        raise DatabaseUnavailable(OUTCOME_UNKNOWN if attempt.committing else TIMED_OUT)
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -149,17 +151,19 @@ class PostgresDatabase(Database):
             raise NotMigrated from error
         if (why := no_database(error)) is not None:
             raise NoDatabase(why) from error
-        if not is_away(error) or (state == READ_ONLY and attempt.read_only):
+        if not is_unavailable(error) or (state == READ_ONLY and attempt.read_only):
             raise error  # it was we who said that it would only read
         if state in UNWRITABLE:
-            raise TakesNoWrites(UNWRITABLE[state], is_unknown=attempt.committing) from error
-        raise DatabaseAway(UNKNOWN if attempt.committing else away_reason(error)) from error
+            raise ReadOnlyDatabase(UNWRITABLE[state], is_unknown=attempt.committing) from error
+        raise DatabaseUnavailable(
+            OUTCOME_UNKNOWN if attempt.committing else unavailable_reason(error)
+        ) from error
 
     async def relay(self, *channels: str) -> None:
         """LISTEN on a connection of its own, made anew whenever it is lost."""
         while True:
             pause_seconds: float = RELISTEN_SECONDS  # the worker's poll goes on meanwhile
-            with suppress(DatabaseAway, *postgres_connection.FAILURES):
+            with suppress(DatabaseUnavailable, *postgres_connection.FAILURES):
                 connection = await self._listener.open()
                 try:
                     if connection.is_shared:
@@ -258,7 +262,7 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
     engine = postgres_pool.create(
         database, opener, pool_size=connections, max_overflow=0, pool_timeout=wait_seconds
     )
-    spans.watch(engine.sync_engine)
+    tracing.watch(engine.sync_engine)
     return engine
 
 
@@ -273,7 +277,7 @@ def is_away(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError) or is_lost(error):
         return True
     state = sqlstate(error)
-    return state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES
+    return state[:2] in UNAVAILABLE_CLASSES or state in UNAVAILABLE_CODES + CONFLICT_CODES
 
 
 def is_lost(error: BaseException) -> bool:
@@ -295,14 +299,14 @@ def is_outdated(error: BaseException) -> bool:
     return isinstance(cause, asyncpg.InvalidCachedStatementError)
 
 
-def away_reason(error: BaseException) -> str | None:
+def unavailable_reason(error: BaseException) -> str | None:
     """Say in what way the database is away; None if there is nothing to add."""
     if isinstance(error, TimeoutError | PoolTimeoutError):
-        return LATE
+        return TIMED_OUT
     if isinstance(error, OSError):
         return "It cannot be reached."
     state = sqlstate(error)
-    return UNWRITABLE.get(state) or AWAY_CLASSES.get(state[:2])
+    return UNWRITABLE.get(state) or UNAVAILABLE_CLASSES.get(state[:2])
 
 
 def sqlstate(error: BaseException) -> str:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from reach.db.away import TAKES_NO_WRITES, TakesNoWrites
-from reach.db.connect import connect
+from reach.db.errors import READ_ONLY_DATABASE, ReadOnlyDatabase
+from reach.db.postgres_connection import connect
 from reach.settings.urls import DatabaseUrl
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Opener:
         self._silent: set[Place] = set()
 
     async def open(self) -> PostgresConnection:
-        """Connect, and find out what is there. Raises FAILURES, TakesNoWrites."""
+        """Connect, and find out what is there. Raises FAILURES, ReadOnlyDatabase."""
         attempts: list[asyncio.Task[PostgresConnection]] = []
         chosen: asyncio.Task[PostgresConnection] | None = None
         try:
@@ -190,7 +190,7 @@ class Opener:
             assert failure is not None  # noqa: S101 - there is a place, and it came to something
             raise failure
         if self._target != "any":
-            raise TakesNoWrites(TAKES_NO_WRITES)
+            raise ReadOnlyDatabase(READ_ONLY_DATABASE)
         return spare
 
     async def _open(self, place: Place) -> PostgresConnection:

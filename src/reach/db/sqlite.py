@@ -10,13 +10,14 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from reach.db import spans
-from reach.db.away import LATE, UNKNOWN, DatabaseAway, NoDatabase
-from reach.db.engine import Database, Transaction, take_notices
-from reach.db.sqlite_files import Place
-from reach.db.station import Attempt, Station
-from reach.db.turns import note_closed, require_own_log
-from reach.db.wal import Scrubber
+from reach.db import tracing
+from reach.db.database import Database
+from reach.db.engine import take_notices
+from reach.db.errors import OUTCOME_UNKNOWN, TIMED_OUT, DatabaseUnavailable, NoDatabase
+from reach.db.sqlite_connection import Attempt, Station
+from reach.db.sqlite_files import Place, note_closed, require_own_log
+from reach.db.sqlite_wal import Scrubber
+from reach.db.transaction import Transaction
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 
@@ -68,14 +69,14 @@ class SqliteDatabase(Database):
         attempt = Attempt()
         writes = station is self._writer
         try:
-            with spans.transaction("sqlite", writes=writes):
+            with tracing.transaction("sqlite", writes=writes):
                 async with asyncio.timeout(self.seconds):
                     return await station.thread.call(lambda: station.run(work, attempt))
         except TimeoutError:
             station.is_stuck = True
             attempt.is_given_up = True
-            detail = UNKNOWN if attempt.is_committing else LATE
-            raise DatabaseAway(detail) from None
+            detail = OUTCOME_UNKNOWN if attempt.is_committing else TIMED_OUT
+            raise DatabaseUnavailable(detail) from None
         except asyncio.CancelledError:
             attempt.is_given_up = True
             raise

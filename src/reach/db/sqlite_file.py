@@ -12,12 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from reach.db import cannot_open, spans
-from reach.db.away import COPYING, DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
-from reach.db.cannot_open import DISK_SILENT, NOT_OPENED, why_not_opened, words_for
-from reach.db.sqlite_files import Header, Place
-from reach.db.turns import note_log, require_own_log
-from reach.db.wal import switch_on
+from reach.db import cannot_open, tracing
+from reach.db.errors import COPYING, DISK_FULL, NO_FILE, NO_FOLDER, OTHERS, REVISION, NoDatabase
+from reach.db.sqlite_errors import DISK_SILENT, NOT_OPENED, why_not_opened, words_for
+from reach.db.sqlite_files import Header, Place, note_log, require_own_log
+from reach.db.sqlite_wal import switch_on
 
 UNMIGRATED = re.compile(r"no such (table|column): |table \w+ has no column named ")
 #: Primary result codes that mean "not now", with what to say about each.
@@ -67,7 +66,7 @@ def create(place: Place, *, busy_seconds: float, writes: bool, make: bool = Fals
         )
 
     engine = create_engine("sqlite://", creator=connect, poolclass=NullPool, hide_parameters=True)
-    spans.watch(engine)
+    tracing.watch(engine)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -178,7 +177,7 @@ def require_ours(file: Path) -> None:
             raise NoDatabase(reason) from error
 
 
-def away_reason(error: BaseException, file: Path) -> str | None:
+def unavailable_reason(error: BaseException, file: Path) -> str | None:
     """Say in what way the database ``file`` is away; None if the error is something else."""
     if isinstance(error, DBAPIError):
         error = error.orig or error

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from reach.db.away import LATE, NO_FILE, NO_FOLDER, DatabaseAway, NoDatabase, Replaced
+from reach.db.errors import NO_FILE, NO_FOLDER, TIMED_OUT, DatabaseUnavailable, NoDatabase, Replaced
 
 log = structlog.get_logger("reach.db")
 
@@ -190,26 +190,26 @@ class Place:
     def note_opened(self, files: Files) -> None:
         """Take note of what a connection was opened to: the same as the others, or none.
 
-        Raises DatabaseAway if it is not: the next one is told why.
+        Raises DatabaseUnavailable if it is not: the next one is told why.
         """
         before = self._opened
         if before is not None and before.log is not None and files != before:
-            raise DatabaseAway(LATE)
+            raise DatabaseUnavailable(TIMED_OUT)
         if files != before:
             self._opened, self._header, self._was_open = files, Header(files.database), True
 
     def close_all(self, seconds: float) -> None:
-        """Close every connection, so that others can be opened. Raises DatabaseAway."""
+        """Close every connection, so that others can be opened. Raises DatabaseUnavailable."""
         before = self._opened
         with self._closing, ExitStack() as held:
             if self._opened is not before:
                 return  # somebody has done it meanwhile
             for one in self.connected:
                 if not one.lock.acquire(timeout=seconds):
-                    raise DatabaseAway(LATE)
+                    raise DatabaseUnavailable(TIMED_OUT)
                 held.callback(one.lock.release)
             if not self.unwatched.wait(seconds):
-                raise DatabaseAway(LATE)
+                raise DatabaseUnavailable(TIMED_OUT)
             for one in self.connected:
                 one.close()
             self._opened = self._header = None

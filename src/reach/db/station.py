@@ -10,29 +10,27 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.away import (
-    LATE,
-    UNKNOWN,
-    DatabaseAway,
+from reach.db.engine import forget_last, has_committed
+from reach.db.errors import (
+    OUTCOME_UNKNOWN,
+    TIMED_OUT,
+    DatabaseUnavailable,
     HalfCopied,
     NoDatabase,
     NotMigrated,
-    TakesNoWrites,
+    ReadOnlyDatabase,
 )
-from reach.db.engine import Transaction, forget_last, has_committed
-from reach.db.sqlite_file import (
-    AWAY,
+from reach.db.sqlite_connection import DatabaseThread, create, is_half_copied
+from reach.db.sqlite_errors import (
+    UNAVAILABLE,
     UNWRITABLE,
-    away_reason,
-    create,
-    is_half_copied,
     is_unmigrated,
     no_database,
+    unavailable_reason,
 )
-from reach.db.sqlite_files import Files, Place
-from reach.db.threads import DatabaseThread
-from reach.db.turns import note_log, take_turn
-from reach.db.wal import empty_log, keep_log
+from reach.db.sqlite_files import Files, Place, note_log, take_turn
+from reach.db.sqlite_wal import empty_log, keep_log
+from reach.db.transaction import Transaction
 
 log = structlog.get_logger("reach.db")
 
@@ -81,7 +79,7 @@ class Station:
         return self._connection is not None
 
     def run(self, work: Callable[[Transaction], R], attempt: Attempt) -> R:
-        """Run ``work`` in a transaction. Raises DatabaseAway, and what ``work`` raises."""
+        """Run ``work`` in a transaction. Raises DatabaseUnavailable, and what ``work`` raises."""
         turn = take_turn(self._place.file) if self._writes else nullcontext()
         try:
             with self._mending(attempt), turn, self._connected(in_turn=self._writes) as connection:
@@ -112,7 +110,7 @@ class Station:
             yield self._connection or self._open()
 
     def _make_new_log(self, *, in_turn: bool) -> None:
-        """Save what is in a log that was removed, and have all opened again. Raises DatabaseAway.
+        """Save what is in a log that was removed, and have all opened again. Raises DatabaseUnavailable.
 
         Whoever only reads does it too: a process that starts meanwhile would make another log. If
         somebody is in the way, it reads on by the log that it has; and nobody opens another beside.
@@ -122,7 +120,7 @@ class Station:
             with nullcontext() if in_turn else take_turn(self._place.file, waits=not may_go_on):
                 self._fold()
                 self._place.close_all(self._busy_seconds)
-        except (DatabaseAway, BlockingIOError):
+        except (DatabaseUnavailable, BlockingIOError):
             if not may_go_on:
                 raise
 
@@ -147,7 +145,7 @@ class Station:
         return files
 
     def _fold(self) -> None:
-        """Save what is in a log that was removed. Raises DatabaseAway if somebody is in the way.
+        """Save what is in a log that was removed. Raises DatabaseUnavailable if somebody is in the way.
 
         By whichever connection there is: an error may have ended this one's.
         """
@@ -157,16 +155,16 @@ class Station:
     def fold(self) -> bool:
         """Fold the log that the connection has into the database; whether there is one.
 
-        Raises DatabaseAway.
+        Raises DatabaseUnavailable.
         """
         if not self.lock.acquire(timeout=self._busy_seconds):
-            raise DatabaseAway(LATE)
+            raise DatabaseUnavailable(TIMED_OUT)
         try:
             if self._connection is None:
                 return False
             driver: Any = self._connection.connection.driver_connection
             if not empty_log(driver):
-                raise DatabaseAway(AWAY[sqlite3.SQLITE_BUSY])
+                raise DatabaseUnavailable(UNAVAILABLE[sqlite3.SQLITE_BUSY])
             return True
         finally:
             self.lock.release()
@@ -180,7 +178,7 @@ class Station:
             if is_unmigrated(error):
                 raise NotMigrated from error
             why = no_database(error, self._place.file)
-            away = why or away_reason(error, self._place.file)
+            away = why or unavailable_reason(error, self._place.file)
             if away is None:
                 raise
             if not isinstance(error, OSError):  # that is about other files than the connection's
@@ -190,10 +188,10 @@ class Station:
                 self._place.tell(lost)
                 raise lost from error
             # Of the ways to fail in COMMIT, a failed fsync leaves open what is on the disk.
-            is_unknown = attempt.is_committing and away == AWAY[sqlite3.SQLITE_IOERR]
+            is_unknown = attempt.is_committing and away == UNAVAILABLE[sqlite3.SQLITE_IOERR]
             if self._writes and away in UNWRITABLE:
-                raise TakesNoWrites(away, is_unknown=is_unknown) from error
-            raise DatabaseAway(UNKNOWN if is_unknown else away) from error
+                raise ReadOnlyDatabase(away, is_unknown=is_unknown) from error
+            raise DatabaseUnavailable(OUTCOME_UNKNOWN if is_unknown else away) from error
 
     def empty_log(self) -> bool:
         """Empty the write-ahead log; whether nobody was in the way."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reach.db.away import NoDatabase, Replaced
+from reach.db.errors import NoDatabase, Replaced
 from reach.db.sqlite_files import REPLACED, Files, Place
 
 #: The lock file itself (a copy of it, with its neighbours, has another number), then their device,

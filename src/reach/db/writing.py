@@ -4,7 +4,7 @@ import secrets
 
 from sqlalchemy import Connection, Text, column, delete, false, insert, table
 
-from reach.db.columns import Instant, now
+from reach.db.types import Instant, now
 
 #: A small table that no trigger watches.
 _PROOFS = table("proofs", column("nonce", Text), column("used_at", Instant))

@@ -11,7 +11,7 @@ import anyio
 import structlog
 from opentelemetry.trace import Span, SpanKind
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.delivery.leases import FAILURES, reason_of
 from reach.mail.compose import CannotCompose
 from reach.messages import outbox

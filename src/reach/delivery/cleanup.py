@@ -12,8 +12,9 @@ from sqlalchemy import delete, select
 
 from reach.access import answers
 from reach.db import counters
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.delivery.leases import FAILURES, now_seconds, reason_of
 from reach.messages.model import IS_SWEPT, messages
 

@@ -9,7 +9,7 @@ import anyio
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.messages import outbox
 from reach.messages.model import Message
 from reach.messages.outbox import Held

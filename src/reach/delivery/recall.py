@@ -10,8 +10,9 @@ import anyio
 import structlog
 from sqlalchemy import ColumnElement, Float, Integer, bindparam, case, select, update
 
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction, notify
+from reach.db.database import Database
+from reach.db.transaction import Transaction, notify
+from reach.db.types import now
 from reach.delivery.attempt import longest_wait_seconds
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages.model import IS_QUEUED, messages

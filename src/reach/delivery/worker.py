@@ -14,7 +14,7 @@ import anyio.lowlevel
 import structlog
 from opentelemetry.trace import Span
 
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.delivery.attempt import (
     POLL_SECONDS,
     OutcomeRecorder,

@@ -17,8 +17,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from reach.limits.memory import Full
-from reach.limits.policy import Policy, Window
 from reach.network.sockets import open_socket
+from reach.settings.rate_limit import Policy, Window
 from reach.settings.urls import RedisUrl
 from reach.telemetry.metrics import REDIS_SECONDS, REDIS_UNAVAILABLE
 

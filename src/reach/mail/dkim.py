@@ -10,8 +10,8 @@ from base64 import b64decode, b64encode
 from hashlib import sha256
 
 from reach.settings import BadSettings, Settings
+from reach.settings.types import DOMAIN_CHARACTERS, parse_domain
 from reach.settings.urls import parse_mailbox
-from reach.values import DOMAIN_CHARACTERS, parse_domain
 
 #: Each is signed once more than it is there: so nobody can add a second one (RFC 6376 §8.15).
 SIGNED = (

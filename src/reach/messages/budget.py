@@ -12,9 +12,8 @@ from uuid import UUID
 
 from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 
-from reach.db.columns import Key, encode, now, rows
-from reach.db.engine import Transaction
-from reach.db.identifiers import earliest_id
+from reach.db.transaction import Transaction
+from reach.db.types import Key, earliest_id, encode, now, rows
 from reach.messages.model import STRANGERS, messages
 from reach.settings import Settings
 

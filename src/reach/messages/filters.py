@@ -22,9 +22,8 @@ from sqlalchemy import (
     update,
 )
 
-from reach.db.columns import Key, OrderedText, encode, now, rows
-from reach.db.engine import Transaction, notify
-from reach.db.identifiers import earliest_id
+from reach.db.transaction import Transaction, notify
+from reach.db.types import Key, OrderedText, earliest_id, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import Message, State, messages
 from reach.messages.outbox import CHANNEL

@@ -18,7 +18,7 @@ from sqlalchemy import (
     text,
 )
 
-from reach.db.columns import Document, Instant, Key, metadata
+from reach.db.types import Document, Instant, Key, metadata
 
 State = Literal["queued", "sent", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "sent", "failed", "cancelled")

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy import column, select, table, update
 
-from reach.db.columns import Key, now
-from reach.db.engine import Transaction, notify
+from reach.db.transaction import Transaction, notify
+from reach.db.types import Key, now
 from reach.messages.filters import AGAIN
 from reach.messages.model import Attempt, Message, attempts, messages
 from reach.messages.outbox import CHANNEL

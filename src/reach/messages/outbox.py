@@ -26,9 +26,8 @@ from sqlalchemy import (
 )
 
 from reach.auth.links import is_confirmed, version_of
-from reach.db.columns import encode, now, rows
-from reach.db.engine import Transaction, notify
-from reach.db.identifiers import new_id
+from reach.db.transaction import Transaction, notify
+from reach.db.types import encode, new_id, now, rows
 from reach.mail.compose import mail_domain
 from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings

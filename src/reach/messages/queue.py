@@ -23,9 +23,8 @@ from sqlalchemy import (
     update,
 )
 
-from reach.db.columns import encode, now, rows
-from reach.db.engine import Transaction
-from reach.db.identifiers import new_id
+from reach.db.transaction import Transaction
+from reach.db.types import encode, new_id, now, rows
 from reach.messages.model import State, attempts, messages
 from reach.messages.outbox import HELD, Held, since_tried
 from reach.messages.outcome import Deferred, Outcome

@@ -17,7 +17,7 @@ from reach.bodies import cursor
 from reach.bodies.document import OF_KEYS, problems
 from reach.bodies.guard import StrictRoute
 from reach.bodies.shapes import ID_IN_PATH, Shape, read_id, shaped
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.mail.templates import NAME, NAME_CHARACTERS
 from reach.messages import operations
 from reach.messages.model import Attempt, Message

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from reach.bodies.guard import validate
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.pages.link_cookie import (
     REFERRER,
     Held,

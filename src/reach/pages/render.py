@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reach.db.away import UNKNOWN
+from reach.db.errors import OUTCOME_UNKNOWN
 from reach.pages.assets import asset
 from reach.problems import Problem, ServiceUnavailable
 
@@ -88,7 +88,7 @@ def public_detail(problem: Problem) -> str | None:
 
     Nobody out there can mend a disk or a lock, and some would like to know of it.
     """
-    is_ours = isinstance(problem, ServiceUnavailable) and problem.detail != UNKNOWN
+    is_ours = isinstance(problem, ServiceUnavailable) and problem.detail != OUTCOME_UNKNOWN
     return None if is_ours else problem.detail
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Depends, Request, Response
 
 from reach.auth.links import SCOPES, Link, Scope
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.pages.link_cookie import (
     REFERRER,
     Route,

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from reach.access import answers
 from reach.access.answers import Answer, Once
-from reach.db.engine import Database
+from reach.db.database import Database
 from reach.people import counts
 from reach.people.bodies import DoorLinkRequest, DoorSignUp
 from reach.people.disposable import DisposableDomains

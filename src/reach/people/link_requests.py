@@ -15,9 +15,9 @@ import structlog
 from sqlalchemy import Column, Executable, Index, Integer, Table, Text, bindparam, delete, select
 from sqlalchemy import insert as sql_insert
 
-from reach.db.columns import Instant, Key, OrderedText, encode, metadata, now, rows
-from reach.db.engine import Database, Transaction, notify
-from reach.db.identifiers import new_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction, notify
+from reach.db.types import Instant, Key, OrderedText, encode, metadata, new_id, now, rows
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages import budget, outbox
 from reach.messages.outbox import Promise

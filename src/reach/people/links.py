@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from reach.access.answers import Answer
 from reach.auth.links import Link
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.people import link_requests, queries, record
 from reach.people.conditions import ANY, Conditions
 from reach.people.link_requests import Asked

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, Index, Integer, Table, Text
 
-from reach.db.columns import Instant, Key, OrderedText, metadata
+from reach.db.types import Instant, Key, OrderedText, metadata
 from reach.messages.model import State
 
 people = Table(

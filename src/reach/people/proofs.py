@@ -8,8 +8,8 @@ from pydantic import BaseModel
 from sqlalchemy import Column, Executable, Index, Table, Text, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from reach.db.columns import Instant, encode, metadata, now, rows
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import Instant, encode, metadata, now, rows
 from reach.people.robots import nonce_of
 
 F = TypeVar("F", bound=BaseModel)

@@ -26,8 +26,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from reach.db.columns import Key, encode, now, rows
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import Key, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people

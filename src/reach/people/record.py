@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from reach.access import answers
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message

@@ -21,8 +21,8 @@ from pydantic import (
 from reach.access.answers import Answer, Done, Once
 from reach.access.idempotency import each_once
 from reach.bodies.shapes import TEXT
-from reach.db.engine import Transaction, after_commit
-from reach.db.identifiers import new_id
+from reach.db.transaction import Transaction, after_commit
+from reach.db.types import new_id
 from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise

@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, Integer, ScalarSelect, bindparam, func, select
 
 from reach.db import counters
-from reach.db.columns import Key, now
-from reach.db.engine import Database, Transaction
-from reach.db.identifiers import earliest_id
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import Key, earliest_id, now
 from reach.delivery.attempt import longest_wait_seconds
 from reach.delivery.leases import FAILURES
 from reach.delivery.recall import IS_FAR
@@ -184,7 +184,7 @@ def _desk(database: Database) -> _Desk:
 async def recent(database: Database, settings: Settings) -> Stats:
     """Give the stats of at most 5 s ago, the same to everybody in this process.
 
-    All who ask meanwhile share one query, and its failure: that is not kept. Raises DatabaseAway.
+    All who ask meanwhile share one query, and its failure: that is not kept. Raises DatabaseUnavailable.
     """
     return await _desk(database).ask(database, settings)
 

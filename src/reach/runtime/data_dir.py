@@ -12,10 +12,11 @@ import structlog
 from pydantic import SecretStr
 
 from reach.auth import keys
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.newfiles import give_name, sync_folder
 from reach.settings import BadSettings, Settings
-from reach.settings.effective import SECRET_KEY_MIN_CHARACTERS
+from reach.settings.model import SECRET_KEY_MIN_CHARACTERS
 
 log = structlog.get_logger("reach.runtime.data_dir")
 

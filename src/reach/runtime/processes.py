@@ -18,8 +18,9 @@ import anyio
 import structlog
 
 from reach.app import create_app
-from reach.db.away import DatabaseAway, NoDatabase
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.errors import DatabaseUnavailable, NoDatabase
 from reach.db.migrate import (
     CannotMigrate,
     Patience,
@@ -27,6 +28,7 @@ from reach.db.migrate import (
     migrate_beside,
     require_database,
 )
+from reach.db.transaction import Transaction
 from reach.delivery.worker import Worker
 from reach.limits.limiter import require_one_count
 from reach.mail.compose import Composer
@@ -67,7 +69,7 @@ async def up(
     """Run API, worker, pages and, without an SMTP server, the mailbox, on one event loop.
 
     Makes and migrates what is missing; ``say`` is told what that waits for and has done. Raises
-    CannotStart, BadSettings, DatabaseAway.
+    CannotStart, BadSettings, DatabaseUnavailable.
     """
     dkim = DkimKey.of(settings)
     async with AsyncExitStack() as stack:
@@ -98,7 +100,7 @@ async def up(
 
 
 async def _migrate(settings: Settings, say: Callable[[str], None]) -> None:
-    """Raises CannotStart, DatabaseAway."""
+    """Raises CannotStart, DatabaseUnavailable."""
     patience = Patience.beside(settings.database_seconds)
     try:
         await migrate_beside(settings.direct_database, say=say, patience=patience)
@@ -262,7 +264,7 @@ async def _try_out(settings: Settings) -> None:
                 raise BadSettings(OLD_SCHEMA)
         except NoDatabase:
             raise
-        except DatabaseAway as away:
+        except DatabaseUnavailable as away:
             log.warning("starting without the database", reason=away.detail)
 
 
@@ -277,7 +279,7 @@ async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
                 return True
         except NoDatabase:
             raise
-        except DatabaseAway as away:
+        except DatabaseUnavailable as away:
             log.warning("waiting for the database", reason=away.detail)
         else:
             raise BadSettings(OLD_SCHEMA)

@@ -1,7 +1,6 @@
 """Every knob, read once from the environment and passed down."""
 
-from reach.settings.effective import Settings
-from reach.settings.loading import load, unknown_variables
-from reach.variables import SECRETS, BadSettings
+from reach.settings.model import Settings, load, unknown_variables
+from reach.settings.sources import SECRETS, BadSettings
 
 __all__ = ["SECRETS", "BadSettings", "Settings", "load", "unknown_variables"]

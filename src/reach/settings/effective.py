@@ -6,14 +6,14 @@ from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
-from reach.limits.policy import Policy
 from reach.network.domains import Domains
 from reach.network.hosts import is_loopback
-from reach.settings.knobs import Knobs
+from reach.settings.fields import Knobs
+from reach.settings.rate_limit import Policy
 from reach.settings.server_urls import Login
+from reach.settings.sources import PREFIX, BadSettings
+from reach.settings.types import parse_name_servers, parse_origins, parts_of
 from reach.settings.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
-from reach.values import parse_name_servers, parse_origins, parts_of
-from reach.variables import PREFIX, BadSettings
 
 SECRET_KEY_MIN_CHARACTERS = 32
 

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reach.values import (
+from reach.settings.sources import PREFIX, SecretFiles
+from reach.settings.types import (
     DatabasePlace,
     Domain,
     DomainNames,
@@ -26,7 +27,6 @@ from reach.values import (
     Seconds,
     SmtpPlace,
 )
-from reach.variables import PREFIX, SecretFiles
 
 
 class Knobs(BaseSettings):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from reach.settings.effective import Settings
-from reach.variables import PREFIX, SECRETS, BadSettings
+from reach.settings.model import Settings
+from reach.settings.sources import PREFIX, SECRETS, BadSettings
 
 
 def load(flags: Mapping[str, object] | None = None) -> Settings:

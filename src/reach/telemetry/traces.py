@@ -27,8 +27,8 @@ from opentelemetry.trace import (
 )
 
 from reach.problems import Problem
+from reach.settings.sources import BadSettings
 from reach.telemetry.trace_context import TraceContext
-from reach.variables import BadSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -6,8 +6,8 @@ Postgres alone: what it shows is how a database in use is migrated.
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Instant, Key
 from reach.db.migrate import names
+from reach.db.types import Instant, Key
 
 revision = "0101"
 down_revision = max(name[:4] for name in names() if name[:4] < revision)

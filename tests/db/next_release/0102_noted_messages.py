@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Key
+from reach.db.types import Key
 
 revision = "0102"
 down_revision = "0101"

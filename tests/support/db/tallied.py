@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 
 from reach.db import counters
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 

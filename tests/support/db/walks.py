@@ -7,8 +7,9 @@ from uuid import UUID
 from sqlalchemy import select
 
 from reach.db import counters
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.delivery.cleanup import sweep
 from reach.messages import operations, outbox
 from reach.messages.model import messages

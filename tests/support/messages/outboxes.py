@@ -7,7 +7,8 @@ from uuid import UUID
 
 from sqlalchemy import delete, update
 
-from reach.db.engine import Database, Transaction
+from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.messages import outbox
 from reach.messages.model import Attempt, Message, State, messages
 from reach.messages.outbox import Held

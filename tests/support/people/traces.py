@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from reach.db.columns import metadata
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
+from reach.db.types import metadata
 
 
 def everything(tx: Transaction) -> dict[str, list[Any]]:

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy import func, select
 
-from reach.db.columns import now
-from reach.db.engine import Database, Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.messages.model import Attempt, Message, attempts, messages
 from reach.people import record
 from reach.people.address import parse_address

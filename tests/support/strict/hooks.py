@@ -22,7 +22,8 @@ from sqlalchemy import update
 from reach.auth import keys
 from reach.auth.links import Link, Links
 from reach.bodies.shapes import TEXT
-from reach.db.engine import Transaction, open_database
+from reach.db.connect import open_database
+from reach.db.transaction import Transaction
 from reach.people.conditions import TAGS
 from reach.people.model import people
 from reach.settings import Settings

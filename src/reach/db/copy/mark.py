@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from reach.db.away import COPYING
 from reach.db.copy import flows
 from reach.db.copy.rows import Digest, Row, Shape
 from reach.db.copy.side import Side
+from reach.db.errors import COPYING
 from reach.db.migrate import newest
 
 TABLE = "reach_copy"

@@ -10,20 +10,20 @@ from typing import Any
 
 import asyncpg
 
-from reach.db.columns import EPOCH
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Side
 from reach.db.postgres import (
-    AWAY_CLASSES,
-    AWAY_CODES,
     CONFLICT_CODES,
     MAY_NOT_CREATE,
     REFUSED_CODES,
-    away_reason,
+    UNAVAILABLE_CLASSES,
+    UNAVAILABLE_CODES,
     no_database,
     sqlstate,
+    unavailable_reason,
 )
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
+from reach.db.types import EPOCH
 
 CONNECT_SECONDS = 10
 CLOSE_SECONDS = 3
@@ -234,10 +234,10 @@ class PostgresSide(Side):
         """Say in what way the server is away."""
         is_lost = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
         if is_lost or isinstance(error, OSError):
-            return away_reason(error) or "The connection to it was lost."
+            return unavailable_reason(error) or "The connection to it was lost."
         state = sqlstate(error)
-        if state[:2] in AWAY_CLASSES or state in AWAY_CODES + CONFLICT_CODES:
-            return away_reason(error) or "It does not take this now."
+        if state[:2] in UNAVAILABLE_CLASSES or state in UNAVAILABLE_CODES + CONFLICT_CODES:
+            return unavailable_reason(error) or "It does not take this now."
         return None
 
     def refusal(self, error: Exception) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import JSON, Column, Integer, String, Table
 
-from reach.db.columns import Instant, Key
+from reach.db.types import Instant, Key
 
 Kind = Literal["key", "time", "document", "text", "number"]
 #: A key as its 36 characters, a time as microseconds since 1970, a document as its text.

@@ -52,7 +52,7 @@ async def copy(
     """Copy every row of ``tables`` and the flows, and compare; how many rows there are of each.
 
     Before that is done, no process of Reach starts on the target, and those that run already
-    cannot write to it. Raises CannotCopy, DatabaseAway.
+    cannot write to it. Raises CannotCopy, DatabaseUnavailable.
     """
     if _is_same_file(source_url, target_url):
         raise CannotCopy(SAME)

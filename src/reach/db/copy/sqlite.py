@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from reach.db.away import RESTORE, NoDatabase, Replaced
 from reach.db.copy.rows import Row, Shape
 from reach.db.copy.side import BATCH_ROWS, IN_USE, CannotCopy, Role, Side
-from reach.db.sqlite_file import away_reason, no_database, opened
+from reach.db.errors import RESTORE, NoDatabase, Replaced
+from reach.db.sqlite_connection import opened
+from reach.db.sqlite_errors import no_database, unavailable_reason
 from reach.db.sqlite_files import Place
 from reach.settings.urls import DatabaseUrl
 
@@ -161,7 +162,7 @@ class SqliteSide(Side):
 
     def reason(self, error: Exception) -> str | None:
         """Say in what way the file is away."""
-        return away_reason(error, self.file)
+        return unavailable_reason(error, self.file)
 
     def refusal(self, error: Exception) -> str | None:
         """Refuse a file that does not fit to its log: it knows no roles."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from reach.db.away import COPYING, REVISION, NoDatabase
 from reach.db.copy import mark
 from reach.db.copy.rows import Shape
 from reach.db.copy.side import CannotCopy, NotThere, Side
+from reach.db.errors import COPYING, REVISION, NoDatabase
 from reach.db.migrate import CannotMigrate, migrate_beside, newest
 
 NOT_REACHS = "The target is not empty: it holds tables of something else."
@@ -69,7 +69,7 @@ async def prepare(
 
 
 async def migrated(target: Side, say: Callable[[str], None]) -> None:
-    """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseAway."""
+    """Migrate it; nobody may hold it meanwhile. Raises CannotCopy, DatabaseUnavailable."""
     await target.close()
     try:
         await migrate_beside(target.url, say=say)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from reach.db.columns import metadata
+from reach.db.types import metadata
 
 given = context.config.attributes
 context.configure(

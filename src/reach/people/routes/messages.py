@@ -14,7 +14,7 @@ from reach.bodies.document import OF_BODIES, OF_KEYS
 from reach.bodies.guard import StrictRoute, in_json, read_json, validate
 from reach.bodies.shapes import BLANK, UNSEEN, Id, Shape, shaped
 from reach.bodies.times import Time
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages import filters
 from reach.messages.filters import MOST_AGAIN, Filter
 from reach.messages.routes import RETRY, MessagePage, Template, message_page

@@ -20,7 +20,7 @@ from reach.bodies.document import (
 )
 from reach.bodies.guard import StrictRoute, in_json, json_body, read_json, validate
 from reach.bodies.shapes import BLANK, ID_IN_PATH, UNSEEN, Shape, read_bool, read_id, shaped
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.routes import (

@@ -16,7 +16,7 @@ from reach.bodies.document import (
     problems,
 )
 from reach.bodies.guard import StrictRoute, in_json, json_body
-from reach.db.engine import Transaction
+from reach.db.transaction import Transaction
 from reach.people import links, record
 from reach.people.bodies import Changes, Confirmed, Export, PersonBody, wanted
 from reach.people.conditions import CONDITIONS, is_known

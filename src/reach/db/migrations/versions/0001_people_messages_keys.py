@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Document, Instant, Key, OrderedText
+from reach.db.types import Document, Instant, Key, OrderedText
 
 revision = "0001"
 down_revision = None

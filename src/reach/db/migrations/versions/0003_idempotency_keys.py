@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Document, Instant, Key
+from reach.db.types import Document, Instant, Key
 
 revision = "0003"
 down_revision = "0002"

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Instant
+from reach.db.types import Instant
 
 revision = "0004"
 down_revision = "0003"

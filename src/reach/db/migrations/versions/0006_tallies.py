@@ -9,8 +9,8 @@ its own, by how much it changed what, and ``tallies.fold`` adds them up later.
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import EPOCH, Instant, now
 from reach.db.migrations import steps
+from reach.db.types import EPOCH, Instant, now
 
 revision = "0006"
 down_revision = "0005"

@@ -10,7 +10,7 @@ And the new table's SQLite statistics (see 0002).
 import sqlalchemy as sa
 from alembic import op
 
-from reach.db.columns import Instant, Key, OrderedText
+from reach.db.types import Instant, Key, OrderedText
 
 revision = "0007"
 down_revision = "0006"
