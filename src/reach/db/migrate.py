@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from reach.db import sqlite_file
+from reach.db import sqlite_connection, sqlite_errors
 from reach.db.errors import (
     COPYING,
     EMPTY,
@@ -161,16 +161,16 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
     if not file.parent.is_dir():
         raise NoDatabase(NO_FOLDER)
-    sqlite_file.require_ours(file)
+    sqlite_connection.require_ours(file)
     place = Place(file)
-    engine = sqlite_file.create(place, busy_seconds=BUSY_SECONDS, writes=True, make=True)
+    engine = sqlite_connection.create(place, busy_seconds=BUSY_SECONDS, writes=True, make=True)
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             return _upgrade(connection)
     except (DBAPIError, OSError) as error:
-        if (why := sqlite_file.no_database(error, file)) is not None:
+        if (why := sqlite_errors.no_database(error, file)) is not None:
             raise NoDatabase(why) from error
-        reason = sqlite_file.unavailable_reason(error, file)
+        reason = sqlite_errors.unavailable_reason(error, file)
         if reason is None:
             raise
         raise DatabaseUnavailable(reason) from error
