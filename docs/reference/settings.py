@@ -37,7 +37,7 @@ COMMENT = re.compile(r" {4}#: ?(.*)")
 
 
 @dataclass(frozen=True)
-class Knob:
+class Field:
     """A setting: the section that it stands in, and its words."""
 
     section: str
@@ -45,13 +45,13 @@ class Knob:
     words: str
 
 
-def knobs() -> Iterator[Knob]:
+def fields() -> Iterator[Field]:
     """Read the settings, in the order of the source."""
     lines = inspect.getsource(source).splitlines()
     (settings,) = [
         node
         for node in ast.parse("\n".join(lines)).body
-        if isinstance(node, ast.ClassDef) and node.name == source.Knobs.__name__
+        if isinstance(node, ast.ClassDef) and node.name == source.Fields.__name__
     ]
     section, last = "", settings.lineno
     for node in settings.body:
@@ -61,7 +61,7 @@ def knobs() -> Iterator[Knob]:
         between = lines[last : node.lineno - 1]
         section = next((m[1] for line in between if (m := SECTION.fullmatch(line))), section)
         words = [m[1] for line in between if (m := COMMENT.fullmatch(line))]
-        yield Knob(section, node.target.id, " ".join(words).replace("``", "`"))
+        yield Field(section, node.target.id, " ".join(words).replace("``", "`"))
         last = node.end_lineno or last
 
 
@@ -78,10 +78,14 @@ def default_of(name: str) -> str:
 def written() -> str:
     """Write the page."""
     sections: dict[str, list[tuple[str, str, str]]] = {}
-    for knob in knobs():
-        default = default_of(knob.name)
-        row = (f"`{PREFIX}{knob.name.upper()}`", f"`{default}`" if default else "", knob.words)
-        sections.setdefault(knob.section, []).append(row)
+    for setting in fields():
+        default = default_of(setting.name)
+        row = (
+            f"`{PREFIX}{setting.name.upper()}`",
+            f"`{default}`" if default else "",
+            setting.words,
+        )
+        sections.setdefault(setting.section, []).append(row)
     parts: list[str] = []
     for section, rows in sections.items():
         parts += [f"## {section}", table(("variable", "default", "what it does"), rows)]

@@ -17,9 +17,9 @@ from reach.db.transaction import Transaction
 from reach.db.types import earliest_id, new_id, now
 from reach.delivery import cleanup as sweeping
 from reach.delivery import recall
-from reach.delivery.attempt import longest_wait_seconds
 from reach.delivery.cleanup import Clock
 from reach.delivery.leases import now_seconds
+from reach.delivery.recall import longest_wait_seconds
 from reach.messages import budget
 from reach.messages.model import STRANGERS
 from reach.messages.outcome import Deferred, Outcome, Unknown

@@ -23,11 +23,11 @@ def test_the_reference_is_up_to_date(name: str) -> None:
 
 def test_every_setting_is_there_with_its_words_and_its_default() -> None:
     """In a section, and with an explanation that is not empty."""
-    told = {knob.name: knob for knob in settings.knobs()}
+    told = {field.name: field for field in settings.fields()}
     assert list(told) == list(Settings.model_fields)
-    for knob in told.values():
-        assert knob.words, f"REACH_{knob.name.upper()} has no words"
-        assert knob.section, f"REACH_{knob.name.upper()} is in no section"
+    for field in told.values():
+        assert field.words, f"REACH_{field.name.upper()} has no words"
+        assert field.section, f"REACH_{field.name.upper()} is in no section"
     page = settings.written()
     assert "| `REACH_PORT` | `8000` |" in page
     assert "| `REACH_ALTCHA` | `off` |" in page

@@ -34,12 +34,16 @@ from tests.support.people.own import at_work, owed, signed_up
 from tests.support.promises.locks import held
 from tests.support.promises.stored import addresses, messages_in, opened, sign_up
 from tests.support.reach import ADA, Reach, running_worker
+from tests.support.telemetry.counted import Since
 
 UNKNOWN = "nobody@example.com"
 
 
 class CutOff(Exception):
     """The worker ends here."""
+
+
+TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
 
 
 async def ask(reach: Reach, email: str = ADA["email"], **headers: str) -> None:
@@ -181,35 +185,23 @@ async def test_the_mail_budget_holds(reach: Reach) -> None:
 
 async def test_an_idle_worker_writes_nothing(settings: Settings) -> None:
     """It reads, once in a while; only if something waits does it begin to write."""
-    database = open_database(settings)
-    begun: list[str] = []
-    transact, look = database.transact, database.look
-
-    async def note_write(work: Any) -> Any:
-        begun.append("write")
-        return await transact(work)
-
-    async def note_read(work: Any) -> Any:
-        begun.append("read")
-        return await look(work)
-
-    database.transact, database.look = note_write, note_read  # type: ignore[method-assign]
+    database, since = open_database(settings), Since()
     try:
         chore = LinkRequests(settings, database)
         async with anyio.create_task_group() as group:
             group.start_soon(chore.run)
             for count in range(1, 4):
                 database.announce(CHANNEL)
-                await eventually(partial(is_more, begun, count))
+                await eventually(partial(has_looked, since, count))
             group.cancel_scope.cancel()
-        assert "write" not in begun
+        assert set(since.all_of(TRANSACTIONS, "kind")) == {"read"}
     finally:
         await database.close()
 
 
-def is_more(begun: Sequence[str], than: int) -> bool:
+def has_looked(since: Since, times: int) -> bool:
     """Whether it has looked so often, and once more."""
-    return begun.count("read") > than
+    return since.of(TRANSACTIONS, kind="read", result="ok") > times
 
 
 async def test_it_goes_on_when_the_database_was_away(

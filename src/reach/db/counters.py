@@ -98,6 +98,12 @@ def read(tx: Transaction, since: datetime) -> Mapping[tuple[str, datetime], int]
     return {(name, hour): count for name, hour, count in tx.execute(_READ, {"since": since})}
 
 
+def is_foldable(tx: Transaction) -> bool:
+    """Whether there is something to fold: that is read, so who is idle writes nothing."""
+    rows, sums = tx.execute(_LOOK).one()
+    return bool(rows > sums)
+
+
 def fold(tx: Transaction) -> bool:
     """Add many rows of a counter up into one, 5,000 at most; whether there may be more.
 
@@ -105,8 +111,7 @@ def fold(tx: Transaction) -> bool:
     """
     if tx.dialect.name == "sqlite":
         return False
-    rows, sums = tx.execute(_LOOK).one()
-    return rows > sums and tx.execute(_FOLD).scalar_one() == FOLD_ROWS
+    return is_foldable(tx) and tx.execute(_FOLD).scalar_one() == FOLD_ROWS
 
 
 def sweep(tx: Transaction) -> int:

@@ -7,16 +7,15 @@ caller's commit starts at once.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from opentelemetry.trace import Span
-from sqlalchemy import Connection
 
 from reach.db.errors import OUTCOME_UNKNOWN, TIMED_OUT, DatabaseUnavailable
+from reach.db.transaction import Transaction
 from reach.problems import Problem
 from reach.telemetry import traces
 from reach.telemetry.metrics import GROUP_MEMBERS, GROUP_SECONDS
@@ -29,7 +28,7 @@ MOST_MEMBERS = 500
 #: How much longer a caller waits than its commit may take: the commit knows what went wrong.
 PATIENCE_SECONDS = 0.25
 
-FnAll = Callable[[Connection, Sequence[Any]], Sequence[Any]]
+FnAll = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
 
 
 @dataclass(slots=True, eq=False)
@@ -47,25 +46,21 @@ class Group:
     """The commits that callers of one process share, one under way at a time.
 
     One member's failure does not fail the others: if a statement fails, the transaction is
-    rolled back and its members run one by one. (A lost deadlock ``transact`` itself tries again,
-    whole.) A database that is away, or a COMMIT whose result is unknown, is every member's
+    rolled back and its members run one by one. (A lost deadlock ``run`` itself tries again,
+    whole.) A database that is unavailable, or a COMMIT whose outcome is unknown, is every member's
     answer; nothing is run again then, for it may have happened.
     """
 
-    def __init__(
-        self,
-        transact: Callable[[Callable[[Connection], Any]], Awaitable[Any]],
-        seconds: float,
-    ) -> None:
-        """Commit by ``transact``, which raises DatabaseUnavailable after ``seconds``."""
-        self._transact = transact
+    def __init__(self, run: Callable[..., Awaitable[Any]], seconds: float) -> None:
+        """Commit by ``run`` (see ``Database.run``): DatabaseUnavailable after ``seconds``."""
+        self._run = run
         self._seconds = seconds + PATIENCE_SECONDS
         self._order: list[FnAll] = []
         self._waiting: list[Member] = []
         self._commits: asyncio.Task[None] | None = None
 
     def member(
-        self, fn_all: Callable[[Connection, Sequence[T]], Sequence[R]]
+        self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]]
     ) -> Callable[[T], Coroutine[Any, Any, R]]:
         """Make the one-caller form of ``fn_all``.
 
@@ -79,7 +74,11 @@ class Group:
             with traces.child("join a commit") as span:
                 member = Member(fn_all, item, answer, span)
                 self._waiting.append(member)
-                self._start()
+                if self._commits is None or self._commits.done():
+                    # For nobody in particular: it has a context of its own.
+                    self._commits = asyncio.create_task(
+                        self._commit_all(), name="group-commit", context=Context()
+                    )
                 try:
                     # A caller that gives up cancels its answer: if its commit has not begun,
                     # it never will.
@@ -98,13 +97,6 @@ class Group:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._commits, seconds)
 
-    def _start(self) -> None:
-        """Begin to commit, unless that is under way: for nobody in particular."""
-        if self._commits is None or self._commits.done():
-            self._commits = asyncio.create_task(
-                self._commit_all(), name="group-commit", context=Context()
-            )
-
     async def _commit_all(self) -> None:
         """Commit until nobody waits."""
         while self._waiting:
@@ -119,8 +111,8 @@ class Group:
             member.has_begun = True
         began = time.perf_counter()
         try:
-            with _span_of(members):
-                answers: list[Any] = await self._transact(partial(self._run, members))
+            with _span_of(members) if traces.are_on() else traces.OFF:
+                answers: list[Any] = await self._run("write", self._answer_all, members)
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
             if len(members) == 1 or isinstance(error, DatabaseUnavailable):
                 for member in members:
@@ -136,7 +128,7 @@ class Group:
             if not member.answer.done():
                 await self._commit([member])
 
-    def _run(self, members: list[Member], tx: Connection) -> list[Any]:
+    def _answer_all(self, tx: Transaction, members: list[Member]) -> list[Any]:
         """Call each function once with all of its items; answers in the order of members."""
         answers: dict[Member, Any] = {}
         for fn_all in self._order:
@@ -147,17 +139,19 @@ class Group:
         return [answers[m] for m in members]
 
 
-def _span_of(members: Sequence[Member]) -> AbstractContextManager[object]:
-    """Begin a commit's span, if any member's is recorded."""
-    traced = [m.span for m in members if m.span.is_recording()] if traces.are_on() else ()
-    return _shared(traced, len(members)) if traced else traces.OFF
-
-
 @contextmanager
-def _shared(spans: Sequence[Span], size: int) -> Iterator[None]:
-    """Be in a trace of its own, for it is nobody's: members' spans lead to it, and it to them."""
+def _span_of(members: Sequence[Member]) -> Iterator[None]:
+    """Begin a commit's span, if any member's is recorded.
+
+    It is in a trace of its own, for it is nobody's: members' spans lead to it, and it to them.
+    """
+    spans = [m.span for m in members if m.span.is_recording()]
+    if not spans:
+        yield
+        return
     links = [span.get_span_context() for span in spans]
-    with traces.root("group commit", links, attributes={"reach.group.size": size}) as commit:
+    size = {"reach.group.size": len(members)}
+    with traces.root("group commit", links, attributes=size) as commit:
         for span in spans:
             span.add_link(commit.get_span_context())
         yield

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, NullPool, TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reach.db import postgres, postgres_pool, sqlite_file
+from reach.db import postgres, postgres_pool, sqlite_connection, sqlite_errors
 from reach.db.errors import NO_FOLDER, DatabaseUnavailable, NoDatabase
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.schema import VERSIONS, is_current, names, revision
@@ -136,17 +136,19 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     file = Path(database.url.database or "")
     if not file.parent.is_dir():
         raise NoDatabase(NO_FOLDER)
-    sqlite_file.require_ours(file)
-    engine = sqlite_file.create(Place(file), busy_seconds=BUSY_SECONDS, writes=True, make=True)
+    sqlite_connection.require_ours(file)
+    engine = sqlite_connection.create(
+        Place(file), busy_seconds=BUSY_SECONDS, writes=True, make=True
+    )
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             if not is_current(connection):
                 upgrade(connection, "head")
             return revision(connection) or ""
     except (DBAPIError, OSError) as error:
-        if (why := sqlite_file.no_database(error, file)) is not None:
+        if (why := sqlite_errors.no_database(error, file)) is not None:
             raise NoDatabase(why) from error
-        reason = sqlite_file.unavailable_reason(error, file)
+        reason = sqlite_errors.unavailable_reason(error, file)
         if reason is None:
             raise
         raise DatabaseUnavailable(reason) from error

@@ -1,9 +1,10 @@
 """Postgres through asyncpg: on the event loop, no threads."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import asyncpg
 import structlog
@@ -12,8 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reach.db import postgres_connection, postgres_pool, tracing
-from reach.db.database import Database
-from reach.db.engine import forget_last, has_committed, take_notices
+from reach.db.database import Database, Kind
 from reach.db.errors import (
     DISK_FULL,
     OUTCOME_UNKNOWN,
@@ -27,9 +27,10 @@ from reach.db.errors import (
 from reach.db.group import Group
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
-from reach.db.transaction import Transaction
+from reach.db.transaction import Transaction, forget_last, has_committed
 from reach.settings import Settings
 from reach.settings.urls import DatabaseUrl
+from reach.telemetry import traces
 
 R = TypeVar("R")
 
@@ -90,77 +91,67 @@ class PostgresDatabase(Database):
             connections=settings.database_connections,
             wait_seconds=settings.database_seconds,
         )
-        self._apart = Group(self.transact, settings.database_seconds)
+        self._apart = Group(self.run, settings.database_seconds)
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def _look(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in a read-only transaction."""
-        with tracing.transaction("postgresql", writes=False):
-            return await self._patiently(work, read_only=True)
-
-    async def _transact(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in a transaction; it is committed when this returns."""
-        with tracing.transaction("postgresql", writes=True):
-            return await self._patiently(work, read_only=False)
-
-    async def _patiently(self, work: Callable[[Transaction], R], *, read_only: bool) -> R:
+    async def _run(
+        self, kind: Kind, fn: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> R:
         """Run it in a task of its own, so that its caller waits so long and no longer.
 
-        Giving up on a server that does not answer takes time too (the connection is closed,
-        lest its late answer poison the pool), and that time is not the caller's.
+        Giving up on a server that does not answer takes time too (the connection is closed, or its
+        late answer would poison the pool), and that time is not the caller's.
         """
-        attempt = _Attempt(self._engine, read_only=read_only)
-        task = asyncio.create_task(self._run(attempt, work))
-        self._running.add(task)
-        task.add_done_callback(self._forget)
-        give_up = asyncio.get_running_loop().call_later(self.seconds, task.cancel)
-        task.add_done_callback(lambda _: give_up.cancel())
-        # Not by awaiting it: that it is cancelled must not look as if its caller were.
-        await asyncio.wait({task}, timeout=self.seconds)
-        if task.done() and not task.cancelled():
-            return task.result()
-        task.cancel()
-        raise DatabaseUnavailable(OUTCOME_UNKNOWN if attempt.committing else TIMED_OUT)
+        attempt = _Attempt(kind)
+        with tracing.transaction("postgresql", kind) if traces.are_on() else traces.OFF:
+            task = asyncio.create_task(self._repeat(attempt, fn, args, kwargs))
+            self._running.add(task)
+            task.add_done_callback(self._forget)
+            give_up = asyncio.get_running_loop().call_later(self.seconds, task.cancel)
+            task.add_done_callback(lambda _: give_up.cancel())
+            # Not by awaiting it: that it is cancelled must not look as if its caller were.
+            await asyncio.wait({task}, timeout=self.seconds)
+            if task.done() and not task.cancelled():
+                return task.result()
+            task.cancel()
+            raise DatabaseUnavailable(OUTCOME_UNKNOWN if attempt.is_committing else TIMED_OUT)
 
     def _forget(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # its caller has it, or has given up
 
-    async def _run(self, attempt: "_Attempt", work: Callable[[Transaction], R]) -> R:
+    async def _repeat(
+        self,
+        attempt: "_Attempt",
+        fn: Callable[..., R],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> R:
         """Run it; again if a race is lost, or before COMMIT a pooled connection proves dead.
 
         Or if what it has prepared proves older than the schema.
         """
         for tries_left in reversed(range(MOST_TRIES)):
+            attempt.is_committing = False
             try:
-                result, notices = await attempt.run(work)
+                async with self._engine.connect() as connection:
+                    if attempt.kind == "read":
+                        _ = await connection.execution_options(postgresql_readonly=True)
+                    result, channels = await connection.run_sync(
+                        _transact, attempt, fn, args, kwargs
+                    )
             except FAILURES as error:
                 if not tries_left or not attempt.may_repeat(error):
-                    self._refuse(error, attempt)
+                    raise attempt.explained(error) from error
             else:
-                for channel in notices:
+                for channel in channels:
                     self.announce(channel)
                 return result
         raise AssertionError("unreachable")  # pragma: no cover
 
-    @staticmethod
-    def _refuse(error: Exception, attempt: "_Attempt") -> NoReturn:
-        state = sqlstate(error)
-        if state in UNMIGRATED_CODES:
-            raise NotMigrated from error
-        if (why := no_database(error)) is not None:
-            raise NoDatabase(why) from error
-        if not is_unavailable(error) or (state == READ_ONLY and attempt.read_only):
-            raise error  # it was we who said that it would only read
-        if state in UNWRITABLE:
-            raise ReadOnlyDatabase(UNWRITABLE[state], is_unknown=attempt.committing) from error
-        raise DatabaseUnavailable(
-            OUTCOME_UNKNOWN if attempt.committing else unavailable_reason(error)
-        ) from error
-
     async def relay(self, *channels: str) -> None:
-        """LISTEN on a connection of its own, made anew whenever it is lost."""
+        """LISTEN on a connection of its own, made again whenever it is lost."""
         while True:
             pause_seconds: float = RELISTEN_SECONDS  # the worker's poll goes on meanwhile
             with suppress(DatabaseUnavailable, *postgres_connection.FAILURES):
@@ -211,36 +202,50 @@ class PostgresDatabase(Database):
                 await self._engine.dispose()
 
 
+@dataclass(slots=True)
 class _Attempt:
     """One transaction, run until it succeeds; it knows whether COMMIT was sent."""
 
-    def __init__(self, engine: AsyncEngine, *, read_only: bool) -> None:
-        self._engine = engine
-        self.read_only = read_only
-        self.committing = False
-
-    async def run(self, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
-        self.committing = False
-        async with self._engine.connect() as connection:
-            if self.read_only:
-                _ = await connection.execution_options(postgresql_readonly=True)
-            return await connection.run_sync(self._transact, work)
-
-    def _transact(self, tx: Transaction, work: Callable[[Transaction], R]) -> tuple[R, set[str]]:
-        forget_last(tx)
-        with tx.begin() as transaction:
-            result = work(tx)
-            notices = take_notices(tx)
-            self.committing = not self.read_only
-            transaction.commit()
-        has_committed(tx)
-        return result, notices
+    kind: Kind
+    is_committing: bool = False
 
     def may_repeat(self, error: Exception) -> bool:
         """Whether it surely changed nothing, and may well succeed if run again."""
         if sqlstate(error) in CONFLICT_CODES:
             return True
-        return (is_lost(error) or is_outdated(error)) and not self.committing
+        return (is_lost(error) or is_outdated(error)) and not self.is_committing
+
+    def explained(self, error: Exception) -> Exception:
+        """What its caller is told: why the database is unavailable; or the error itself."""
+        state = sqlstate(error)
+        if state in UNMIGRATED_CODES:
+            return NotMigrated()
+        if (why := no_database(error)) is not None:
+            return NoDatabase(why)
+        if not is_unavailable(error) or (state == READ_ONLY and self.kind == "read"):
+            return error  # it was we who said that it would only read
+        if state in UNWRITABLE:
+            return ReadOnlyDatabase(UNWRITABLE[state], is_unknown=self.is_committing)
+        return DatabaseUnavailable(
+            OUTCOME_UNKNOWN if self.is_committing else unavailable_reason(error)
+        )
+
+
+def _transact(
+    tx: Transaction,
+    attempt: _Attempt,
+    fn: Callable[..., R],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> tuple[R, set[str]]:
+    """Run ``fn(tx, …)`` and commit it: its result, and the channels to announce."""
+    if tx.info:
+        forget_last(tx)
+    with tx.begin() as transaction:
+        result = fn(tx, *args, **kwargs)
+        attempt.is_committing = attempt.kind == "write"
+        transaction.commit()
+    return result, has_committed(tx) if tx.info else set()
 
 
 def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> AsyncEngine:
@@ -272,7 +277,7 @@ def no_database(error: BaseException) -> str | None:
     return NO_DATABASE.get(state) or NO_DATABASE.get(state[:2])
 
 
-def is_away(error: BaseException) -> bool:
+def is_unavailable(error: BaseException) -> bool:
     """Whether an error means "not now" rather than "not like this"."""
     if not isinstance(error, DBAPIError) or is_lost(error):
         return True
@@ -293,14 +298,14 @@ def is_lost(error: BaseException) -> bool:
 def is_outdated(error: BaseException) -> bool:
     """Whether a statement was prepared before a migration changed the type of what it gives.
 
-    SQLAlchemy has every connection of the pool prepare its statements anew then.
+    SQLAlchemy has every connection of the pool prepare its statements again then.
     """
     cause = getattr(getattr(error, "orig", None), "__cause__", None)
     return isinstance(cause, asyncpg.InvalidCachedStatementError)
 
 
 def unavailable_reason(error: BaseException) -> str | None:
-    """Say in what way the database is away; None if there is nothing to add."""
+    """Say why the database is unavailable; None if there is nothing to add."""
     if isinstance(error, TimeoutError | PoolTimeoutError):
         return TIMED_OUT
     if isinstance(error, OSError):

@@ -9,18 +9,20 @@ the parameters for itself, no statement has a name, and there is no LISTEN.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
 from reach.db.errors import READ_ONLY_DATABASE, ReadOnlyDatabase
-from reach.db.postgres_connection import connect
+from reach.network.sockets import open_socket
 from reach.settings.urls import DatabaseUrl
 
 if TYPE_CHECKING:
+    import ssl
+
     from asyncpg import Connection as _Connection
 
     Connection = _Connection[asyncpg.Record]
@@ -31,6 +33,8 @@ else:
 NEXT_SECONDS = 0.25
 #: How much longer one that was silent the last time has, once another can be read.
 SILENT_SECONDS = 1.0
+#: How much of a host's time the network may take: what it says of each address comes in time then.
+NETWORK_SHARE = 0.9
 #: What connecting can fail with.
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -220,7 +224,7 @@ class Opener:
             **{name: value for name, value in named.items() if value is not None},
             "statement_cache_size": 0 if self._has_pooler else CACHED_STATEMENTS,
         }
-        return await connect(PostgresConnection, **arguments)
+        return await connect(**arguments)
 
     def _is_wanted(self, connection: PostgresConnection) -> bool:
         if self._target == "primary":
@@ -255,3 +259,54 @@ def _drop(attempt: asyncio.Task[PostgresConnection]) -> None:
         attempt.add_done_callback(_drop)
     elif not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
+
+
+async def connect(**arguments: Any) -> PostgresConnection:
+    """Connect as ``asyncpg.connect`` does, to one host, within ``timeout`` (seconds).
+
+    At the first address of its name that answers. Raises what asyncpg raises; of its OSErrors,
+    CannotConnect.
+    """
+    seconds = arguments["timeout"] * NETWORK_SHARE
+    loop = _EveryAddress(asyncio.get_running_loop(), seconds)
+    connection: PostgresConnection = await asyncpg.connect(
+        loop=cast("asyncio.AbstractEventLoop", loop),
+        connection_class=PostgresConnection,
+        **arguments,
+    )
+    return connection
+
+
+class _EveryAddress:
+    """The running event loop, but for the way in which it connects to a name.
+
+    asyncpg takes no socket that is connected already, nor an address and the name of its
+    certificate; but it connects by the loop that it is given, with the name that TLS needs.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._loop = loop
+        self._seconds = seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    async def create_connection(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str,
+        port: int,
+        *,
+        ssl: "ssl.SSLContext | None" = None,
+    ) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
+        connected = await open_socket(host, port, seconds=self._seconds)
+        try:
+            return await self._loop.create_connection(
+                protocol_factory,
+                sock=connected,
+                ssl=ssl,
+                server_hostname=None if ssl is None else host,
+            )
+        except BaseException:
+            connected.close()
+            raise

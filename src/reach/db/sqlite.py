@@ -2,24 +2,23 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import cycle
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
 from reach.db import tracing
-from reach.db.database import Database
-from reach.db.engine import take_notices
+from reach.db.database import Database, Kind
 from reach.db.errors import OUTCOME_UNKNOWN, TIMED_OUT, DatabaseUnavailable, NoDatabase
-from reach.db.sqlite_connection import Attempt, Station
+from reach.db.sqlite_connection import Attempt, ConnectionThread
 from reach.db.sqlite_files import Place, note_closed, require_own_log
 from reach.db.sqlite_wal import Scrubber
-from reach.db.transaction import Transaction
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
+from reach.telemetry import traces
 
 R = TypeVar("R")
 
@@ -31,7 +30,7 @@ STUCK_SECONDS = 0.25
 
 
 class SqliteDatabase(Database):
-    """A file, for as many processes of one machine as like to share it."""
+    """A file, for any number of processes of one machine to share."""
 
     def __init__(self, settings: Settings) -> None:
         """Start the threads; open nothing yet."""
@@ -39,47 +38,41 @@ class SqliteDatabase(Database):
         self._place = Place(Path(settings.database.url.database or ""))
         # Shorter than the caller's patience, so that the answer says what is wrong.
         busy_seconds = settings.database_seconds * 0.6
-        self._writer = Station("reach-writer", self._place, busy_seconds, writes=True)
+        self._writer = ConnectionThread("reach-writer", self._place, busy_seconds, writes=True)
         self._readers = [
-            Station(f"reach-reader-{n}", self._place, busy_seconds, writes=False)
+            ConnectionThread(f"reach-reader-{n}", self._place, busy_seconds, writes=False)
             for n in range(READERS)
         ]
         self._next_reader = cycle(self._readers)
         self._scrubber = Scrubber(self._empty_log)
 
-    async def _look(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in a reader thread, in a snapshot of its own."""
-        return await self._patiently(next(self._next_reader), work)
+    async def _run(
+        self, kind: Kind, fn: Callable[..., R], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> R:
+        """Run it in the writer's thread, or in a reader's, in a snapshot of its own.
 
-    async def _transact(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in the writer thread; it is on the disk when this returns."""
-        notices: set[str] = set()
-
-        def run(tx: Transaction) -> R:
-            result = work(tx)
-            notices.update(take_notices(tx))
-            return result
-
-        result = await self._patiently(self._writer, run)
-        for channel in notices:
-            self.announce(channel)
-        return result
-
-    async def _patiently(self, station: Station, work: Callable[[Transaction], R]) -> R:
+        What is written is on the disk when this returns.
+        """
+        thread = self._writer if kind == "write" else next(self._next_reader)
         attempt = Attempt()
-        writes = station is self._writer
         try:
-            with tracing.transaction("sqlite", writes=writes):
+            with tracing.transaction("sqlite", kind) if traces.are_on() else traces.OFF:
                 async with asyncio.timeout(self.seconds):
-                    return await station.thread.call(lambda: station.run(work, attempt))
+                    done: tuple[R, set[str]] = await thread.call(
+                        thread.transact, attempt, fn, args, kwargs
+                    )
         except TimeoutError:
-            station.is_stuck = True
+            thread.is_stuck = True
             attempt.is_given_up = True
             detail = OUTCOME_UNKNOWN if attempt.is_committing else TIMED_OUT
             raise DatabaseUnavailable(detail) from None
         except asyncio.CancelledError:
             attempt.is_given_up = True
             raise
+        result, channels = done
+        for channel in channels:
+            self.announce(channel)
+        return result
 
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
@@ -124,7 +117,7 @@ class SqliteDatabase(Database):
     async def _empty_log(self) -> bool:
         try:
             async with asyncio.timeout(self.patience_seconds):
-                return await self._writer.thread.call(self._writer.empty_log)
+                return await self._writer.call(self._writer.empty_log)
         except (ServiceUnavailable, DBAPIError, sqlite3.Error, TimeoutError):
             return False
 
@@ -134,8 +127,8 @@ class SqliteDatabase(Database):
 
         A process has to end within its grace time.
         """
-        stations = (self._writer, *self._readers)
-        return STUCK_SECONDS if any(one.is_stuck for one in stations) else self.seconds
+        threads = (self._writer, *self._readers)
+        return STUCK_SECONDS if any(one.is_stuck for one in threads) else self.seconds
 
     async def close(self) -> None:
         """Finish the commits under way, then close the file."""
@@ -143,18 +136,18 @@ class SqliteDatabase(Database):
         await self._scrubber.close()
         await asyncio.gather(*map(self._end, (self._writer, *self._readers)))
 
-    async def _end(self, station: Station) -> None:
+    async def _end(self, thread: ConnectionThread) -> None:
         """Close a connection and end its thread.
 
         One that hangs at a lock or a disk is left behind: it ends with the process.
         """
 
         def close() -> None:
-            station.close()
+            thread.close()
             note_closed(self._place)
 
-        closing_it = asyncio.ensure_future(station.thread.call(close))
+        closing_it = asyncio.ensure_future(thread.call(close))
         done, _ = await asyncio.wait({closing_it}, timeout=self.patience_seconds)
         closing_it.cancel()
-        station.thread.stop()
-        await asyncio.to_thread(station.thread.join, self.seconds if done else 0)
+        thread.stop()
+        await asyncio.to_thread(thread.join, self.seconds if done else 0)

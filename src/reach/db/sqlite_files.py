@@ -6,8 +6,11 @@ and the file is spoilt. Reach looks at the files themselves before it opens or w
 docs/decisions/0042-clocks-and-files.md.
 """
 
+import fcntl
+import io
 import math
 import os
+import re
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -36,6 +39,10 @@ Change = Literal["none", "reopen", "fold"]
 #: https://www.sqlite.org/fileformat2.html#the_database_header
 HEADER_BYTES = 100
 VERSIONS, COUNTER = slice(18, 20), slice(24, 28)
+#: In the lock file: its own number (a copy of it, with its neighbours, has another), then the
+#: device, and the numbers of database and log; 0: no log.
+RECORD = re.compile(rb"(\d+) (\d+) (\d+) (\d+)\n")
+RECORD_BYTES = 100
 #: What a database says of itself that is read and written by way of a log.
 BY_LOG = b"\x02\x02"
 
@@ -53,13 +60,11 @@ class Files:
     is_logged: bool = field(default=False, compare=False)
 
     def since(self, before: "Files", *, is_open: bool) -> Change:
-        """Say what has become of the files of a connection. Raises Replaced, NoDatabase.
+        """Say what has become of the files of a connection, if they differ. Raises Replaced.
 
         ``is_open``: there still is one. If not, another process's was the last, and SQLite has
         removed the log and its index with it, as it should.
         """
-        if self == before:
-            return "none"
         if self.database != before.database:
             is_left = before.log is not None and self.log == before.log
             if is_left or (before.index is not None and self.index == before.index):
@@ -128,14 +133,14 @@ class Place:
         if found is None:
             is_folder = os.path.isdir(self.file.parent)
             raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
-        database, self._changed_at_ns = _identity(found), found.st_mtime_ns
+        database, self._changed_at_ns = (found.st_dev, found.st_ino), found.st_mtime_ns
         if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
         log, index = _stat(f"{self._real}-wal"), _stat(f"{self._real}-shm")
         return Files(
             database,
-            log and _identity(log),
-            index and _identity(index),
+            log and (log.st_dev, log.st_ino),
+            index and (index.st_dev, index.st_ino),
             is_logged=log is not None and log.st_size > 0,
         )
 
@@ -155,7 +160,7 @@ class Place:
                 raise Replaced(OVERWRITTEN)
             now, before = self.look(), self._opened
             found: Change = "none"
-            if before is not None:
+            if before is not None and now != before:
                 found = now.since(before, is_open=self._is_open())
         except NoDatabase as lost:
             self.tell(lost)
@@ -179,10 +184,12 @@ class Place:
             return False
         if time.monotonic() - looked_at > lag_seconds:
             return False
-        found = _stat(self._path)
-        if found is None or _identity(found) != opened.database:
+        try:
+            found = os.stat(self._path)
+        except OSError:
             return False
-        return found.st_mtime_ns == self._changed_at_ns
+        is_there = (found.st_dev, found.st_ino) == opened.database
+        return is_there and found.st_mtime_ns == self._changed_at_ns
 
     def _is_open(self) -> bool:
         return not self.unwatched.is_set() or any(one.is_open for one in self.connected)
@@ -256,30 +263,31 @@ class Header:
         A backup that `reach db backup` made knows of no log; any older copy has a lower counter.
         """
         is_by_log = self._is_by_log or is_logged
-        # Twice: it may be written at this very moment.
-        return self._is_good(is_by_log=is_by_log) or self._is_good(is_by_log=is_by_log)
-
-    def _is_good(self, *, is_by_log: bool) -> bool:
-        found = self._read()
-        if found is None:
-            return True
-        if is_by_log and (len(found) < HEADER_BYTES or found[VERSIONS] != BY_LOG):
-            return False
-        self._is_by_log = found[VERSIONS] == BY_LOG
-        counter = int.from_bytes(found[COUNTER], "big")
-        is_good = counter >= self._counter
-        self._counter = max(self._counter, counter)
-        return is_good
+        for _ in range(2):  # it may be written at this very moment
+            found = self._read()
+            if found is None:
+                return True
+            if is_by_log and (len(found) < HEADER_BYTES or found[VERSIONS] != BY_LOG):
+                continue
+            self._is_by_log = found[VERSIONS] == BY_LOG
+            counter = int.from_bytes(found[COUNTER], "big")
+            is_good = counter >= self._counter
+            self._counter = max(self._counter, counter)
+            if is_good:
+                return True
+        return False
 
     def _read(self) -> bytes | None:
-        if self._descriptor is None or not _is_of(self._descriptor, self._database):
-            self._descriptor = _descriptor_of(self._database)
-        if self._descriptor is None:
-            return None
-        with suppress(OSError):
-            found = os.pread(self._descriptor, HEADER_BYTES, 0)
-            if _is_of(self._descriptor, self._database):
-                return found
+        for _ in range(2):
+            if self._descriptor is None:
+                self._descriptor = _descriptor_of(self._database)
+            if self._descriptor is None:
+                return None
+            with suppress(OSError):
+                found = os.pread(self._descriptor, HEADER_BYTES, 0)
+                if _is_of(self._descriptor, self._database):
+                    return found
+            self._descriptor = None  # SQLite has closed it, and it may be another file's by now
         return None
 
 
@@ -288,10 +296,6 @@ def _stat(path: str) -> os.stat_result | None:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _identity(found: os.stat_result) -> Identity:
-    return found.st_dev, found.st_ino
 
 
 def _is_of(descriptor: int, file: Identity) -> bool:
@@ -319,3 +323,63 @@ def _size_of(file: Identity) -> int | None:
     with suppress(OSError):
         return os.fstat(descriptor).st_size
     return None
+
+
+def take_turn(database: Path, *, waits: bool = True) -> io.FileIO:
+    """Wait for this process's turn to write to ``database``; closing what it gives ends the turn.
+
+    SQLite's own busy wait polls, and starves one of two busy processes. This lock orders our own
+    writers; SQLite's lock still guards against everybody else's. Raises OSError; BlockingIOError
+    if it ``waits`` for nobody, and it is another's.
+    """
+    turn = _open_turn(database, os.O_CREAT)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        turn.close()
+        raise
+    return turn
+
+
+def _open_turn(database: Path, flags: int = 0) -> io.FileIO:
+    return io.FileIO(os.open(f"{database}-turn", flags | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+")
+
+
+def require_own_log(database: Path, files: Files) -> None:
+    """Refuse a database beside a log that is known to be another's. Raises Replaced."""
+    with suppress(OSError), _open_turn(database) as turn:
+        device, number = files.database
+        known = RECORD.match(os.pread(turn.fileno(), RECORD_BYTES, 0))
+        if known is None or files.log is None:
+            return
+        itself, its_device, its_number, its_log = map(int, known.groups())
+        is_of_here = (itself, its_device) == (os.fstat(turn.fileno()).st_ino, device)
+        if is_of_here and files.log[1] == its_log and number != its_number:
+            raise Replaced(REPLACED)
+
+
+def note_log(database: Path, files: Files, *, is_open: bool) -> None:
+    """Write down whose the log is; before it is opened, of another database than before: nobody's.
+
+    It stands in the lock file, for processes that start later: a log says nothing of it. Where it
+    cannot be written, only processes that run notice.
+    """
+    device, number = files.database
+    log_number = files.log[1] if is_open and files.log is not None else 0
+    with suppress(OSError), _open_turn(database) as turn:
+        owner = f"{os.fstat(turn.fileno()).st_ino} {device} {number} ".encode()
+        record = owner + f"{log_number}\n".encode()
+        known = os.pread(turn.fileno(), RECORD_BYTES, 0)
+        if not known.startswith(record if is_open else owner):
+            os.pwrite(turn.fileno(), record.ljust(RECORD_BYTES), 0)
+
+
+def note_closed(place: Place) -> None:
+    """Write down that there is no log, if there is none: its number may be given to another file.
+
+    Then that would be taken for a log that was left beside a database which was put there since.
+    """
+    with suppress(OSError, NoDatabase):
+        files = place.look()
+        if files.log is None:
+            note_log(place.file, files, is_open=True)

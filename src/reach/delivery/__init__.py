@@ -1,1 +1,1 @@
-"""The worker: it leases messages, has them sent, and records the outcomes."""
+"""Delivery: what a worker leases, sends and records."""

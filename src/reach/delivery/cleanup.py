@@ -1,4 +1,4 @@
-"""The sweep: what is old is deleted, and counters are folded, a little at a time."""
+"""The sweep: what is old is deleted, and tallies are folded, a little at a time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -76,10 +76,12 @@ def _look(tx: Transaction) -> tuple[datetime, datetime | None]:
 
 
 async def fold_for_ever(database: Database) -> NoReturn:
-    """Fold counters every 5 s: what has to be added up to read one stays little."""
+    """Fold the counters every 5 s: what has to be added up to read one stays little."""
     while True:
         try:
-            await _sweep_all(database, counters.fold)
+            while await database.read(counters.is_foldable):
+                if not await database.write(counters.fold):
+                    break
         except FAILURES as error:
             log.warning("cannot fold", reason=reason_of(error))
         await anyio.sleep(FOLD_SECONDS)

@@ -67,7 +67,7 @@ class Leases:
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
         """Hold nothing yet."""
-        self._database = database
+        self.database = database
         self._seconds = lease_seconds
         self._in_hand: set[Holding] = set()
         self._counted = 0
@@ -82,10 +82,14 @@ class Leases:
         """How many messages wait for their first step."""
         return len(self._waiting)
 
+    async def next_due_seconds(self) -> float:
+        """Look how soon a message falls due; that writes nothing. Raises Unavailable."""
+        return await self.database.read(outbox.next_due_seconds)
+
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable."""
         expires = now_seconds() + self._seconds
-        leased = await self._database.write(
+        leased = await self.database.write(
             outbox.lease_due, limit=limit, lease_seconds=self._seconds
         )
         holdings = [Holding(message, expires) for message in leased]
@@ -122,7 +126,7 @@ class Leases:
         text = reason.words if reason else None
         try:
             if held:
-                await self._database.write(
+                await self.database.write(
                     outbox.release, held, reason=text, delay_seconds=delay_seconds
                 )
         except FAILURES as error:
@@ -154,7 +158,7 @@ class Leases:
         expires = now_seconds() + self._seconds
         held = [holding.held for holding in holdings]
         try:
-            kept = await self._database.write(outbox.renew, held, lease_seconds=self._seconds)
+            kept = await self.database.write(outbox.renew, held, lease_seconds=self._seconds)
         except FAILURES as error:
             log.warning("cannot renew leases", reason=reason_of(error))
             return

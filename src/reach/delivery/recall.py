@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Float, Integer, bindparam, case, select, u
 from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
 from reach.db.types import now
-from reach.delivery.attempt import longest_wait_seconds
+from reach.delivery.attempt import JITTER
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages.model import IS_QUEUED, messages
 from reach.messages.outbox import CHANNEL, no_later
@@ -23,6 +23,8 @@ log = structlog.get_logger("reach.worker")
 
 RECALL_SECONDS = 5.0
 RECALL_ROWS = 1000
+#: What other workers may have been told to wait, whatever this one's settings are.
+USUAL_CAP_SECONDS = 4 * 3600.0
 
 #: Further ahead than any delay, pause or lease: read from the far end of the index of what is due.
 IS_FAR: ColumnElement[bool] = IS_QUEUED & (
@@ -50,6 +52,12 @@ _RECALL = (
     )
     .returning(messages.c.id)
 )
+
+
+def longest_wait_seconds(settings: Settings) -> float:
+    """Tell how far ahead ``due_at`` can lie by any rule: a delay or a pause, then a lease."""
+    cap = max(settings.retry_cap_seconds, settings.breaker_cap_seconds, USUAL_CAP_SECONDS)
+    return cap * (1 + JITTER) + settings.lease_seconds
 
 
 def is_any(tx: Transaction, settings: Settings) -> bool:

@@ -1,55 +1,37 @@
-"""The worker: leases what is due, sends it, records what became of it."""
+"""The worker: leases what is due, and has it attempted in its slots."""
 
-import os
-import socket
-import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
 import anyio
 import anyio.abc
-import anyio.lowlevel
 import structlog
-from opentelemetry.trace import Span
 
 from reach.db.database import Database
-from reach.delivery.attempt import (
-    POLL_SECONDS,
-    OutcomeRecorder,
-    attempted,
-    delivering,
-    expect_templates,
-    next_delay_seconds,
-    note,
-    note_attempt,
-    note_finished,
-    uncomposed,
-)
-from reach.delivery.circuit_breaker import CircuitBreaker
+from reach.delivery.attempt import Attempts
 from reach.delivery.cleanup import fold_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.delivery.recall import recall_for_ever
-from reach.mail.compose import CannotCompose, Composer
-from reach.messages.outbox import CHANNEL, MOST_VANISHED
-from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
-from reach.messages.queue import AttemptOutcome
+from reach.mail.compose import Composer
+from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
 from reach.smtp.sender import Sender
-from reach.telemetry import traces
-from reach.telemetry.logging import frames
-from reach.telemetry.metrics import SLOTS, SLOTS_BUSY
+from reach.telemetry.metrics import SLOTS
 
 log = structlog.get_logger("reach.worker")
 
+#: How often a worker looks for what falls due, whatever it is told.
+POLL_SECONDS = 1.0
 #: A worker holds what it can send in about this long, so that another one finds work too …
 AHEAD_SECONDS = 0.25
 #: … and at most so many messages for each slot.
 MOST_AHEAD = 16
-#: A slot goes on while what it did is being recorded. What is accepted and unrecorded when a worker
-#: dies is sent again, so this is a trade: with 1 for each slot, a third fewer emails a second.
-UNRECORDED_PER_SLOT = 3
+#: The shortest wait for what falls due: what the clocks of both databases can tell apart.
+SHORTEST_WAIT_SECONDS = 0.001
+#: How long a worker that came too late lets others lease first. It doubles each time, and is halved
+#: when it is not too late: so of several one comes to be the first.
+LEAST_GIVE_WAY_SECONDS, FIRST_GIVE_WAY_SECONDS, MOST_GIVE_WAY_SECONDS = 0.005, 0.02, 0.2
 
 
 class Chore(Protocol):
@@ -74,21 +56,22 @@ class Worker:
     ) -> None:
         """Take the collaborators; touch nothing yet."""
         self._chores = chores
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
         self._settings = settings
         self._database = database
-        self._composer = composer
         self._sender = sender
-        self._recorder = OutcomeRecorder(settings, database)
         self._due = database.subscribe(CHANNEL)
-        self._breaker = CircuitBreaker(settings)
         self._leases = Leases(database, settings.lease_seconds)
-        self._recording = anyio.Semaphore(UNRECORDED_PER_SLOT * settings.worker_slots)
-        self._attempt_seconds = AHEAD_SECONDS
-        #: When the attempts under way began, on the monotonic clock.
-        self._began: dict[Holding, float] = {}
+        self._attempts = Attempts(settings, composer, sender, self._leases, self._wake)
+        self._breaker = self._attempts.breaker
         self._busy_slots = 0
         self._low_water = 0
+        #: Whether there was more to do, at the last look, than could be held.
+        self._is_full = False
+        #: How long nothing is due, to all we know.
+        self._idle_seconds = POLL_SECONDS
+        #: How long to let others lease first: what was seen to be due was another worker's by the
+        #: time that it was leased.
+        self._give_way_seconds = 0.0
 
     async def run(self, stop: anyio.Event, cut_off: anyio.Event | None = None) -> None:
         """Work until ``stop``; then finish what is in hand, for up to the grace time.
@@ -96,9 +79,8 @@ class Worker:
         What is not begun by then is released at once; an attempt still under way after the
         grace time, or at ``cut_off``, is cut off.
         """
-        log.info("worker started", worker=self.name)
+        log.info("worker started", worker=self._attempts.worker)
         SLOTS.inc(self._settings.worker_slots)
-        expect_templates(self._composer.templates)
         async with anyio.create_task_group() as around:
             around.start_soon(self._database.relay, CHANNEL, *(one.channel for one in self._chores))
             for chore in self._chores:
@@ -123,7 +105,7 @@ class Worker:
             around.cancel_scope.cancel()
         SLOTS.dec(self._settings.worker_slots)
         await self._sender.close()
-        log.info("worker stopped", worker=self.name)
+        log.info("worker stopped", worker=self._attempts.worker)
 
     def _end_within(self, seconds: float, deliveries: anyio.abc.TaskGroup) -> None:
         """Cut attempts off after so many seconds from now.
@@ -132,7 +114,7 @@ class Worker:
         """
         deadline = anyio.current_time() + seconds
         deliveries.cancel_scope.deadline = deadline
-        self._recorder.gives_up_at = deadline - self._settings.database_seconds
+        self._attempts.gives_up_at = deadline - self._settings.database_seconds
 
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()
@@ -146,19 +128,21 @@ class Worker:
             if self._breaker.is_open:
                 await self._until_any(stop.wait, self._breaker.wait_until_not_open)
                 continue
-            if self._recorder.is_away:
-                await self._until_any(stop.wait, self._recorder.wait_until_back)
+            if self._attempts.is_unavailable:
+                await self._until_any(stop.wait, self._attempts.wait_until_back)
                 continue
+            if self._give_way_seconds > LEAST_GIVE_WAY_SECONDS and not self._is_full:
+                await anyio.sleep(self._give_way_seconds)
             self._due.clear()
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
+            self._is_full = taken == room or room <= 0
             if stop.is_set() or self._breaker.is_open:  # since it began to lease
                 with anyio.CancelScope(shield=True):
                     await self._leases.give_back(self._leases.take_waiting(), self._breaker.reason)
             self._start_slots(deliveries)
             if taken < room or room <= 0:
-                # A slot that runs dry sets the event too.
-                with anyio.move_on_after(POLL_SECONDS):
+                with anyio.move_on_after(self._idle_seconds):
                     await self._due.wait()
 
     def _room(self) -> int:
@@ -166,27 +150,46 @@ class Worker:
         if self._breaker.is_half_open:
             return 1 - len(self._leases)
         slots = self._breaker.slots
-        ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._expected_seconds(), 0.001))
+        ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempts.expected_seconds(slots), 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
         most = slots + int(slots * ahead)
         return most - len(self._leases) if self._leases.waiting <= self._low_water else 0
 
-    def _expected_seconds(self) -> float:
-        """How long an attempt takes, to all we know: longer if every one under way already does."""
-        if len(self._began) < self._breaker.slots:
-            return self._attempt_seconds
-        return max(self._attempt_seconds, time.monotonic() - max(self._began.values()))
-
     async def _lease(self, limit: int) -> int:
+        """Lease up to ``limit`` messages, if one is due; returns how many.
+
+        It looks first, but where the last lease has filled all the room: a lease is a write. Where
+        several workers see one message, those that came too late give way at the next.
+        """
+        looks = not self._is_full or limit == 1
         try:
-            with anyio.CancelScope(shield=True):  # else it may be committed, and nobody know
+            if looks:
+                due_in = await self._leases.next_due_seconds()
+                self._idle_seconds = min(POLL_SECONDS, max(due_in, SHORTEST_WAIT_SECONDS))
+                if due_in > 0:
+                    return 0
+            with anyio.CancelScope(shield=True):  # or it is committed, and nobody knows
                 taken = await self._leases.take(limit)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
-            self._recorder.is_away = True
+            self._attempts.is_unavailable = True
             return 0
+        if taken:
+            self._give_way_seconds /= 2
+        elif looks:
+            longer = max(2 * self._give_way_seconds, FIRST_GIVE_WAY_SECONDS)
+            self._give_way_seconds = min(longer, MOST_GIVE_WAY_SECONDS)
+        self._idle_seconds = POLL_SECONDS
         return taken
+
+    def _wake(self) -> None:
+        """Have the leasing go on, if what has ended is what it waits for.
+
+        What falls due meanwhile is announced, or found by the poll.
+        """
+        if self._is_full or self._leases.waiting or not self._may_go_on():
+            self._due.set()
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
         for _ in range(min(self._breaker.slots - self._busy_slots, self._leases.waiting)):
@@ -196,118 +199,19 @@ class Worker:
     async def _slot(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
         """Deliver one message, then others for as long as there are any."""
         try:
-            await self._deliver(holding, deliveries)
+            await self._attempts.make(holding, deliveries)
             while self._leases.waiting and self._may_go_on():
                 if self._leases.waiting <= self._low_water:
                     self._due.set()
-                await self._deliver(self._leases.take_next(), deliveries)
+                await self._attempts.make(self._leases.take_next(), deliveries)
         finally:
             self._busy_slots -= 1
-            self._due.set()
+            self._wake()
 
     def _may_go_on(self) -> bool:
         """Whether a slot that is done may take the next message."""
-        is_held_up = self._breaker.is_open or self._recorder.is_away
+        is_held_up = self._breaker.is_open or self._attempts.is_unavailable
         return not is_held_up and self._busy_slots <= self._breaker.slots
-
-    # One attempt
-
-    async def _deliver(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
-        """Attempt it; the outcome is recorded beside the next attempt."""
-        if not holding.is_current():
-            self._leases.drop(holding)
-            return
-        with delivering(holding.message) as span:
-            await self._try(holding, deliveries, span)
-
-    async def _try(self, holding: Holding, deliveries: anyio.abc.TaskGroup, span: Span) -> None:
-        started_at, self._began[holding] = datetime.now(UTC), time.monotonic()
-        SLOTS_BUSY.inc()
-        try:
-            outcome = await self._attempt(holding)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._cut_off(holding, started_at)
-            raise
-        finally:
-            SLOTS_BUSY.dec()
-            took = time.monotonic() - self._began.pop(holding)
-        self._attempt_seconds += 0.1 * (took - self._attempt_seconds)
-        outcome = self._breaker.judge(outcome, holding.message)
-        note(span, outcome)
-        with anyio.CancelScope(shield=True):
-            await self._recording.acquire()
-        deliveries.start_soon(self._record_outcome, holding, outcome, started_at, took)
-
-    async def _record_outcome(
-        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
-    ) -> None:
-        try:
-            with anyio.CancelScope(shield=True), traces.child("record the outcome", of_ended=True):
-                await self._record(holding, outcome, started_at, took)
-        finally:
-            self._leases.drop(holding)
-            self._recording.release()
-            self._due.set()
-
-    async def _attempt(self, holding: Holding) -> Outcome:
-        message = holding.message
-        if message.lease - message.recorded_lease > MOST_VANISHED:
-            return Deferred(f"{MOST_VANISHED} workers in a row vanished while they held it")
-        try:
-            mail = self._composer.compose(message)
-            return await self._sender.send(mail, still_held=holding.may_send_content)
-        except CannotCompose as error:
-            log.warning("message cannot be composed", **uncomposed(message, error))
-            return Rejected(f"cannot be composed: {error}")
-        except Exception as error:  # noqa: BLE001 - it must not take its neighbours down
-            log.error("attempt crashed", reach_message_id=str(message.id), **frames(error))
-            return Unknown("crashed here") if holding.content_began else Deferred("crashed here")
-
-    async def _cut_off(self, holding: Holding, started_at: datetime) -> None:
-        """The grace time is over in the middle of an attempt."""
-        if holding.content_began:
-            took = time.monotonic() - self._began[holding]
-            await self._record(holding, Unknown("the worker was stopped"), started_at, took)
-        else:
-            await self._leases.give_back([holding])
-        self._leases.drop(holding)
-
-    async def _record(
-        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
-    ) -> None:
-        message, finished_at = holding.message, datetime.now(UTC)
-        note_attempt(outcome, took)
-        if isinstance(outcome, Sent):
-            log.info("sent", **attempted(message, outcome, took))
-        else:
-            log.info("not sent", **attempted(message, outcome, took))
-        if isinstance(outcome, Unavailable):
-            await self._give_back(holding, outcome)
-            return
-        delay_seconds = next_delay_seconds(
-            message.failures + 1,
-            first_seconds=self._settings.retry_first_seconds,
-            cap_seconds=self._settings.retry_cap_seconds,
-        )
-        attempt_outcome = AttemptOutcome(
-            holding.held, self.name, started_at, finished_at, outcome, delay_seconds
-        )
-        state = await self._recorder.record(attempt_outcome)
-        note_finished(message, state, finished_at)
-        if state == "failed":
-            log.warning("message failed", **attempted(message, outcome, took))
-        if state is None:
-            log.warning(
-                "outcome recorded too late", reach_message_id=str(message.id), outcome=outcome.name
-            )
-
-    async def _give_back(self, holding: Holding, unavailable: Unavailable) -> None:
-        """Release what met an open breaker, and what waits for it."""
-        delay_seconds = self._breaker.hold_seconds if unavailable.was_heard else 0
-        await self._leases.give_back([holding], unavailable, delay_seconds=delay_seconds)
-        if self._breaker.is_open:
-            await self._leases.give_back(self._leases.take_waiting(), unavailable)
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

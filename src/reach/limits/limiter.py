@@ -33,7 +33,7 @@ class Limiter:
         """Count by ``settings``; keys are what ``sign`` makes of whom they stand for."""
         self.clients = Clients(settings.proxies)
         self._sign = sign
-        self._windows = {name: Windows(settings.policy(name)) for name in POLICIES}
+        self._windows = {name: Windows(settings.policies[name]) for name in POLICIES}
         limits_nothing = all(w.policy.is_off for w in self._windows.values())
         redis = None if limits_nothing else settings.redis
         self._shared = None if redis is None else Shared(redis)
@@ -93,6 +93,6 @@ class Limiter:
 
 def require_one_count(settings: Settings) -> None:
     """Refuse several processes of which each would admit the limit. Raises BadSettings."""
-    counts = any(not settings.policy(name).is_off for name in COUNTED_TOGETHER)
+    counts = any(not settings.policies[name].is_off for name in COUNTED_TOGETHER)
     if settings.processes > 1 and settings.redis is None and counts:
         raise BadSettings(ALONE)

@@ -53,7 +53,7 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
 
     Their rows must be locked, or two transactions could both send the last one.
     """
-    windows = settings.policy("mail_per_address").windows
+    windows = settings.policies["mail_per_address"].windows
     if not windows:
         return set(people)
     # Even if there are none: as many statements for all, or their time would tell who is known.

@@ -4,6 +4,7 @@ What became of an attempt is recorded by ``queue``; what an operator asks (list,
 in ``operations``.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -150,9 +151,16 @@ def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason:
     tx.execute(_supersede(tx.dialect.name), values)
 
 
-def look(tx: Transaction) -> None:
-    """Read something, to see whether the database answers."""
-    tx.execute(select(messages.c.id).limit(1))
+_NEXT = select(messages.c.due_at, now()).where(IS_QUEUED).order_by(messages.c.due_at).limit(1)
+
+
+def next_due_seconds(tx: Transaction) -> float:
+    """Read how soon the next message falls due: 0 or less, one is due; infinite, none is queued.
+
+    A worker's lease makes its messages due at the lease's end.
+    """
+    found = tx.execute(_NEXT).one_or_none()
+    return math.inf if found is None else (found[0] - found[1]).total_seconds()
 
 
 def since_tried(column: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -19,9 +19,8 @@ from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import Key, earliest_id, now
-from reach.delivery.attempt import longest_wait_seconds
 from reach.delivery.leases import FAILURES
-from reach.delivery.recall import IS_FAR
+from reach.delivery.recall import IS_FAR, longest_wait_seconds
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import IS_QUEUED, STATES, State, messages
 from reach.people.link_requests import link_requests
@@ -184,7 +183,8 @@ def _desk(database: Database) -> _Desk:
 async def recent(database: Database, settings: Settings) -> Stats:
     """Give the stats of at most 5 s ago, the same to everybody in this process.
 
-    All who ask meanwhile share one query, and its failure: that is not kept. Raises DatabaseUnavailable.
+    All who ask meanwhile share one query, and its failure: that is not kept.
+    Raises DatabaseUnavailable.
     """
     return await _desk(database).ask(database, settings)
 

@@ -1,4 +1,4 @@
-"""Every knob, read once from the environment and passed down."""
+"""Every setting, read once from the environment and passed down."""
 
 from reach.settings.model import Settings, load, unknown_variables
 from reach.settings.sources import SECRETS, BadSettings

@@ -51,8 +51,8 @@ async def copy(
 ) -> Mapping[str, int]:
     """Copy every row, and compare; how many rows there are of each table.
 
-    Raises CannotCopy, DatabaseUnavailable: then the target has no row. If the connection to it is lost
-    while it commits it has all of them, or none.
+    Raises CannotCopy, DatabaseUnavailable: then the target has no row. If the connection to it is
+    lost while it commits, it has all of them, or none.
     """
     if _is_same_file(source_url, target_url):
         raise CannotCopy(SAME)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import asyncpg
 
-from reach.db import postgres, sqlite_file
+from reach.db import postgres, sqlite_connection, sqlite_errors
 from reach.db.errors import RESTORE, NoDatabase, Replaced
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
@@ -174,7 +174,7 @@ class SqliteSide(Side):
     async def open(self) -> None:
         """Open the file, which is there. A target is locked: that fails while others have it."""
         with self.may_fail():
-            self._open = sqlite_file.opened(Place(self.file), timeout=BUSY_SECONDS)
+            self._open = sqlite_connection.opened(Place(self.file), timeout=BUSY_SECONDS)
             self._run(f"PRAGMA cache_size=-{CACHE_KIB[self.role]}")
             self._run("PRAGMA foreign_keys=ON")
             if self.role == "target":
@@ -203,7 +203,7 @@ class SqliteSide(Side):
         try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if self.role == "target" and sqlite_file.revision_of(connection) is not None:
+            if self.role == "target" and sqlite_connection.revision_of(connection) is not None:
                 connection.execute("PRAGMA journal_mode=WAL").fetchall()
         except sqlite3.Error as error:  # a disk that is full, say: the next who opens it does it
             if self.explain(error) is None:
@@ -249,12 +249,12 @@ class SqliteSide(Side):
         if isinstance(error, Replaced):
             return CannotCopy(f"The {self.role} was replaced. {error.detail} {RESTORE}")
         missing = error.detail if isinstance(error, NoDatabase) else None
-        missing = missing or sqlite_file.no_database(error, self.file)
+        missing = missing or sqlite_errors.no_database(error, self.file)
         if missing is not None:
             return NotThere(f"The {self.role} is not at {self.url}. {missing}")
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             return CannotCopy(IN_USE.format(self.role))
-        reason = sqlite_file.unavailable_reason(error, self.file)
+        reason = sqlite_errors.unavailable_reason(error, self.file)
         return CannotCopy(f"The {self.role} is away. {reason}") if reason else None
 
     def is_about_values(self, error: Exception) -> bool:

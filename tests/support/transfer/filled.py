@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reach.auth import keys
-from reach.db import sqlite_file
+from reach.db import sqlite_connection
 from reach.db.sqlite_files import Place
 from reach.transfer.copy import KEPT
 
@@ -66,7 +66,7 @@ def fill(file: Path, people: int) -> str:
         connection.execute(SENT)
         connection.execute("COMMIT")
     key = keys.generate()
-    with sqlite_file.create(Place(file), busy_seconds=5, writes=True).begin() as tx:
+    with sqlite_connection.create(Place(file), busy_seconds=5, writes=True).begin() as tx:
         keys.add(tx, key, "test", keys.SCOPES)
     return key
 

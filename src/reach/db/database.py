@@ -5,31 +5,30 @@ Only ``Database`` opens and commits, so what happened together is visible where 
 """
 
 import asyncio
+import secrets
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import structlog
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Text, column, delete, false, insert, table
 
-from reach.db import writing
 from reach.db.errors import DatabaseUnavailable, NotMigrated, ReadOnlyDatabase
 from reach.db.group import Group
+from reach.db.transaction import Transaction
+from reach.db.types import Instant, now
 from reach.problems import Problem
 from reach.settings import Settings
 from reach.telemetry.metrics import POOL_BUSY, POOL_CONNECTIONS, TRANSACTION_SECONDS
-
-Transaction = Connection
 
 R = TypeVar("R")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-#: Where a transaction keeps what it will announce, and do, if it commits.
-_NOTICES, _CALLS = "reach_notices", "reach_calls"
+#: What a transaction may do. A ``read`` sees one snapshot, and changes nothing.
+Kind = Literal["read", "write"]
 
 log = structlog.get_logger("reach.db")
 
@@ -40,50 +39,18 @@ REFUSAL_SECONDS = 5
 _seconds = {
     (kind, result): TRANSACTION_SECONDS.labels(kind, result)
     for kind in ("read", "write")
-    for result in ("ok", "refused", "away", "failed")
+    for result in ("ok", "refused", "unavailable", "failed")
 }
 
-
-def notify(tx: Transaction, channel: str) -> None:
-    """Wake whoever waits for ``channel``, here and in other processes, if ``tx`` commits."""
-    notices: set[str] = tx.info.setdefault(_NOTICES, set())
-    if channel not in notices:
-        notices.add(channel)
-        if tx.dialect.name == "postgresql":
-            tx.execute(select(func.pg_notify(channel, "")))
-
-
-def after_commit(tx: Transaction, fn: Callable[[], None]) -> None:
-    """Call ``fn`` once ``tx`` has committed; never if it is rolled back, or its fate unknown.
-
-    It is called in whichever thread commits, so it must be quick, safe there, and not fail: it
-    counts something, say.
-    """
-    tx.info.setdefault(_CALLS, []).append(fn)
-
-
-def take_notices(tx: Transaction) -> set[str]:
-    """Take what a finished transaction wanted announced. For ``Database`` alone."""
-    notices: set[str] = tx.info.pop(_NOTICES, set())
-    return notices
-
-
-def has_committed(tx: Transaction) -> None:
-    """Do what ``tx`` wanted done after its COMMIT. For ``Database`` alone."""
-    for fn in tx.info.pop(_CALLS, ()):
-        fn()
-
-
-def forget_last(tx: Transaction) -> None:
-    """Forget what an earlier transaction of this connection wanted, which was rolled back."""
-    tx.info.pop(_NOTICES, None)
-    tx.info.pop(_CALLS, None)
+#: A small table that no trigger watches.
+_PROOFS = table("proofs", column("nonce", Text), column("used_at", Instant))
+_NOTHING = delete(_PROOFS).where(false())
 
 
 class Database(ABC):
     """A database that many callers of one event loop share.
 
-    Every method answers within ``settings.database_seconds``, if only with ``DatabaseUnavailable``.
+    Every method answers within ``settings.database_seconds``, if only with DatabaseUnavailable.
     """
 
     def __init__(self, settings: Settings, connections: int) -> None:
@@ -91,27 +58,27 @@ class Database(ABC):
         self.seconds = settings.database_seconds
         self._connections = connections
         POOL_CONNECTIONS.inc(connections)
-        self._group = self._apart = Group(self.transact, settings.database_seconds)
+        self._group = self._apart = Group(self.run, settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
         self._refused_at: float | None = None
         #: Whether it takes writes: the last question.
         self._asked: asyncio.Task[None] | None = None
 
-    async def read(
+    def read(
         self, fn: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    ) -> Coroutine[Any, Any, R]:
         """Run ``fn(tx, …)`` in one read-only transaction. Raises what it raises."""
-        return await self.look(partial(_call, fn, args, kwargs))
+        return self.run("read", fn, *args, **kwargs)
 
-    async def write(
+    def write(
         self, fn: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Run ``fn(tx, …)`` in one transaction and commit it before returning.
+    ) -> Coroutine[Any, Any, R]:
+        """Run ``fn(tx, …)`` in one transaction, which is committed when this returns.
 
         Raises what ``fn`` raises, with nothing changed; DatabaseUnavailable.
         """
-        return await self.transact(partial(_call, fn, args, kwargs))
+        return self.run("write", fn, *args, **kwargs)
 
     def group(
         self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]], *, apart: bool = False
@@ -124,6 +91,45 @@ class Database(ABC):
         """
         return (self._apart if apart else self._group).member(fn_all)
 
+    async def run(self, kind: Kind, fn: Callable[..., R], *args: Any, **kwargs: Any) -> R:
+        """Run ``fn(tx, …)`` in a transaction, and count it by its result.
+
+        One whose caller left has none.
+        """
+        POOL_BUSY.inc()
+        began, result = time.perf_counter(), ""
+        try:
+            answer = await self._run(kind, fn, args, kwargs)
+            result = "ok"
+        except (DatabaseUnavailable, NotMigrated) as error:
+            result = "unavailable"
+            if kind == "write" and isinstance(error, ReadOnlyDatabase):
+                self._note_refused(error)
+            raise
+        except Problem:
+            result = "refused"
+            raise
+        except Exception:
+            result = "failed"
+            raise
+        finally:
+            POOL_BUSY.dec()
+            if result:
+                _seconds[kind, result].observe(time.perf_counter() - began)
+        if kind == "write" and self._refused_at is not None:
+            self._note_taken(self._refused_at)
+        return answer
+
+    @abstractmethod
+    async def _run(
+        self,
+        kind: Kind,
+        fn: Callable[..., R],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> R:
+        """Run ``fn(tx, *args, **kwargs)`` in a transaction, and announce what it committed."""
+
     def subscribe(self, channel: str) -> asyncio.Event:
         """Get an event that is set whenever a commit announces ``channel`` (see ``relay``)."""
         event = asyncio.Event()
@@ -135,23 +141,8 @@ class Database(ABC):
         for event in self._listeners[channel]:
             event.set()
 
-    async def look(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in a read-only transaction."""
-        return await _counted("read", self._look(work))
-
-    async def transact(self, work: Callable[[Transaction], R]) -> R:
-        """Run ``work`` in a transaction and commit it."""
-        try:
-            answer = await _counted("write", self._transact(work))
-        except ReadOnlyDatabase as refused:
-            self._note_refused(refused)
-            raise
-        if self._refused_at is not None:
-            self._note_taken(self._refused_at)
-        return answer
-
     async def require_writes(self) -> None:
-        """Raise DatabaseUnavailable, NotMigrated unless it takes writes. Nothing is changed by it.
+        """Raise DatabaseUnavailable, NotMigrated unless it takes writes. Changes nothing.
 
         It is asked, which costs no disk. While it has been refusing it is tried, with something to
         be kept: whether a disk has room again shows in no other way.
@@ -160,8 +151,8 @@ class Database(ABC):
         SQLite each question takes a turn of those who write.
         """
         if self._asked is None or self._asked.done():
-            how = writing.ask if self._refused_at is None else writing.try_out
-            self._asked = asyncio.create_task(self.write(how))
+            question = _ask if self._refused_at is None else _try_out
+            self._asked = asyncio.create_task(self.write(question))
         await asyncio.shield(self._asked)
 
     def _note_refused(self, refused: ReadOnlyDatabase) -> None:
@@ -173,14 +164,6 @@ class Database(ABC):
         if time.monotonic() - refused_at > REFUSAL_SECONDS:
             self._refused_at = None
             log.info("the database takes writes again")
-
-    @abstractmethod
-    async def _look(self, work: Callable[[Transaction], R]) -> R:
-        """Do what ``look`` does."""
-
-    @abstractmethod
-    async def _transact(self, work: Callable[[Transaction], R]) -> R:
-        """Do what ``transact`` does."""
 
     @abstractmethod
     async def relay(self, *channels: str) -> None:
@@ -203,41 +186,16 @@ class Database(ABC):
         self._connections = 0
 
 
-def _call(
-    fn: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object], tx: Transaction
-) -> R:
-    return fn(tx, *args, **kwargs)
+def _ask(tx: Transaction) -> None:
+    """Change nothing, by a statement that is refused where nothing may be changed.
+
+    It costs no disk, so a full one takes it: see ``_try_out``.
+    """
+    tx.execute(_NOTHING)
 
 
-async def _counted(kind: str, running: Coroutine[Any, Any, R]) -> R:
-    """Run a transaction, and count it by its result; one whose caller left has none."""
-    POOL_BUSY.inc()
-    began, result = time.perf_counter(), ""
-    try:
-        answer = await running
-        result = "ok"
-    except (DatabaseUnavailable, NotMigrated):
-        result = "away"
-        raise
-    except Problem:
-        result = "refused"
-        raise
-    except Exception:
-        result = "failed"
-        raise
-    finally:
-        POOL_BUSY.dec()
-        if result:
-            _seconds[kind, result].observe(time.perf_counter() - began)
-    return answer
-
-
-def open_database(settings: Settings) -> Database:
-    """Choose the database by its URL. Connects to nothing yet."""
-    if settings.database.is_sqlite:
-        from reach.db.sqlite import SqliteDatabase
-
-        return SqliteDatabase(settings)
-    from reach.db.postgres import PostgresDatabase
-
-    return PostgresDatabase(settings)
+def _try_out(tx: Transaction) -> None:
+    """Write a row and remove it: something for the disk to keep."""
+    nonce = f"try-out {secrets.token_hex(16)}"
+    tx.execute(insert(_PROOFS).values(nonce=nonce, used_at=now()))
+    tx.execute(delete(_PROOFS).where(_PROOFS.c.nonce == nonce))

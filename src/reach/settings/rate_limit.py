@@ -1,8 +1,7 @@
-"""Policies: how often, in the words of a setting, which ``settings`` reads too."""
+"""Rate limits: how often, in the words of a setting."""
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from limits import RateLimitItem, parse_many
 
@@ -30,9 +29,8 @@ class Policy:
     windows: tuple[Window, ...]
 
     @classmethod
-    @lru_cache(maxsize=64)
     def parse(cls, name: str, text: str) -> "Policy":
-        """Read ``10/minute;100/hour``, or ``off``; each sign-up asks. Raises ValueError."""
+        """Read ``10/minute;100/hour``, or ``off``. Raises ValueError."""
         if text.strip().lower() == OFF:
             return cls(name, ())
         # The library takes both for something else.

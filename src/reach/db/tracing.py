@@ -14,11 +14,11 @@ from sqlalchemy import Connection, Engine, ExceptionContext, event
 from reach.telemetry import traces
 
 
-def transaction(system: str, *, writes: bool) -> AbstractContextManager[Span]:
-    """Begin a transaction's span: from when it was asked for, until its caller is answered."""
-    if not traces.are_on():
-        return traces.OFF
-    access = "write" if writes else "read"
+def transaction(system: str, access: str) -> AbstractContextManager[Span]:
+    """Begin a transaction's span (its ``access`` is ``read`` or ``write``).
+
+    It lasts from when the transaction was asked for until its caller is answered.
+    """
     names = {"db.system.name": system, "reach.db.access": access}
     return traces.child(f"{access} transaction", SpanKind.CLIENT, names)
 

@@ -1,4 +1,4 @@
-"""Every knob: what `reach.settings.Settings` reads from the environment.
+"""The fields: what `reach.settings.Settings` reads from the environment.
 
 Each field is the variable ``REACH_<FIELD>``; secrets may also come from a file named by
 ``REACH_<FIELD>_FILE``. Units are in the names.
@@ -29,8 +29,8 @@ from reach.settings.types import (
 )
 
 
-class Knobs(BaseSettings):
-    """The variables, their defaults, and what each of them may be."""
+class Fields(BaseSettings):
+    """The variables of Reach, their defaults, and what each of them may be."""
 
     # An empty variable is one that is not set: compose files and charts cannot leave it out.
     model_config = SettingsConfigDict(

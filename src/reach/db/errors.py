@@ -1,4 +1,4 @@
-"""What callers are told while the database cannot serve them."""
+"""What callers are told while the database is unavailable."""
 
 import re
 from pathlib import Path
@@ -14,13 +14,13 @@ NO_FOLDER = "There is no such folder."
 NO_FILE = "There is no such file."
 EMPTY = "It is empty."
 OTHERS = "It holds another program's tables, and none of Reach's."
-LATE = "It did not answer in time."
+TIMED_OUT = "It did not answer in time."
 #: How another file is put in a database's place.
 RESTORE = (
     "Stop all of Reach, put the right file in its place, remove the -wal and -shm beside it (but "
     "keep them if it is the file that was there before), and start Reach."
 )
-UNKNOWN = "Whether the change was made is not known."
+OUTCOME_UNKNOWN = "Whether the change was made is not known."
 DISK_FULL = "Its disk is full."
 READ_ONLY_DATABASE = "It takes no writes now: it is a standby, or was set to be read-only."
 
@@ -42,7 +42,7 @@ class ReadOnlyDatabase(DatabaseUnavailable):
 
     def __init__(self, reason: str, *, is_unknown: bool = False) -> None:
         """Take the reason. ``is_unknown``: it came when a change may have been made already."""
-        super().__init__(UNKNOWN if is_unknown else reason)
+        super().__init__(OUTCOME_UNKNOWN if is_unknown else reason)
         self.reason = reason
 
 

@@ -1,36 +1,56 @@
-"""What the knobs come to, together."""
+"""The settings of a process: what its fields come to, together."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from reach.network.domains import Domains
 from reach.network.hosts import is_loopback
-from reach.settings.fields import Knobs
+from reach.settings.fields import Fields
 from reach.settings.rate_limit import Policy
 from reach.settings.server_urls import Login
-from reach.settings.sources import PREFIX, BadSettings
+from reach.settings.sources import PREFIX, SECRETS, BadSettings
 from reach.settings.types import parse_name_servers, parse_origins, parts_of
 from reach.settings.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
 
 SECRET_KEY_MIN_CHARACTERS = 32
+LIMIT = "limit_"
 
 
-class Settings(Knobs):
-    """How this process is to behave."""
+class Settings(Fields):
+    """How this process is to behave.
+
+    What a field says is a text, as it was set; what is read out of it is read once.
+    """
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy it, with other values for some fields: what is read out of them is read again."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in READ_ONCE:
+            copied.__dict__.pop(name, None)
+        return copied
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """What another process is given: the fields, of which it reads the rest."""
+        state = super().__getstate__()
+        fields = {k: v for k, v in state["__dict__"].items() if k not in READ_ONCE}
+        return {**state, "__dict__": fields}
 
     @model_validator(mode="after")
-    def _grace_fits(self) -> "Settings":
-        for name in ("retry", "breaker"):
+    def _first_waits_fit(self) -> "Settings":
+        for name in ("retry", "pause"):
             if getattr(self, f"{name}_first_seconds") > getattr(self, f"{name}_cap_seconds"):
                 raise ValueError(f"REACH_{name.upper()}_FIRST_SECONDS is above its cap")
         return self
 
     @model_validator(mode="after")
     def _budget_can_be_counted(self) -> "Settings":
-        windows = self.policy("mail_per_address").windows
+        windows = self.policies["mail_per_address"].windows
         if windows and windows[-1].seconds > self.keep_messages_days * 86_400:
             raise ValueError(
                 "REACH_LIMIT_MAIL_PER_ADDRESS has a window longer than REACH_KEEP_MESSAGES_DAYS: "
@@ -91,7 +111,7 @@ class Settings(Knobs):
             )
         return self
 
-    @property
+    @cached_property
     def database(self) -> DatabaseUrl:
         """Where the database is."""
         text = self.database_url.get_secret_value()
@@ -100,7 +120,7 @@ class Settings(Knobs):
         url = DatabaseUrl.parse(text)
         return url if url.is_sqlite else url.with_login(self._whole("database_url", url.login))
 
-    @property
+    @cached_property
     def direct_database(self) -> DatabaseUrl:
         """The database without a pooler before it, as far as we know."""
         text = self.database_direct_url.get_secret_value()
@@ -109,13 +129,13 @@ class Settings(Knobs):
         url = DatabaseUrl.parse(text)
         return url.with_login(self._whole("database_direct_url", url.login))
 
-    @property
+    @cached_property
     def has_database_in_data_dir(self) -> bool:
         """Whether the database is a file in the data directory, by default or by its URL."""
         file = Path(self.database.url.database or "")
         return self.database.is_sqlite and file.absolute().parent == self.data_dir.absolute()
 
-    @property
+    @cached_property
     def smtp(self) -> SmtpUrl | None:
         """Where mail goes; None means the embedded mailbox."""
         if not (text := self.smtp_url.get_secret_value()):
@@ -123,7 +143,7 @@ class Settings(Knobs):
         url = SmtpUrl.parse(text)
         return url.with_login(self._whole("smtp_url", url.login))
 
-    @property
+    @cached_property
     def redis(self) -> RedisUrl | None:
         """Where API processes count together; None means each for itself."""
         if not (text := self.redis_url.get_secret_value()):
@@ -131,7 +151,7 @@ class Settings(Knobs):
         url = RedisUrl.parse(text)
         return url.with_login(self._whole("redis_url", url.login))
 
-    @property
+    @cached_property
     def secret_keys(self) -> list[str]:
         """The keys that sign (the first) and that are accepted (all)."""
         return parts_of(self.secret_key.get_secret_value())
@@ -142,36 +162,43 @@ class Settings(Knobs):
         lengths = [len(key) for key in self.secret_keys]
         return min(lengths, default=0) >= SECRET_KEY_MIN_CHARACTERS
 
-    @property
+    @cached_property
     def proxies(self) -> tuple[Network, ...]:
         """The networks of trusted proxies."""
         return parse_networks(self.trusted_proxies)
 
-    @property
+    @cached_property
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
 
-    @property
+    @cached_property
     def intranet(self) -> Domains:
         """The domains where people may have addresses, though no public mail gets there."""
         return Domains.parse(self.allow_domains)
 
-    @property
+    @cached_property
     def sign_up_domains(self) -> Domains:
         """The domains whose people may sign up; none means all."""
         return Domains.parse(self.only_domains)
 
-    @property
+    @cached_property
     def name_servers(self) -> list[tuple[str, int]]:
         """Whom to ask about a domain: addresses and ports; none means the system's."""
         return parse_name_servers(self.dns_servers)
 
-    def policy(self, name: str) -> Policy:
-        """The policy that ``REACH_LIMIT_<name>`` is."""
-        return Policy.parse(name.replace("_", "-"), getattr(self, f"limit_{name}"))
+    @cached_property
+    def policies(self) -> Mapping[str, Policy]:
+        """What each ``REACH_LIMIT_<NAME>`` is, by its name."""
+        return {
+            field.removeprefix(LIMIT): Policy.parse(
+                field.removeprefix(LIMIT).replace("_", "-"), getattr(self, field)
+            )
+            for field in Fields.model_fields
+            if field.startswith(LIMIT)
+        }
 
-    @property
+    @cached_property
     def origin(self) -> str:
         """Scheme, host and port that the outside world uses: ``https://signup.example.org``."""
         if self.public_url:
@@ -179,7 +206,7 @@ class Settings(Knobs):
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
-    @property
+    @cached_property
     def is_exposed(self) -> bool:
         """Whether anyone but this machine's own users can reach Reach."""
         public_host = urlsplit(self.origin).hostname or ""
@@ -231,3 +258,30 @@ class Settings(Knobs):
                 "REACH_SMTP_URL would send its password unencrypted: "
                 "use smtp+starttls:// or smtps://"
             )
+
+
+#: What is read out of fields, and kept.
+READ_ONCE = [name for name, value in vars(Settings).items() if isinstance(value, cached_property)]
+
+
+def load(flags: Mapping[str, object] | None = None) -> Settings:
+    """Read the settings; ``flags`` (those that are not None) beat the environment.
+
+    Raises BadSettings with a line for each variable that is wrong; no value is repeated.
+    """
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        lines = []
+        for fault in error.errors(include_input=False, include_url=False, include_context=False):
+            where = f"{PREFIX}{str(fault['loc'][0]).upper()}: " if fault["loc"] else ""
+            lines.append(where + fault["msg"].removeprefix("Value error, "))
+        raise BadSettings("\n".join(lines)) from None
+
+
+def unknown_variables() -> list[str]:
+    """``REACH_*`` variables that no setting reads: a misspelling, most likely."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
+    return sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)
