@@ -14,9 +14,9 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from reach.auth import keys
 from reach.auth.links import MOST_CHARACTERS, SCOPES, BadLink, Link, Links, Scope
 from reach.auth.signing import Signer
-from reach.envelope import REQUEST_ID
 from reach.settings import BadSettings, Settings
 from reach.telemetry.logging import PRIVATE
+from reach.web.middleware import REQUEST_ID
 from tests.auth.test_guard import OPEN, operations
 from tests.support.canaries import found_in
 from tests.support.people.operator import NOBODY

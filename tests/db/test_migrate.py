@@ -10,11 +10,11 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.access.answers
 import reach.auth.keys
 import reach.db.counters
+import reach.idempotency.stored
+import reach.people.antispam
 import reach.people.model
-import reach.people.proofs
 from reach.db.connect import open_database
 from reach.db.migrate import migrate
 from reach.db.schema import newest

@@ -9,8 +9,8 @@ from fastapi.security import HTTPBearer
 
 from reach.auth import keys
 from reach.auth.keys import ApiKey, KeyUses
-from reach.limits import guard as limits
 from reach.problems import Forbidden, Unauthorised
+from reach.web import guard as limits
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
 operator_key = HTTPBearer(

@@ -23,11 +23,11 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
-from reach.bodies.shapes import TEXT
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound, ServiceUnavailable
+from reach.shapes import TEXT
 
 log = structlog.get_logger("reach.access")
 

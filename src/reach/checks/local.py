@@ -6,7 +6,7 @@ from reach.checks import samples
 from reach.checks.report import Finding
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.templates import Fault, Templates
-from reach.people.disposable import DisposableDomains
+from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings, unknown_variables
 from reach.telemetry import traces
 

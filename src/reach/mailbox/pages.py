@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse
 
 from reach.mailbox.server import Mailbox, Reading, readable
 from reach.network.hosts import is_loopback
-from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
+from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
 #: What proxies add for the stranger whom they speak for. Not every one does: one that passes

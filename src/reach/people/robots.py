@@ -14,9 +14,9 @@ from itsdangerous import BadSignature
 from pydantic import BaseModel, Field
 
 from reach.auth.signing import Signer
-from reach.bodies.shapes import BLANK
 from reach.problems import NotFound, Unprocessable
 from reach.settings import Settings
+from reach.shapes import BLANK
 
 log = structlog.get_logger("reach.people")
 

@@ -10,16 +10,16 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reach.access.answers import idempotency_keys
 from reach.auth.keys import api_keys
 from reach.db.counters import counters
 from reach.db.errors import REVISION, NoDatabase
 from reach.db.migrate import CannotMigrate, migrate_beside
 from reach.db.schema import VERSION_TABLE, newest
+from reach.idempotency.stored import idempotency_keys
 from reach.messages.model import attempts, messages
+from reach.people.antispam import proofs
 from reach.people.link_requests import link_requests
 from reach.people.model import people
-from reach.people.proofs import proofs
 from reach.settings.urls import DatabaseUrl
 from reach.transfer import Watcher
 from reach.transfer.databases import CannotCopy, NotThere, PostgresSide, Role, Side, SqliteSide
