@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from reach.auth.links import Link, Links, Scope
 from reach.db.transaction import Transaction
+from reach.people.antispam import Hidden
 from reach.people.model import people
-from reach.people.robots import Hidden
 from tests.support.people.operator import everybody, operator, owed
 from tests.support.reach import Reach
 from tests.support.strict.described import inlined

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from reach.messages.mailbox import Mailbox
-from reach.pages.assets import asset
 from reach.settings import Settings
+from reach.web.html import asset
 from tests.support.pages.holder import Holder, holder
 from tests.support.people.own import by_link
 from tests.support.reach import Reach, running_reach

@@ -14,19 +14,13 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from reach.access.idempotency import Onces
 from reach.access.signing import Signer
 from reach.access.uses import KeyUses
-from reach.auth import routes as key_routes
-from reach.auth.guard import is_operator, scopes_of
 from reach.auth.links import Links
-from reach.bodies.document import ANY, finish
-from reach.bodies.guard import BODY_SECONDS, StrictRoute, in_plain_words
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.migrate import is_current
-from reach.envelope import Envelope, as_get
-from reach.limits.guard import Door
+from reach.idempotency.keys import Onces
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
 from reach.messages import routes as message_routes
@@ -34,17 +28,26 @@ from reach.messages.mailbox import Mailbox
 from reach.pages import links as links_pages
 from reach.pages import mailbox as mailbox_pages
 from reach.pages import me as own_pages
-from reach.pages import public, render
+from reach.pages import public
 from reach.pages import public as pages
 from reach.pages import switch as switch_pages
-from reach.people.knocks import Knocks
-from reach.people.robots import Robots
-from reach.people.routes import door, messages, operators, own, stats
+from reach.people import me as own
+from reach.people import messages, operators
+from reach.people import operators as stats
+from reach.people import public as door
+from reach.people.antispam import Robots
+from reach.people.signup import Knocks
 from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
 from reach.runtime.refusals import refusals
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.heartbeat import ending_if_stuck
+from reach.web import html as render
+from reach.web import keys as key_routes
+from reach.web.body import BODY_SECONDS, StrictRoute, in_plain_words
+from reach.web.guard import Door, is_operator, scopes_of
+from reach.web.middleware import Envelope, as_get
+from reach.web.openapi import ANY, finish
 
 ROUTERS = (
     door.router,

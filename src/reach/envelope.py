@@ -11,18 +11,19 @@ from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reach.browsers import Header, safety_headers, sharing, with_safety
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.db.types import new_id
-from reach.limits.guard import DOOR, IS_COUNTED
-from reach.pages import render
-from reach.people.counts import note_answer
+from reach.people.signup import note_answer
 from reach.problems import NotFound, Problem, ServiceUnavailable
 from reach.settings import Settings
-from reach.telemetry import requests, trace_context, traces
+from reach.telemetry import trace_context, traces
 from reach.telemetry.logs import frames
 from reach.telemetry.metrics import REQUESTS_IN_PROGRESS
-from reach.telemetry.requests import UNMATCHED
+from reach.web import html as render
+from reach.web import middleware as requests
+from reach.web.guard import DOOR, IS_COUNTED
+from reach.web.middleware import UNMATCHED
+from reach.web.security import Header, safety_headers, sharing, with_safety
 
 log = structlog.get_logger("reach.app")
 

@@ -2,12 +2,11 @@
 
 from sqlalchemy import Table
 
-# Each tells the metadata of its own.
-import reach.access.answers
 import reach.auth.keys
-import reach.people.link_requests
-import reach.people.model
-import reach.people.proofs  # noqa: F401 - see above
+
+# Each tells the metadata of its own.
+import reach.idempotency.stored
+import reach.people.antispam  # noqa: F401 - see above
 from reach.db.counters import counters
 from reach.db.types import metadata
 

@@ -7,13 +7,13 @@ import httpx
 import pytest
 from sqlalchemy import func, select, update
 
-from reach.access import answers
-from reach.access.answers import idempotency_keys
-from reach.access.idempotency import read_key
 from reach.access.signing import Signer
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
+from reach.idempotency import stored as answers
+from reach.idempotency.keys import read_key
+from reach.idempotency.stored import idempotency_keys
 from tests.people.test_sign_up import shape
 from tests.support.bodies.refused import JSON
 from tests.support.eventually import eventually

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
-from reach.access.answers import Answer, KeyReused, Once
 from reach.db.database import Database
+from reach.idempotency.stored import Answer, KeyReused, Once
 from reach.people.address import parse_address
 from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
 from reach.settings import Settings

@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import select
 
-from reach.access.answers import Answer, idempotency_keys
-from reach.access.idempotency import Onces
 from reach.db.database import Database
 from reach.db.transaction import Transaction
+from reach.idempotency.keys import Onces
+from reach.idempotency.stored import Answer, idempotency_keys
 from reach.people import record
 from reach.people.address import parse_address
 from reach.people.model import people

@@ -7,16 +7,15 @@ from uuid import UUID
 import jsonschema_rs
 import pytest
 
-from reach.access.idempotency import KEY, read_key
-from reach.bodies import cursor
-from reach.bodies.shapes import CURSOR, ID, TEXT, Shape
-from reach.bodies.times import read_time
+from reach.idempotency.keys import KEY, read_key
 from reach.messages.routes import TEMPLATE
-from reach.people.conditions import TAGS
-from reach.people.routes.messages import RECIPIENT
-from reach.people.routes.operators import PREFIX
+from reach.people.messages import RECIPIENT
+from reach.people.operators import PREFIX
 from reach.people.text import clean_description
 from reach.problems import BadRequest
+from reach.shapes import CURSOR, ID, TEXT, Shape, read_time
+from reach.web import responses as cursor
+from reach.web.preconditions import TAGS
 
 SHAPES = [ID, CURSOR, TEXT, KEY, TEMPLATE, TAGS, RECIPIENT, PREFIX]
 #: Each fits some of them, or only nearly.

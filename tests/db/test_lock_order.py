@@ -16,11 +16,11 @@ import asyncpg
 import pytest
 from sqlalchemy import Engine, ExceptionContext, event, select, update
 
-from reach.access.answers import Answer, Once, idempotency_keys
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
+from reach.idempotency.stored import Answer, Once, idempotency_keys
 from reach.messages import outbox
 from reach.messages.model import Message, messages
 from reach.messages.outbox import Held

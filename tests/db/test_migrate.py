@@ -10,11 +10,10 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.access.answers
 import reach.auth.keys
 import reach.db.counters
-import reach.people.model
-import reach.people.proofs  # noqa: F401 - these tell the metadata of their tables
+import reach.idempotency.stored
+import reach.people.antispam  # noqa: F401 - these tell the metadata of their tables
 from reach.db.connect import open_database
 from reach.db.migrate import migrate, newest
 from reach.db.transaction import Transaction

@@ -8,19 +8,20 @@ from typing import Any
 
 from sqlalchemy import Engine, event, select, text, update
 
-from reach.access import answers
-from reach.access.answers import Answer, Done, Once
 from reach.db import counters
 from reach.db.transaction import Transaction
 from reach.delivery import recall
 from reach.delivery.cleanup import sweep
+from reach.idempotency import stored as answers
+from reach.idempotency.stored import Answer, Done, Once
 from reach.messages import budget, filters, operations, outbox
 from reach.messages.filters import Filter
 from reach.messages.model import messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, record_outcomes
-from reach.people import link_requests, proofs, queries, record, stats
+from reach.people import antispam as proofs
+from reach.people import link_requests, queries, record, stats
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.signup import SignUp, sign_up_all

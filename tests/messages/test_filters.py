@@ -10,7 +10,6 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from reach.bodies.times import SAID
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import earliest_id
@@ -18,6 +17,7 @@ from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.settings import Settings
+from reach.shapes import SAID
 from tests.support.bodies.refused import CANARY
 from tests.support.db.walks import Walk
 from tests.support.messages.outboxes import Outbox

@@ -9,15 +9,15 @@ import pytest
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from reach.bodies.guard import BODY_SECONDS
-from reach.envelope import Envelope
 from reach.messages.mailbox import Mailbox
 from reach.pages import mailbox, public
-from reach.pages.render import prefers_html, problem_page
-from reach.people.robots import Robots
+from reach.people.antispam import Robots
 from reach.people.signup import SignUp
 from reach.problems import Problem
 from reach.settings import Settings
+from reach.web.body import BODY_SECONDS
+from reach.web.html import prefers_html, problem_page
+from reach.web.middleware import Envelope
 
 
 @dataclass

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from reach.people.antispam import FORM_SECONDS, HEAD_START_SECONDS, Hidden, Robots
 from reach.people.link_requests import answer_some
-from reach.people.robots import FORM_SECONDS, HEAD_START_SECONDS, Hidden, Robots
 from reach.settings import Settings
 from tests.people.test_form import BROWSER
 from tests.people.test_sign_up import shape

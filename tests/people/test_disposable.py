@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reach.people.address import parse_address
-from reach.people.disposable import DisposableDomains
+from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings
 from tests.people.test_antispam import DOORS
 from tests.support.people.operator import everybody, operator

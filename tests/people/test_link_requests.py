@@ -9,11 +9,11 @@ import anyio
 import pytest
 from sqlalchemy import Engine, event, select, update
 
-from reach.access.answers import idempotency_keys
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
 from reach.db.types import now
+from reach.idempotency.stored import idempotency_keys
 from reach.messages.filters import Filter, page
 from reach.people import stats
 from reach.people.link_requests import (

@@ -15,8 +15,9 @@ from structlog.testing import capture_logs
 
 from reach.db.transaction import Transaction
 from reach.db.types import now
-from reach.people import proofs, robots
-from reach.people.robots import (
+from reach.people import antispam as proofs
+from reach.people import antispam as robots
+from reach.people.antispam import (
     ASKED_AGAIN,
     CHALLENGE_SECONDS,
     FEWEST_TRIES,

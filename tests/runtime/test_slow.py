@@ -9,10 +9,10 @@ from functools import partial
 import anyio
 import pytest
 
-from reach.pages.assets import asset
 from reach.runtime import connection
 from reach.runtime.server import listen
 from reach.settings import Settings
+from reach.web.html import asset
 from tests.runtime.conftest import Serving
 from tests.support.bodies import raw
 from tests.support.eventually import eventually

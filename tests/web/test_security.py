@@ -9,9 +9,9 @@ import anyio
 import httpx
 import pytest
 
-from reach.browsers import ADDED, SAFETY
 from reach.messages.mailbox import Mailbox
 from reach.settings import Settings
+from reach.web.security import ADDED, SAFETY
 from tests.support.promises.locks import held
 from tests.support.reach import ADA, Reach, running_reach
 

@@ -21,14 +21,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from reach.access import answers
-from reach.access.answers import Answer, Done, Name, Once, Stored
 from reach.access.signing import Signer
-from reach.bodies.document import takes
-from reach.bodies.shapes import Shape
 from reach.db.transaction import Transaction
+from reach.idempotency import stored as answers
+from reach.idempotency.stored import Answer, Done, Name, Once, Stored
 from reach.problems import BadRequest, Problem
 from reach.settings import Settings
+from reach.shapes import Shape
+from reach.web.openapi import takes
 
 HEADER = "idempotency-key"
 MOST_CHARACTERS = 255

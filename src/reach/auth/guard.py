@@ -11,8 +11,8 @@ from reach.access.uses import KeyUses  # noqa: TC001 - as below
 from reach.auth import keys
 from reach.auth.keys import ApiKey
 from reach.db.database import Database  # noqa: TC001 - FastAPI reads annotations
-from reach.limits import guard as limits
 from reach.problems import Forbidden, Unauthorised
+from reach.web import guard as limits
 
 #: Declares the scheme in the OpenAPI document; the header is read by ``operator`` itself.
 operator_key = HTTPBearer(

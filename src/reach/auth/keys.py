@@ -19,10 +19,10 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
-from reach.bodies.shapes import TEXT
 from reach.db.transaction import Transaction
 from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound
+from reach.shapes import TEXT
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 32, 6

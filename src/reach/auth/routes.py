@@ -7,19 +7,18 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from reach.access.answers import Answer, Done
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
 from reach.auth import keys
-from reach.auth.guard import needs, operator, operator_key
 from reach.auth.keys import ApiKey, KeyState, NoSuchKey, Scope
-from reach.bodies import cursor
-from reach.bodies.document import OF_BODIES, OF_KEYS, problems
-from reach.bodies.guard import StrictRoute, in_json, read_json, validate
-from reach.bodies.shapes import ID_IN_PATH, TEXT, read_id, read_whole
-from reach.bodies.times import Time
 from reach.db.database import Database
 from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces, do_once
+from reach.idempotency.stored import Answer, Done
 from reach.problems import Forbidden
+from reach.shapes import ID_IN_PATH, TEXT, Time, read_id, read_whole
+from reach.web import responses as cursor
+from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.guard import needs, operator, operator_key
+from reach.web.openapi import OF_BODIES, OF_KEYS, problems
 
 router = APIRouter(
     prefix="/v1/keys",

@@ -4,7 +4,7 @@ import base64
 from typing import Annotated
 from uuid import UUID
 
-from reach.bodies.shapes import CURSOR, shaped
+from reach.shapes import CURSOR, shaped
 
 #: As a route takes it.
 Cursor = Annotated[str, *shaped(CURSOR)]

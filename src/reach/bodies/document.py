@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reach.bodies.guard import TooSlow
-from reach.bodies.shapes import ID, Shape
 from reach.problems import (
     BadRequest,
     Conflict,
@@ -19,6 +17,8 @@ from reach.problems import (
     Unprocessable,
     UnsupportedMediaType,
 )
+from reach.shapes import ID, Shape
+from reach.web.body import TooSlow
 
 Responses = dict[int | str, dict[str, Any]]
 Document = dict[str, Any]

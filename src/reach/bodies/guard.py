@@ -19,8 +19,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from reach.bodies.strict import parse_form, parse_json
 from reach.problems import Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from reach.web.body import parse_form, parse_json
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -1,7 +1,7 @@
 """What can be checked without asking anybody: the settings themselves, and files that they name."""
 
 from reach.checks.finding import Finding
-from reach.people.disposable import DisposableDomains
+from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings, unknown_variables
 from reach.telemetry import traces
 

@@ -10,12 +10,12 @@ import anyio.lowlevel
 import structlog
 from sqlalchemy import delete, select
 
-from reach.access import answers
 from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.delivery.leases import FAILURES, now_seconds, reason_of
+from reach.idempotency import stored as answers
 from reach.messages.model import IS_SWEPT, messages
 
 log = structlog.get_logger("reach.worker")

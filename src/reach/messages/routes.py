@@ -8,21 +8,21 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
-from reach.access.answers import Done, Once
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
-from reach.auth.guard import needs, operator, operator_key
 from reach.auth.keys import ApiKey
-from reach.auth.routes import Db, answer_of, as_json, respond
-from reach.bodies import cursor
-from reach.bodies.document import OF_KEYS, problems
-from reach.bodies.guard import StrictRoute
-from reach.bodies.shapes import ID_IN_PATH, Shape, read_id, shaped
 from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces, do_once
+from reach.idempotency.stored import Done, Once
 from reach.mail.templates import NAME, NAME_CHARACTERS
 from reach.messages import operations
 from reach.messages.model import Attempt, Message
 from reach.messages.operations import NoSuchMessage
 from reach.problems import MethodNotAllowed
+from reach.shapes import ID_IN_PATH, Shape, read_id, shaped
+from reach.web import responses as cursor
+from reach.web.body import StrictRoute
+from reach.web.guard import needs, operator, operator_key
+from reach.web.keys import Db, answer_of, as_json, respond
+from reach.web.openapi import OF_KEYS, problems
 
 router = APIRouter(
     prefix="/v1/messages",

@@ -13,12 +13,12 @@ from fastapi.responses import RedirectResponse
 
 from reach.access.signing import Signer
 from reach.auth.links import BadLink, Link, Links, Scope
-from reach.bodies.guard import read_form
-from reach.limits import guard as limits
-from reach.pages.render import HEADERS, render
 from reach.people.links import LinkVoid
 from reach.problems import Forbidden, Problem
 from reach.settings.urls import as_browsers_write
+from reach.web import guard as limits
+from reach.web.body import read_form
+from reach.web.html import HEADERS, render
 
 #: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
 OURS = frozenset(("", "same-origin", "none"))

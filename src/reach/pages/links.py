@@ -5,13 +5,13 @@ from types import MappingProxyType
 
 from fastapi import APIRouter, Request, Response
 
-from reach.bodies.guard import read_form, validate
 from reach.pages import public
 from reach.pages.link_cookie import CHALLENGE, see
 from reach.pages.public import faults_of
-from reach.pages.render import render
-from reach.people.bodies import DoorLinkRequest
+from reach.people.schemas import DoorLinkRequest
 from reach.problems import Problem, ServiceUnavailable, Unprocessable
+from reach.web.body import read_form, validate
+from reach.web.html import render
 
 READ = ["GET", "HEAD"]
 LABELS = {"email": "Your email address"}

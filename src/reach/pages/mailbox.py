@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from reach.messages.mailbox import Entry, Mailbox
 from reach.messages.reading import Reading, decode
 from reach.network.hosts import is_loopback
-from reach.pages.render import HEADERS, render
 from reach.problems import NotFound
+from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
 #: What proxies add for the stranger whom they speak for. Not every one does: one that passes

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from reach.bodies.guard import validate
 from reach.db.database import Database
 from reach.pages.link_cookie import (
     REFERRER,
@@ -22,12 +21,13 @@ from reach.pages.link_cookie import (
 )
 from reach.pages.links import no_link
 from reach.pages.public import faults_of
-from reach.pages.render import HEADERS, render
 from reach.pages.switch import keep_or_ask
 from reach.people import links, record
-from reach.people.bodies import Changes, Export, wanted
 from reach.people.links import LinkVoid
+from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
+from reach.web.body import validate
+from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
 LABELS = {"name": "Your name", "description": "Anything we should know?"}

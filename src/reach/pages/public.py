@@ -7,13 +7,12 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from reach.bodies.guard import read_form, validate
-from reach.pages.assets import static_file
 from reach.pages.mailbox import may_read
-from reach.pages.render import HEADERS, REASON, explain, public_detail, render
-from reach.people.bodies import DoorSignUp
-from reach.people.robots import SendAgain
+from reach.people.antispam import SendAgain
+from reach.people.schemas import DoorSignUp
 from reach.problems import NotFound, Problem, ServiceUnavailable, Unprocessable, all_problems
+from reach.web.body import read_form, validate
+from reach.web.html import HEADERS, REASON, explain, public_detail, render, static_file
 
 
 def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:

@@ -13,8 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from reach.db.errors import OUTCOME_UNKNOWN
-from reach.pages.assets import asset
 from reach.problems import Problem, ServiceUnavailable
+from reach.web.html import asset
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"

@@ -24,10 +24,10 @@ from reach.pages.link_cookie import (
     see,
 )
 from reach.pages.links import no_link
-from reach.pages.render import render
 from reach.people import links
 from reach.people.links import LinkVoid
 from reach.people.model import Person
+from reach.web.html import render
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
 

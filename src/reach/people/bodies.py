@@ -7,11 +7,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from reach.bodies.shapes import Id
 from reach.messages.routes import Template
+from reach.people.antispam import Hidden
 from reach.people.links import LinkRequest
-from reach.people.robots import Hidden
 from reach.people.signup import Description, Name, SignUp
+from reach.shapes import Id
 
 STATS: dict[str, Any] = {
     "people": 250,

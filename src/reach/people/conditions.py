@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reach.bodies.document import takes
-from reach.bodies.shapes import Shape
 from reach.people.model import Person
 from reach.problems import BadRequest, PreconditionFailed
+from reach.shapes import Shape
+from reach.web.openapi import takes
 
 #: Ours, of which the version counts.
 TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 from fastapi import Request
 from fastapi.security import HTTPBearer
 
-from reach.auth.guard import bearer
 from reach.auth.links import BadLink, Link, Links, Scope
-from reach.limits import guard as limits
 from reach.people.links import LinkVoid, WrongLink
+from reach.web import guard as limits
+from reach.web.guard import bearer
 
 #: As ``access.guard.operator_key``.
 link_token = HTTPBearer(

@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
-from reach.access import answers
-from reach.access.answers import Answer, Once
 from reach.db.database import Database
-from reach.people import counts
-from reach.people.bodies import DoorLinkRequest, DoorSignUp
-from reach.people.disposable import DisposableDomains
+from reach.idempotency import stored as answers
+from reach.idempotency.stored import Answer, Once
+from reach.people import signup as counts
+from reach.people.antispam import DisposableDomains, Hidden, Robots
 from reach.people.links import ask_all
-from reach.people.robots import Hidden, Robots
+from reach.people.schemas import DoorLinkRequest, DoorSignUp
 from reach.people.signup import Knock, knock_all
 from reach.problems import Unprocessable
 from reach.settings import Settings

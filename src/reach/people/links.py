@@ -6,17 +6,17 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
-from reach.access.answers import Answer
 from reach.auth.links import Link
 from reach.db.transaction import Transaction
+from reach.idempotency.stored import Answer
 from reach.people import link_requests, queries, record
-from reach.people.conditions import ANY, Conditions
 from reach.people.link_requests import Asked
 from reach.people.model import Person
 from reach.people.signup import Address, Knock, answer_each
 from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
+from reach.web.preconditions import ANY, Conditions
 
 R = TypeVar("R")
 P = ParamSpec("P")

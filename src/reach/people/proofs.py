@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction
 from reach.db.types import Instant, encode, metadata, now, rows
-from reach.people.robots import nonce_of
+from reach.people.antispam import nonce_of
 
 F = TypeVar("F", bound=BaseModel)
 

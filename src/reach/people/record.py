@@ -6,18 +6,18 @@ from uuid import UUID
 
 from pydantic_core import to_jsonable_python
 
-from reach.access import answers
 from reach.db.transaction import Transaction
+from reach.idempotency import stored as answers
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
 from reach.people import link_requests, queries
 from reach.people.address import stored_recipient
-from reach.people.conditions import ANY, Conditions
 from reach.people.model import Person
 from reach.problems import Conflict, NotFound, Unprocessable
 from reach.settings import Settings
+from reach.web.preconditions import ANY, Conditions
 
 
 class NoSuchPerson(NotFound):

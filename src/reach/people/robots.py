@@ -13,9 +13,9 @@ from altcha import Payload, create_challenge, verify_solution
 from pydantic import BaseModel, Field
 
 from reach.access.signing import Signer
-from reach.bodies.shapes import BLANK
 from reach.problems import NotFound, Unprocessable
 from reach.settings import Settings
+from reach.shapes import BLANK
 
 log = structlog.get_logger("reach.people")
 

@@ -18,19 +18,20 @@ from pydantic import (
     WithJsonSchema,
 )
 
-from reach.access.answers import Answer, Done, Once
-from reach.access.idempotency import each_once
-from reach.bodies.shapes import TEXT
 from reach.db.transaction import Transaction, after_commit
 from reach.db.types import new_id
+from reach.idempotency.keys import each_once
+from reach.idempotency.stored import Answer, Done, Once
 from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
-from reach.people import counts, proofs, queries
+from reach.people import antispam as proofs
+from reach.people import queries
+from reach.people import signup as counts
 from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
+from reach.people.antispam import SendAgain
 from reach.people.model import Person
 from reach.people.queries import Again, Known, NewPerson
-from reach.people.robots import SendAgain
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -39,6 +40,7 @@ from reach.people.text import (
 )
 from reach.problems import Problem, ServiceUnavailable
 from reach.settings import Settings
+from reach.shapes import TEXT
 from reach.telemetry.trace_context import current_header
 
 R = TypeVar("R", bound=BaseModel)

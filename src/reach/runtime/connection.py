@@ -9,7 +9,6 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from reach.bodies.guard import MOST_BYTES, TooSlow
 from reach.problems import Problem
 from reach.runtime.connections import Bounds, Flow, connections_of
 from reach.runtime.reader import (
@@ -23,6 +22,7 @@ from reach.runtime.reader import (
 )
 from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
+from reach.web.body import MOST_BYTES, TooSlow
 
 #: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
 FEWEST_TAKEN_BYTES = 48 * 1024

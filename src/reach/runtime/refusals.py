@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-from reach.bodies.guard import TooSlow
-from reach.browsers import safety_headers
 from reach.problems import BadRequest, Problem, ServiceUnavailable
 from reach.settings import Settings
+from reach.web.body import TooSlow
+from reach.web.security import safety_headers
 
 
 class HeadersTooLarge(Problem):

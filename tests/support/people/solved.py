@@ -6,7 +6,7 @@ from typing import Any
 
 from altcha import Challenge, Payload, solve_challenge
 
-from reach.people.robots import FORM_SECONDS, Robots
+from reach.people.antispam import FORM_SECONDS, Robots
 from reach.settings import Settings
 from tests.support.reach import Reach
 

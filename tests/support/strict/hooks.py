@@ -21,12 +21,12 @@ from sqlalchemy import update
 
 from reach.auth import keys
 from reach.auth.links import Link, Links
-from reach.bodies.shapes import TEXT
 from reach.db.connect import open_database
 from reach.db.transaction import Transaction
-from reach.people.conditions import TAGS
 from reach.people.model import people
 from reach.settings import Settings
+from reach.shapes import TEXT
+from reach.web.preconditions import TAGS
 
 #: Whom the examples of the document speak of: see ``test_examples``.
 SOMEBODY = UUID("01a20aee-6a2a-7a2b-8fad-3dec2137a7f1")

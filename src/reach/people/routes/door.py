@@ -6,12 +6,12 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces
-from reach.auth.routes import answer_of, respond
-from reach.bodies.document import OF_BODIES, problems
-from reach.bodies.guard import StrictRoute, in_json, read_json, validate
-from reach.people.bodies import Accepted, Challenge, DoorLinkRequest, DoorSignUp
-from reach.people.knocks import Knocking
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces
+from reach.people.schemas import Accepted, Challenge, DoorLinkRequest, DoorSignUp
+from reach.people.signup import Knocking
+from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.keys import answer_of, respond
+from reach.web.openapi import OF_BODIES, problems
 
 F = TypeVar("F", DoorSignUp, DoorLinkRequest)
 

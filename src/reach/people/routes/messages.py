@@ -5,20 +5,19 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from reach.access.answers import Done
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
-from reach.auth.guard import needs, operator_key
-from reach.auth.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
-from reach.bodies import cursor
-from reach.bodies.document import OF_BODIES, OF_KEYS
-from reach.bodies.guard import StrictRoute, in_json, read_json, validate
-from reach.bodies.shapes import BLANK, UNSEEN, Id, Shape, shaped
-from reach.bodies.times import Time
 from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, do_once
+from reach.idempotency.stored import Done
 from reach.messages import filters
 from reach.messages.filters import MOST_AGAIN, Filter
 from reach.messages.routes import RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
+from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
+from reach.web import responses as cursor
+from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.guard import needs, operator_key
+from reach.web.keys import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
+from reach.web.openapi import OF_BODIES, OF_KEYS
 
 router = APIRouter(
     prefix="/v1/messages",

@@ -6,21 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BeforeValidator
 
-from reach.access.answers import Answer, Done
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, do_once
-from reach.auth.guard import needs, operator_key
-from reach.auth.routes import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
-from reach.bodies import cursor
-from reach.bodies.document import (
-    ETAG,
-    OF_BODIES,
-    OF_KEYS,
-    location,
-    problems,
-)
-from reach.bodies.guard import StrictRoute, in_json, json_body, read_json, validate
-from reach.bodies.shapes import BLANK, ID_IN_PATH, UNSEEN, Shape, read_bool, read_id, shaped
 from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, do_once
+from reach.idempotency.stored import Answer, Done
 from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.routes import (
@@ -31,17 +19,29 @@ from reach.messages.routes import (
 )
 from reach.people import queries, record, signup
 from reach.people.address import LONGEST, key_prefix
-from reach.people.bodies import Add, Changes, NewMessage, PersonBody, PersonPage, wanted
-from reach.people.conditions import (
+from reach.people.model import Person
+from reach.people.record import NoSuchPerson
+from reach.people.schemas import Add, Changes, NewMessage, PersonBody, PersonPage, wanted
+from reach.settings import Settings
+from reach.shapes import BLANK, ID_IN_PATH, UNSEEN, Shape, read_bool, read_id, shaped
+from reach.web import responses as cursor
+from reach.web.body import StrictRoute, in_json, json_body, read_json, validate
+from reach.web.guard import needs, operator_key
+from reach.web.keys import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
+from reach.web.openapi import (
+    ETAG,
+    OF_BODIES,
+    OF_KEYS,
+    location,
+    problems,
+)
+from reach.web.preconditions import (
     CONDITIONS,
     Conditions,
     is_known,
     read_if_match,
     read_if_none_match,
 )
-from reach.people.model import Person
-from reach.people.record import NoSuchPerson
-from reach.settings import Settings
 
 people = APIRouter(
     prefix="/v1/people",

@@ -4,25 +4,25 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from reach.access.answers import Answer, Done
-from reach.access.idempotency import HEADER, IDEMPOTENCY_KEY, Onces, do_once
 from reach.auth.links import Link
-from reach.auth.routes import Db, answer_of, as_json, respond
-from reach.bodies.document import (
+from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces, do_once
+from reach.idempotency.stored import Answer, Done
+from reach.people import links, record
+from reach.people.me import link_token, own
+from reach.people.model import Person
+from reach.people.operators import Config, conditions
+from reach.people.schemas import Changes, Confirmed, Export, PersonBody, wanted
+from reach.web.body import StrictRoute, in_json, json_body
+from reach.web.keys import Db, answer_of, as_json, respond
+from reach.web.openapi import (
     ETAG,
     OF_BODIES,
     OF_LINKS,
     header,
     problems,
 )
-from reach.bodies.guard import StrictRoute, in_json, json_body
-from reach.db.transaction import Transaction
-from reach.people import links, record
-from reach.people.bodies import Changes, Confirmed, Export, PersonBody, wanted
-from reach.people.conditions import CONDITIONS, is_known
-from reach.people.guard import link_token, own
-from reach.people.model import Person
-from reach.people.routes.operators import Config, conditions
+from reach.web.preconditions import CONDITIONS, is_known
 
 router = APIRouter(
     prefix="/v1/me",

@@ -4,13 +4,13 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from reach.auth.guard import needs, operator_key
-from reach.auth.routes import Db, as_json
-from reach.bodies.document import OF_KEYS
-from reach.bodies.guard import StrictRoute
 from reach.people import stats
-from reach.people.bodies import StatsBody
-from reach.people.routes.operators import Config
+from reach.people.operators import Config
+from reach.people.schemas import StatsBody
+from reach.web.body import StrictRoute
+from reach.web.guard import needs, operator_key
+from reach.web.keys import Db, as_json
+from reach.web.openapi import OF_KEYS
 
 router = APIRouter(
     tags=["stats"],
