@@ -2,12 +2,9 @@
 
 from sqlalchemy import Table
 
-import reach.auth.keys
+from reach.db.counters import counters
 
 # Each tells the metadata of its own.
-import reach.idempotency.stored
-import reach.people.antispam  # noqa: F401 - see above
-from reach.db.counters import counters
 from reach.db.types import metadata
 
 

@@ -10,10 +10,6 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.auth.keys
-import reach.db.counters
-import reach.idempotency.stored
-import reach.people.antispam  # noqa: F401 - these tell the metadata of their tables
 from reach.db.connect import open_database
 from reach.db.migrate import migrate, newest
 from reach.db.transaction import Transaction

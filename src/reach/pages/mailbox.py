@@ -10,6 +10,7 @@ from reach.messages.mailbox import Entry, Mailbox
 from reach.messages.reading import Reading, decode
 from reach.network.hosts import is_loopback
 from reach.problems import NotFound
+from reach.web.deps import services_of
 from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
@@ -44,7 +45,7 @@ def may_read(request: Request) -> bool:
     hosts = request.headers.getlist("host")
     match = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     return (
-        request.app.state.mailbox is not None
+        services_of(request).mailbox is not None
         and request.client is not None
         and is_loopback(request.client.host)
         and match is not None
@@ -67,9 +68,9 @@ def is_hidden(request: Request) -> bool:
 
 async def local_mailbox(request: Request) -> Mailbox:
     """Find the mailbox. Raises NotFound for those who may not read it, as if it were not there."""
-    if not may_read(request):
+    mailbox = services_of(request).mailbox
+    if not isinstance(mailbox, Mailbox) or not may_read(request):
         raise NotFound
-    mailbox: Mailbox = request.app.state.mailbox
     return mailbox
 
 
@@ -97,7 +98,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "part": shown,
             "source": decode(mailbox.raw(message)) if shown == "source" else "",
         }
-    brand_name = request.app.state.settings.brand_name
+    brand_name = services_of(request).settings.brand_name
     return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
 
 
