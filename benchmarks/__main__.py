@@ -28,7 +28,8 @@ from reach.messages.model import messages
 from reach.messages.outbox import lease_due
 from reach.people.address import parse_address
 from reach.people.model import people
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
@@ -152,7 +153,7 @@ def sign_up_many(tx: Transaction, settings: Settings, prefix: str) -> None:
         SignUp.model_construct(email=parse_address(f"{prefix}{n}@example.com"), name="Ada Lovelace")
         for n in range(MAILS)
     ]
-    sign_up_all(tx, requests, settings)
+    sign_up_all(tx, [Submission(one) for one in requests], settings)
 
 
 async def measure_mails(settings: Settings) -> tuple[float, float, float]:

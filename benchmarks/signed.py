@@ -26,7 +26,8 @@ from reach.messages.model import messages
 from reach.messages.outbox import lease_due
 from reach.people.address import parse_address
 from reach.people.model import people
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.messages.signing import signing
 from tests.support.ports import free_port
@@ -113,7 +114,7 @@ def sign_up_many(tx: Transaction, settings: Settings, count: int) -> None:
         SignUp.model_construct(email=parse_address(f"p{n}@example.com"), name="Ada Lovelace")
         for n in range(count)
     ]
-    sign_up_all(tx, requests, settings)
+    sign_up_all(tx, [Submission(one) for one in requests], settings)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.people.address import parse_address
 from reach.people.model import people
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.postgres import Postgres
 
@@ -62,7 +63,7 @@ async def measure(name: str, settings: Settings) -> None:
         empty = await size(database)
         ahead = await written_ahead(database)
         for first in range(0, PEOPLE, AT_ONCE):
-            await database.write(sign_up_all, requests(first), settings)
+            await database.write(sign_up_all, list(map(Submission, requests(first))), settings)
         show(name, "a person and the queued welcome", await size(database) - empty)
         await deliver(database, settings)
         sent = await size(database)

@@ -34,7 +34,8 @@ from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.link_requests import link_requests
 from reach.people.model import people
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
@@ -154,7 +155,7 @@ async def prepare(settings: Settings, pairs: int) -> None:
 
     def fill(tx: Transaction) -> None:
         tx.execute(people.delete())
-        sign_up_all(tx, requests, settings)
+        sign_up_all(tx, [Submission(one) for one in requests], settings)
         confirmed = ~people.c.email.startswith(AGAIN)
         tx.execute(
             messages.delete().where(messages.c.person_id.in_(select(people.c.id).where(confirmed)))

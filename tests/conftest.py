@@ -272,11 +272,6 @@ def migrate(url: str) -> None:
 
 def tables() -> list[str]:
     """Name every table, in an order in which they can be emptied."""
-    import reach.idempotency.stored
-    import reach.messages.model
-    import reach.people.antispam
-    import reach.people.link_requests
-    import reach.people.model
     from reach.db.counters import counters
     from reach.db.types import metadata
 

@@ -10,7 +10,7 @@ from reach.db.schema import newest
 from reach.problems import all_problems
 from reach.settings import Settings
 from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, running_reach
+from tests.support.reach import ADA, Reach, change_services, running_reach
 
 
 async def test_probes(reach: Reach) -> None:
@@ -101,11 +101,11 @@ async def test_every_problem_has_its_page(reach: Reach, slug: str) -> None:
 async def test_a_crash_tells_nothing(reach: Reach, told: Callable[[], str]) -> None:
     """A 500 is a problem without details; the log has where, and no data."""
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise RuntimeError("canary-7f3a")
 
     app = reach.app
-    app.state.sign_up = crash
+    change_services(app, sign_up=crash)
     answer = await reach.sign_up()
     assert answer.status_code == 500
     assert answer.json()["title"] == "Something went wrong here"

@@ -9,8 +9,8 @@ from sqlalchemy import update
 
 from reach.auth.links import Link, Links, Scope
 from reach.db.transaction import Transaction
-from reach.people.antispam import Hidden
 from reach.people.model import people
+from reach.people.schemas import SpamFields
 from tests.support.people.operator import everybody, operator, owed
 from tests.support.reach import Reach
 from tests.support.strict.described import inlined
@@ -90,14 +90,14 @@ async def test_the_example_of_a_sign_up_signs_up(reach: Reach) -> None:
     document = inlined((await http.get("/openapi.json")).json())
     for path in ("/v1/signups", "/v1/links"):
         (body,) = examples(document["paths"][path]["post"])
-        assert not set(body) & set(Hidden.model_fields)
+        assert not set(body) & set(SpamFields.model_fields)
         assert (await http.post(path, json=body)).status_code == 202
     (person,) = await everybody(http)
     assert (person["email"], person["name"]) == ("ada@example.com", "Ada Lovelace")
     assert "welcome" in [message["template"] for message in await owed(http)]
 
 
-@pytest.mark.parametrize("field", sorted(Hidden.model_fields))
+@pytest.mark.parametrize("field", sorted(SpamFields.model_fields))
 async def test_what_spam_protection_asks_for_may_be_left_out(reach: Reach, field: str) -> None:
     """The document says so of each, and what it is."""
     document = inlined((await reach.http.get("/openapi.json")).json())

@@ -64,7 +64,7 @@ def requests(
 async def test_nothing_is_kept_but_what_is_named(here: Reach) -> None:
     """Every address there is, those to come too, whoever asks and whatever the answer is."""
     key, ada = await here.key(), await holder(here)
-    (mail,) = here.app.state.mailbox.list()
+    (mail,) = here.app.state.services.mailbox.list()
     places = {"{id}": str(ada.person_id), "{mail_id}": mail.id, "{slug}": "invalid"}
     places["{name}"] = asset("reach.css").removeprefix("/static/")
     asked: set[int] = set()

@@ -1,4 +1,4 @@
-"""The application: routers, middleware, problem handlers, probes."""
+"""The application: its services, routers, middleware and probes."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -12,7 +12,6 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import iter_route_contexts
 from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
 
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
@@ -20,7 +19,7 @@ from reach.auth.signing import Signer
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
-from reach.idempotency.keys import Onces
+from reach.idempotency.keys import IdempotencyKeys
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
 from reach.mailbox import pages as mailbox_pages
@@ -28,45 +27,41 @@ from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
 from reach.pages import links as links_pages
 from reach.pages import me as own_pages
-from reach.pages import public
+from reach.pages import public as docs
 from reach.pages import public as pages
 from reach.pages import switch as switch_pages
-from reach.people import me as own
-from reach.people import messages, operators
-from reach.people import operators as stats
-from reach.people import public as door
-from reach.people.antispam import Robots
-from reach.people.signup import Knocks
-from reach.problems import MethodNotAllowed, NotFound, Problem, Unprocessable
-from reach.runtime.refusals import refusals
+from reach.people import me, messages, operators, public
+from reach.people.antispam import AntiSpam
+from reach.people.signup import SignUpService
+from reach.problems import NotFound, Problem
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.heartbeat import ending_if_stuck
-from reach.web import html as render
+from reach.web import errors
 from reach.web import keys as key_routes
-from reach.web.body import BODY_SECONDS, StrictRoute, in_plain_words
-from reach.web.guard import Door, is_operator, scopes_of
-from reach.web.middleware import Envelope, as_get
+from reach.web.body import StrictRoute
+from reach.web.deps import Services, services_of
+from reach.web.guard import scopes_of
+from reach.web.middleware import RequestRecord, SignUpLimit
 from reach.web.openapi import ANY, finish
+from reach.web.refusals import refusals
 
 ROUTERS = (
-    door.router,
-    own.router,
+    public.router,
+    me.router,
     operators.people,
-    operators.promises,
-    stats.router,
+    operators.others,
     messages.router,
     message_routes.router,
     key_routes.router,
     pages.router,
-    public.router,
+    docs.router,
     links_pages.router,
     own_pages.router,
     switch_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class Application(FastAPI):
@@ -111,16 +106,16 @@ def create_app(
         generate_unique_id_function=lambda route: route.name,
         telemetry=telemetry(),
     )
-    furnish(app, settings, database, mailbox)
+    services = app.state.services = services_for(settings, database, mailbox)
     for router in ROUTERS:
         app.include_router(router)
     for path, probe in PROBES.items():
         app.add_api_route(path, probe, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_exception_handler(Problem, answer_problem)
-    app.add_exception_handler(HTTPException, answer_http_exception)
-    app.add_exception_handler(RequestValidationError, answer_invalid_parameters)
-    app.add_middleware(Door, answer_problem=answer_problem)
-    app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
+    app.exception_handler(Problem)(errors.answer_problem)
+    app.exception_handler(HTTPException)(answer_http_exception)
+    app.exception_handler(RequestValidationError)(errors.answer_invalid_parameters)
+    app.add_middleware(SignUpLimit, limiter=services.limiter)
+    app.add_middleware(RequestRecord, settings=settings)
     return app
 
 
@@ -128,10 +123,11 @@ def create_app(
 async def _lifespan(app: FastAPI, *, is_one_of_several: bool) -> AsyncIterator[None]:
     with ending_if_stuck() if is_one_of_several else nullcontext():
         yield
-    await app.state.key_uses.close()
-    await app.state.limiter.close()
+    services: Services = app.state.services
+    await services.key_uses.close()
+    await services.limiter.close()
     if is_one_of_several:
-        await app.state.database.close()
+        await services.database.close()
         await anyio.to_thread.run_sync(traces.stop)
 
 
@@ -154,28 +150,25 @@ def telemetry() -> TelemetryConfig:
     }
 
 
-def furnish(app: FastAPI, settings: Settings, database: Database, mailbox: Mailbox | None) -> None:
-    """Put in place what the routes use."""
-    app.state.settings = settings
-    app.state.database = database
-    app.state.mailbox = mailbox
-    app.state.refusals = refusals(settings)
-    app.state.body_seconds = BODY_SECONDS
-    app.state.key_uses = KeyUses(database)
-    app.state.limiter = Limiter(settings, Signer(settings, "limits").signature)
-    app.state.onces = Onces(settings)
-    app.state.links = Links(settings)
-    app.state.robots = Robots(settings)
-    knocks = Knocks(
-        settings,
-        database,
-        app.state.robots,
-        signed_up=door.CHECK_YOUR_INBOX,
-        asked=door.LINK_ON_ITS_WAY,
-    )
-    app.state.sign_up, app.state.request_link = knocks.sign_up, knocks.request_link
+def services_for(settings: Settings, database: Database, mailbox: Mailbox | None) -> Services:
+    """Make what the routes use. Raises BadSettings."""
+    spam_protection = AntiSpam(settings)
+    sign_ups = SignUpService(settings, database, spam_protection)
     composer = Composer(settings)
-    app.state.templates = lambda: composer.templates
+    return Services(
+        settings=settings,
+        database=database,
+        limiter=Limiter(settings, Signer(settings, "limits").signature),
+        key_uses=KeyUses(database),
+        links=Links(settings),
+        idempotency=IdempotencyKeys(settings),
+        spam_protection=spam_protection,
+        sign_up=sign_ups.sign_up,
+        request_link=sign_ups.request_link,
+        templates=lambda: composer.templates,
+        refusals=refusals(settings),
+        mailbox=mailbox,
+    )
 
 
 async def livez() -> Response:
@@ -185,7 +178,7 @@ async def livez() -> Response:
 
 async def readyz(request: Request) -> Response:
     """The database answers, with a schema that this version can use, and takes writes."""
-    database: Database = request.app.state.database
+    database = services_of(request).database
     if not await database.read(is_current):
         raise NotMigrated
     await database.require_writes()
@@ -196,68 +189,8 @@ async def readyz(request: Request) -> Response:
 PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
 
 
-async def answer_problem(request: Request, problem: Exception) -> Response:
-    """RFC 9457; a page where the caller prefers one, but never below ``/v1``."""
-    assert isinstance(problem, Problem)
-    settings: Settings = request.app.state.settings
-    in_json = f"{request.scope['path']}/".startswith("/v1/")
-    request.scope[render.REASON] = problem.detail
-    if not in_json and render.prefers_html(request):
-        return render.problem_page(problem, brand_name=settings.brand_name)
-    body: dict[str, Any] = {
-        "type": problem.address(settings.origin),
-        "title": problem.title,
-        "status": problem.status,
-    }
-    detail = problem.detail if is_operator(request) else render.public_detail(problem)
-    if detail:
-        body["detail"] = detail
-    return JSONResponse(
-        body | problem.members,
-        problem.status,
-        {"Cache-Control": "no-store", **problem.headers},
-        media_type="application/problem+json",
-    )
-
-
-async def answer_http_exception(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: an unknown path, a method that is not for it."""
-    assert isinstance(error, HTTPException)
+async def answer_http_exception(request: Request, error: HTTPException) -> Response:
+    """What the framework itself refuses; of a mailbox that is hidden, nothing shows."""
     if mailbox_pages.is_hidden(request):
-        return await answer_problem(request, NotFound())
-    if error.status_code == MethodNotAllowed.status:
-        allowed = {"Allow": ", ".join(allowed_methods(request))}
-        return await answer_problem(request, MethodNotAllowed(headers=allowed))
-    if error.status_code == NotFound.status:
-        return await answer_problem(request, NotFound())
-    problem = Problem()
-    problem.status, problem.title = error.status_code, "The request was refused"  # type: ignore[misc]
-    return await answer_problem(request, problem)
-
-
-def allowed_methods(request: Request) -> list[str]:
-    """List a path's methods: the framework lists only those of the first route that has it.
-
-    What some route says by this very name, is no other's id.
-    """
-    routes, scope = request.app.router.routes, request.scope
-    named = [one for one in iter_route_contexts(routes) if one.path_format == scope["path"]]
-    own = {method for one in named for method in one.methods or ()}
-
-    def is_taken(method: str) -> bool:
-        asked = as_get({**scope, "method": method})
-        if own:
-            return asked["method"] in own
-        return any(route.matches(asked)[0] is Match.FULL for route in routes)
-
-    return [method for method in METHODS if is_taken(method)]
-
-
-async def answer_invalid_parameters(request: Request, error: Exception) -> Response:
-    """A query parameter that breaks a rule. What was sent is not repeated."""
-    assert isinstance(error, RequestValidationError)
-    errors = [
-        {"parameter": str(fault["loc"][-1]), "detail": in_plain_words(fault)}
-        for fault in error.errors()
-    ]
-    return await answer_problem(request, Unprocessable(errors=errors))
+        return await errors.answer_problem(request, NotFound())
+    return await errors.answer_http_exception(request, error)

@@ -11,9 +11,8 @@ from reach.auth.signing import Signer
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
-from reach.idempotency import stored as answers
 from reach.idempotency.keys import read_key
-from reach.idempotency.stored import idempotency_keys
+from reach.idempotency.stored import idempotency_keys, sweep
 from tests.people.test_sign_up import shape
 from tests.support.bodies.refused import JSON
 from tests.support.eventually import eventually
@@ -301,7 +300,7 @@ async def test_what_is_a_day_old_is_swept(reach: Reach) -> None:
 
     await reach.database.write(fill)
     await post(reach.http, "/v1/signups", "one", ADA)
-    assert await reach.database.write(answers.sweep) == 1000
+    assert await reach.database.write(sweep) == 1000
     async with running_worker(reach.settings):
         await eventually(one_is_left)
-    assert await reach.database.write(answers.sweep) == 0
+    assert await reach.database.write(sweep) == 0

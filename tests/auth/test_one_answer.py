@@ -9,12 +9,13 @@ from sqlalchemy import select
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.idempotency.keys import Onces
-from reach.idempotency.stored import Answer, idempotency_keys
+from reach.idempotency.keys import IdempotencyKeys
+from reach.idempotency.stored import idempotency_keys
 from reach.people import record
 from reach.people.address import parse_address
 from reach.people.model import people
-from reach.people.signup import Knock, SignUp, knock_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.auth.test_idempotency_key import statements
 from tests.people.test_sign_up import shape
@@ -32,7 +33,6 @@ WORLDS: dict[str, tuple[bool, tuple[int, ...]]] = {
     "erased last": (True, (2,)),
     "came and went": (False, (1, 2)),
 }
-ANSWER = Answer(202, "yes")
 
 
 def sequences() -> list[tuple[tuple[str, int], ...]]:
@@ -92,15 +92,15 @@ async def test_one_answer_for_all_whatever_comes_after_what(reach: Reach) -> Non
         assert statuses == [422 if which else 202 for _, which in calls], (calls, one)
 
 
-def knocks(settings: Settings, name: str) -> list[Knock[SignUp]]:
+def submissions(settings: Settings, name: str) -> list[Submission[SignUp]]:
     """The first body of somebody, and another, with one key."""
-    onces, made = Onces(settings), []
+    keys, made = IdempotencyKeys(settings), []
     for which in (0, 1):
         data = body("/v1/signups", which, name)
         email = parse_address(data["email"])
-        request = SignUp.model_construct(email=email, name=data["name"], description=None)
-        once = onces.at_door(list(KEY.values()), email.key, "/v1/signups", data)
-        made.append(Knock(request, once))
+        form = SignUp.model_construct(email=email, name=data["name"], description=None)
+        key = keys.of_public(list(KEY.values()), email.key, "/v1/signups", data)
+        made.append(Submission(form, key))
     return made
 
 
@@ -109,13 +109,13 @@ async def test_it_takes_the_same_work(settings: Settings) -> None:
     async with opened(settings) as database:
         work = []
         for name in ("here", "gone"):
-            first, other = knocks(settings, name)
-            await database.write(knock_all, [first], settings, ANSWER)
+            first, other = submissions(settings, name)
+            await database.write(sign_up_all, [first], settings)
             if name == "gone":
                 await erase(database, [name])
             for one in (first, other):
                 with statements() as done:
-                    await database.write(knock_all, [one], settings, ANSWER)
+                    await database.write(sign_up_all, [one], settings)
                 work.append(done)
         assert work[:2] == work[2:]
         # What was done once is not done again: a late repetition brings nobody back.

@@ -14,8 +14,8 @@ from reach.people.operators import PREFIX
 from reach.people.text import clean_description
 from reach.problems import BadRequest
 from reach.shapes import CURSOR, ID, TEXT, Shape, read_time
-from reach.web import responses as cursor
 from reach.web.preconditions import TAGS
+from reach.web.responses import read_cursor, write_cursor
 
 SHAPES = [ID, CURSOR, TEXT, KEY, TEMPLATE, TAGS, RECIPIENT, PREFIX]
 #: Each fits some of them, or only nearly.
@@ -96,9 +96,9 @@ def test_the_pattern_of_text_is_the_rule_for_it() -> None:
 def test_each_cursor_is_written_in_one_way() -> None:
     """What is written is read; and of all spellings of its bytes no other is."""
     for last in (UUID(int=0), UUID(int=2**128 - 1), UUID("01a20aee-6a2a-7a2b-8fad-3dec2137a7f1")):
-        written = cursor.write(last)
+        written = write_cursor(last)
         assert CURSOR.fits(written)
-        assert cursor.read(written) == last
+        assert read_cursor(written) == last
 
 
 @pytest.mark.parametrize(("text", "time"), TIMES.items())

@@ -12,7 +12,7 @@ from tests.support.bodies.refused import CANARY, sign_up
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.processes import api_process
-from tests.support.reach import Reach, messages_of
+from tests.support.reach import Reach, change_services, messages_of
 
 JSON = "Content-Type: application/json"
 MB = 1_000_000
@@ -70,7 +70,7 @@ async def test_a_sign_up_in_pieces_is_a_sign_up(reach: Reach) -> None:
 
 async def test_a_body_that_trickles_is_a_408(reach: Reach) -> None:
     """Whoever sends a byte now and then holds a connection no longer than the limit."""
-    reach.app.state.body_seconds = 0.2
+    change_services(reach.app, body_seconds=0.2)
     for how, part in (("Content-Length: 200", b"{"), ("Transfer-Encoding: chunked", b"1\r\n{\r\n")):
         async with raw.connection(reach.settings.port) as (reader, writer):
             writer.write(raw.request("/v1/signups", JSON, how, body=part))

@@ -15,7 +15,8 @@ from reach.db.transaction import Transaction
 from reach.delivery.cleanup import fold_for_ever, sweep_for_ever
 from reach.people.address import parse_address
 from reach.people.link_requests import answer_some
-from reach.people.links import LinkRequest, request_links_all
+from reach.people.links import request_links_all
+from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
 from reach.settings import Settings
 from tests.support.db.tallied import LONG_AGO, OTHERS, are_true, flows, levels, row_count
 from tests.support.eventually import eventually
@@ -76,8 +77,8 @@ async def test_a_link_for_nobody_leaves_no_row(database: Database, settings: Set
     await sign_up(database, settings, *addresses(2))
     before = await database.read(every_row)
     email = parse_address("nobody@example.com", smtputf8=True)
-    asked = [LinkRequest.model_construct(email=email)]
-    assert await database.write(request_links_all, asked) == [None]
+    asked = [Submission(LinkRequest.model_construct(email=email))]
+    assert await database.write(request_links_all, asked, settings) == [LINK_ON_ITS_WAY]
     assert await database.write(answer_some, settings) == 1
     assert await database.read(every_row) == before
 

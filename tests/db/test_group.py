@@ -12,7 +12,8 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.people import queries
 from reach.people.address import parse_address
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 from tests.support.eventually import eventually
@@ -94,7 +95,7 @@ async def test_groups_in_opposite_order_both_commit(database: Database, settings
     """Two processes sign up the same people the other way round: nobody waits in a circle."""
     other = open_database(settings)
     requests = [
-        SignUp.model_construct(email=parse_address(f"p{n:02}@example.com"), name="Ada")
+        Submission(SignUp.model_construct(email=parse_address(f"p{n:02}@example.com"), name="Ada"))
         for n in range(40)
     ]
     up = database.group(partial(sign_up_all, settings=settings))
@@ -108,7 +109,7 @@ async def test_groups_in_opposite_order_both_commit(database: Database, settings
 async def test_one_sign_up_is_one_commit(database: Database, settings: Settings) -> None:
     """Counted where commits are made."""
     sign_up = database.group(partial(sign_up_all, settings=settings))
-    request = SignUp.model_construct(email=parse_address("ada@example.com"), name="Ada")
+    request = Submission(SignUp.model_construct(email=parse_address("ada@example.com"), name="Ada"))
     commits: list[object] = []
 
     def count(connection: object) -> None:

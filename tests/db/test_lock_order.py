@@ -20,7 +20,7 @@ from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
-from reach.idempotency.stored import Answer, Once, idempotency_keys
+from reach.idempotency.stored import IdempotencyKey, idempotency_keys
 from reach.messages import outbox
 from reach.messages.model import Message, messages
 from reach.messages.outbox import Held
@@ -30,7 +30,8 @@ from reach.people import link_requests, record
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.model import people
-from reach.people.signup import Knock, SignUp, knock_all, sign_up_all
+from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.people.operator import everybody, operator
@@ -54,7 +55,7 @@ LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
 #: … or of the key.
 ADD_KEY = (
     "INSERT INTO idempotency_keys (caller, route, key, fingerprint, created_at) "
-    "VALUES ('door:x', '/v1/signups', $1, 'f', now())"
+    "VALUES ('public', '/v1/signups', $1, 'f', now())"
 )
 LOCK_KEY = "SELECT key FROM idempotency_keys WHERE key = $1 FOR UPDATE"
 LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
@@ -124,19 +125,14 @@ async def both_meet(settings: Settings, lock: str) -> AsyncIterator[None]:
         holder.terminate()
 
 
-def requests() -> list[SignUp]:
-    """Everybody's sign-up."""
+def requests(*, with_keys: bool = False) -> list[Submission[SignUp]]:
+    """Everybody's sign-up, each with a key of its own, or with none."""
     return [
-        SignUp.model_construct(email=parse_address(address), name="Ada", description=None)
+        Submission(
+            SignUp.model_construct(email=parse_address(address), name="Ada", description=None),
+            IdempotencyKey((("public", "/v1/signups", address),), ("f",)) if with_keys else None,
+        )
         for address in addresses(COUNT)
-    ]
-
-
-def knocks() -> list[Knock[SignUp]]:
-    """Everybody's sign-up, each with a key of its own."""
-    return [
-        Knock(request, Once((("door:x", "/v1/signups", request.email.typed),), ("f",)))
-        for request in requests()
     ]
 
 
@@ -181,13 +177,13 @@ async def test_keys_from_both_ends(
     stored: bool,
 ) -> None:
     """Two doors are given the same keys in opposite order, new or stored: nobody in a circle."""
-    everybody = knocks()
+    everybody = requests(with_keys=True)
     if stored:
-        await two[0].write(knock_all, everybody, settings, Answer(202))
-    up, down = (db.group(partial(knock_all, settings=settings, answer=Answer(202))) for db in two)
+        await two[0].write(sign_up_all, everybody, settings)
+    up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
     async with both_meet(settings, LOCK_KEY if stored else ADD_KEY):
-        ours = asyncio.gather(*map(up, everybody), *map(down, reversed(knocks())))
-    assert set(await ours) == {Answer(202)}
+        ours = asyncio.gather(*map(up, everybody), *map(down, reversed(requests(with_keys=True))))
+    assert set(await ours) == {CHECK_YOUR_INBOX}
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
 
@@ -196,16 +192,17 @@ async def test_keys_and_erasures_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
     """Keys too old to count are claimed anew while their people are erased: nobody in a circle."""
-    knock = two[0].group(partial(knock_all, settings=settings, answer=Answer(202)))
+    sign_up = two[0].group(partial(sign_up_all, settings=settings))
 
     def grow_old(tx: Transaction) -> Sequence[UUID]:
         tx.execute(update(idempotency_keys).values(created_at=now(-100_000)))
         return tx.execute(select(people.c.id)).scalars().all()
 
     for _ in range(3):
-        await asyncio.gather(*map(knock, knocks()))
+        await asyncio.gather(*map(sign_up, requests(with_keys=True)))
         erasures = [two[1].write(record.erase, one) for one in await two[0].write(grow_old)]
-        await asyncio.gather(*map(knock, reversed(knocks())), *erasures)
+        again = reversed(requests(with_keys=True))
+        await asyncio.gather(*map(sign_up, again), *erasures)
     assert errors == []
 
 
@@ -316,7 +313,7 @@ async def test_each_replaces_what_the_other_has_sent(
     """
     await sign_up(two[0], settings, *addresses(COUNT))
     unlimited = settings.model_copy(update={"limit_mail_per_address": "off"})
-    asked = {request.email.recipient: request for request in requests()}
+    asked = {one.form.email.recipient: one for one in requests()}
     ups = [db.group(partial(sign_up_all, settings=unlimited)) for db in two]
     records = [db.group(partial(record_outcomes, settings=unlimited), apart=True) for db in two]
     for _ in range(8):

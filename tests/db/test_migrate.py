@@ -10,11 +10,6 @@ from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
-import reach.auth.keys
-import reach.db.counters
-import reach.idempotency.stored
-import reach.people.antispam
-import reach.people.model
 from reach.db.connect import open_database
 from reach.db.migrate import migrate
 from reach.db.schema import newest

@@ -12,19 +12,19 @@ from reach.db import counters
 from reach.db.transaction import Transaction
 from reach.delivery import recall
 from reach.delivery.cleanup import sweep
-from reach.idempotency import stored as answers
-from reach.idempotency.stored import Answer, Done, Once
+from reach.idempotency import stored
+from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.messages import budget, filters, operations, outbox
 from reach.messages.filters import Filter
 from reach.messages.model import messages
 from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, record_outcomes
-from reach.people import antispam as proofs
-from reach.people import link_requests, queries, record, stats
+from reach.people import antispam, link_requests, queries, record, stats
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.promises.stored import addresses, opened, sign_up
 
@@ -75,7 +75,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
         leased = await database.write(outbox.lease_due, limit=4, lease_seconds=60)
         held = [Held(message.id, message.lease) for message in leased]
         at = datetime.now(UTC)
-        claimed = Once((("me", "/", "key"), ("me too", "/", "key")), ("x",))
+        claimed = IdempotencyKey((("me", "/", "key"), ("me too", "/", "key")), ("x",))
         attempt_outcomes = [AttemptOutcome(held[0], "w", at, at, Sent("250 ok"), 1)]
 
         def everything(tx: Transaction) -> None:
@@ -89,15 +89,16 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             record_outcomes(tx, attempt_outcomes, settings)
             outbox.release(tx, held[1:2])
             sweep(tx, days=90)
-            answers.claim(tx, [claimed])
-            answers.keep(tx, {claimed.name: Done(Answer(202), leased[0].person_id)})
-            answers.claim(tx, [claimed])
-            answers.sweep(tx)
+            stored.claim(tx, [claimed])
+            kept = StoredResponse(202, person_id=leased[0].person_id)
+            stored.keep(tx, {claimed.names[0]: kept})
+            stored.claim(tx, [claimed])
+            stored.sweep(tx)
             operations.hold_person(tx, held[2].id)
-            sign_up_all(tx, [request_of("ada7@example.com")], settings)
+            sign_up_all(tx, [Submission(request_of("ada7@example.com"))], settings)
             ask_for_links(tx, settings)
             budget.within(tx, [message.person_id for message in leased], settings)
-            proofs.use(tx, [])
+            antispam.admit(tx, [], None, settings.model_copy(update={"altcha": True}))
             queries.find(tx, leased[0].person_id)
             queries.page(tx, limit=50)
             queries.page(tx, limit=50, prefix="ada77")
@@ -204,7 +205,7 @@ async def test_one_who_is_known_is_found_by_index(settings: Settings) -> None:
 
         def greet(tx: Transaction) -> None:
             tx.execute(text("ANALYZE"))
-            sign_up_all(tx, [request_of("ada7@example.com")], settings)
+            sign_up_all(tx, [Submission(request_of("ada7@example.com"))], settings)
 
         with explained() as plans:
             await database.write(greet)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reach.mail.compose import CannotCompose, Composer, mail_domain
+from reach.mail.compose import CannotCompose, Composer
 from reach.settings import Settings
 from tests.support.messages.promised import CREATED_AT, ID, a_composer, a_message, a_welcome
 from tests.support.messages.received import contents, foldable, parse
@@ -158,6 +158,6 @@ def test_data_that_do_not_fit_fail_alone(composer: Composer, data: Any) -> None:
 def test_message_ids_carry_the_senders_domain() -> None:
     """The domain is that of the address, whatever the display name holds."""
     assert (
-        mail_domain(Settings(mail_from='"a@b.example" <hello@mail.example.org>'))
+        Settings(mail_from='"a@b.example" <hello@mail.example.org>').mail_domain
         == "mail.example.org"
     )

@@ -17,7 +17,7 @@ from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.settings import Settings
-from reach.shapes import SAID
+from reach.shapes import NO_TIME
 from tests.support.bodies.refused import CANARY
 from tests.support.db.walks import Walk
 from tests.support.messages.outboxes import Outbox
@@ -174,7 +174,7 @@ async def test_a_time_is_one_that_has_one_meaning(reach: Reach, name: str) -> No
     for text in NO_TIMES:
         answer = await http.get("/v1/messages", params={name: text})
         assert answer.status_code == 422, text
-        assert answer.json()["errors"] == [{"parameter": name, "detail": SAID}]
+        assert answer.json()["errors"] == [{"parameter": name, "detail": NO_TIME}]
         assert CANARY not in answer.text
     bare = await http.get(f"/v1/messages?{name}=2026-01-01T00:00:00+00:00")
     assert bare.status_code == 422

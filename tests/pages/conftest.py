@@ -1,24 +1,24 @@
 """The pages in an app of their own, without what Reach keeps behind them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 
+from reach.app import services_for
+from reach.db.connect import open_database
+from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.mailbox import pages as mailbox
 from reach.mailbox.server import Mailbox
 from reach.pages import public
-from reach.people.antispam import Robots
-from reach.people.signup import SignUp
+from reach.people.schemas import CHECK_YOUR_INBOX, SignUp
 from reach.problems import Problem
 from reach.settings import Settings
-from reach.web.body import BODY_SECONDS
-from reach.web.html import prefers_html, problem_page
-from reach.web.middleware import Envelope
+from reach.web.errors import answer_problem
+from reach.web.middleware import RequestRecord
 
 
 @dataclass
@@ -40,19 +40,13 @@ class Site:
             transport=transport, base_url="http://127.0.0.1:8000", headers={"Host": host}
         )
 
-    async def sign_up(self, request: SignUp) -> None:
+    async def sign_up(self, form: SignUp, key: IdempotencyKey | None = None) -> StoredResponse:
         """Stand where ``app`` puts the real one."""
+        assert key is None
         if self.failure:
             raise self.failure
-        self.signed_up.append(request)
-
-
-async def answer_problem(request: Request, problem: Exception) -> Response:
-    """Answer as ``app`` does."""
-    assert isinstance(problem, Problem)
-    if prefers_html(request):
-        return problem_page(problem)
-    return JSONResponse({"type": problem.type}, problem.status)
+        self.signed_up.append(form)
+        return CHECK_YOUR_INBOX
 
 
 @pytest.fixture
@@ -66,13 +60,11 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         site = Site(app, Mailbox(tmp_path / "mailbox"))
         app.include_router(public.router)
         app.include_router(mailbox.router)
-        app.add_exception_handler(Problem, answer_problem)
-        app.add_middleware(Envelope, answer_problem=answer_problem, settings=settings)
-        app.state.settings = settings
-        app.state.robots = Robots(settings)
-        app.state.mailbox = site.mailbox
-        app.state.sign_up = site.sign_up
-        app.state.body_seconds = BODY_SECONDS
+        app.exception_handler(Problem)(answer_problem)
+        app.add_middleware(RequestRecord, settings=settings)
+        app.state.services = replace(
+            services_for(settings, open_database(settings), site.mailbox), sign_up=site.sign_up
+        )
         return site
 
     return make

@@ -113,7 +113,7 @@ async def test_signing_up(here: Reach, visit: Visit) -> None:
     assert page.url == f"{origin}/check-your-inbox"
     people = await here.http.get("/v1/people", headers=await here.key())
     assert [person["name"] for person in people.json()["items"]] == ["Ada"]
-    mailbox: Mailbox = here.app.state.mailbox
+    mailbox: Mailbox = here.app.state.services.mailbox
     mailbox.put(b"Subject: Hello\r\nContent-Type: text/html\r\n\r\n<p style='color:red'>Hi Ada")
     await page.get_by_role("link", name="Open the mailbox").click()
     await page.get_by_role("link", name="Hello").click()
@@ -123,7 +123,7 @@ async def test_signing_up(here: Reach, visit: Visit) -> None:
 
 async def test_the_links_of_an_email(here: Reach, visit: Visit) -> None:
     """Signed up by form, the email is read in the mailbox; its links confirm, and manage."""
-    page, mailbox = visit.page, here.app.state.mailbox
+    page, mailbox = visit.page, here.app.state.services.mailbox
     await page.goto(here.settings.origin)
     await page.get_by_label("Your name").fill("Ada")
     await page.get_by_label("Your email address").fill("ada@example.com")

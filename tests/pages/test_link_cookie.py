@@ -6,7 +6,7 @@ import pytest
 from reach.auth.links import SCOPES, Scope
 from reach.auth.signing import Signer
 from tests.support.pages.holder import Holder, holder
-from tests.support.reach import Reach
+from tests.support.reach import Reach, change_services
 
 #: Each button, and what it would need besides.
 BUTTONS = {
@@ -99,14 +99,15 @@ async def test_a_default_port_may_be_written_or_not(reach: Reach) -> None:
     """Browsers leave it out; the setting need not."""
     person = await holder(reach)
     proof = await person.proof()
-    settings = reach.app.state.settings
+    had = reach.app.state.services
     for url in ("HTTPS://Signup.Example.org:443", "https://signup.example.org"):
-        reach.app.state.settings = settings.model_copy(update={"public_url": url})
+        settings = reach.settings.model_copy(update={"public_url": url})
+        change_services(reach.app, settings=settings)
         answer = await send(person, "/manage/confirmation", "https://signup.example.org", proof)
         assert answer.status_code == 303
         answer = await send(person, "/manage/confirmation", "https://signup.example.org:443", proof)
         assert answer.status_code == 403
-    reach.app.state.settings = settings
+    reach.app.state.services = had
 
 
 @pytest.mark.parametrize(

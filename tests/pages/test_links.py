@@ -8,7 +8,7 @@ from reach.people.link_requests import answer_some
 from reach.problems import ServiceUnavailable
 from tests.support.pages.holder import holder
 from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, messages_of
+from tests.support.reach import ADA, Reach, change_services, messages_of
 
 BROWSER = {"Accept": "text/html"}
 
@@ -74,10 +74,10 @@ async def test_a_form_without_an_address(reach: Reach) -> None:
 async def test_an_outage_keeps_what_was_typed(reach: Reach) -> None:
     """Nobody types it again, and nobody is told what is the matter."""
 
-    async def away(_: object) -> None:
+    async def away(*_: object) -> None:
         raise ServiceUnavailable("It is locked.", retry_after_seconds=7)
 
-    reach.app.state.request_link = away
+    change_services(reach.app, request_link=away)
     answer = await reach.http.post("/links", data={"email": ADA["email"]}, headers=BROWSER)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     assert 'value="ada@example.com"' in answer.text

@@ -10,7 +10,7 @@ from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from tests.pages.test_browser import WIDEST
 from tests.support.browser import NoBrowser, started, visiting
-from tests.support.reach import Reach, running_reach
+from tests.support.reach import Reach, change_services, running_reach
 
 LONG = "Sehr-lange-Betreffzeile_ohne_Leerzeichen/" * 6
 PHONES: Any = {"width": 320, "height": 640}
@@ -39,7 +39,7 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
 
 def put(reach: Reach, subject: str, text: str = "Hello") -> None:
     """Put a mail in the mailbox, with words that nothing breaks anywhere."""
-    mailbox: Mailbox = reach.app.state.mailbox
+    mailbox: Mailbox = reach.app.state.services.mailbox
     address = f"{'a' * 60}@{'d' * 60}.{'e' * 60}.example"
     mailbox.put(
         f"From: {'R' * 50} <{address}>\r\nTo: {address}\r\nSubject: {subject}\r\n"
@@ -64,7 +64,7 @@ async def test_the_mailbox_is_never_wider_than_the_screen(
 ) -> None:
     """Whatever a mail's subject, addresses and links are; in the list, and in each of its parts."""
     put(here, LONG, f"https://signup.example.com/manage?token={'x' * 300}")
-    (mail,) = here.app.state.mailbox.list()
+    (mail,) = here.app.state.services.mailbox.list()
     viewport: Any = {"width": width, "height": 700}
     async with visiting(browser, viewport=viewport, color_scheme=scheme) as visit:
         for path in ("", *(f"?message={mail.id}&part={p}" for p in ("html", "text", "source"))):
@@ -108,7 +108,7 @@ async def test_new_mail_comes_in_and_the_readers_place_stays(
 async def test_who_reads_a_mail_is_left_alone(here: Reach, browser: Browser, viewport: Any) -> None:
     """The list beside it grows; the mail stays where it is, with what was marked in it."""
     put(here, "First", "word " * 3000)
-    (mail,) = here.app.state.mailbox.list()
+    (mail,) = here.app.state.services.mailbox.list()
     async with visiting(browser, viewport=viewport) as visit:
         page = visit.page
         await page.goto(f"{here.settings.origin}/mailbox?message={mail.id}&part=text")
@@ -130,9 +130,9 @@ async def test_a_mailbox_that_is_away_is_asked_again(here: Reach, browser: Brows
     async with visiting(browser) as visit:
         page = visit.page
         await page.goto(f"{here.settings.origin}/mailbox")
-        mailbox, here.app.state.mailbox = here.app.state.mailbox, None
+        had = change_services(here.app, mailbox=None)
         await expect(page.get_by_role("status")).to_have_text("No answer. Asking again…")
-        here.app.state.mailbox = mailbox
+        here.app.state.services = had
         put(here, "There again")
         await expect(entry(page, "There again")).to_be_visible()
         await expect(page.get_by_role("status")).to_have_text("1 new email.")

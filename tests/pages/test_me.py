@@ -45,7 +45,7 @@ async def test_a_cookie_lives_no_longer_than_its_link(
         database_url=sqlite, link_days=60 / 86_400, public_url="https://signup.example.org"
     )
     async with running_reach(settings) as reach:
-        token = reach.app.state.links.mint(Link(new_id(), "manage", 0))
+        token = reach.app.state.services.links.mint(Link(new_id(), "manage", 0))
         there = f"http://127.0.0.1:{reach.settings.port}"
         answer = await reach.http.get(f"{there}/manage?token={token}")
     (said,) = answer.headers.get_list("set-cookie")

@@ -8,6 +8,7 @@ import pytest
 from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.problems import ServiceUnavailable, all_problems
 from tests.pages.conftest import Site
+from tests.support.reach import change_services
 
 ADA = {"name": "Ada", "email": "ada@example.com", "description": ""}
 EVERYBODYS_PAGES = ["/", "/check-your-inbox", "/problems/not-found"]
@@ -158,7 +159,7 @@ async def test_the_inbox_page_is_the_same_for_everybody(site: Site) -> None:
         here = await client.get("/check-your-inbox")
     async with site.client(peer="192.0.2.7", host="signup.example.org") as client:
         elsewhere = await client.get("/check-your-inbox")
-    site.app.state.mailbox = None
+    change_services(site.app, mailbox=None)
     async with site.client() as client:
         without = await client.get("/check-your-inbox")
     assert 'href="/mailbox"' in here.text

@@ -117,7 +117,7 @@ async def test_no_other_site_presses_the_button(reach: Reach, browser: Browser) 
 async def test_ones_own_links_ask_nothing(reach: Reach, browser: Browser) -> None:
     """A newer email's takes the place of the older one's; one that was voided does not."""
     ada = await holder(reach)
-    links = reach.app.state.links
+    links = reach.app.state.services.links
     newer = links.mint(Link(ada.person_id, "manage", 1))
     for token, method in ((ada.token, "GET"), (newer, "HEAD")):
         answer = await browser.get(f"/manage?token={token}", method)

@@ -5,7 +5,7 @@ from fastapi import Request
 
 from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.problems import NotFound, ServiceUnavailable
-from reach.web.html import prefers_html, problem_page
+from reach.web.errors import prefers_html, problem_page
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 

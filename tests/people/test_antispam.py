@@ -11,8 +11,9 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from reach.people.antispam import FORM_SECONDS, HEAD_START_SECONDS, Hidden, Robots
+from reach.people.antispam import FORM_SECONDS, HEAD_START_SECONDS, AntiSpam
 from reach.people.link_requests import answer_some
+from reach.people.schemas import SpamFields
 from reach.settings import Settings
 from tests.people.test_form import BROWSER
 from tests.people.test_sign_up import shape
@@ -51,9 +52,9 @@ def counted(result: str) -> float:
 
 
 @pytest.fixture
-def robots(make_settings: Callable[..., Settings]) -> Robots:
+def robots(make_settings: Callable[..., Settings]) -> AntiSpam:
     """The rules, as settings make them by default."""
-    return Robots(make_settings())
+    return AntiSpam(make_settings())
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -197,8 +198,8 @@ async def test_the_pages_form_is_a_persons(reach: Reach) -> None:
     sent = hidden_in(page)
     assert sent["motto"] == ""
     began = int(sent["started"].partition(".")[0]) / 1000
-    assert Robots(reach.settings).rule_broken(Hidden(**sent), began + 0.9) == "too fast"
-    assert Robots(reach.settings).rule_broken(Hidden(**sent), began + 1) is None
+    assert AntiSpam(reach.settings).rule_broken(SpamFields(**sent), began + 0.9) == "too fast"
+    assert AntiSpam(reach.settings).rule_broken(SpamFields(**sent), began + 1) is None
     sheet = (await http.get(re.findall(r'href="(/static/reach-[^"]+)"', page)[0])).text
     assert re.search(r"\.trap \{[^}]*left: -999rem", sheet)
 
@@ -209,11 +210,11 @@ async def test_who_corrects_a_form_does_not_wait_again(reach: Reach) -> None:
         started = opened_ago(reach.settings, seconds)
         page = await DOORS["page"](reach.http, {**ADA, "name": "", "started": started})
         assert page.status_code == 422
-        again = Hidden(**hidden_in(page.text))
-        assert Robots(reach.settings).rule_broken(again, time.time()) is None
+        again = SpamFields(**hidden_in(page.text))
+        assert AntiSpam(reach.settings).rule_broken(again, time.time()) is None
         # For as long as any other, but for the hour that two clocks may differ.
         last = time.time() + FORM_SECONDS - HEAD_START_SECONDS - 60
-        assert Robots(reach.settings).rule_broken(again, last) is None
+        assert AntiSpam(reach.settings).rule_broken(again, last) is None
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -262,34 +263,34 @@ async def test_operators_are_no_robots(reach: Reach) -> None:
         *((FORM_SECONDS, None), (FORM_SECONDS + 1, "too old")),
     ],
 )
-def test_the_time_by_the_second(robots: Robots, elapsed: float, rule: str | None) -> None:
+def test_the_time_by_the_second(robots: AntiSpam, elapsed: float, rule: str | None) -> None:
     """From a second to a day; a time to come is no person's."""
-    form = Hidden(started=robots.stamp(NOW))
+    form = SpamFields(started=robots.stamp(NOW))
     assert robots.rule_broken(form, NOW + elapsed) == rule
 
 
-def test_a_stamp_with_any_character_changed_is_forged(robots: Robots) -> None:
+def test_a_stamp_with_any_character_changed_is_forged(robots: AntiSpam) -> None:
     """And so is one of another installation, or of another purpose."""
     good = robots.stamp(NOW)
     for place, character in enumerate(good):
         other = "a" if character != "a" else "b"
         forged = f"{good[:place]}{other}{good[place + 1 :]}"
-        assert robots.rule_broken(Hidden(started=forged), NOW + 5) == "time forged", place
+        assert robots.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged", place
     for forged in (f"{good}x", f" {good}", f"0{good}", "é.é", ".", good.partition(".")[0]):
-        assert robots.rule_broken(Hidden(started=forged), NOW + 5) == "time forged"
+        assert robots.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged"
 
 
 def test_keys_rotate(make_settings: Callable[..., Settings]) -> None:
     """A form that was opened before the keys were changed is as good as before."""
     old, new = "o" * 32, "n" * 32
-    stamp = Robots(make_settings(secret_key=old)).stamp(NOW)
-    both = Robots(make_settings(secret_key=f"{new},{old}"))
-    assert both.rule_broken(Hidden(started=stamp), NOW + 5) is None
-    alone = Robots(make_settings(secret_key=new))
-    assert alone.rule_broken(Hidden(started=stamp), NOW + 5) == "time forged"
+    stamp = AntiSpam(make_settings(secret_key=old)).stamp(NOW)
+    both = AntiSpam(make_settings(secret_key=f"{new},{old}"))
+    assert both.rule_broken(SpamFields(started=stamp), NOW + 5) is None
+    alone = AntiSpam(make_settings(secret_key=new))
+    assert alone.rule_broken(SpamFields(started=stamp), NOW + 5) == "time forged"
 
 
 def test_no_least_time(make_settings: Callable[..., Settings]) -> None:
     """With a least time of 0, a form may come back at once."""
-    robots = Robots(make_settings(form_min_seconds=0))
-    assert robots.rule_broken(Hidden(started=robots.stamp(NOW)), NOW) is None
+    robots = AntiSpam(make_settings(form_min_seconds=0))
+    assert robots.rule_broken(SpamFields(started=robots.stamp(NOW)), NOW) is None

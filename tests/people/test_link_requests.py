@@ -238,7 +238,7 @@ async def test_erasure_takes_requests_along(reach: Reach) -> None:
     assert [row.email_key for row in await rows(reach.database)] == [UNKNOWN]
     keys = select(idempotency_keys.c.caller, idempotency_keys.c.person_id)
     kept = await reach.database.read(lambda tx: tx.execute(keys).all())
-    assert [tuple(row) for row in kept] == [("door", None)] * 2
+    assert [tuple(row) for row in kept] == [("public", None)] * 2
     assert person.email == ADA["email"]
 
 

@@ -15,16 +15,15 @@ from structlog.testing import capture_logs
 
 from reach.db.transaction import Transaction
 from reach.db.types import now
-from reach.people import antispam as proofs
-from reach.people import antispam as robots
+from reach.people import antispam
 from reach.people.antispam import (
     ASKED_AGAIN,
     CHALLENGE_SECONDS,
     FEWEST_TRIES,
     MOST_TRIES,
-    Hidden,
-    Robots,
+    AntiSpam,
 )
+from reach.people.schemas import SpamFields, Submission
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 from tests.people.test_antispam import DOORS, NOW, hidden_in
@@ -37,8 +36,8 @@ from tests.support.reach import ADA, Reach, running_reach
 @pytest.fixture
 async def guarded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Reach]:
     """Reach with the proof of work switched on, and less of it: a fiftieth of the tries."""
-    monkeypatch.setattr(robots, "FEWEST_TRIES", FEWEST_TRIES // 50)
-    monkeypatch.setattr(robots, "MOST_TRIES", MOST_TRIES // 50)
+    monkeypatch.setattr(antispam, "FEWEST_TRIES", FEWEST_TRIES // 50)
+    monkeypatch.setattr(antispam, "MOST_TRIES", MOST_TRIES // 50)
     async with running_reach(settings.model_copy(update={"altcha": True})) as reach:
         yield reach
 
@@ -171,7 +170,7 @@ async def test_what_was_refused_used_no_proof(guarded: Reach) -> None:
 async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
     """422 and why; the page comes again as it was typed."""
     http = await operator(guarded)
-    old = await solution(Robots(guarded.settings).challenge(time.time() - CHALLENGE_SECONDS - 60))
+    old = await solution(AntiSpam(guarded.settings).challenge(time.time() - CHALLENGE_SECONDS - 60))
     told = await DOORS["API"](http, {**ADA, "altcha": old})
     assert told.status_code == 422
     assert [error["pointer"] for error in told.json()["errors"]] == ["/altcha"]
@@ -230,10 +229,10 @@ async def test_used_proofs_are_not_kept_for_ever(guarded: Reach) -> None:
     http = await operator(guarded)
 
     def count(tx: Transaction) -> int:
-        return tx.execute(select(func.count()).select_from(proofs.proofs)).scalar_one()
+        return tx.execute(select(func.count()).select_from(antispam.proofs)).scalar_one()
 
     def make_old(tx: Transaction) -> None:
-        tx.execute(update(proofs.proofs).values(used_at=now(-proofs.KEPT_SECONDS - 1.0)))
+        tx.execute(update(antispam.proofs).values(used_at=now(-antispam.KEPT_SECONDS - 1.0)))
 
     for email in ("ada@example.com", "bob@example.com"):
         body = {**ADA, "email": email, "altcha": await solved(guarded)}
@@ -241,38 +240,45 @@ async def test_used_proofs_are_not_kept_for_ever(guarded: Reach) -> None:
         assert await guarded.database.read(count) == 1
         await guarded.database.write(make_old)
     assert len(await everybody(http)) == 2
-    assert proofs.KEPT_SECONDS >= 2 * CHALLENGE_SECONDS
+    assert antispam.KEPT_SECONDS >= 2 * CHALLENGE_SECONDS
 
 
 async def test_keys_rotate(make_settings: Callable[..., Settings]) -> None:
     """A challenge given out before the keys were changed may be answered after."""
     old, new = "o" * 32, "n" * 32
-    challenge = Robots(make_settings(altcha=True, secret_key=old)).challenge(4e9)
-    form = Hidden(altcha=await solution(challenge))
-    both = Robots(make_settings(altcha=True, secret_key=f"{new} {old}"))
+    challenge = AntiSpam(make_settings(altcha=True, secret_key=old)).challenge(4e9)
+    form = SpamFields(altcha=await solution(challenge))
+    both = AntiSpam(make_settings(altcha=True, secret_key=f"{new} {old}"))
     assert both.rule_broken(form, NOW) is None
-    alone = Robots(make_settings(altcha=True, secret_key=new))
+    alone = AntiSpam(make_settings(altcha=True, secret_key=new))
     assert alone.rule_broken(form, NOW) == "proof wrong"
 
 
 async def test_nobody_is_unlucky(make_settings: Callable[..., Settings]) -> None:
     """The number of tries is ours to choose: never few, never many."""
-    challenge = Robots(make_settings(altcha=True)).challenge(4e9)
+    challenge = AntiSpam(make_settings(altcha=True)).challenge(4e9)
     tries = Payload.from_base64(await solution(challenge)).solution.counter
     assert FEWEST_TRIES <= tries < MOST_TRIES
 
 
 async def test_who_gets_a_503_keeps_their_proof(guarded: Reach) -> None:
     """A transaction that comes to nothing has used nothing; of two forms in one, one has it."""
-    challenge = Challenge.from_dict(Robots(guarded.settings).challenge(time.time()))
-    form = Hidden(altcha=Payload(challenge, Solution(0, "")).to_base64())
-    without = Hidden()
+    challenge = Challenge.from_dict(AntiSpam(guarded.settings).challenge(time.time()))
+    form = Submission(SpamFields(altcha=Payload(challenge, Solution(0, "")).to_base64()))
+    without = Submission(SpamFields())
+
+    def use(tx: Transaction, *forms: Submission[SpamFields]) -> list[bool]:
+        admitted, responses = antispam.admit(tx, forms, "yes", guarded.settings)
+        assert admitted == [
+            one for one, said in zip(forms, responses, strict=True) if said == "yes"
+        ]
+        return [said == "yes" for said in responses]
 
     def use_in_vain(tx: Transaction) -> None:
-        assert proofs.use(tx, [form]) == [form]
+        assert use(tx, form) == [True]
         raise ServiceUnavailable
 
     with pytest.raises(ServiceUnavailable):
         await guarded.database.write(use_in_vain)
-    assert await guarded.database.write(proofs.use, [form, form, without]) == [form]
-    assert await guarded.database.write(proofs.use, [form]) == []
+    assert await guarded.database.write(use, form, form, without) == [True, False, False]
+    assert await guarded.database.write(use, form) == [False]

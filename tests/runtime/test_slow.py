@@ -16,6 +16,7 @@ from reach.web.html import asset
 from tests.runtime.conftest import Serving
 from tests.support.bodies import raw
 from tests.support.eventually import eventually
+from tests.support.reach import change_services
 from tests.support.runtime.caller import CHUNKED, JSON, LIVEZ, Caller, calling, is_open
 
 HALF = LIVEZ[:-2]
@@ -138,7 +139,7 @@ async def test_an_answer_may_take_its_time(serving: Serving) -> None:
 async def test_what_is_left_of_a_body_is_not_waited_for_for_ever(serving: Serving) -> None:
     """It was refused; who goes on sending it, or stops in the middle, is left in time."""
     reach = await serving()
-    reach.app.state.body_seconds = SHORT
+    change_services(reach.app, body_seconds=SHORT)
     for how, first, piece in (
         ("Content-Length: 70000", b"a", b"a"),
         (CHUNKED, LARGE, b"1\r\na\r\n"),
@@ -223,7 +224,7 @@ async def test_who_takes_a_long_answer_slowly_gets_all_of_it(
 async def test_who_hung_up_and_takes_no_answer_is_left(serving: Serving, half: bytes) -> None:
     """Its own half is closed; what is written already is little, and is not taken."""
     reach = await serving(head_seconds=SHORT, keep_alive_seconds=SHORT)
-    reach.app.state.body_seconds = SHORT
+    change_services(reach.app, body_seconds=SHORT)
     async with calling(reach.settings.port, buffer_bytes=2048) as greedy:
         greedy.writer.transport.pause_reading()  # type: ignore[attr-defined]
         for _ in range(6):

@@ -5,7 +5,8 @@ For what needs processes of their own (kills, freezes, two workers), see ``proce
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 import httpx
@@ -23,7 +24,16 @@ from reach.people.link_requests import LinkRequests
 from reach.runtime.server import Server, listen
 from reach.settings import Settings
 from reach.smtp.sender import Sender
+from reach.web.deps import Services
 from tests.support.plain import NO_CERTIFICATES
+
+
+def change_services(app: FastAPI, **changes: Any) -> Services:
+    """Have the routes of ``app`` use other services than they had; returns those."""
+    had: Services = app.state.services
+    app.state.services = replace(had, **changes)
+    return had
+
 
 ADA = {"email": "ada@example.com", "name": "Ada"}
 
@@ -56,7 +66,7 @@ class Reach:
         return found
 
     async def sign_up(self, email: str = "ada@example.com", name: str = "Ada") -> httpx.Response:
-        """Sign up at the door."""
+        """Sign up, by the API."""
         return await self.http.post("/v1/signups", json={"email": email, "name": name})
 
 

@@ -22,7 +22,7 @@ from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
 from tests.support.promises.locks import held
-from tests.support.reach import Reach, running_worker
+from tests.support.reach import Reach, change_services, running_worker
 from tests.support.telemetry.visitor import Visitor
 
 pytestmark = pytest.mark.usefixtures("statements")
@@ -81,10 +81,10 @@ async def test_no_fault_tells_who_called(
         # An operator is told what the log is not.
         assert any("canary@example.com" in str(item["last_error"]) for item in await failed())
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise RuntimeError(f"cannot sign up {CANARY}")
 
-    reach.app.state.sign_up = crash
+    change_services(reach.app, sign_up=crash)
     assert (await http.post("/v1/signups", json=CANARY)).status_code == 500
     assert len(lines(told(), "not sent")) == 2
     assert len(lines(told(), "request crashed")) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.bodies import raw
 from tests.support.eventually import eventually
-from tests.support.reach import Reach
+from tests.support.reach import Reach, change_services
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACE = f"00-{TRACE_ID}-{SPAN_ID}-01"
@@ -81,10 +81,10 @@ async def test_a_callers_trace_goes_on(reach: Reach, told: Told) -> None:
 async def test_what_one_request_logs_has_its_trace(reach: Reach, told: Told) -> None:
     """And its neighbour on the same connection has another."""
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise RuntimeError("canary")
 
-    reach.app.state.sign_up = crash
+    change_services(reach.app, sign_up=crash)
     for _ in range(2):
         assert (await reach.sign_up()).status_code == 500
     lines = [json.loads(line) for line in told().splitlines()]

@@ -73,7 +73,7 @@ def break_some(app: FastAPI) -> None:
             for _ in range(2):
                 tx.execute(statement, {"name": name})
 
-        await request.app.state.database.write(twice)
+        await request.app.state.services.database.write(twice)
 
     app.add_api_route("/crash/{name}", crash)
     app.add_api_route("/refuse/{name}", refuse)

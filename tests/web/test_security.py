@@ -13,7 +13,7 @@ from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from reach.web.security import ADDED, SAFETY
 from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, running_reach
+from tests.support.reach import ADA, Reach, change_services, running_reach
 
 SITE = "https://www.example.org"
 BROWSER = {"Accept": "text/html"}
@@ -75,7 +75,7 @@ async def test_every_refusal_keeps_browsers_safe(here: Reach) -> None:
     http, key = here.http, await here.key("people:read")
     junk = {"Content-Type": "application/json"}
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise RuntimeError
 
     for accept in ("text/html", "application/json"):
@@ -96,10 +96,10 @@ async def test_every_refusal_keeps_browsers_safe(here: Reach) -> None:
         ]
         async with held(here.settings, ""):
             answers.append(await http.post("/v1/signups", json=ADA, headers=wants))
-        sign_up, here.app.state.sign_up = here.app.state.sign_up, crash
+        had = change_services(here.app, sign_up=crash)
         answers.append(await http.post("/v1/signups", json=ADA, headers=wants))
         answers.append(await http.post("/", data=ADA, headers=wants))
-        here.app.state.sign_up = sign_up
+        here.app.state.services = had
         assert [answer.status_code for answer in answers] == (
             [404, 405, 405, 400, 401, 403, 413, 415, 422, 422, 422, 431, 503, 500, 500]
         )
@@ -130,7 +130,7 @@ async def test_what_is_not_http_is_answered_safely(here: Reach, sent: bytes) -> 
 async def test_a_mails_frame_keeps_its_own_policy(here: Reach) -> None:
     """It may be framed by the mailbox, and may do less than a page."""
     mail = b"Subject: x\r\nContent-Type: text/html\r\n\r\n<b>x</b>"
-    mailbox: Mailbox = here.app.state.mailbox
+    mailbox: Mailbox = here.app.state.services.mailbox
     mailbox.put(mail)
     (entry,) = mailbox.list()
     answer = await here.http.get(f"/mailbox/messages/{entry.id}/html")
@@ -191,10 +191,10 @@ async def test_scripts_of_a_named_site_may_call_the_api(shared: Reach) -> None:
     refused = await shared.http.get("/v1/people", headers={"Origin": SITE})
     missing = await shared.http.get("/v1/nothing", headers={"Origin": SITE})
 
-    async def crash(_: object) -> None:
+    async def crash(*_: object) -> None:
         raise RuntimeError
 
-    shared.app.state.sign_up = crash
+    change_services(shared.app, sign_up=crash)
     crashed = await shared.http.post("/v1/signups", json=ADA, headers={"Origin": SITE})
     answers = [accepted, refused, missing, crashed]
     assert [answer.status_code for answer in answers] == [202, 401, 404, 500]

@@ -29,7 +29,7 @@ from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound, ServiceUnavailable
 from reach.shapes import TEXT
 
-log = structlog.get_logger("reach.access")
+log = structlog.get_logger("reach.auth")
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 32, 6

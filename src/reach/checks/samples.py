@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from reach.auth.links import Links
 from reach.db.types import new_id
-from reach.mail.compose import Composer, mail_domain
+from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import Message
@@ -97,7 +97,7 @@ def sample(
         attempts=0,
         failures=0,
         first_failed_at=None,
-        message_id=f"<{id_}@{mail_domain(settings)}>",
+        message_id=f"<{id_}@{settings.mail_domain}>",
         created_at=now,
         finished_at=None,
         last_error=None,

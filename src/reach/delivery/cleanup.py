@@ -15,7 +15,7 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.delivery.leases import FAILURES, now_seconds, reason_of
-from reach.idempotency import stored as answers
+from reach.idempotency import stored
 from reach.messages.model import IS_SWEPT, messages
 
 log = structlog.get_logger("reach.worker")
@@ -39,7 +39,7 @@ async def sweep_for_ever(database: Database, days: float) -> NoReturn:
         try:
             if await clock.is_trusted(database):
                 await _sweep_all(database, partial(sweep, days=days))
-                await _sweep_all(database, answers.sweep)
+                await _sweep_all(database, stored.sweep)
                 await database.write(counters.sweep)
             else:
                 log.warning("not swept")

@@ -1,8 +1,9 @@
 """Whose request it is: the client's address, believed only from whom it may be (pure)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from reach.settings.urls import Network
 
@@ -23,6 +24,14 @@ class Clients:
         """Take the networks that are believed when they say for whom they ask."""
         self._proxies = tuple(proxies)
         self._look_up = lru_cache(KEPT_ADDRESSES)(self._read)
+
+    def of_request(self, scope: Mapping[str, Any]) -> str:
+        """Name the client of a request, given as ASGI's scope."""
+        peer, lines = scope.get("client"), []
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                lines.append(value.decode("latin-1"))
+        return self.of(peer[0] if peer else None, lines)
 
     def of(self, peer: str | None, forwarded: Sequence[str]) -> str:
         """Name the client: its IPv4 address, or its IPv6 network (/64).

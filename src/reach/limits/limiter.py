@@ -48,30 +48,28 @@ class Limiter:
     def is_known_full(self, name: PolicyName, who: str) -> Refusal | None:
         """Look, without taking and without asking anybody, whether ``who`` would be refused."""
         windows = self._windows[name]
-        if windows.policy.is_off:
-            return None
-        full = windows.full(self._key(name, who), time.monotonic())
+        if not windows:
+            return None  # nobody has taken any: off, or none was wrong so far
+        full = windows.full(self._sign(f"{name}\n{who}"), time.monotonic())
         return self._refusal(name, full) if full else None
 
     async def hit(self, name: PolicyName, who: str) -> Refusal | None:
         """Take one of each of the policy's windows for ``who``; None if there was room."""
         windows = self._windows[name]
-        if windows.policy.is_off:
+        if not windows.policy.windows:
             return None
-        key, now = self._key(name, who), time.monotonic()
-        full = windows.full(key, now)
-        if not full:
-            full = await self._take(windows, key, now)
+        key, now = self._sign(f"{name}\n{who}"), time.monotonic()
+        if self._shared is None:
+            full = windows.take(key, now)
+        else:
+            full = windows.full(key, now) or await self._take(self._shared, windows, key, now)
         if full:
             return self._refusal(name, full)
         self._admitted[name].inc()
         return None
 
-    async def _take(self, windows: Windows, key: str, now: float) -> Sequence[Full]:
+    async def _take(self, shared: Shared, windows: Windows, key: str, now: float) -> Sequence[Full]:
         """Take one in Redis and here; here alone while Redis is away."""
-        shared = self._shared
-        if shared is None:
-            return windows.take(key, now)
         try:
             full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
         except RedisUnavailable:
@@ -86,9 +84,6 @@ class Limiter:
     def _refusal(self, name: PolicyName, full: Sequence[Full]) -> Refusal:
         self._refused[name].inc()
         return Refusal(self._windows[name].policy, full)
-
-    def _key(self, name: str, who: str) -> str:
-        return self._sign(f"{name}\n{who}")
 
 
 def require_one_count(settings: Settings) -> None:

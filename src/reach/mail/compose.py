@@ -170,11 +170,6 @@ class Composer:
         return line.join((head.encode(), *(b"\r\n" + part for part in parts), b"--\r\n"))
 
 
-def mail_domain(settings: Settings) -> str:
-    """The domain that mail comes from: the one for Message-IDs."""
-    return parse_mailbox(settings.mail_from).domain
-
-
 def _boundary(message: Message, parts: tuple[bytes, ...]) -> str:
     """Choose a boundary that is in no part, and always the same one."""
     candidates = (f"=_{message.id.hex}_{number}" for number in count())

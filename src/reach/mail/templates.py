@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reach.auth.links import SCOPES, Link, Links
 from reach.mail.headers import BadHeader, refuse_forbidden
-from reach.messages.model import Message
+from reach.messages.model import TEMPLATE_NAME, Message
 
 #: The longest first.
 UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60))
@@ -78,10 +78,8 @@ def lasts(seconds: float) -> str:
 BUILT_IN = Path(__file__).parent / "templates"
 #: A template is three files: NAME.subject, NAME.txt and NAME.html.
 KINDS = ("subject", "txt", "html")
-NAME_CHARACTERS = 63
-NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{NAME_CHARACTERS - 1}}}")
 #: No slash and no dot but one: a file's name leads nowhere else.
-FILE = re.compile(rf"{NAME.pattern}\.(?:{'|'.join(KINDS)})")
+FILE = re.compile(rf"{TEMPLATE_NAME.pattern}\.(?:{'|'.join(KINDS)})")
 #: They would make two compositions of one message differ.
 UNREPEATABLE_FILTERS, UNREPEATABLE_GLOBALS = ("random",), ("lipsum",)
 FAULT_CHARACTERS = 300

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from reach.mailbox.server import Mailbox, Reading, readable
 from reach.network.hosts import is_loopback
 from reach.problems import NotFound
+from reach.web.deps import services_of
 from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
@@ -42,7 +43,7 @@ def may_read(request: Request) -> bool:
     hosts = request.headers.getlist("host")
     match = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
     return (
-        request.app.state.mailbox is not None
+        services_of(request).mailbox is not None
         and request.client is not None
         and is_loopback(request.client.host)
         and match is not None
@@ -65,9 +66,9 @@ def is_hidden(request: Request) -> bool:
 
 async def local_mailbox(request: Request) -> Mailbox:
     """Find the mailbox. Raises NotFound for those who may not read it, as if it were not there."""
-    if not may_read(request):
+    mailbox = services_of(request).mailbox
+    if not isinstance(mailbox, Mailbox) or not may_read(request):
         raise NotFound
-    mailbox: Mailbox = request.app.state.mailbox
     return mailbox
 
 
@@ -95,7 +96,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "part": shown,
             "source": readable(mailbox.raw(message)) if shown == "source" else "",
         }
-    brand_name = request.app.state.settings.brand_name
+    brand_name = services_of(request).settings.brand_name
     return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
 
 

@@ -1,5 +1,6 @@
 """What we owe people, and each try at giving it to them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,6 +23,10 @@ from reach.db.types import Document, Instant, Key, metadata
 
 State = Literal["queued", "sent", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "sent", "failed", "cancelled")
+
+#: A template's name.
+TEMPLATE_NAME_CHARACTERS = 63
+TEMPLATE_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{TEMPLATE_NAME_CHARACTERS - 1}}}")
 
 #: What anybody can have sent who knows an address. With ``REACH_CONFIRM=required`` it is all that
 #: somebody gets who has not confirmed.

@@ -29,7 +29,6 @@ from sqlalchemy import (
 from reach.auth.links import is_confirmed, version_of
 from reach.db.transaction import Transaction, notify
 from reach.db.types import encode, new_id, now, rows
-from reach.mail.compose import mail_domain
 from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
 from reach.telemetry.trace_context import current_header
@@ -99,7 +98,7 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
                 "template": promised.template,
                 "data": promised.data,
                 "recipient": promised.recipient,
-                "message_id": f"<{id_}@{mail_domain(settings)}>",
+                "message_id": f"<{id_}@{settings.mail_domain}>",
                 "trace_context": promised.trace_context,
             }
             for id_, promised in zip(ids, promises, strict=True)

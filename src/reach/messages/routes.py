@@ -1,4 +1,4 @@
-"""Operators look after messages: show, retry, cancel. How to find them: ``people.routes``."""
+"""Operators look after messages: show, retry, cancel. How to find them: ``people.messages``."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -10,36 +10,32 @@ from pydantic import BaseModel, ConfigDict
 
 from reach.auth.keys import ApiKey
 from reach.db.transaction import Transaction
-from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces, do_once
-from reach.idempotency.stored import Done, Once
-from reach.mail.templates import NAME, NAME_CHARACTERS
+from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import operations
-from reach.messages.model import Attempt, Message
+from reach.messages.model import TEMPLATE_NAME, TEMPLATE_NAME_CHARACTERS, Attempt, Message
 from reach.messages.operations import NoSuchMessage
 from reach.problems import MethodNotAllowed
-from reach.shapes import ID_IN_PATH, Shape, read_id, shaped
-from reach.web import responses as cursor
+from reach.shapes import Shape, shaped
 from reach.web.body import StrictRoute
-from reach.web.guard import needs, operator, operator_key
-from reach.web.keys import Db, answer_of, as_json, respond
-from reach.web.openapi import OF_KEYS, problems
+from reach.web.deps import services_of
+from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
+from reach.web.openapi import IDEMPOTENCY_KEY, OF_KEYS, problems
+from reach.web.responses import as_json, respond, response_of, write_cursor
 
 router = APIRouter(
-    prefix="/v1/messages",
-    tags=["messages"],
-    dependencies=[Depends(operator_key)],
-    responses=OF_KEYS,
-    route_class=StrictRoute,
+    prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute
 )
 
-#: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.routes.messages``.
+#: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.messages``.
 RETRY = "retry"
-MayRead = Depends(needs("messages:read"))
-MayWrite = Depends(needs("messages:write"))
+MayRead = Depends(OperatorKey("messages:read"))
+Writer = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
 
 
 TEMPLATE = Shape(
-    NAME.pattern, "It is lower case, digits and hyphens, and begins with a letter.", NAME_CHARACTERS
+    TEMPLATE_NAME.pattern,
+    "It is lower case, digits and hyphens, and begins with a letter.",
+    TEMPLATE_NAME_CHARACTERS,
 )
 Template = Annotated[str, *shaped(TEMPLATE)]
 
@@ -70,7 +66,7 @@ class AttemptBody(BaseModel):
     worker: str
     started_at: datetime
     finished_at: datetime
-    outcome: Literal["sent", "deferred", "rejected", "unknown"]
+    outcome: Literal["sent", "later", "refused", "unknown"]
     smtp_code: int | None
     enhanced_code: str | None
     text: str
@@ -90,7 +86,7 @@ class MessagePage(BaseModel):
 
 
 def message_body(message: Message) -> MessageBody:
-    """Show a message; one that is finished has no next try."""
+    """Show a message; one that is settled has no next try."""
     body = MessageBody.model_validate(message)
     return body if message.state == "queued" else body.model_copy(update={"due_at": None})
 
@@ -101,32 +97,21 @@ def message_page(found: Sequence[Message], limit: int) -> MessagePage:
     more = len(found) > limit
     return MessagePage(
         items=[message_body(message) for message in shown],
-        next_cursor=cursor.write(shown[-1].id) if more else None,
+        next_cursor=write_cursor(shown[-1].id) if more else None,
     )
 
 
-async def once_of_operator(
-    request: Request, key: Annotated[ApiKey, Depends(operator)]
-) -> Once | None:
-    """Read the key of a request that has no body."""
-    onces: Onces = request.app.state.onces
-    return onces.of_operator(request.headers.getlist(HEADER), key.id, request.url.path)
-
-
-BodilessOnce = Annotated[Once | None, Depends(once_of_operator)]
-
-
-async def message_id(id: Annotated[str, ID_IN_PATH]) -> UUID:
+async def message_id(id_: PathId) -> UUID:
     """Read an id from the path; what is not one names no message.
 
     Nor does the name of a call: to read ``/v1/messages/retry`` is the wrong method.
     """
-    if id == RETRY:
+    if id_ == RETRY:
         raise MethodNotAllowed(headers={"Allow": "POST"})
-    try:
-        return read_id(id)
-    except ValueError:
-        raise NoSuchMessage from None
+    found = path_id(id_)
+    if found is None:
+        raise NoSuchMessage
+    return found
 
 
 MessageId = Annotated[UUID, Depends(message_id)]
@@ -135,46 +120,46 @@ MessageId = Annotated[UUID, Depends(message_id)]
 @router.get(
     "/{id}", response_model=MessageWithHistory, dependencies=[MayRead], responses=problems(404)
 )
-async def get_message(db: Db, id_: MessageId) -> Any:
+async def get_message(request: Request, id_: MessageId) -> Any:
     """Show a message with every attempt and the time of the next try."""
-    message, attempts = await db.read(operations.history, id_)
+    message, attempts = await services_of(request).database.read(operations.history, id_)
     return as_json(_with_history(message, attempts))
 
 
 @router.post(
     "/{id}/retry",
     response_model=MessageBody,
-    dependencies=[MayWrite],
     responses=problems(400, 404, 409, 422),
     openapi_extra=IDEMPOTENCY_KEY,
 )
-async def post_retry(db: Db, id_: MessageId, once: BodilessOnce) -> Any:
+async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Queue a message again, due now. 409 if it was sent."""
-    return respond(await db.write(do_once, once, _changing(operations.retry, id_, once)))
+    return await _change(request, operator, operations.retry, id_)
 
 
 @router.post(
     "/{id}/cancel",
     response_model=MessageBody,
-    dependencies=[MayWrite],
     responses=problems(400, 404, 409, 422),
     openapi_extra=IDEMPOTENCY_KEY,
 )
-async def post_cancel(db: Db, id_: MessageId, once: BodilessOnce) -> Any:
+async def post_cancel(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Keep a queued message from being sent. 409 unless it is queued."""
-    return respond(await db.write(do_once, once, _changing(operations.cancel, id_, once)))
+    return await _change(request, operator, operations.cancel, id_)
 
 
-def _changing(
-    change: Callable[[Transaction, UUID], Message], id_: UUID, once: Once | None
-) -> Callable[[Transaction], Done]:
-    def work(tx: Transaction) -> Done:
-        if once is not None:
+async def _change(
+    request: Request, operator: ApiKey, change: Callable[[Transaction, UUID], Message], id_: UUID
+) -> Any:
+    key = idempotency_key(request, operator)
+
+    def work(tx: Transaction) -> StoredResponse:
+        if key is not None:
             operations.hold_person(tx, id_)
         message = change(tx, id_)
-        return Done(answer_of(message_body(message)), message.person_id)
+        return response_of(message_body(message), person_id=message.person_id)
 
-    return work
+    return respond(await services_of(request).database.write(respond_once, key, work))
 
 
 def _with_history(message: Message, attempts: Sequence[Attempt]) -> MessageWithHistory:

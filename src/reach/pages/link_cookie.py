@@ -15,8 +15,9 @@ from reach.auth.links import BadLink, Link, Links, Scope
 from reach.people.links import LinkVoid
 from reach.problems import Forbidden, Problem
 from reach.settings.urls import as_browsers_write
-from reach.web import guard as limits
 from reach.web.body import read_form
+from reach.web.deps import services_of
+from reach.web.guard import failed_link, hit
 from reach.web.html import HEADERS, render
 
 #: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
@@ -139,7 +140,7 @@ async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
     _, link = await read(request, [token])
     if link.scope != scope:
         raise LinkVoid
-    links: Links = request.app.state.links
+    links = services_of(request).links
     if not is_form:
         return Held(link, links.form_proof(token))
     typed = await read_form(request)
@@ -151,7 +152,7 @@ async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
 
 def _check_origin(request: Request) -> None:
     """Raise ForeignForm unless the browser says that the form is on a page of ours."""
-    ours = as_browsers_write(request.app.state.settings.origin)
+    ours = as_browsers_write(services_of(request).settings.origin)
     if request.headers.getlist("origin") != [ours]:
         raise ForeignForm
 
@@ -164,16 +165,16 @@ async def read(request: Request, tokens: Sequence[str]) -> tuple[str, Link]:
     for token in tokens[:MOST_TOKENS]:
         link = look(request, token)
         if link is not None:
-            await limits.hit_api(request, link.holder)
+            await hit(services_of(request), "api", link.holder)
             return token, link
     if any(tokens):
-        await limits.failed_link(request)
+        await failed_link(request)
     raise LinkVoid
 
 
 def look(request: Request, token: str) -> Link | None:
     """Read a token, if it is one of ours; it counts for nothing."""
-    links: Links = request.app.state.links
+    links: Links = services_of(request).links
     try:
         return links.read(token)
     except BadLink:
@@ -191,8 +192,8 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
 
 def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:
     """Have the browser keep a token in a cookie."""
-    links: Links = request.app.state.links
-    origin: str = request.app.state.settings.origin
+    links: Links = services_of(request).links
+    origin: str = services_of(request).settings.origin
     answer.set_cookie(
         cookie.name,
         token,
@@ -219,7 +220,7 @@ def see(path: str) -> Response:
 
 def _no_cookies(request: Request) -> Response:
     """Say that the browser kept nothing, and what to do; nothing is known of the link any more."""
-    settings = request.app.state.settings
+    settings = services_of(request).settings
     host = urlsplit(settings.origin).netloc
     answer = render("no-cookies.html", 401, brand_name=settings.brand_name, host=host)
     answer.headers["WWW-Authenticate"] = CHALLENGE

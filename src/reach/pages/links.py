@@ -8,9 +8,10 @@ from fastapi import APIRouter, Request, Response
 from reach.pages import public
 from reach.pages.link_cookie import CHALLENGE, see
 from reach.pages.public import faults_of
-from reach.people.schemas import DoorLinkRequest
+from reach.people.schemas import LinkRequestForm
 from reach.problems import Problem, ServiceUnavailable, Unprocessable
 from reach.web.body import read_form, validate
+from reach.web.deps import services_of
 from reach.web.html import render
 
 READ = ["GET", "HEAD"]
@@ -29,11 +30,11 @@ async def get_links(request: Request) -> Response:
 @router.post("/links")
 async def post_links(request: Request) -> Response:
     """Have a link sent. The 303 is the same whether the address is known or not."""
-    typed = await read_form(request)
+    services, typed = services_of(request), await read_form(request)
     try:
         # What is hidden may be left empty: it is not there then.
         given = {name: text for name, text in typed.items() if name in LABELS or text.strip()}
-        await request.app.state.request_link(validate(DoorLinkRequest, given, request))
+        await services.request_link(validate(LinkRequestForm, given, services.settings))
     except (Unprocessable, ServiceUnavailable) as problem:
         return link_form(request, problem.status, typed=typed, problem=problem)
     return see("/check-your-inbox?for=link")
@@ -55,7 +56,7 @@ def link_form(
     is_void: bool = False,
 ) -> Response:
     """Show the form, as it was filled in, with what is wrong: with it, or with a link."""
-    settings = request.app.state.settings
+    settings = services_of(request).settings
     return render(
         "links.html",
         status,

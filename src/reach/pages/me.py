@@ -27,6 +27,7 @@ from reach.people.links import LinkVoid
 from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
 from reach.web.body import validate
+from reach.web.deps import services_of
 from reach.web.html import HEADERS, render
 
 READ = ["GET", "HEAD"]
@@ -90,10 +91,10 @@ async def post_confirm(request: Request, held: Held) -> Response:
 async def post_manage(request: Request, held: Held) -> Response:
     """Change the record; the form comes back, as it was filled in, with what is wrong."""
     try:
-        changes = wanted(validate(Changes, held.typed, request))
+        changes = wanted(validate(Changes, held.typed, services_of(request).settings))
     except Unprocessable as problem:
         return await _record_page(request, held, typed=held.typed, problem=problem)
-    settings = request.app.state.settings
+    settings = services_of(request).settings
     await _database(request).write(links.act, held.link, record.change, changes, settings)
     return see("/manage?done=changed")
 
@@ -183,10 +184,10 @@ async def _record_page(
 
 
 def _page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
-    brand_name = request.app.state.settings.brand_name
+    brand_name = services_of(request).settings.brand_name
     return render(name, status, headers=REFERRER, brand_name=brand_name, **values)
 
 
 def _database(request: Request) -> Database:
-    found: Database = request.app.state.database
+    found: Database = services_of(request).database
     return found

@@ -9,10 +9,12 @@ from fastapi.responses import RedirectResponse
 
 from reach.mailbox.pages import may_read
 from reach.people.antispam import SendAgain
-from reach.people.schemas import DoorSignUp
+from reach.people.schemas import SignUpForm
 from reach.problems import NotFound, Problem, ServiceUnavailable, Unprocessable, all_problems
 from reach.web.body import read_form, validate
-from reach.web.html import HEADERS, REASON, explain, public_detail, render, static_file
+from reach.web.deps import services_of
+from reach.web.errors import REASON, public_detail
+from reach.web.html import HEADERS, explain, render, static_file
 
 
 def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:
@@ -41,14 +43,14 @@ def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
 
     ``typed`` is what came with it, if it is shown again.
     """
-    robots = request.app.state.robots
+    robots = services_of(request).spam_protection
     started = robots.stamp(time.time(), is_again=bool(typed))
     return {"started": started, "needs_proof": robots.needs_proof}
 
 
 def runs(request: Request) -> Mapping[str, str] | None:
     """What the form's script may do beyond ``render.PAGE_POLICY``; None if it has no script."""
-    needs_proof: bool = request.app.state.robots.needs_proof
+    needs_proof: bool = services_of(request).spam_protection.needs_proof
     return {"connect-src": "'self'"} if needs_proof else None
 
 
@@ -62,7 +64,7 @@ router = APIRouter(include_in_schema=False)
 @router.api_route("/docs", methods=READ)
 async def get_docs(request: Request) -> Response:
     """Show what the API can do, and let it be tried."""
-    return render("docs.html", runs=RUNS, brand_name=request.app.state.settings.brand_name)
+    return render("docs.html", runs=RUNS, brand_name=services_of(request).settings.brand_name)
 
 
 LABELS = {
@@ -85,11 +87,11 @@ async def post_sign_up(request: Request) -> Response:
 
     Otherwise the form comes back as it was filled in, with what is wrong beside each field.
     """
-    typed = await read_form(request)
+    services, typed = services_of(request), await read_form(request)
     try:
         # A form cannot leave a field out: an empty note is none, and so is what is hidden.
         given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
-        await request.app.state.sign_up(validate(DoorSignUp, given, request))
+        await services.sign_up(validate(SignUpForm, given, services.settings))
     except Unprocessable as problem:
         return _form(request, 422, typed=typed, problem=problem)
     except ServiceUnavailable as problem:
@@ -101,12 +103,12 @@ async def post_sign_up(request: Request) -> Response:
 async def get_check_your_inbox(request: Request) -> Response:
     """Say the same to everybody, whether their address was known or not.
 
-    Who signed up is told another thing than who asked for a link.
+    What is true for whoever signed up is another thing than for whoever asked for a link.
     """
     return render(
         "check-your-inbox.html",
         for_link=request.query_params.get("for") == "link",
-        brand_name=request.app.state.settings.brand_name,
+        brand_name=services_of(request).settings.brand_name,
         has_mailbox=may_read(request),
     )
 
@@ -119,7 +121,7 @@ async def get_problem(slug: str, request: Request) -> Response:
         raise NotFound
     return render(
         "problem.html",
-        brand_name=request.app.state.settings.brand_name,
+        brand_name=services_of(request).settings.brand_name,
         kind=kind,
         detail=None,
         explanation=explain(kind),
@@ -139,7 +141,7 @@ def _form(
     request: Request, status: int, *, typed: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
     """Show the form, as it was filled in, with what is wrong."""
-    settings = request.app.state.settings
+    settings = services_of(request).settings
     return render(
         "sign-up.html",
         status,

@@ -1,7 +1,7 @@
 """Whose record: a link for another person than the one whose link the browser holds.
 
-If it were taken without a question, anybody could send somebody a link of their own, and have
-this person write into their record, in the belief that it is theirs ("login CSRF").
+Held without a question, it would let whoever sends somebody a link of their own have this person
+write into their record, in the belief that it is theirs ("login CSRF").
 """
 
 from collections.abc import Awaitable, Callable
@@ -27,6 +27,7 @@ from reach.pages.links import no_link
 from reach.people import links
 from reach.people.links import LinkVoid
 from reach.people.model import Person
+from reach.web.deps import services_of
 from reach.web.html import render
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
@@ -70,7 +71,7 @@ async def _ask(request: Request, scope: Scope) -> Response:
     return render(
         "switch.html",
         headers=REFERRER,
-        brand_name=request.app.state.settings.brand_name,
+        brand_name=services_of(request).settings.brand_name,
         scope=scope,
         who=shortened(person.email),
         proof=offered.proof,
@@ -102,7 +103,7 @@ async def _holder(request: Request, link: Link) -> Person | None:
 
 
 def _database(request: Request) -> Database:
-    found: Database = request.app.state.database
+    found: Database = services_of(request).database
     return found
 
 

@@ -99,12 +99,13 @@ def _split_ordinary(typed: str) -> tuple[str, str] | None:
     match = ORDINARY.fullmatch(typed)
     if match is None or len(match["local"]) > LOCAL_LENGTH or len(match["domain"]) > DOMAIN_LENGTH:
         return None
-    labels = match["domain"].lower().split(".")
-    if any(label[2:4] == "--" for label in labels):
-        return None
-    if any(".".join(labels[n:]) in SPECIAL_DOMAINS for n in range(len(labels))):
-        return None
-    return match["local"], match["domain"].lower()
+    domain = below = match["domain"].lower()
+    while below:
+        label, _, rest = below.partition(".")
+        if label[2:4] == "--" or below in SPECIAL_DOMAINS:
+            return None
+        below = rest
+    return match["local"], domain
 
 
 def _split(typed: str, *, smtputf8: bool, intranet: Domains = NOWHERE) -> tuple[str, str]:

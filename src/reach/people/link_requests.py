@@ -1,6 +1,6 @@
 """Requests for a link: a row for everybody alike, which a worker looks up afterwards.
 
-Whoever asks is answered before anybody has looked whether the address is known. So neither the
+Who asks is answered before anybody has looked whether the address is known. So neither the
 answer nor its time can tell: see docs/decisions/0033-signing-up-again.md.
 """
 
@@ -28,7 +28,7 @@ from reach.settings import Settings
 
 log = structlog.get_logger("reach.worker")
 
-#: Whoever answers requests waits for this to be announced.
+#: Workers that answer requests wait for this to be announced.
 CHANNEL = "reach_link_requests"
 POLL_SECONDS = 1.0
 #: How many requests one transaction answers at most.
@@ -58,7 +58,7 @@ _TAKE = (
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Somebody's request for the link of whoever has an address, by the address's key."""
+    """Somebody's request for the link of the holder of an address, by the address's key."""
 
     email_key: str = field(repr=False)
     trace_context: str | None
@@ -94,7 +94,7 @@ def is_any(tx: Transaction) -> bool:
 def answer_some(tx: Transaction, settings: Settings, *, limit: int = BATCH) -> int:
     """Answer up to ``limit`` requests, the oldest first, and delete them; returns how many.
 
-    Whoever is known and within their mail budget is promised a ``manage-link`` message, one for
+    Who is known and within their mail budget is promised a ``manage-link`` message, one for
     all requests at hand. The others' requests are deleted, and nothing is promised.
     """
     taken = [Asked(row.email_key, row.trace_context, row.id) for row in _take(tx, limit)]
@@ -112,7 +112,7 @@ def answer_some(tx: Transaction, settings: Settings, *, limit: int = BATCH) -> i
 
 
 def forget(tx: Transaction, email_key: str) -> None:
-    """Delete the requests for an address: before its owner is locked, as whoever answers them."""
+    """Delete the requests for an address, before its owner is locked: as who answers them does."""
     chosen = (
         select(_columns.id)
         .where(_columns.email_key == email_key)

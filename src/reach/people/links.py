@@ -4,18 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
-
 from reach.auth.links import Link
 from reach.db.transaction import Transaction
-from reach.idempotency.stored import Answer
-from reach.people import link_requests, queries, record
+from reach.idempotency import stored
+from reach.idempotency.stored import StoredResponse
+from reach.people import antispam, link_requests, queries, record
 from reach.people.link_requests import Asked
 from reach.people.model import Person
-from reach.people.signup import Address, Knock, answer_each
+from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
 from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
-from reach.telemetry.trace_context import current_header
 from reach.web.preconditions import ANY, Conditions
 
 R = TypeVar("R")
@@ -36,21 +34,6 @@ class WrongLink(Forbidden):
     """The link works, but not for this: the one in a request to confirm can only confirm."""
 
     type, title = "wrong-link", "This link may not do that"
-
-
-class LinkRequest(BaseModel):
-    """Whose link is asked for."""
-
-    # As for SignUp: make one with ``bodies.guard.validate``.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    email: Address
-    _trace_context: str | None = PrivateAttr(default_factory=current_header)
-
-    @property
-    def trace_context(self) -> str | None:
-        """Which request it is, as for SignUp."""
-        return self._trace_context
 
 
 def find_holder(tx: Transaction, link: Link) -> Person:
@@ -85,21 +68,20 @@ def export(tx: Transaction, link: Link) -> dict[str, Any]:
     return record.export(tx, find_holder(tx, link).id)
 
 
-def ask_all(
-    tx: Transaction, knocks: Sequence[Knock[LinkRequest]], settings: Settings, answer: Answer
-) -> Sequence[Answer | Problem]:
-    """Do what everybody asks for who did not ask by the same key before."""
-    return answer_each(tx, knocks, lambda new: request_links_all(tx, new), settings, answer)
+def request_links_all(
+    tx: Transaction, submissions: Sequence[Submission[LinkRequest]], settings: Settings
+) -> Sequence[StoredResponse | Problem]:
+    """Write down that links were asked for: a row for each, for any address.
 
-
-def request_links_all(tx: Transaction, requests: Sequence[LinkRequest]) -> Sequence[None]:
-    """Write down that links were asked for: a row for each, whoever's address it is.
-
-    Whose it is, nobody looks up here; so nobody can tell by the answer, nor by its time. A worker
-    does (see ``people.link_requests``).
+    Whose it is is not looked up here: so nobody can tell by the answer, nor by its time. A worker
+    does (see ``people.link_requests``). For keys and proofs see ``signup.sign_up_all``.
     """
-    link_requests.add(tx, [Asked(one.email.key, one.trace_context) for one in requests])
-    return [None] * len(requests)
+    claims = stored.claim_all(tx, submissions)
+    if not claims.to_do:
+        return claims.keep(tx, ())
+    admitted, responses = antispam.admit(tx, claims.to_do, LINK_ON_ITS_WAY, settings)
+    link_requests.add(tx, [Asked(one.form.email.key, one.trace_context) for one in admitted])
+    return claims.keep(tx, responses)
 
 
 def erase(tx: Transaction, link: Link, conditions: Conditions = ANY) -> None:

@@ -1,9 +1,8 @@
 """Every statement about people."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,8 +32,7 @@ from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
 
 
-@dataclass(frozen=True, slots=True)
-class NewPerson:
+class NewPerson(NamedTuple):
     """What a person's row begins with. ``typed_version``: 1 if a stranger typed it, else None."""
 
     id: UUID
@@ -45,8 +43,7 @@ class NewPerson:
     typed_version: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """Somebody whose address came in again.
 
     ``welcome`` is what became of their newest one; None if they never had any. ``is_strangers``:
@@ -65,8 +62,7 @@ class Known:
     is_due: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """What a sign-up of somebody known changes: what is typed, if anything, and when they are told.
 
     ``told``: a message that says that they are signed up already goes out with it.
@@ -133,9 +129,7 @@ def _add_if_new(dialect: str) -> Executable:
 
 def add_if_new(tx: Transaction, wanted: Iterable[NewPerson]) -> set[UUID]:
     """Add those whose address nobody has; returns the ids of those that were added."""
-    # Not by asdict, which copies every value deeply.
-    names = [column.name for column in _NEW]
-    given = encode(tx.dialect.name, ({n: getattr(p, n) for n in names} for p in wanted))
+    given = encode(tx.dialect.name, list(map(NewPerson._asdict, wanted)))
     return set(tx.execute(_add_if_new(tx.dialect.name), {"rows": given}).scalars())
 
 
@@ -182,9 +176,9 @@ def lock_known(tx: Transaction, keys: Iterable[str], *, hours: float = 0) -> Seq
 
     Due are those who were not told in the last ``hours`` that they are signed up already.
     """
-    given = encode(tx.dialect.name, ({"email_key": key} for key in keys))
+    given = encode(tx.dialect.name, [{"email_key": key} for key in keys])
     wanted = {"rows": given, "quiet_seconds": hours * 3600}
-    return [Known(**row) for row in tx.execute(_lock_known(tx.dialect.name), wanted).mappings()]
+    return list(map(Known._make, tx.execute(_lock_known(tx.dialect.name), wanted)))
 
 
 _AGAIN = (
@@ -229,9 +223,7 @@ def note_again(tx: Transaction, again: Iterable[Again]) -> None:
     Every row is written, changed or not: else a missing fsync would tell a stranger that the
     address is known.
     """
-    # Not by asdict, which copies every value deeply.
-    names = [column.name for column in _AGAIN]
-    given = encode(tx.dialect.name, ({n: getattr(one, n) for n in names} for one in again))
+    given = encode(tx.dialect.name, list(map(Again._asdict, again)))
     tx.execute(_note_again(tx.dialect.name), {"rows": given})
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from reach.db.transaction import Transaction
-from reach.idempotency import stored as answers
+from reach.idempotency import stored as stored_responses
 from reach.messages import operations, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
@@ -90,7 +90,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
     found = {
         "person": dict(row),
         "messages": operations.export(tx, person_id),
-        "answers": answers.export(tx, person_id),
+        "answers": stored_responses.export(tx, person_id),
         "link_requests": link_requests.export(tx, row["email_key"]),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
@@ -121,12 +121,12 @@ def remove(
 def forget_asked(tx: Transaction, person_id: UUID) -> None:
     """Delete the answers that are stored about a person, and what waits to be looked up.
 
-    First of all, before the person is locked: whoever writes or answers them locks in that order
-    (see ``answers.forget``).
+    First of all, before the person is locked: all who write or answer them lock in that order
+    (see ``idempotency.stored.forget``).
     """
     row = queries.stored(tx, person_id)
     if row is not None:
-        answers.forget(tx, person_id)
+        stored_responses.forget(tx, person_id)
         link_requests.forget(tx, row["email_key"])
 
 

@@ -1,49 +1,37 @@
 """Signing up: the person and the email owed to them, in one transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from types import MappingProxyType
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Any
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    PrivateAttr,
-    ValidationInfo,
-    WithJsonSchema,
-)
-
+from reach.db.database import Database
 from reach.db.transaction import Transaction, after_commit
 from reach.db.types import new_id
-from reach.idempotency.keys import each_once
-from reach.idempotency.stored import Answer, Done, Once
+from reach.idempotency import stored
+from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
-from reach.people import antispam as proofs
-from reach.people import queries
-from reach.people import signup as counts
-from reach.people.address import LONGEST, EmailAddress, parse_address, stored_recipient
-from reach.people.antispam import SendAgain
+from reach.people import antispam, queries, record
+from reach.people.address import stored_recipient
+from reach.people.antispam import AntiSpam, DisposableDomains
+from reach.people.links import request_links_all
 from reach.people.model import Person
 from reach.people.queries import Again, Known, NewPerson
-from reach.people.text import (
-    DESCRIPTION_LENGTH,
-    NAME_LENGTH,
-    clean_description,
-    clean_name,
+from reach.people.schemas import (
+    CHECK_YOUR_INBOX,
+    LINK_ON_ITS_WAY,
+    LinkRequestForm,
+    SignUp,
+    SignUpForm,
+    SpamFields,
+    Submission,
 )
-from reach.problems import Problem, ServiceUnavailable
+from reach.problems import Conflict, Problem, ServiceUnavailable, Unprocessable
 from reach.settings import Settings
-from reach.shapes import TEXT
-from reach.telemetry.trace_context import current_header
-
-R = TypeVar("R", bound=BaseModel)
+from reach.telemetry.metrics import SIGN_UPS
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
@@ -51,157 +39,181 @@ MOST_LOOKS = 5
 UNSENT = ("queued", "failed", "cancelled")
 #: Why an older welcome was cancelled.
 REPLACED = "replaced by a newer welcome"
+#: Longer than a sign-up takes on an idle machine, for any address; a busy one hides it anyhow.
+ANSWER_SECONDS = 0.005
+#: It names none of them: who may sign up here is for the operator to tell.
+ELSEWHERE = "Addresses at this domain cannot sign up here."
+
+#: What came of sign-ups; ``web.middleware`` counts those that were refused.
+_NEW, _KNOWN, _ROBOT = (SIGN_UPS.labels(result) for result in ("new", "known", "robot"))
+
+#: A commit that many share; a refusal of one of them is raised for that one.
+Join = Callable[[Submission[Any]], Awaitable[Any]]
 
 
-def _address(value: Any, info: ValidationInfo) -> EmailAddress:
-    if not isinstance(value, str):
-        raise ValueError("Input should be a valid string")
-    settings: Settings = (info.context or {})["settings"]
-    return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
-
-
-Address = Annotated[
-    EmailAddress,
-    PlainValidator(_address),
-    WithJsonSchema({"type": "string", "format": "email", "maxLength": LONGEST}),
-]
-Name = Annotated[
-    str,
-    AfterValidator(clean_name),
-    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, **TEXT.keywords}),
-]
-Description = Annotated[
-    str,
-    AfterValidator(clean_description),
-    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH, **TEXT.keywords}),
-]
-
-
-class SignUp(BaseModel):
-    """What someone types to sign up."""
-
-    # Its rules need the settings: make one with ``bodies.guard.validate``.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    email: Address
-    name: Name
-    description: Description | None = None
-    _trace_context: str | None = PrivateAttr(default_factory=current_header)
-
-    @property
-    def trace_context(self) -> str | None:
-        """Which request it is, for the message: many share a transaction, which is nobody's."""
-        return self._trace_context
-
-
-class AlreadySignedUp(Problem):
+class AlreadySignedUp(Conflict):
     """The address belongs to someone already."""
 
-    status, type, title = 409, "already-signed-up", "This address is already signed up"
+    type, title = "already-signed-up", "This address is already signed up"
 
 
-@dataclass(frozen=True, slots=True)
-class Knock(Generic[R]):
-    """What somebody asks for at the door, and the key that it may carry."""
+class SignUpService:
+    """Takes public forms: a robot's does nothing, and everybody else's share commits.
 
-    request: R
-    once: Once | None = None
-
-
-def answer_each(
-    tx: Transaction,
-    knocks: Sequence[Knock[R]],
-    work: Callable[[Sequence[R]], object],
-    settings: Settings,
-    answer: Answer,
-) -> Sequence[Answer | Problem]:
-    """Do ``work`` for those that were not done by the same key before: ``answer`` for each.
-
-    What is stored of them has nothing to do with a person: erasing one changes no answer. ``work``
-    is not done for those whose proof of work was used before: SendAgain is their answer.
+    The response is the same for all of them, and comes after the same time.
     """
 
-    def do(new: Sequence[Knock[R]]) -> Sequence[Done | Problem]:
-        requests = [knock.request for knock in new]
-        admitted = proofs.use(tx, requests) if settings.altcha else requests
-        work(admitted)
-        # By identity: two requests may be equal.
-        done = set(map(id, admitted))
-        return [
-            Done(answer, None) if id(one) in done else SendAgain("proof used before")
-            for one in requests
-        ]
+    def __init__(self, settings: Settings, database: Database, spam: AntiSpam) -> None:
+        """Take the collaborators. Raises BadSettings if the list of domains is bad."""
+        self._database, self._spam = database, spam
+        file = settings.disposable_domains_file
+        self._disposable = DisposableDomains.read(file) if file else None
+        self._only = settings.sign_up_domains or None
+        self._join_sign_ups = database.group(partial(sign_up_all, settings=settings))
+        self._join_requests = database.group(partial(request_links_all, settings=settings))
 
-    return each_once(tx, knocks, do)
+    async def sign_up(self, form: SignUpForm, key: IdempotencyKey | None = None) -> StoredResponse:
+        """Sign somebody up; when it returns, that is on disk.
+
+        Raises Unprocessable: for a domain that cannot; KeyReused if ``key`` is another request's;
+        SendAgain.
+        """
+        if self._only is not None and form.email.domain not in self._only:
+            raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
+        if self._disposable is not None:
+            self._disposable.refuse(form.email)
+        is_robots, response = await self._take(self._join_sign_ups, form, key, CHECK_YOUR_INBOX)
+        if is_robots:
+            _ROBOT.inc()
+        return response
+
+    async def request_link(
+        self, form: LinkRequestForm, key: IdempotencyKey | None = None
+    ) -> StoredResponse:
+        """Have a link sent, if the address is somebody's. Raises KeyReused; SendAgain."""
+        _, response = await self._take(self._join_requests, form, key, LINK_ON_ITS_WAY)
+        return response
+
+    async def _take(
+        self, join: Join, form: SpamFields, key: IdempotencyKey | None, usual: StoredResponse
+    ) -> tuple[bool, StoredResponse]:
+        """Do what a form asks for, unless a robot sent it; the response takes 5 ms at least.
+
+        The time is set beforehand: each address's is another work. What was left of it, once the
+        work is done, the event loop would round to milliseconds, and so tell how long that took.
+        """
+        is_time = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, is_time.set)
+        is_robots = False
+        try:
+            try:
+                is_robots = self._spam.is_robots(form)
+            except Unprocessable:
+                # It has grown old, say; but it may have been answered while it was new.
+                earlier = None if key is None else await self._database.read(stored.find, key)
+                if earlier is None:
+                    raise
+                response = earlier
+            else:
+                response = usual if is_robots else await join(Submission(form, key))
+            await is_time.wait()
+        finally:
+            timer.cancel()
+        return is_robots, response
 
 
-def knock_all(
-    tx: Transaction, knocks: Sequence[Knock[SignUp]], settings: Settings, answer: Answer
-) -> Sequence[Answer | Problem]:
-    """Sign everybody up who was not signed up by the same key before."""
-    return answer_each(tx, knocks, lambda new: sign_up_all(tx, new, settings), settings, answer)
+def sign_up_all(
+    tx: Transaction, submissions: Sequence[Submission[SignUp]], settings: Settings
+) -> Sequence[StoredResponse | Problem]:
+    """Sign everybody up who was not signed up by the same key before; a response for each.
 
-
-def sign_up_all(tx: Transaction, requests: Sequence[SignUp], settings: Settings) -> Sequence[None]:
-    """Sign up each of ``requests``; who is known is written to again, as is due.
-
-    Callers are told the same for all, so that nobody learns whether an address is known. Each
-    counts as coming after the one before: of several for one address, only what the last one typed
-    is left.
+    All are told the same, so that nobody learns whether an address is known; who is known is
+    written to again, as is due. What is stored of keys has nothing to do with a person: erasing
+    one changes no response. Where the proof of work was used before, SendAgain is the response.
+    Each counts as coming after the one before: of several for one address, only what the last one
+    typed is left.
     """
-    asked = {request.email.key: request for request in requests}
+    claims = stored.claim_all(tx, submissions)
+    if not claims.to_do:
+        return claims.keep(tx, ())
+    admitted, responses = antispam.admit(tx, claims.to_do, CHECK_YOUR_INBOX, settings)
+    asked: dict[str, Submission[SignUp]] = {}
+    for submission in admitted:
+        asked[submission.form.email.key] = submission
     added, known = _add_or_find(tx, asked, settings)
-    promises = [_welcome(person.id, asked[key]) for key, person in added.items()]
-    promises += _again(tx, [(one, asked[key]) for key, one in known.items()], settings)
+    promises = _again(tx, known, asked, settings)
+    for key, person_id in added.items():
+        promises.append(_welcome(person_id, asked[key]))
     outbox.promise(tx, promises, settings)
-    count_known = len(requests) - len(added)
-    after_commit(tx, partial(counts.note_admitted, len(added), count_known))
-    return [None] * len(requests)
+    after_commit(tx, partial(_count, len(added), len(admitted) - len(added)))
+    return claims.keep(tx, responses)
+
+
+def _count(new: int, known: int) -> None:
+    """Count the sign-ups of one transaction, which has committed."""
+    if new:
+        _NEW.inc(new)
+    if known:
+        _KNOWN.inc(known)
 
 
 def _add_or_find(
-    tx: Transaction, asked: Mapping[str, SignUp], settings: Settings
-) -> tuple[Mapping[str, NewPerson], Mapping[str, Known]]:
+    tx: Transaction, asked: Mapping[str, Submission[SignUp]], settings: Settings
+) -> tuple[Mapping[str, UUID], Sequence[Known]]:
     """Add who is new and lock who is known, all by their address keys. Raises Unavailable."""
-    added: dict[str, NewPerson] = {}
-    known: dict[str, Known] = {}
+    added: dict[str, UUID] = {}
+    known: list[Known] = []
     waiting = asked
     for _ in range(MOST_LOOKS):
-        new = {key: _new_person(request, typed_version=1) for key, request in waiting.items()}
-        ids = queries.add_if_new(tx, new.values())
-        added |= {key: person for key, person in new.items() if person.id in ids}
-        others = [key for key in new if key not in added]
-        # Even if there are none: as many statements for all, lest their time tell who is known.
+        new = [_new_person(one.form, typed_version=1) for one in waiting.values()]
+        ids = queries.add_if_new(tx, new)
+        for person in new:
+            if person.id in ids:
+                added[person.email_key] = person.id
+        others = [key for key in waiting if key not in added]
+        # Even if there are none: as many statements for all, or their time tells who is known.
         found = queries.lock_known(tx, others, hours=settings.already_hours)
-        known |= {one.email_key: one for one in found}
-        waiting = {key: asked[key] for key in others if key not in known}
-        if not waiting:
+        known += found
+        if len(found) == len(others):
             return added, known
+        keys = {one.email_key for one in found}
+        waiting = {key: asked[key] for key in others if key not in keys}
     # Somebody is being removed; but strangers are not told that of an address.
     raise ServiceUnavailable("Try again in a moment.")
 
 
 def _again(
-    tx: Transaction, known: Sequence[tuple[Known, SignUp]], settings: Settings
-) -> Sequence[Promise]:
+    tx: Transaction,
+    known: Sequence[Known],
+    asked: Mapping[str, Submission[SignUp]],
+    settings: Settings,
+) -> list[Promise]:
     """Write down that people who are known, and locked, signed up again; what they are owed.
 
     What strangers typed is replaced. Who is owed a fresh welcome gets no older one as well: those
     that wait are cancelled. Who has used their mail budget up is owed nothing new, and keeps what
     waits.
     """
-    wanted = {one.id: template for one, _ in known if (template := _due(one))}
+    wanted: dict[UUID, str] = {}
+    for person in known:
+        if template := _due(person):
+            wanted[person.id] = template
     within = budget.within(tx, wanted, settings)
-    owed = {id_: template for id_, template in wanted.items() if id_ in within}
-    again = [_retyped(one, asked, owed.get(one.id)) for one, asked in known]
+    again: list[Again] = []
+    welcomed: list[UUID] = []
+    promises: list[Promise] = []
+    for person in known:
+        submission = asked[person.email_key]
+        owed = wanted.get(person.id) if person.id in within else None
+        change = _retyped(person, submission.form, owed)
+        again.append(change)
+        if owed is not None:
+            promises.append(_promise_again(person, change.name, owed, submission))
+        if owed == "welcome":
+            welcomed.append(person.id)
     queries.note_again(tx, again)
-    greeted = [id_ for id_, template in owed.items() if template == "welcome"]
-    outbox.supersede(tx, greeted, template="welcome", reason=REPLACED)
-    return [
-        _promise_again(one, change.name, owed[one.id], asked)
-        for (one, asked), change in zip(known, again, strict=True)
-        if one.id in owed
-    ]
+    outbox.supersede(tx, welcomed, template="welcome", reason=REPLACED)
+    return promises
 
 
 def _due(person: Known) -> str | None:
@@ -232,10 +244,10 @@ def add_person(
     if person.id not in queries.add_if_new(tx, [person]):
         raise AlreadySignedUp
     if welcome:
-        outbox.promise(tx, [_welcome(person.id, request, BY_OPERATOR)], settings)
-    found = queries.find(tx, person.id)
-    assert found is not None
-    return found
+        data = {"name": request.name, **BY_OPERATOR}
+        promised = Promise(person.id, request.email.recipient, "welcome", data)
+        outbox.promise(tx, [promised], settings)
+    return record.view(tx, person.id)
 
 
 def _new_person(request: SignUp, *, typed_version: int | None) -> NewPerson:
@@ -249,18 +261,18 @@ def _new_person(request: SignUp, *, typed_version: int | None) -> NewPerson:
     )
 
 
-def _welcome(
-    person_id: UUID, request: SignUp, more: Mapping[str, Any] = MappingProxyType({})
+def _welcome(person_id: UUID, submission: Submission[SignUp]) -> Promise:
+    form = submission.form
+    data = {"name": form.name}
+    return Promise(person_id, form.email.recipient, "welcome", data, submission.trace_context)
+
+
+def _promise_again(
+    person: Known, name: str, template: str, submission: Submission[SignUp]
 ) -> Promise:
-    data = {"name": request.name, **more}
-    recipient = request.email.recipient
-    return Promise(person_id, recipient, "welcome", data, request.trace_context)
-
-
-def _promise_again(person: Known, name: str, template: str, asked: SignUp) -> Promise:
     """Promise a message to the owner of an address, written as they, or the first one, wrote it."""
     recipient = stored_recipient(person.email)
     data: dict[str, Any] = {"name": name}
     if template == "already-signed-up":
         data["confirmed"] = bool(person.confirmed)
-    return Promise(person.id, recipient, template, data, asked.trace_context)
+    return Promise(person.id, recipient, template, data, submission.trace_context)

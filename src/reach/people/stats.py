@@ -58,7 +58,8 @@ def _late(which: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(late).scalar_subquery()
 
 
-#: By its id, as above. While no worker runs, nobody has looked it up: a message may be owed.
+#: By its id, which sorts by time. While no worker runs, nobody has looked it up: a message may be
+#: owed.
 _OLDEST_ASKED = select(link_requests.c.created_at).order_by(link_requests.c.id).limit(1)
 _OUTBOX = select(
     _OLDEST_DUE.scalar_subquery().label("oldest_due_at"),
@@ -158,7 +159,7 @@ class _Desk:
                 self._read(database, settings), name="stats", context=Context()
             )
             self._asking.add_done_callback(self._forget)
-        # Whoever gives up does not take it from the others.
+        # A caller who gives up does not take it from the others.
         return await asyncio.shield(self._asking)
 
     async def _read(self, database: Database, settings: Settings) -> Stats:

@@ -40,9 +40,10 @@ NO_DOMAIN = f"{NO_ADDRESS} If it holds none, put a space after each dot."
 def clean_name(text: str) -> str:
     """Normalise a name (NFC, trimmed). Raises ValueError saying which rule it breaks."""
     name = _clean(text, "name", NAME_LENGTH)
-    if all(map(_is_invisible, name)):
+    is_ascii = name.isascii()
+    if not name or (not is_ascii and all(map(_is_invisible, name))):
         raise ValueError("A name is needed.")
-    if not name.isascii() or SUSPECT.search(name):
+    if not is_ascii or SUSPECT.search(name):
         _refuse_advertising(_as_seen(name))
     return name
 
@@ -63,7 +64,7 @@ def _clean(text: str, what: str, length: int) -> str:
     too_long = f"A {what} may have at most {length} characters."
     if len(text) > MOST_LENGTHS * length:
         raise ValueError(too_long)
-    if not _is_plain(text):
+    if not (text.isprintable() if text.isascii() else _is_plain(text)):
         raise ValueError(f"A {what} must not hold control or direction characters.")
     cleaned = unicodedata.normalize("NFC", text).strip()
     if len(cleaned) > length:
@@ -72,8 +73,6 @@ def _clean(text: str, what: str, length: int) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    if text.isascii():
-        return text.isprintable()
     return not any(
         character in BIDI_CONTROLS
         or unicodedata.category(character) in REFUSED_CATEGORIES

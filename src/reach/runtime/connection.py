@@ -20,9 +20,9 @@ from reach.runtime.reader import (
     Reader,
     problem_of,
 )
-from reach.runtime.refusals import Busy, HeadTooSlow, Refusals
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 from reach.web.body import MOST_BYTES, TooSlow
+from reach.web.refusals import Busy, HeadTooSlow, Refusals
 
 #: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
 FEWEST_TAKEN_BYTES = 48 * 1024
@@ -164,7 +164,7 @@ class Connection(Reader):
         if step is SEND_BODY and self._answering is not None:
             return math.inf  # the application has a clock of its own for it
         if step in (SEND_BODY, SEND_REST):
-            seconds: float = self.app.state.body_seconds
+            seconds: float = self.app.state.services.body_seconds
             return seconds
         return LINGER_SECONDS if step is END else self._connections.bounds.head_seconds
 
@@ -307,7 +307,7 @@ class Connection(Reader):
         UNREADABLE_REQUESTS.inc()
         if self.transport.is_closing():
             return
-        refusals: Refusals = self.app.state.refusals
+        refusals: Refusals = self.app.state.services.refusals
         self._last_words = refusals[problem]
         if self._part is IN_BODY:
             self._drop_unfinished()

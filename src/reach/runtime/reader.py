@@ -13,8 +13,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reach.problems import BadRequest, Problem
-from reach.runtime.refusals import HeadersTooLarge, Refused, UnknownCoding, UnknownVersion
 from reach.web.body import MOST_BYTES
+from reach.web.refusals import HeadersTooLarge, Refused, UnknownCoding, UnknownVersion
 
 #: What RFC 9110 §7.2 calls a host, and perhaps a port. It may be empty.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")

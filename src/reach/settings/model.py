@@ -16,7 +16,14 @@ from reach.settings.rate_limit import Policy
 from reach.settings.server_urls import Login
 from reach.settings.sources import PREFIX, SECRETS, BadSettings
 from reach.settings.types import parse_name_servers, parse_origins, parts_of
-from reach.settings.urls import DatabaseUrl, Network, RedisUrl, SmtpUrl, parse_networks
+from reach.settings.urls import (
+    DatabaseUrl,
+    Network,
+    RedisUrl,
+    SmtpUrl,
+    parse_mailbox,
+    parse_networks,
+)
 
 SECRET_KEY_MIN_CHARACTERS = 32
 LIMIT = "limit_"
@@ -142,6 +149,11 @@ class Settings(Fields):
             return None
         url = SmtpUrl.parse(text)
         return url.with_login(self._whole("smtp_url", url.login))
+
+    @cached_property
+    def mail_domain(self) -> str:
+        """The domain that mail comes from: the one for Message-IDs."""
+        return parse_mailbox(self.mail_from).domain
 
     @cached_property
     def redis(self) -> RedisUrl | None:

@@ -51,7 +51,7 @@ EVENTS = {
         ("rule",),
     ),
     "the last use of a key was not noted": Event(
-        "reach.access", "warning", "The database would not take it; the key works.", ("reason",)
+        "reach.auth", "warning", "The database would not take it; the key works.", ("reason",)
     ),
     # The database
     "the database file is lost": Event(

@@ -19,8 +19,9 @@ from reach.messages.queue import record_outcomes
 from reach.people import queries, record, signup
 from reach.people.address import parse_address
 from reach.people.link_requests import answer_some
-from reach.people.links import LinkRequest, request_links_all
+from reach.people.links import request_links_all
 from reach.people.model import people
+from reach.people.schemas import LinkRequest, SignUp, Submission
 from reach.problems import Problem
 from reach.settings import Settings
 from tests.support.messages.outboxes import DAY, attempt_outcomes
@@ -118,7 +119,7 @@ class Walk:
         requests = [_request(address) for address in self._some()]
         keys = [request.email.key for request in requests]
         self.sign_ups += len(keys) - len(queries.lock_known(tx, keys))
-        signup.sign_up_all(tx, requests, self._settings)
+        signup.sign_up_all(tx, [Submission(one) for one in requests], self._settings)
 
     def _add(self, tx: Transaction) -> None:
         request, welcome = _request(self._some()[0]), self._random.random() < 0.5
@@ -127,7 +128,7 @@ class Walk:
 
     def _request_links(self, tx: Transaction) -> None:
         requests = [LinkRequest.model_construct(email=_request(a).email) for a in self._some()]
-        request_links_all(tx, requests)
+        request_links_all(tx, [Submission(one) for one in requests], self._settings)
         answer_some(tx, self._settings)
 
     def _confirm(self, tx: Transaction) -> None:
@@ -178,6 +179,6 @@ class Walk:
         counters.fold(tx)
 
 
-def _request(address: str) -> signup.SignUp:
+def _request(address: str) -> SignUp:
     email = parse_address(address, smtputf8=True)
-    return signup.SignUp.model_construct(email=email, name="Ada", description=None)
+    return SignUp.model_construct(email=email, name="Ada", description=None)

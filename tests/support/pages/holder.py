@@ -24,7 +24,7 @@ class Holder:
     token: str = field(init=False)
 
     def __post_init__(self) -> None:
-        links: Links = self.reach.app.state.links
+        links: Links = self.reach.app.state.services.links
         self.token = links.mint(Link(self.person_id, self.scope, 0))
 
     @property

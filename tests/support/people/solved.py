@@ -6,7 +6,7 @@ from typing import Any
 
 from altcha import Challenge, Payload, solve_challenge
 
-from reach.people.antispam import FORM_SECONDS, Robots
+from reach.people.antispam import FORM_SECONDS, AntiSpam
 from reach.settings import Settings
 from tests.support.reach import Reach
 
@@ -27,7 +27,7 @@ async def solution(challenge: dict[str, Any]) -> str:
 
 def opened_ago(settings: Settings, seconds: float) -> str:
     """The stamp of a form that was opened so long ago."""
-    return Robots(settings).stamp(time.time() - seconds)
+    return AntiSpam(settings).stamp(time.time() - seconds)
 
 
 def opened_too_long_ago(settings: Settings) -> str:

@@ -13,7 +13,8 @@ from reach.messages.model import Attempt, Message, attempts, messages
 from reach.people import record
 from reach.people.address import parse_address
 from reach.people.model import people
-from reach.people.signup import SignUp, sign_up_all
+from reach.people.schemas import SignUp, Submission
+from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.eventually import eventually
 
@@ -36,7 +37,7 @@ async def sign_up(database: Database, settings: Settings, *addresses: str) -> No
         )
         for address in addresses
     ]
-    await database.write(sign_up_all, requests, settings)
+    await database.write(sign_up_all, [Submission(one) for one in requests], settings)
 
 
 async def confirm_everybody(database: Database) -> None:

@@ -3,8 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from reach.people.model import Person
+from fastapi import Request
+
 from reach.problems import BadRequest, PreconditionFailed
 from reach.shapes import Shape
 from reach.web.openapi import takes
@@ -26,6 +28,18 @@ IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already", TAGS
 CONDITIONS = {"parameters": [*IF_MATCH["parameters"], *IF_NONE_MATCH["parameters"]]}
 
 
+class Versioned(Protocol):
+    """A record with a version, and an ETag that changes with whatever is shown of it."""
+
+    @property
+    def version(self) -> int:
+        """The version of the record."""
+
+    @property
+    def etag(self) -> str:
+        """RFC 9110 §8.8.3."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """How a record must be: of one of ``versions`` (None: of any), and with none of ``etags``."""
@@ -38,19 +52,28 @@ class Conditions:
         """Whether nothing is asked."""
         return self.versions is None and not self.etags
 
-    def require_match(self, person: Person) -> None:
+    def require_match(self, record: Versioned) -> None:
         """Raise PreconditionFailed unless ``If-Match`` holds."""
-        if self.versions is not None and person.version not in self.versions:
+        if self.versions is not None and record.version not in self.versions:
             raise PreconditionFailed
 
-    def require(self, person: Person) -> None:
+    def require(self, record: Versioned) -> None:
         """Raise PreconditionFailed unless both hold, as for a change (RFC 9110 §13.2.2)."""
-        self.require_match(person)
-        if is_known(person.etag, self.etags):
+        self.require_match(record)
+        if is_known(record.etag, self.etags):
             raise PreconditionFailed
 
 
 ANY = Conditions()
+
+
+def conditions(request: Request) -> Conditions:
+    """Read `If-Match` and `If-None-Match`. Raises BadRequest."""
+    headers = request.headers
+    if "if-match" not in headers and "if-none-match" not in headers:
+        return ANY
+    versions = read_if_match(headers.getlist("if-match"))
+    return Conditions(versions, read_if_none_match(headers.getlist("if-none-match")))
 
 
 def read_tags(name: str, headers: Sequence[str]) -> Sequence[str] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reach.idempotency.keys import KEY
 from reach.problems import (
     BadRequest,
     Conflict,
@@ -61,7 +62,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     ],
 }
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-#: What reads requests answers some so, before anything gives them a name: see ``runtime.refusals``.
+#: What reads requests answers some so, before anything gives them a name: see ``web.refusals``.
 _BY_THE_READER = {
     400: BadRequest.title,
     408: TooSlow.title,
@@ -96,6 +97,14 @@ def takes(name: str, description: str, shape: Shape, example: str) -> dict[str, 
     said = {"name": name, "in": "header", "description": description, "schema": shape.schema}
     return {"parameters": [{**said, "example": example}]}
 
+
+#: For the ``openapi_extra`` of a route that reads ``Idempotency-Key``.
+IDEMPOTENCY_KEY = takes(
+    "Idempotency-Key",
+    "The same key and body within 24 hours: the same answer, and nothing is done again",
+    KEY,
+    "0f0c9b1e-9f5b-4c46-a0ac-0d6a9c2c1d6a",
+)
 
 #: What every answer has.
 _OF_ALL = header(

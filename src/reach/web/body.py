@@ -1,6 +1,7 @@
 """The 400, 408, 413, 415 and 422: a body is small, readable, of the right type and by the rules.
 
-And a query has nothing that the route does not know: ``StrictRoute``.
+JSON and forms are read strictly: what two readers could read differently is refused. And a query
+has nothing that the route does not know: ``StrictRoute``.
 
 Bodies are read by a dependency, after the guards of access and limits have had their say,
 and not by FastAPI itself: see docs/decisions/0006-bodies.md.
@@ -8,23 +9,29 @@ and not by FastAPI itself: see docs/decisions/0006-bodies.md.
 
 import asyncio
 import inspect
+import json
+import math
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
-from reach.problems import Problem, TooLarge, Unprocessable, UnsupportedMediaType
-from reach.web.body import parse_form, parse_json
+from reach.problems import BadRequest, Problem, TooLarge, Unprocessable, UnsupportedMediaType
+from reach.settings import Settings
+from reach.web.deps import services_of
 
 M = TypeVar("M", bound=BaseModel)
 
 MOST_BYTES = 64 * 1024
+MOST_LEVELS = 32
+MOST_FIELDS = 50
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 FORM_TYPES = ("application/x-www-form-urlencoded",)
 #: In place of the library's words, by its name for the fault.
@@ -38,10 +45,6 @@ PLAIN_WORDS = {
     ),
     **dict.fromkeys(("bool_type", "bool_parsing"), "Input should be true or false"),
 }
-
-
-#: As long as a slow telephone takes for 64 KiB, and not as long as somebody likes.
-BODY_SECONDS = 30.0
 
 
 class TooSlow(Problem):
@@ -58,7 +61,7 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """Make the dependency that reads a JSON body as a ``model``."""
 
     async def read(request: Request) -> M:
-        return validate(model, await read_json(request), request)
+        return validate(model, await read_json(request), services_of(request).settings)
 
     return read
 
@@ -97,23 +100,20 @@ async def read_body(request: Request, types: tuple[str, ...]) -> bytes:
     Raises UnsupportedMediaType, TooLarge, TooSlow. uvicorn throws away what we leave unread, so the
     answer arrives however much is still coming.
     """
-    _check_type(request, types)
+    if request.headers.get("content-type") not in types or "content-encoding" in request.headers:
+        _check_type(request, types)
     announced = request.headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
         raise TooLarge
+    body = bytearray()
     try:
-        async with asyncio.timeout(request.app.state.body_seconds):
-            return await _read(request)
+        async with asyncio.timeout(services_of(request).body_seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MOST_BYTES:
+                    raise TooLarge
     except TimeoutError:
         raise TooSlow from None
-
-
-async def _read(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            raise TooLarge
     return bytes(body)
 
 
@@ -129,14 +129,111 @@ def _check_type(request: Request, types: tuple[str, ...]) -> None:
         raise UnsupportedMediaType("The body must not be compressed.")
 
 
-def validate(model: type[M], data: Any, request: Request) -> M:
+def parse_json(body: bytes) -> Any:
+    """Read one JSON value (RFC 8259), of at most 32 levels.
+
+    Raises BadRequest for what is not UTF-8 or not JSON; NaN, Infinity and numbers too large
+    to hold; a key given twice; lone surrogates and NUL, which no database stores; an object
+    with more members than any of ours, which would only be work.
+    """
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not UTF-8.") from None
+    except RecursionError:
+        raise BadRequest(f"The body is nested deeper than {MOST_LEVELS} levels.") from None
+    except json.JSONDecodeError as error:
+        raise BadRequest(f"The body is not JSON: {error.msg} at {error.pos}.") from None
+    except ValueError:  # a whole number of thousands of digits
+        raise BadRequest("The body holds a number that is too large.") from None
+    if isinstance(value, dict) and len(value) > MOST_FIELDS:
+        raise BadRequest("The body has too many fields.")
+    # Most have neither an escape, which alone can hide such a character, nor as many levels.
+    if "\\u" in text or text.count("[") + text.count("{") >= MOST_LEVELS:
+        _check(value)
+    return value
+
+
+def parse_form(body: bytes) -> dict[str, str]:
+    """Read ``application/x-www-form-urlencoded``.
+
+    Raises BadRequest for what is not UTF-8, a field given twice, or too many fields.
+    """
+    try:
+        pairs = parse_qsl(
+            body.decode("utf-8"),  # browsers escape what is not ASCII; curl does not
+            keep_blank_values=True,
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
+    except UnicodeDecodeError:
+        raise BadRequest("The form is not UTF-8.") from None
+    except ValueError:
+        raise BadRequest("The form has too many fields.") from None
+    return _unique(pairs)
+
+
+def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BadRequest("A key is given twice.")
+    return found
+
+
+def _no_constant(_: str) -> float:
+    raise BadRequest("NaN and Infinity are not JSON.")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise BadRequest("The body holds a number that is too large.")
+    return number
+
+
+def _check(value: Any) -> None:
+    """Look at every level and every string of a value."""
+    level, levels = [value], 0
+    while level:
+        levels += 1
+        if levels > MOST_LEVELS:
+            raise BadRequest(f"The body is nested deeper than {MOST_LEVELS} levels.")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item)
+            elif isinstance(item, dict):
+                below += item.keys()
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level = below
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise BadRequest("The body holds the character NUL.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRequest("The body holds half of a surrogate pair.") from None
+
+
+def validate(model: type[M], data: Any, settings: Settings) -> M:
     """Check ``data`` against ``model``. Raises Unprocessable, whose ``errors`` say where.
 
     Nothing that was sent is repeated, not even the name of a field we do not know. Rules
     that depend on the settings find them as ``info.context["settings"]``.
     """
     try:
-        return model.model_validate(data, context={"settings": request.app.state.settings})
+        return model.model_validate(data, context={"settings": settings})
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False)
         unique = dict.fromkeys(_describe(model, fault) for fault in faults)
@@ -174,7 +271,7 @@ class StrictRoute(APIRoute):
     """A route that refuses query parameters it does not know, and those given twice.
 
     A mistyped filter would be no filter, and of two values one would be passed over. It comes
-    after the guards: whoever has no key learns nothing here. Every route below ``/v1`` is one.
+    after the guards: who has no key learns nothing here. Every route below ``/v1`` is one.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **others: Any) -> None:

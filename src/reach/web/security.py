@@ -15,7 +15,7 @@ Header = tuple[bytes, bytes]
 YEAR_SECONDS = 365 * 24 * 3600
 #: For what is no page: should a browser take it for one, it runs, loads and frames nothing.
 POLICY = "default-src 'none'; frame-ancestors 'none'"
-#: A page, or whoever else knows better, says its own in place of any of these.
+#: A page, or what else knows better, says its own in place of any of these.
 SAFETY = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -24,7 +24,7 @@ SAFETY = {
     "cross-origin-resource-policy": "same-origin",
 }
 #: Nearly every answer is somebody's, or says what may be otherwise in a moment: no cache on the way
-#: keeps it, nor the browser's. What may be kept says so itself (see ``pages.assets``).
+#: keeps it, nor the browser's. What may be kept says so itself (see ``web.html``).
 KEEPING = {"cache-control": "no-store"}
 
 NAMES = frozenset(name.encode() for name in (*SAFETY, *KEEPING))
@@ -53,7 +53,7 @@ TELLS = (
 
 
 def safety_headers(settings: Settings) -> tuple[Header, ...]:
-    """Make what every answer carries, once: the door has no time to.
+    """Make what every answer carries, once: a flood of refusals has no time to.
 
     Strict-Transport-Security only where people come by https, and for this host alone: it is
     not ours to speak for its neighbours.

@@ -1,17 +1,35 @@
 """What is sent and shown of people, as JSON."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
+from reach.idempotency.stored import IdempotencyKey
 from reach.messages.routes import Template
-from reach.people.antispam import Hidden
-from reach.people.links import LinkRequest
-from reach.people.signup import Description, Name, SignUp
-from reach.shapes import Id
+from reach.people.address import LONGEST, EmailAddress, parse_address
+from reach.people.text import (
+    DESCRIPTION_LENGTH,
+    NAME_LENGTH,
+    clean_description,
+    clean_name,
+)
+from reach.shapes import BLANK, TEXT, Id
+from reach.telemetry.trace_context import current_header
+from reach.web.responses import response_of
+
+F_co = TypeVar("F_co", bound=BaseModel, covariant=True)
 
 STATS: dict[str, Any] = {
     "people": 250,
@@ -22,6 +40,30 @@ STATS: dict[str, Any] = {
     "per_hour": [{"hour": "2026-03-04T05:00:00Z", "sign_ups": 12, "deliveries": 14}],
     "as_of": "2026-03-04T05:06:07.890123Z",
 }
+
+
+def _address(value: Any, info: ValidationInfo) -> EmailAddress:
+    settings = (info.context or {})["settings"]
+    if isinstance(value, str):
+        return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
+    raise ValueError("Input should be a valid string")
+
+
+Address = Annotated[
+    EmailAddress,
+    PlainValidator(_address),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": LONGEST}),
+]
+Name = Annotated[
+    str,
+    AfterValidator(clean_name),
+    Field(json_schema_extra={"minLength": 1, "maxLength": NAME_LENGTH, **TEXT.keywords}),
+]
+Description = Annotated[
+    str,
+    AfterValidator(clean_description),
+    Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH, **TEXT.keywords}),
+]
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -46,7 +88,59 @@ class Challenge(BaseModel):
     signature: str
 
 
-class DoorSignUp(Hidden, SignUp):
+#: What everybody is told, whether their address is known or not.
+CHECK_YOUR_INBOX = response_of(Accepted(message="Check your inbox."), 202)
+LINK_ON_ITS_WAY = response_of(
+    Accepted(message="If that address is signed up, a link is on its way."), 202
+)
+
+
+class SignUp(BaseModel):
+    """What someone types to sign up."""
+
+    # Its rules need the settings: make one with ``web.body.validate``.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    email: Address
+    name: Name
+    description: Description | None = None
+
+
+class LinkRequest(BaseModel):
+    """Whose link is asked for."""
+
+    # Its rules need the settings: make one with ``web.body.validate``.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    email: Address
+
+
+TRAP = "A trap for robots: leave it out"
+OLD_TRAP = "What the trap was called before: leave it out"
+TIME = "The signed time at which the form was shown, as its page has it"
+PROOF = "The solution of a challenge, in base64"
+
+
+class SpamFields(BaseModel):
+    """What a public form carries beside what people type. Mix it into the form's model.
+
+    The trap's name is none that browsers or password managers know: see docs/decisions/0034.
+    """
+
+    motto: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
+    website: Annotated[
+        str | None,
+        Field(
+            max_length=500,
+            description=OLD_TRAP,
+            json_schema_extra={"deprecated": True, "pattern": f"^[{BLANK}]*$"},
+        ),
+    ] = None
+    started: Annotated[str | None, Field(max_length=100, description=TIME)] = None
+    altcha: Annotated[str | None, Field(max_length=4000, description=PROOF)] = None
+
+
+class SignUpForm(SpamFields, SignUp):
     """What someone types to sign up, and what their form carries besides."""
 
     model_config = example(
@@ -54,10 +148,22 @@ class DoorSignUp(Hidden, SignUp):
     )
 
 
-class DoorLinkRequest(Hidden, LinkRequest):
+class LinkRequestForm(SpamFields, LinkRequest):
     """Whose link is asked for, and what the form carries besides."""
 
     model_config = example(email="ada@example.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission(Generic[F_co]):
+    """A public form, its idempotency key, and which request it is, for the message.
+
+    Many share a transaction, which belongs to no request.
+    """
+
+    form: F_co
+    key: IdempotencyKey | None = None
+    trace_context: str | None = field(default_factory=current_header)
 
 
 class Add(SignUp):
@@ -71,8 +177,8 @@ class Add(SignUp):
 
 def without_defaults(schema: dict[str, Any]) -> None:
     """Say no default where what is left out stays as it is."""
-    for field in schema["properties"].values():
-        field.pop("default", None)
+    for one in schema["properties"].values():
+        one.pop("default", None)
     schema["examples"] = [{"name": "Ada King", "description": None}]
 
 

@@ -5,27 +5,25 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from reach.auth.keys import ApiKey
 from reach.db.transaction import Transaction
-from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, do_once
-from reach.idempotency.stored import Done
+from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import filters
 from reach.messages.filters import MOST_AGAIN, Filter
 from reach.messages.routes import RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
 from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
-from reach.web import responses as cursor
 from reach.web.body import StrictRoute, in_json, read_json, validate
-from reach.web.guard import needs, operator_key
-from reach.web.keys import Cursor, Db, Keys, Limit, Operator, answer_of, as_json, respond
-from reach.web.openapi import OF_BODIES, OF_KEYS
+from reach.web.deps import services_of
+from reach.web.guard import OperatorKey, idempotency_key
+from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS
+from reach.web.responses import Cursor, Limit, as_json, read_cursor, respond, response_of
 
 router = APIRouter(
-    prefix="/v1/messages",
-    tags=["messages"],
-    dependencies=[Depends(operator_key)],
-    responses=OF_KEYS,
-    route_class=StrictRoute,
+    prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute
 )
+MayRead = Depends(OperatorKey("messages:read"))
+Writer = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
 
 #: Whatever else there may be on either side: the rules may have been others when it was stored.
 RECIPIENT = Shape(
@@ -99,10 +97,10 @@ class Retried(BaseModel):
     dry_run: bool
 
 
-@router.get("", response_model=MessagePage, dependencies=[Depends(needs("messages:read"))])
+@router.get("", response_model=MessagePage, dependencies=[MayRead])
 async def get_messages(  # noqa: PLR0913 - one for each filter
     *,
-    db: Db,
+    request: Request,
     state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
     template: Template | None = None,
     recipient: Recipient | None = None,
@@ -117,34 +115,37 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
     promised: from the one on, and before the other (RFC 3339).
     """
     chosen_by = Filter(state, template, recipient, None, since, until)
-    found = await db.read(filters.page, chosen_by, limit=limit + 1, before=cursor.read(cursor_))
+    found = await services_of(request).database.read(
+        filters.page, chosen_by, limit=limit + 1, before=read_cursor(cursor_)
+    )
     return as_json(message_page(found, limit))
 
 
 @router.post(
     f"/{RETRY}",
     response_model=Retried,
-    dependencies=[Depends(needs("messages:write"))],
     responses=OF_BODIES,
     openapi_extra=in_json(Retry) | IDEMPOTENCY_KEY,
 )
-async def post_retry_all(request: Request, db: Db, key: Operator, onces: Keys) -> Any:
+async def post_retry_all(request: Request, operator: Writer) -> Any:
     """Queue messages again, due now: 10,000 at most, the oldest first.
 
     Those that are being sent at this moment are not among them. What was sent stays sent.
     """
+    services = services_of(request)
     data = await read_json(request)
-    body = validate(Retry, data, request)
-    once = onces.of_operator(request.headers.getlist(HEADER), key.id, "/v1/messages/retry", data)
+    body = validate(Retry, data, services.settings)
+    key = idempotency_key(request, operator, data)
     chosen_by = Filter(**dict(body.filter))
-    ids = await db.read(filters.retryable, chosen_by)
+    ids = await services.database.read(filters.retryable, chosen_by)
 
-    def work(tx: Transaction) -> Done:
+    def work(tx: Transaction) -> StoredResponse:
         count, is_left = len(ids[:MOST_AGAIN]), False
         if not body.dry_run:
             count, is_left = filters.retry_all(tx, ids[:MOST_AGAIN], body.filter.state)
         more = is_left or len(ids) > MOST_AGAIN
-        return Done(answer_of(Retried(queued=count, more=more, dry_run=body.dry_run)), None)
+        return response_of(Retried(queued=count, more=more, dry_run=body.dry_run))
 
-    run = db.read if body.dry_run and once is None else db.write
-    return respond(await run(do_once, once, work))
+    is_read = body.dry_run and key is None
+    run = services.database.read if is_read else services.database.write
+    return respond(await run(respond_once, key, work))

@@ -1,77 +1,43 @@
-"""Operators look after keys: list, make, revoke. And how any operator's route answers."""
+"""Operators look after keys, over HTTP: list, make, revoke."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from reach.auth import keys
 from reach.auth.keys import ApiKey, KeyState, NoSuchKey, Scope
-from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.idempotency.keys import HEADER, IDEMPOTENCY_KEY, Onces, do_once
-from reach.idempotency.stored import Answer, Done
+from reach.idempotency.stored import StoredResponse, respond_once
 from reach.problems import Forbidden
-from reach.shapes import ID_IN_PATH, TEXT, Time, read_id, read_whole
-from reach.web import responses as cursor
+from reach.shapes import TEXT, Time
 from reach.web.body import StrictRoute, in_json, read_json, validate
-from reach.web.guard import needs, operator, operator_key
-from reach.web.openapi import OF_BODIES, OF_KEYS, problems
-
-router = APIRouter(
-    prefix="/v1/keys",
-    tags=["keys"],
-    dependencies=[Depends(operator_key)],
-    responses=OF_KEYS,
-    route_class=StrictRoute,
+from reach.web.deps import services_of
+from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
+from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, problems
+from reach.web.responses import (
+    NO_STORE,
+    Cursor,
+    Limit,
+    as_json,
+    read_cursor,
+    respond,
+    response_of,
+    write_cursor,
 )
 
-MayWrite = Depends(needs("keys:write"))
-Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
-Cursor = Annotated[cursor.Cursor | None, Query(alias="cursor")]
+router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=OF_KEYS, route_class=StrictRoute)
+
+MayWrite = Depends(OperatorKey("keys:write"))
+Writer = Annotated[ApiKey, MayWrite]
 
 SHOWN = "Keep this key: it is not shown again."
 SHOWN_ONCE = (
     "The key was shown once, in the first answer to this Idempotency-Key. "
     "If that did not reach you, revoke the key and make another."
 )
-NO_STORE = "no-store"
-
-
-def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
-    return respond(answer_of(body, status, **headers))
-
-
-def answer_of(body: BaseModel, status: int = 200, **headers: str) -> Answer:
-    """Write an answer down, to be sent now and perhaps again."""
-    named = ((name.replace("_", "-"), value) for name, value in headers.items())
-    return Answer(status, body.model_dump_json(), tuple(named))
-
-
-def respond(answer: Answer) -> Response:
-    """Send an answer, the first time or again: it looks the same."""
-    media_type = "application/json" if answer.body else None
-    return Response(answer.body, answer.status, dict(answer.headers), media_type)
-
-
-async def database(request: Request) -> Database:
-    """The database of this process."""
-    found: Database = request.app.state.database
-    return found
-
-
-async def onces_of(request: Request) -> Onces:
-    """What reads idempotency keys in this process."""
-    found: Onces = request.app.state.onces
-    return found
-
-
-Db = Annotated[Database, Depends(database)]
-Keys = Annotated[Onces, Depends(onces_of)]
-Operator = Annotated[ApiKey, Depends(operator)]
 
 
 def in_the_future(time: datetime) -> datetime:
@@ -132,64 +98,65 @@ class KeyPage(BaseModel):
     next_cursor: str | None
 
 
-async def key_id(id: Annotated[str, ID_IN_PATH]) -> UUID:
+async def key_id(id_: PathId) -> UUID:
     """Read an id from the path; what is not one names no key."""
-    try:
-        return read_id(id)
-    except ValueError:
-        raise NoSuchKey from None
+    found = path_id(id_)
+    if found is None:
+        raise NoSuchKey
+    return found
 
 
 @router.get("", response_model=KeyPage, dependencies=[MayWrite])
-async def get_keys(db: Db, limit: Limit = 50, cursor_: Cursor = None) -> Any:
+async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) -> Any:
     """List keys, newest first: the revoked and expired ones too. None is shown whole."""
-    found = await db.read(keys.page, limit=limit + 1, before=cursor.read(cursor_))
+    database = services_of(request).database
+    found = await database.read(keys.page, limit=limit + 1, before=read_cursor(cursor_))
     shown, more = found[:limit], len(found) > limit
     items = [KeyBody(**_fields(key)) for key in shown]
-    return as_json(KeyPage(items=items, next_cursor=cursor.write(shown[-1].id) if more else None))
+    return as_json(KeyPage(items=items, next_cursor=write_cursor(shown[-1].id) if more else None))
 
 
 @router.post(
     "",
     status_code=201,
     response_model=KeyMade,
-    dependencies=[MayWrite],
     responses=OF_BODIES,
     openapi_extra=in_json(NewKey) | IDEMPOTENCY_KEY,
 )
-async def post_key(request: Request, db: Db, caller: Operator, onces: Keys) -> Any:
+async def post_key(request: Request, operator: Writer) -> Any:
     """Make a key, and show it, once. 403 if it should have a scope that yours has not."""
+    services = services_of(request)
     data = await read_json(request)
-    body = validate(NewKey, data, request)
-    if lacking := sorted(set(body.scopes) - caller.scopes):
+    body = validate(NewKey, data, services.settings)
+    if lacking := sorted(set(body.scopes) - operator.scopes):
         raise Forbidden(f"This key cannot give what it does not have: {', '.join(lacking)}.")
-    once = onces.of_operator(request.headers.getlist(HEADER), caller.id, "/v1/keys", data)
+    key = idempotency_key(request, operator, data)
     text = keys.generate()
 
-    def make(tx: Transaction) -> Answer:
+    def make(tx: Transaction) -> StoredResponse:
         made: list[ApiKey] = []
 
-        def work(tx: Transaction) -> Done:
+        def work(tx: Transaction) -> StoredResponse:
             made.append(keys.add(tx, text, body.name, set(body.scopes), body.expires_at))
-            return Done(_made(made[0], None, SHOWN_ONCE), None)
+            return _made(made[0], None, SHOWN_ONCE)
 
-        # What is kept to be given again, in clear, has no secret in it.
-        again = do_once(tx, once, work)
+        # What is stored to be given again, in clear, has no secret in it.
+        again = respond_once(tx, key, work)
         return _made(made[0], text, SHOWN) if made else again
 
-    return respond(await db.write(make))
+    return respond(await services.database.write(make))
 
 
 @router.delete("/{id}", status_code=204, dependencies=[MayWrite], responses=problems(404))
-async def delete_key(db: Db, id_: Annotated[UUID, Depends(key_id)]) -> Response:
+async def delete_key(request: Request, id_: Annotated[UUID, Depends(key_id)]) -> Response:
     """Revoke a key, at once; your own, too. Those that it has made stay. 404 if it was revoked."""
-    await db.write(keys.revoke_by_id, id_)
+    await services_of(request).database.write(keys.revoke_by_id, id_)
     return Response(status_code=204)
 
 
-def _made(key: ApiKey, text: str | None, note: str) -> Answer:
+def _made(key: ApiKey, text: str | None, note: str) -> StoredResponse:
     body = KeyMade(**_fields(key), key=text, note=note)
-    return answer_of(body, 201, cache_control=NO_STORE)
+    return response_of(body, 201, cache_control=NO_STORE)
 
 
 def _fields(key: ApiKey) -> dict[str, Any]:

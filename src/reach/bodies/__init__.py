@@ -1,1 +1,0 @@
-"""What a request's body must be before anything else sees it."""

@@ -1,0 +1,1 @@
+"""Idempotency: the same request again gets the response that it got the first time."""

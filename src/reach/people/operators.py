@@ -1,0 +1,232 @@
+"""What operators do with people's records, over HTTP; and how many there are."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BeforeValidator
+
+from reach.auth.keys import ApiKey
+from reach.db.transaction import Transaction
+from reach.idempotency.stored import StoredResponse, respond_once
+from reach.messages import filters
+from reach.messages.filters import Filter
+from reach.messages.routes import MessageBody, MessagePage, message_body, message_page
+from reach.people import queries, record, signup, stats
+from reach.people.address import LONGEST, key_prefix
+from reach.people.model import Person
+from reach.people.record import NoSuchPerson
+from reach.people.schemas import (
+    Add,
+    Changes,
+    NewMessage,
+    PersonBody,
+    PersonPage,
+    StatsBody,
+    wanted,
+)
+from reach.shapes import BLANK, UNSEEN, Shape, read_bool, shaped
+from reach.web.body import StrictRoute, in_json, json_body, read_json, validate
+from reach.web.deps import services_of
+from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
+from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, location, problems
+from reach.web.preconditions import CONDITIONS, conditions, is_known
+from reach.web.responses import (
+    Cursor,
+    Limit,
+    as_json,
+    read_cursor,
+    respond,
+    response_of,
+    write_cursor,
+)
+
+people = APIRouter(prefix="/v1/people", tags=["people"], responses=OF_KEYS, route_class=StrictRoute)
+others = APIRouter(responses=OF_KEYS, route_class=StrictRoute)
+
+MayRead = Depends(OperatorKey("people:read"))
+MayWrite = Depends(OperatorKey("people:write"))
+MayReadBoth = Depends(OperatorKey("people:read", "messages:read"))
+Writer = Annotated[ApiKey, MayWrite]
+MessageWriter = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
+#: The key and the person are read in one transaction. None: there is nobody.
+FoundPerson = Annotated[
+    Person | None, Depends(Found("people:read", queries.find, missing=NoSuchPerson))
+]
+
+#: Empty, it finds everybody; of spaces alone it is refused, for nobody asked for everybody.
+PREFIX = Shape(
+    rf"(?:[ \t]*[^{BLANK}{UNSEEN}]+[ \t]*)?",
+    "It is how an address begins, without blanks in it.",
+    LONGEST,
+)
+Prefix = Annotated[str, *shaped(PREFIX)]
+
+
+async def person_id(id_: PathId) -> UUID:
+    """Read an id from the path; what is not one names nobody."""
+    found = path_id(id_)
+    if found is None:
+        raise NoSuchPerson
+    return found
+
+
+PersonId = Annotated[UUID, Depends(person_id)]
+
+
+@people.post(
+    "",
+    status_code=201,
+    response_model=PersonBody,
+    responses=OF_BODIES | problems(409) | {201: {"headers": ETAG | location("/v1/people")}},
+    openapi_extra=in_json(Add) | IDEMPOTENCY_KEY,
+)
+async def post_person(request: Request, operator: Writer) -> Any:
+    """Add a person, and promise their welcome. 409 if the address is known."""
+    services = services_of(request)
+    data = await read_json(request)
+    body = validate(Add, data, services.settings)
+    key = idempotency_key(request, operator, data)
+
+    def add(tx: Transaction) -> StoredResponse:
+        person = signup.add_person(tx, body, services.settings, welcome=body.welcome)
+        return response_of(
+            PersonBody.model_validate(person),
+            201,
+            person_id=person.id,
+            etag=person.etag,
+            location=f"/v1/people/{person.id}",
+        )
+
+    return respond(await services.database.write(respond_once, key, add))
+
+
+@people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
+async def get_people(
+    request: Request,
+    q: Prefix | None = None,
+    confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
+    limit: Limit = 50,
+    cursor_: Cursor = None,
+) -> Any:
+    """List people, newest first. `q` is how their address begins."""
+    found = await services_of(request).database.read(
+        queries.page,
+        limit=limit + 1,
+        before=read_cursor(cursor_),
+        prefix=key_prefix(q) if q else None,
+        confirmed=confirmed,
+    )
+    more = len(found) > limit
+    shown = found[:limit]
+    items = [PersonBody.model_validate(person) for person in shown]
+    return as_json(
+        PersonPage(items=items, next_cursor=write_cursor(shown[-1].id) if more else None)
+    )
+
+
+@people.get(
+    "/{id}",
+    response_model=PersonBody,
+    responses=problems(404, 412)
+    | {200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
+    openapi_extra=CONDITIONS,
+)
+async def get_person(request: Request, person: FoundPerson) -> Any:
+    """Show a person. 304 if `If-None-Match` names what would be shown; 412 as for a change."""
+    if person is None:
+        raise NoSuchPerson
+    wished = conditions(request)
+    wished.require_match(person)
+    etag = person.etag
+    if wished.etags and is_known(etag, wished.etags):
+        return Response(status_code=304, headers={"ETag": etag})
+    return as_json(PersonBody.model_validate(person), etag=etag)
+
+
+@people.patch(
+    "/{id}",
+    response_model=PersonBody,
+    dependencies=[MayWrite],
+    responses=OF_BODIES | problems(404, 412) | {200: {"headers": ETAG}},
+    openapi_extra=in_json(Changes) | CONDITIONS,
+)
+async def patch_person(
+    request: Request, id_: PersonId, body: Annotated[Changes, Depends(json_body(Changes))]
+) -> Any:
+    """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
+    services = services_of(request)
+    person = await services.database.write(
+        record.change, id_, wanted(body), services.settings, conditions(request)
+    )
+    return as_json(PersonBody.model_validate(person), etag=person.etag)
+
+
+@people.delete(
+    "/{id}",
+    status_code=204,
+    dependencies=[MayWrite],
+    responses=problems(404, 412),
+    openapi_extra=CONDITIONS,
+)
+async def delete_person(request: Request, id_: PersonId) -> Response:
+    """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
+    database = services_of(request).database
+    await database.write(record.erase, id_, conditions(request))
+    await database.scrub()
+    return Response(status_code=204)
+
+
+@people.get(
+    "/{id}/messages",
+    response_model=MessagePage,
+    dependencies=[MayReadBoth],
+    responses=problems(404, 422),
+)
+async def get_persons_messages(
+    request: Request, id_: PersonId, limit: Limit = 50, cursor_: Cursor = None
+) -> Any:
+    """List one person's messages, newest first."""
+    before, database = read_cursor(cursor_), services_of(request).database
+    await database.read(record.view, id_)
+    wanted_of = Filter(person_id=id_)
+    found = await database.read(filters.page, wanted_of, limit=limit + 1, before=before)
+    return as_json(message_page(found, limit))
+
+
+@others.post(
+    "/v1/messages",
+    tags=["messages"],
+    status_code=201,
+    response_model=MessageBody,
+    responses=OF_BODIES | problems(404, 409) | {201: {"headers": location("/v1/messages")}},
+    openapi_extra=in_json(NewMessage) | IDEMPOTENCY_KEY,
+)
+async def post_message(request: Request, operator: MessageWriter) -> Any:
+    """Promise a message to a person. 422 if there is no such template.
+
+    409 if they have to confirm their address first (`REACH_CONFIRM=required`).
+    """
+    services = services_of(request)
+    data = await read_json(request)
+    body = validate(NewMessage, data, services.settings)
+    key = idempotency_key(request, operator, data)
+    record.require_template(body.template, services.templates())
+
+    def promise(tx: Transaction) -> StoredResponse:
+        message = record.promise(tx, body.person_id, body.template, body.data, services.settings)
+        place = f"/v1/messages/{message.id}"
+        return response_of(message_body(message), 201, person_id=message.person_id, location=place)
+
+    return respond(await services.database.write(respond_once, key, promise))
+
+
+@others.get("/v1/stats", tags=["stats"], response_model=StatsBody, dependencies=[MayReadBoth])
+async def get_stats(request: Request) -> Any:
+    """Count people, messages by state, and what happened in each of the last 48 hours.
+
+    It is at most 5 s old, and costs the same however many there are.
+    """
+    services = services_of(request)
+    found = await stats.recent(services.database, services.settings)
+    return as_json(StatsBody.model_validate(found))

@@ -1,0 +1,64 @@
+"""Signing up over HTTP, and asking for a link: what anyone may call without a key."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from reach.idempotency.keys import HEADER
+from reach.people.schemas import Accepted, Challenge, LinkRequestForm, SignUpForm
+from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.deps import services_of
+from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, problems
+from reach.web.responses import respond
+
+router = APIRouter(tags=["sign-up"], route_class=StrictRoute)
+
+
+@router.post(
+    "/v1/signups",
+    status_code=202,
+    response_model=Accepted,
+    responses=OF_BODIES | problems(429, 503),
+    openapi_extra=in_json(SignUpForm) | IDEMPOTENCY_KEY,
+)
+async def post_signup(request: Request) -> Any:
+    """Sign up. A 202 means the person and their email are on disk; it says no more."""
+    services = services_of(request)
+    data = await read_json(request)
+    form = validate(SignUpForm, data, services.settings)
+    given = request.headers.getlist(HEADER)
+    key = None
+    if given:
+        key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)
+    return respond(await services.sign_up(form, key))
+
+
+@router.post(
+    "/v1/links",
+    status_code=202,
+    response_model=Accepted,
+    responses=OF_BODIES | problems(429, 503),
+    openapi_extra=in_json(LinkRequestForm) | IDEMPOTENCY_KEY,
+)
+async def post_link(request: Request) -> Any:
+    """Ask for a link to one's record. If the address is signed up, it gets an email.
+
+    Whether it is, is looked up after the answer.
+    """
+    services = services_of(request)
+    data = await read_json(request)
+    form = validate(LinkRequestForm, data, services.settings)
+    given = request.headers.getlist(HEADER)
+    key = None
+    if given:
+        key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)
+    return respond(await services.request_link(form, key))
+
+
+@router.get("/v1/challenge", response_model=Challenge, responses=problems(404, 422))
+async def get_challenge(request: Request) -> Response:
+    """Give a proof of work to do, good for 10 minutes and one form. 404 if none is asked for."""
+    challenge = services_of(request).spam_protection.challenge(time.time())
+    return JSONResponse(challenge, headers={"Cache-Control": "no-store"})

@@ -1,1 +1,0 @@
-"""People over HTTP: the door, what operators do with records, and one's own record."""

@@ -1,0 +1,1 @@
+"""HTTP that is no domain of its own: requests read, refused, counted and answered."""

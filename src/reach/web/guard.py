@@ -1,0 +1,169 @@
+"""The 401, 403 and 429 of ``/v1``: who is calling, may they, and do they call too often."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from fastapi import Path, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+
+from reach.auth import keys
+from reach.auth.keys import ApiKey, Scope
+from reach.db.transaction import Transaction
+from reach.idempotency.keys import HEADER
+from reach.idempotency.stored import IdempotencyKey
+from reach.limits.limiter import PolicyName
+from reach.problems import Forbidden, NotFound, QuotaExceeded, Unauthorised
+from reach.shapes import ID
+from reach.web.deps import Services, services_of
+from reach.web.errors import IS_OPERATOR
+
+T = TypeVar("T")
+
+#: An id in a path: what is not one names nothing, so its reader answers 404 and not 422.
+PathId = Annotated[str, Path(alias="id", json_schema_extra=ID.keywords)]
+
+
+class KeyGuard(SecurityBase):
+    """Asks for a key that has all of ``scopes``: what the dependencies below have in common."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        """Name the scopes. Raises ValueError for one that there is not."""
+        if unknown := set(scopes) - set(keys.SCOPES):
+            raise ValueError(f"no scope is called {', '.join(unknown)}")
+        self.scopes = scopes
+        self.model = HTTPBearer(description="`rk_…`, made by `reach keys create`")
+        self.scheme_name = "operatorKey"
+
+    async def admit(self, request: Request, services: Services, key: ApiKey | None) -> ApiKey:
+        """Let a key pass that was looked up. Raises Unauthorised; QuotaExceeded; Forbidden."""
+        if key is None:
+            await hit(services, "failed_keys", services.limiter.clients.of_request(request.scope))
+            raise Unauthorised
+        services.key_uses.note(key)
+        request.scope[IS_OPERATOR] = True
+        for scope in self.scopes:
+            if scope not in key.scopes:
+                raise Forbidden(f"This call needs the scope {scope}.")
+        return key
+
+
+class OperatorKey(KeyGuard):
+    """The dependency that lets operators pass whose key has all of ``scopes``."""
+
+    async def __call__(self, request: Request) -> ApiKey:
+        """Find the operator who calls.
+
+        Raises Unauthorised, alike for every reason; QuotaExceeded, before the database is asked;
+        Forbidden.
+        """
+        services = services_of(request)
+        text = await key_shown(request, services)
+        return await self.admit(request, services, await services.database.read(keys.find, text))
+
+
+class Found(KeyGuard, Generic[T]):
+    """The dependency that finds what an operator asks for by the id in the path, if they may.
+
+    The key and what is asked for are read in one transaction. It gives what ``find`` gives: None,
+    if there is nothing. Raises what OperatorKey raises; ``missing`` for what is no id.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        find: Callable[[Transaction, UUID], T | None],
+        missing: type[NotFound],
+    ) -> None:
+        """Take what finds it, and what to raise where it cannot be."""
+        super().__init__(scope)
+        self._find, self._missing = find, missing
+
+    async def __call__(self, request: Request, id_: PathId) -> T | None:
+        """Find it."""
+        services = services_of(request)
+        text = await key_shown(request, services)
+        wanted = path_id(id_)
+        key, found = await services.database.read(self._read, text, wanted)
+        await self.admit(request, services, key)
+        if wanted is None:
+            raise self._missing
+        return found
+
+    def _read(
+        self, tx: Transaction, text: str, wanted: UUID | None
+    ) -> tuple[ApiKey | None, T | None]:
+        key = keys.find(tx, text)
+        if key is None or wanted is None or not key.scopes.issuperset(self.scopes):
+            return key, None
+        return key, self._find(tx, wanted)
+
+
+async def key_shown(request: Request, services: Services) -> str:
+    """Give the key that a request shows, if it is worth a look into the database.
+
+    A request without a key is no wrong key: any page elsewhere can have its visitor's browser send
+    such, and would use up what the visitor's whole network may fail. Raises Unauthorised;
+    QuotaExceeded.
+    """
+    text = bearer(request)
+    if not text:
+        raise Unauthorised
+    client = services.limiter.clients.of_request(request.scope)
+    refusal = services.limiter.is_known_full("failed_keys", client)
+    if refusal is not None:
+        raise QuotaExceeded(refusal.violated, refusal.headers)
+    if not keys.is_well_formed(text):
+        await hit(services, "failed_keys", client)
+        raise Unauthorised
+    await hit(services, "api", text)
+    return text
+
+
+def bearer(request: Request) -> str:
+    """The key or token of the ``Authorization`` header, empty if there is none.
+
+    No page elsewhere can have a browser send one, unless ``REACH_CORS_ORIGINS`` names its site.
+    """
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
+
+
+def path_id(text: str) -> UUID | None:
+    """Read an id in a path; None if it is none."""
+    return UUID(text) if ID.fits(text) else None
+
+
+def idempotency_key(request: Request, operator: ApiKey, data: Any = None) -> IdempotencyKey | None:
+    """Read an operator's ``Idempotency-Key``, if there is one. Raises BadRequest."""
+    given = request.headers.getlist(HEADER)
+    if not given:
+        return None
+    idempotency = services_of(request).idempotency
+    return idempotency.of_operator(given, operator.id, request.scope["path"], data)
+
+
+async def failed_link(request: Request) -> None:
+    """Count a wrong link. Raises QuotaExceeded, in place of the caller's 401.
+
+    Good ones are never refused for it: a signature of 256 bits is not found by trying, and a page
+    elsewhere can have its visitors' browsers show as many wrong ones as it likes.
+    """
+    services = services_of(request)
+    await hit(services, "failed_links", services.limiter.clients.of_request(request.scope))
+
+
+async def hit(services: Services, policy: PolicyName, who: str) -> None:
+    """Count a call of ``who`` (the text of a key, say). Raises QuotaExceeded."""
+    refusal = await services.limiter.hit(policy, who)
+    if refusal is not None:
+        raise QuotaExceeded(refusal.violated, refusal.headers)
+
+
+def scopes_of(dependencies: Iterable[Dependant]) -> Sequence[str]:
+    """List the scopes that a key needs for a route with these dependencies."""
+    calls: list[object] = [one.call for one in dependencies]
+    guards = [call for call in calls if isinstance(call, KeyGuard)]
+    return [scope for guard in guards for scope in guard.scopes]

@@ -1,0 +1,253 @@
+"""Around every request: its record (id, log line, count), its answer's headers, and the 429.
+
+``RequestRecord`` is the outermost layer. Below it ``SignUpLimit`` refuses who signs up too often,
+before anything else is done.
+"""
+
+import asyncio
+import re
+import time
+from contextvars import Context
+from functools import cache
+
+import structlog
+from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reach.db.errors import OUTCOME_UNKNOWN
+from reach.db.types import new_id
+from reach.limits.limiter import Limiter
+from reach.limits.memory import Refusal
+from reach.problems import (
+    NotFound,
+    Problem,
+    QuotaExceeded,
+    ServiceUnavailable,
+    Unprocessable,
+)
+from reach.settings import Settings
+from reach.telemetry import trace_context, traces
+from reach.telemetry.logging import frames
+from reach.telemetry.metrics import REQUEST_SECONDS, REQUESTS_IN_PROGRESS, SIGN_UPS
+from reach.web.errors import REASON, answer_problem
+from reach.web.security import NAMES, Header, safety_headers, sharing
+
+log = structlog.get_logger("reach.app")
+limits_log = structlog.get_logger("reach.limits")
+
+#: For the log alone, where nobody was left to be answered.
+CALLER_LEFT = 499
+
+#: An id that a caller may choose: it is answered and logged, so it can break neither; and it has
+#: nowhere the look of an operator's key or of a link's token, which are never logged.
+REQUEST_ID = re.compile(r"(?!.*(?:rk_|rlt_))[A-Za-z0-9._-]{1,128}")
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+#: Stands for every other method, which is what callers type.
+OTHER = "other"
+#: Stands for every address that no route has: so there are only so many series.
+UNMATCHED = "unmatched"
+
+#: Where people sign up, by page and API; and where strangers write, whose requests are counted
+#: together for each client.
+SIGN_UP_PATHS = ("/", "/v1/signups")
+PUBLIC_PATHS = frozenset((*SIGN_UP_PATHS, "/links", "/v1/links"))
+#: Where a request says that its line in the log is not to be written: it is in that of many.
+IS_COUNTED = "reach.is_counted"
+TELL_SECONDS = 1.0
+
+_seconds = cache(REQUEST_SECONDS.labels)
+_invalid, _limited, _failed = (
+    SIGN_UPS.labels(result) for result in ("invalid", "limited", "failed")
+)
+#: What an answer says of a sign-up that was not admitted; ``people.signup`` counts the others.
+_SIGN_UPS = {Unprocessable.status: _invalid, QuotaExceeded.status: _limited}
+
+
+class CutOff(ServiceUnavailable):
+    """This process was stopped before your request was done. Another one will take the next.
+
+    Whether a change that met this was made is unknown: ask, or repeat it.
+    """
+
+    type, title = "cut-off", "The service stopped meanwhile"
+
+
+class RequestRecord:
+    """Around every request: its id, its log line, its count, and a 500 that tells nothing.
+
+    An exception's message may quote what was typed, so neither the answer nor the log has it.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        """Wrap ``app``."""
+        self._share = sharing(settings)
+        self.app = self._share(app)
+        self._safety = safety_headers(settings)
+        for path in PUBLIC_PATHS:
+            for status in (Problem.status, ServiceUnavailable.status):
+                # A series that only begins with its first event hides that one from ``rate``.
+                _seconds(path, "POST", status)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        record = Record(scope, send, self._safety)
+        scope = record.scope
+        REQUESTS_IN_PROGRESS.inc()
+        try:
+            # A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A``
+            # would find its route, and no limiter before it.
+            app = self._answering(NotFound()) if "\n" in scope["path"] else self.app
+            await app(scope, receive, record.send)
+        except ClientDisconnect:
+            record.status = CALLER_LEFT
+        except asyncio.CancelledError:
+            if record.status:
+                raise
+            await self._answering(CutOff(OUTCOME_UNKNOWN))(scope, receive, record.send)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            log.error("request crashed", request_id=record.request_id, **frames(error))
+            if record.status:
+                record.status = Problem.status
+                raise ConnectionAbortedError from None  # half an answer is out: cut it off
+            await self._answering(Problem())(scope, receive, record.send)
+        finally:
+            REQUESTS_IN_PROGRESS.dec()
+            record.count()
+        record.write_log()
+
+    def _answering(self, problem: Problem) -> ASGIApp:
+        """Make what answers any request with ``problem``, without a look at it."""
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            response = await answer_problem(Request(scope, receive), problem)
+            await response(scope, receive, send)
+
+        # A script from elsewhere could not read a refusal that CORS has not seen.
+        return self._share(answer)
+
+
+class Record:
+    """One request, and how it is answered."""
+
+    def __init__(self, scope: Scope, send: Send, safety: tuple[Header, ...]) -> None:
+        """Begin with a request: its own id if it has a good one, else a new one."""
+        self._began = time.perf_counter_ns()
+        self._send, self._safety = send, safety
+        asked, traceparent = [], []
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                asked.append(value.decode("latin-1"))
+            elif name == b"traceparent":
+                traceparent.append(value.decode("latin-1"))
+        is_good = len(asked) == 1 and REQUEST_ID.fullmatch(asked[0])
+        self.request_id = asked[0] if is_good else new_id().hex
+        self.status = 0
+        method = scope["method"]
+        self._method = method if method in METHODS else OTHER
+        #: HEAD below ``/v1`` is asked as GET, and only its body is left out.
+        self.scope = as_get(scope) if method == "HEAD" else scope
+        self._with_body = self.scope is scope
+        trace_context.current.set(traces.here() or trace_context.of_request(traceparent))
+
+    async def send(self, message: Message) -> None:
+        """Send the answer on, with the headers that every one has; HEAD's without its body."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message["headers"])
+            said = NAMES.intersection(dict(headers))
+            headers += [one for one in self._safety if one[0] not in said] if said else self._safety
+            headers.append((b"x-request-id", self.request_id.encode()))
+            message["headers"] = headers
+        elif not self._with_body:
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    def count(self) -> None:
+        """Count the request, and what it says of a sign-up."""
+        scope = self.scope
+        # A request over the limit never gets to a route; there are four such paths.
+        is_refused = IS_COUNTED in scope
+        route = scope["path"] if is_refused else getattr(scope.get("route"), "path", UNMATCHED)
+        status = self.status or CALLER_LEFT
+        seconds = (time.perf_counter_ns() - self._began) / 1e9
+        _seconds(route, self._method, status).observe(seconds)
+        if self._method == "POST" and route in SIGN_UP_PATHS:
+            counter = _failed if self.status >= Problem.status else _SIGN_UPS.get(self.status)
+            if counter is not None:
+                counter.inc()
+
+    def write_log(self) -> None:
+        """Write the request's line, unless it is in that of many."""
+        scope = self.scope
+        if IS_COUNTED in scope:
+            return
+        log.info(
+            "request",
+            request_id=self.request_id,
+            method=self._method,
+            route=getattr(scope.get("route"), "path", None),
+            status=self.status,
+            nanoseconds=time.perf_counter_ns() - self._began,
+            reason=scope.get(REASON) if self.status >= Problem.status else None,
+        )
+
+
+def as_get(scope: Scope) -> Scope:
+    """Take HEAD for GET below ``/v1``: a route there answers both, and says GET only."""
+    return {**scope, "method": "GET"} if scope["path"].startswith("/v1/") else scope
+
+
+class SignUpLimit:
+    """Around the application: refuses who signs up too often before anything else is done.
+
+    What a flood meets is made once: of a refusal that is no page only the headers are new, and
+    one line in the log a second says how many there were.
+    """
+
+    def __init__(self, app: ASGIApp, limiter: Limiter) -> None:
+        """Wrap ``app``."""
+        self.app = app
+        self._limiter = limiter
+        self._refused = 0
+        self._bodies: dict[tuple[str, ...], Response] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PUBLIC_PATHS:
+            client = self._limiter.clients.of_request(scope)
+            refusal = await self._limiter.hit("signups", client)
+            if refusal is not None:
+                scope[IS_COUNTED] = True
+                self._count()
+                await self._refuse(Request(scope, receive), refusal, send)
+                return
+        await self.app(scope, receive, send)
+
+    async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
+        problem = QuotaExceeded(refusal.violated, refusal.headers)
+        if not request.scope["path"].startswith("/v1/"):
+            answer = await answer_problem(request, problem)
+            await answer(request.scope, request.receive, send)
+            return
+        made = self._bodies.get(tuple(refusal.violated))
+        if made is None:
+            made = await answer_problem(request, problem)
+            self._bodies[tuple(refusal.violated)] = made
+        fresh = {name.lower().encode(): v.encode() for name, v in problem.headers.items()}
+        headers = [(name, fresh.get(name, value)) for name, value in made.raw_headers]
+        await send({"type": "http.response.start", "status": made.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": made.body})
+
+    def _count(self) -> None:
+        if not self._refused:
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell, context=Context())
+        self._refused += 1
+
+    def _tell(self) -> None:
+        limits_log.info("refused by a rate limit", count=self._refused)
+        self._refused = 0
