@@ -42,7 +42,7 @@ from reach.web import keys as key_routes
 from reach.web.body import StrictRoute
 from reach.web.deps import Services, services_of
 from reach.web.guard import scopes_of
-from reach.web.middleware import RequestRecord, SignUpLimit
+from reach.web.middleware import RequestRecord
 from reach.web.openapi import ANY, finish
 from reach.web.refusals import refusals
 
@@ -114,8 +114,7 @@ def create_app(
     app.exception_handler(Problem)(errors.answer_problem)
     app.exception_handler(HTTPException)(answer_http_exception)
     app.exception_handler(RequestValidationError)(errors.answer_invalid_parameters)
-    app.add_middleware(SignUpLimit, limiter=services.limiter)
-    app.add_middleware(RequestRecord, settings=settings)
+    app.add_middleware(RequestRecord, settings=settings, limiter=services.limiter)
     return app
 
 

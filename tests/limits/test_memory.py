@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reach.limits.memory import Windows
+from reach.limits.limiter import Windows
 from reach.settings.rate_limit import Policy
 
 

@@ -61,10 +61,9 @@ def make_site(tmp_path: Path) -> Callable[..., Site]:
         app.include_router(public.router)
         app.include_router(mailbox.router)
         app.exception_handler(Problem)(answer_problem)
-        app.add_middleware(RequestRecord, settings=settings)
-        app.state.services = replace(
-            services_for(settings, open_database(settings), site.mailbox), sign_up=site.sign_up
-        )
+        services = services_for(settings, open_database(settings), site.mailbox)
+        app.state.services = replace(services, sign_up=site.sign_up)
+        app.add_middleware(RequestRecord, settings=settings, limiter=services.limiter)
         return site
 
     return make

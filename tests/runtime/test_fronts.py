@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from reach.limits.client import Clients
+from reach.limits.limiter import Clients
 from tests.runtime.conftest import Serving
 from tests.runtime.test_upgrade import H2C
 from tests.support.bodies import raw

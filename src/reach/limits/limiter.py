@@ -1,13 +1,24 @@
-"""May somebody do something again: asked of Redis if there is one, and always of ourselves."""
+"""May somebody do something again: asked of Redis if there is one, and always of ourselves.
+
+Who asks is told by the client's address, which is believed only from whom it may be. What was taken
+is counted in moving windows in this process's memory: exact, bounded, and without a thread or a
+timer. Why not by those of the library ``limits``: docs/decisions/0009-limits.md.
+"""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from array import array
+from bisect import insort
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Literal, get_args
 
-from reach.limits.client import Clients
-from reach.limits.memory import Full, Refusal, Windows
 from reach.limits.redis import RedisUnavailable, Shared
+from reach.limits.refusal import Full, Refusal
 from reach.settings import BadSettings, Settings
+from reach.settings.rate_limit import Policy
+from reach.settings.urls import Network
 from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
 
 PolicyName = Literal["signups", "api", "failed_keys", "failed_links"]
@@ -20,6 +31,19 @@ ALONE = (
     + ", ".join(f"REACH_LIMIT_{name.upper()}=off" for name in COUNTED_TOGETHER)
 )
 
+#: The one bucket of those who have no address: callers over a Unix socket.
+NO_ADDRESS = "local"
+#: No chain of proxies is longer; what is farther left can be written by anybody.
+MOST_HOPS = 32
+LONGEST_HOP = 64
+KEPT_ADDRESSES = 4096
+
+Address = IPv4Address | IPv6Address
+
+#: What is kept of one policy at most; beyond it who has not come for longest is forgotten.
+MOST_KEYS = 50_000
+MOST_STAMPS = 1_000_000
+
 
 class Limiter:
     """The limits of one process.
@@ -30,7 +54,7 @@ class Limiter:
     """
 
     def __init__(self, settings: Settings, sign: Callable[[str], str]) -> None:
-        """Count by ``settings``; keys are what ``sign`` makes of whom they stand for."""
+        """Count by ``settings``; in Redis by what ``sign`` makes of whom keys stand for."""
         self.clients = Clients(settings.proxies)
         self._sign = sign
         self._windows = {name: Windows(settings.policies[name]) for name in POLICIES}
@@ -48,9 +72,9 @@ class Limiter:
     def is_known_full(self, name: PolicyName, who: str) -> Refusal | None:
         """Look, without taking and without asking anybody, whether ``who`` would be refused."""
         windows = self._windows[name]
-        if not windows:
-            return None  # nobody has taken any: off, or none was wrong so far
-        full = windows.full(self._sign(f"{name}\n{who}"), time.monotonic())
+        if who not in windows.taken:
+            return None
+        full = windows.full(who, time.monotonic())
         return self._refusal(name, full) if full else None
 
     async def hit(self, name: PolicyName, who: str) -> Refusal | None:
@@ -58,32 +82,216 @@ class Limiter:
         windows = self._windows[name]
         if not windows.policy.windows:
             return None
-        key, now = self._sign(f"{name}\n{who}"), time.monotonic()
+        now = time.monotonic()
         if self._shared is None:
-            full = windows.take(key, now)
+            full = windows.take(who, now)
         else:
-            full = windows.full(key, now) or await self._take(self._shared, windows, key, now)
+            full = windows.full(who, now) or await self._take(self._shared, name, who, now)
         if full:
             return self._refusal(name, full)
         self._admitted[name].inc()
         return None
 
-    async def _take(self, shared: Shared, windows: Windows, key: str, now: float) -> Sequence[Full]:
+    async def _take(
+        self, shared: Shared, name: PolicyName, who: str, now: float
+    ) -> Sequence[Full]:
         """Take one in Redis and here; here alone while Redis is away."""
+        windows, key = self._windows[name], self._sign(f"{name}\n{who}")
         try:
-            full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
+            full = await shared.take(windows.policy, key, lambda: windows.full(who, now))
         except RedisUnavailable:
             LIMITER_FALLBACKS.inc()
             shared.local_decisions += 1
-            return windows.take(key, now)
+            return windows.take(who, now)
         if full:
-            windows.close(key, full, time.monotonic())
+            windows.close(who, full, time.monotonic())
             return full
-        return windows.take(key, now)
+        return windows.take(who, now)
 
     def _refusal(self, name: PolicyName, full: Sequence[Full]) -> Refusal:
         self._refused[name].inc()
         return Refusal(self._windows[name].policy, full)
+
+
+class Taken:
+    """What one key has taken: when, the latest last; and what somebody else said is full."""
+
+    __slots__ = ("closed", "stamps")
+
+    def __init__(self) -> None:
+        self.stamps = array("d")
+        self.closed: tuple[Full, ...] = ()
+
+
+class Windows:
+    """Counts for one policy. Times are seconds of one clock, whichever.
+
+    Nothing in here waits, so on one event loop each call is atomic.
+    """
+
+    def __init__(
+        self, policy: Policy, most_keys: int = MOST_KEYS, most_stamps: int = MOST_STAMPS
+    ) -> None:
+        """Start empty."""
+        self.policy = policy
+        self.taken: OrderedDict[str, Taken] = OrderedDict()
+        self._most_keys, self._most_stamps = most_keys, most_stamps
+        self._stamps = 0
+        self._longest_seconds = max((w.seconds for w in policy.windows), default=0)
+        self._least_quota = min((w.quota for w in policy.windows), default=0)
+        self._most_quota = max((w.quota for w in policy.windows), default=0)
+
+    def __len__(self) -> int:
+        """How many keys are kept."""
+        return len(self.taken)
+
+    def full(self, key: str, now: float) -> Sequence[Full]:
+        """List the windows that have no room for ``key``."""
+        taken = self.taken.get(key)
+        if taken is None:
+            return ()
+        self.taken.move_to_end(key)
+        stamps, found = taken.stamps, {}
+        for window in self.policy.windows:
+            # Full as long as the quota-th latest is still inside.
+            if len(stamps) >= window.quota:
+                left = stamps[-window.quota] + window.seconds - now
+                if left > 0:
+                    found[window.name] = Full(window, left)
+        for closed in taken.closed:
+            left = closed.seconds - now
+            here = found.get(closed.window.name)
+            if left > 0 and (here is None or here.seconds < left):
+                found[closed.window.name] = Full(closed.window, left)
+        return tuple(found.values())
+
+    def take(self, key: str, now: float) -> Sequence[Full]:
+        """Take one of every window for ``key``; if any is full, list those, and take none."""
+        taken = self.taken.get(key)
+        if taken is None:
+            taken = self.taken[key] = Taken()
+        # Who has taken less than any window's quota is refused by none.
+        elif taken.closed or len(taken.stamps) >= self._least_quota:
+            full = self.full(key, now)
+            if full:
+                return full
+        self._use(key, taken, now)
+        stamps = taken.stamps
+        if stamps and now < stamps[-1]:
+            insort(stamps, now)
+        else:
+            stamps.append(now)
+        self._stamps += 1
+        spare = len(stamps) - self._most_quota
+        if spare > 8 + self._most_quota // 4:  # not each time: what follows is moved
+            del stamps[:spare]
+            self._stamps -= spare
+        return ()
+
+    def close(self, key: str, full: Sequence[Full], now: float) -> None:
+        """Remember what somebody else found full: until then nothing is to be had anywhere."""
+        taken = self.taken.get(key)
+        if taken is None:
+            taken = self.taken[key] = Taken()
+        self._use(key, taken, now)
+        taken.closed = tuple(Full(one.window, now + one.seconds) for one in full)
+
+    def _use(self, key: str, taken: Taken, now: float) -> None:
+        """Note that ``key`` came last, and forget two others whose time is over."""
+        self.taken.move_to_end(key)
+        for _ in range(2):
+            first, oldest = next(iter(self.taken.items()))
+            if oldest is not taken and (self._is_crowded or self._is_over(oldest, now)):
+                del self.taken[first]
+                self._stamps -= len(oldest.stamps)
+
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self.taken) > self._most_keys or self._stamps >= self._most_stamps
+
+    def _is_over(self, taken: Taken, now: float) -> bool:
+        """Whether all that was taken has left the longest window."""
+        last = taken.stamps[-1] + self._longest_seconds if taken.stamps else 0.0
+        return max(last, *(full.seconds for full in taken.closed), 0.0) <= now
+
+
+class Clients:
+    """Tells clients apart, by their addresses."""
+
+    def __init__(self, proxies: Sequence[Network]) -> None:
+        """Take the networks that are believed when they say for whom they ask."""
+        self._proxies = tuple(proxies)
+        self._look_up = lru_cache(KEPT_ADDRESSES)(self._read)
+
+    def of_request(self, scope: Mapping[str, Any]) -> str:
+        """Name the client of a request, given as ASGI's scope."""
+        peer, lines = scope.get("client"), []
+        for name, value in scope["headers"]:
+            if name == b"x-forwarded-for":
+                lines.append(value.decode("latin-1"))
+        if lines:
+            return self.of(peer[0] if peer else None, lines)
+        found = self._look_up(peer[0]) if peer else None
+        return found[0] if found else NO_ADDRESS
+
+    def of(self, peer: str | None, forwarded: Sequence[str]) -> str:
+        """Name the client: its IPv4 address, or its IPv6 network (/64).
+
+        ``forwarded`` are the lines of ``X-Forwarded-For``. A proxy writes at the right whom it
+        was asked by; so that is read from the right, until somebody is met who is not believed.
+        A hop that is no address ends the walk at the proxy that said it: what cannot be read
+        makes nobody a new client.
+        """
+        name, is_believed = self._look_up(peer or "") or (NO_ADDRESS, False)
+        if not is_believed or not forwarded:
+            return name
+        for hop in reversed(",".join(forwarded).rsplit(",", MOST_HOPS)[-MOST_HOPS:]):
+            found = self._look_up(hop[: LONGEST_HOP + 1])
+            if found is None:
+                break
+            name, is_believed = found
+            if not is_believed:
+                break
+        return name
+
+    def _read(self, text: str) -> tuple[str, bool] | None:
+        address = parse(text)
+        if address is None:
+            return None
+        return bucket(address), any(address in network for network in self._proxies)
+
+
+def parse(text: str) -> Address | None:
+    """Read an address, less a port, brackets and zone; an IPv4-mapped one is its IPv4."""
+    text = text.strip()
+    if len(text) > LONGEST_HOP:
+        return None
+    if text.startswith("["):
+        text, end, rest = text[1:].partition("]")
+        is_whole = end and (not rest or (rest.startswith(":") and _is_port(rest[1:])))
+        # Brackets are IPv6's own.
+        if not is_whole or ":" not in text:
+            return None
+    elif text.count(":") == 1:
+        text, _, port = text.partition(":")
+        if not _is_port(port):
+            return None
+    try:
+        address = ip_address(text.partition("%")[0] if ":" in text else text)
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def bucket(address: Address) -> str:
+    """Name those who are one client: an IPv6 customer has a whole /64 to choose from."""
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def require_one_count(settings: Settings) -> None:

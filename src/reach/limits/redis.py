@@ -16,7 +16,7 @@ from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reach.limits.memory import Full
+from reach.limits.refusal import Full
 from reach.network.sockets import open_socket
 from reach.settings.rate_limit import Policy, Window
 from reach.settings.urls import RedisUrl

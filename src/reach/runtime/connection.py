@@ -10,12 +10,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from reach.problems import Problem
-from reach.runtime.connections import Bounds, Flow, connections_of
+from reach.runtime.connections import Bounds, connections_of
 from reach.runtime.reader import (
     BETWEEN,
     IN_BODY,
     IN_HEAD,
     MOST_HEAD_BYTES,
+    Flow,
     QueueFull,
     Reader,
     problem_of,
@@ -128,24 +129,17 @@ class Connection(Reader):
     # Whose turn it is
 
     def _wait(self, step: Step, seconds: float) -> None:
-        self._step = step
-        self._connections.waits(self, seconds)
+        """Wait for the caller's next step, behind all those that wait already."""
+        self._step, self.deadline = step, self.loop.time() + seconds
+        waiting = self._connections.waiting
+        waiting.pop(self, None)
+        waiting[self] = None
 
     def _find_step(self) -> None:
         """Note what the next step is, and how long it may take, if that has changed."""
-        step = self._next_step()
-        if step is self._step:
-            return
-        self._step = step
-        if step is OURS:
-            self._connections.waits_no_more(self)
-        else:
-            self._connections.waits(self, self._seconds_for(step))
-
-    def _next_step(self) -> Step:
         if self._step is END:
-            step = END
-        elif self.flow.write_paused:
+            return
+        if self.flow.write_paused:
             step = TAKE_ANSWER
         elif self._answering is not None:
             is_whole = self._part is not IN_BODY or self._answering is not self.cycle
@@ -156,17 +150,23 @@ class Connection(Reader):
             step = SEND_HEAD
         else:
             step = SEND_BODY if self._held else SEND_REST
-        return step
+        if step is self._step:
+            return
+        if step is OURS:
+            self._step = step
+            self._connections.waiting.pop(self, None)
+        elif step is SEND_REQUEST:
+            self._wait(step, self._connections.bounds.keep_alive_seconds)
+        else:
+            self._wait(step, self._seconds_for(step))
 
     def _seconds_for(self, step: Step) -> float:
-        if step is SEND_REQUEST:
-            return self._connections.bounds.keep_alive_seconds
         if step is SEND_BODY and self._answering is not None:
             return math.inf  # the application has a clock of its own for it
         if step in (SEND_BODY, SEND_REST):
             seconds: float = self.app.state.services.body_seconds
             return seconds
-        return LINGER_SECONDS if step is END else self._connections.bounds.head_seconds
+        return self._connections.bounds.head_seconds
 
     def expire(self) -> None:
         """End it: the caller has not done its part in time."""
@@ -253,15 +253,19 @@ class Connection(Reader):
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of a body; hand over one that is too long, to be refused."""
+        self._told = True
         super().on_body(body)
         if self._held is not None and len(self.cycle.body) > MOST_BYTES:
             self._hand_over(*self._held)
 
     def on_message_complete(self) -> None:
         """Hand over a request whose body is whole."""
-        super().on_message_complete()
-        if self._part is not BETWEEN:
+        if self.parser.should_upgrade():
             return
+        self._part = BETWEEN
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
         if self._held is not None:
             self._hand_over(*self._held)
         if self._trailers and not self.parser.should_keep_alive() and self.cycle.keep_alive:
@@ -295,7 +299,8 @@ class Connection(Reader):
         if self.transport.is_closing():
             return
         if self._step is not END:
-            self.flow.resume_reading()
+            if self.flow.read_paused:
+                self.flow.resume_reading()
             if self.pipeline:
                 self._start_asgi_task(*self.pipeline.pop())
             elif self._last_words is not None:

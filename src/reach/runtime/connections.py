@@ -7,7 +7,6 @@ take an answer. Only those can be ended; a request that is being answered is nev
 import asyncio
 import ctypes
 import resource
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -16,71 +15,6 @@ from uvicorn.server import ServerState
 
 from reach.settings import Settings
 from reach.telemetry.metrics import CUT_CONNECTIONS
-
-
-class Flow:
-    """Both of what uvicorn gives a request: its control of the flow, and the transport.
-
-    Closing is ours, and reading does not begin again once it is over. There is one for each silent
-    caller too, so it is small: an ``asyncio.Event``, as uvicorn's own has, takes 900 bytes.
-    """
-
-    __slots__ = (
-        "_taken",
-        "_transport",
-        "close",
-        "is_closing",
-        "is_over",
-        "read_paused",
-        "write",
-        "write_paused",
-    )
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        """Write to ``transport``, and have ``close`` end it."""
-        self._transport = transport
-        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
-        self.read_paused = self.write_paused = self.is_over = False
-        self._taken: asyncio.Future[None] | None = None
-
-    async def drain(self) -> None:
-        """Wait until the caller has taken what is written."""
-        if self.write_paused:
-            self._taken = asyncio.get_running_loop().create_future()
-            await self._taken
-
-    def pause_writing(self) -> None:
-        """Have ``drain`` wait."""
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        """Have it wait no more."""
-        self.write_paused = False
-        if self._taken is not None and not self._taken.done():
-            self._taken.set_result(None)
-
-    def pause_reading(self) -> None:
-        """Read no more for now."""
-        if not self.read_paused:
-            self.read_paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on, if there is anything that we would still read."""
-        if self.read_paused and not self.is_over:
-            self.read_paused = False
-            self._transport.resume_reading()
-
-    def stop_reading(self) -> None:
-        """Read no more."""
-        self.pause_reading()
-        self.is_over = True
-
-    def throw_away(self) -> None:
-        """Read on for good, for whom nobody listens to any more."""
-        self.is_over = False
-        self.resume_reading()
-        self.is_over = True
 
 
 #: What a process needs descriptors for beside its callers: databases, Redis, mail servers, files.
@@ -121,8 +55,9 @@ class Waiting(Protocol):
 class Connections:
     """Those of one process, and of them those that wait, the longest first.
 
-    Order is kept by a dict: to wait, and to wait no more, cost each request two look-ups and no
-    timer of its own. One timer looks at them all every second, and only while there are any.
+    Order is kept by a dict, to which a connection adds itself when it waits (its ``deadline`` says
+    how long), and from which it takes itself: that costs a request two look-ups and no timer of its
+    own. One timer looks at them all every second, and only while there is a connection.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bounds: Bounds) -> None:
@@ -132,7 +67,8 @@ class Connections:
         self._affordable = _affordable()
         self._most = min(bounds.most_connections, self._affordable)
         self._here: set[Waiting] = set()
-        self._waiting: dict[Waiting, None] = {}
+        #: Those that wait, in the order in which they began to.
+        self.waiting: dict[Waiting, None] = {}
         self._most_waited = 0
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -143,8 +79,10 @@ class Connections:
         descriptor to spare: then it is False.
         """
         self._here.add(connection)
-        if len(self._here) > self._most and self._waiting:
-            oldest = next(iter(self._waiting))
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire)
+        if len(self._here) > self._most and self.waiting:
+            oldest = next(iter(self.waiting))
             CUT_CONNECTIONS.labels("too-many").inc()
             self.leave(oldest)
             oldest.cut()
@@ -153,32 +91,20 @@ class Connections:
     def leave(self, connection: Waiting) -> None:
         """Forget a connection: it is over."""
         self._here.discard(connection)
-        self._waiting.pop(connection, None)
-
-    def waits(self, connection: Waiting, seconds: float) -> None:
-        """Note that ``connection`` waits from now on, and for how long it may."""
-        self._waiting.pop(connection, None)
-        connection.deadline = self._loop.time() + seconds
-        self._waiting[connection] = None
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire)
-
-    def waits_no_more(self, connection: Waiting) -> None:
-        """Note that the next step is ours, or that there is none."""
-        self._waiting.pop(connection, None)
+        self.waiting.pop(connection, None)
 
     def _expire(self) -> None:
         now = self._loop.time()
-        for connection in [one for one in self._waiting if one.deadline <= now]:
+        for connection in [one for one in self.waiting if one.deadline <= now]:
             # One that ends may take others with it.
-            if connection in self._waiting:
-                del self._waiting[connection]
+            if connection in self.waiting:
+                del self.waiting[connection]
                 connection.expire()
-        self._most_waited = max(self._most_waited, len(self._waiting))
-        if self._most_waited - len(self._waiting) >= MANY_FEWER:
-            self._most_waited = len(self._waiting)
+        self._most_waited = max(self._most_waited, len(self.waiting))
+        if self._most_waited - len(self.waiting) >= MANY_FEWER:
+            self._most_waited = len(self.waiting)
             _give_back_memory()
-        self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire) if self._waiting else None
+        self._sweep = self._loop.call_later(SWEEP_SECONDS, self._expire) if self._here else None
 
 
 def _give_back_memory() -> None:

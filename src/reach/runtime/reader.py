@@ -5,8 +5,9 @@ docs/decisions/0039-connections.md. Of uvicorn's names, those are used that its 
 ``cycle`` is the request that was read last, ``pipeline`` those that wait for the one before them.
 """
 
+import asyncio
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 
 import httptools
@@ -24,23 +25,6 @@ _VERSIONS = ("1.1", "1.0")
 _CODINGS: tuple[tuple[bytes, ...], ...] = ((), (b"chunked",))
 
 Fields = Sequence[tuple[bytes, bytes]]
-
-
-def check(version: str, hosts: Sequence[bytes], codings: Sequence[bytes]) -> None:
-    """Refuse what RFC 9112 §2.3, §3.2 and §6.1 refuse. Raises Refused.
-
-    ``hosts`` and ``codings`` are the values of ``Host`` and ``Transfer-Encoding``, one a line.
-    """
-    if version not in _VERSIONS:
-        raise Refused(UnknownVersion)
-    if codings and version == "1.0":
-        raise Refused(BadRequest)
-    if codings not in _CODINGS:
-        raise Refused(UnknownCoding)
-    if len(hosts) != 1 and (hosts or version == "1.1"):
-        raise Refused(BadRequest)
-    if hosts and not _HOST.fullmatch(hosts[0]):
-        raise Refused(BadRequest)
 
 
 def parts_of_target(target: bytes) -> tuple[bytes, bytes] | None:
@@ -88,8 +72,71 @@ class Part(Enum):
 
 #: By names of their own: an enumeration takes its time to find its members.
 BETWEEN, IN_HEAD, IN_BODY = Part
-#: Headers that are looked at while they are read.
-_NOTED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect"))
+
+
+class Flow:
+    """Both of what uvicorn gives a request: its control of the flow, and the transport.
+
+    Closing is ours, and reading does not begin again once it is over. There is one for each silent
+    caller too, so it is small: an ``asyncio.Event``, as uvicorn's own has, takes 900 bytes.
+    """
+
+    __slots__ = (
+        "_taken",
+        "_transport",
+        "close",
+        "is_closing",
+        "is_over",
+        "read_paused",
+        "write",
+        "write_paused",
+    )
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        """Write to ``transport``, and have ``close`` end it."""
+        self._transport = transport
+        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
+        self.read_paused = self.write_paused = self.is_over = False
+        self._taken: asyncio.Future[None] | None = None
+
+    async def drain(self) -> None:
+        """Wait until the caller has taken what is written."""
+        if self.write_paused:
+            self._taken = asyncio.get_running_loop().create_future()
+            await self._taken
+
+    def pause_writing(self) -> None:
+        """Have ``drain`` wait."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """Have it wait no more."""
+        self.write_paused = False
+        if self._taken is not None and not self._taken.done():
+            self._taken.set_result(None)
+
+    def pause_reading(self) -> None:
+        """Read no more for now."""
+        if not self.read_paused:
+            self.read_paused = True
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on, if there is anything that we would still read."""
+        if self.read_paused and not self.is_over:
+            self.read_paused = False
+            self._transport.resume_reading()
+
+    def stop_reading(self) -> None:
+        """Read no more."""
+        self.pause_reading()
+        self.is_over = True
+
+    def throw_away(self) -> None:
+        """Read on for good, for whom nobody listens to any more."""
+        self.is_over = False
+        self.resume_reading()
+        self.is_over = True
 
 
 class QueueFull(Exception):
@@ -173,11 +220,6 @@ class Reader(HttpToolsProtocol):
         if len(self.headers) >= MOST_FIELDS:
             raise Refused(HeadersTooLarge)
         name, value = name.lower(), value.rstrip(b" \t")
-        if name in _NOTED:
-            self._note(name, value)
-        self.headers.append((name, value))
-
-    def _note(self, name: bytes, value: bytes) -> None:
         if name == b"host":
             self._hosts += (value,)
         elif name == b"transfer-encoding":
@@ -186,8 +228,9 @@ class Reader(HttpToolsProtocol):
             if len(value) > MOST_LENGTH_DIGITS:
                 raise Refused(BadRequest)
             self._is_announced_long = int(value) > MOST_BYTES
-        elif value.lower() == b"100-continue":
+        elif name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Have the request answered, if it is sound."""
@@ -199,10 +242,20 @@ class Reader(HttpToolsProtocol):
                 raise Refused(BadRequest)
             self._read_head_again()
             return
-        version = self.parser.get_http_version()
-        check(version, self._hosts, self._codings)
-        if version == "1.0":  # where nobody knows what a 100 is (RFC 9110 §10.1.1)
-            self.expect_100_continue = False
+        # RFC 9112 §2.3, §3.2 and §6.1.
+        version, hosts, codings = self.parser.get_http_version(), self._hosts, self._codings
+        if version not in _VERSIONS:
+            raise Refused(UnknownVersion)
+        if version == "1.0":
+            if codings:
+                raise Refused(BadRequest)
+            self.expect_100_continue = False  # nobody knows what a 100 is (RFC 9110 §10.1.1)
+        if codings not in _CODINGS:
+            raise Refused(UnknownCoding)
+        if len(hosts) != 1 and (hosts or version == "1.1"):
+            raise Refused(BadRequest)
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            raise Refused(BadRequest)
         if not self.url.startswith(b"/") and (found := parts_of_target(self.url)):
             host, self.url = found
             self.headers[:] = [field for field in self.headers if field[0] != b"host"]
@@ -219,21 +272,6 @@ class Reader(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         fields = (field for field in self.headers if field[0] != b"upgrade")
         self._head_again = written(method, self.url, version, fields)
-
-    def on_body(self, body: bytes) -> None:
-        """Keep a piece of a body."""
-        self._told = True
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """End a request's body."""
-        if self.parser.should_upgrade():
-            return
-        self._part = BETWEEN
-        cycle = self.cycle
-        if not cycle.response_complete:
-            cycle.more_body = False
-            cycle.message_event.set()
 
 
 def problem_of(error: httptools.HttpParserError) -> type[Problem]:

@@ -10,12 +10,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 
 from opentelemetry.context import Context
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    SpanContext,
-    get_current_span,
-    set_span_in_context,
-)
+from opentelemetry.trace import SpanContext, get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 HEADER = "traceparent"
@@ -30,13 +25,6 @@ def parse(header: str) -> SpanContext | None:
     extracted = _PROPAGATOR.extract({HEADER: header}, Context())
     found = get_current_span(extracted).get_span_context()
     return found if found.is_valid else None
-
-
-def written(context: SpanContext) -> str:
-    """Write a ``traceparent``. A trace's state, which may be anything, is left out."""
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, set_span_in_context(NonRecordingSpan(context), Context()))
-    return carrier[HEADER]
 
 
 def of_request(headers: Sequence[str]) -> SpanContext:
@@ -54,6 +42,12 @@ def of_request(headers: Sequence[str]) -> SpanContext:
 
 
 def current_header() -> str | None:
-    """Write the current trace context, to be stored with what it caused; None outside any."""
+    """Write the current trace context, to be stored with what it caused; None outside any.
+
+    As ``traceparent``, by hand: the propagator takes 5 µs. A trace's state, which may be anything,
+    is left out.
+    """
     context = current.get()
-    return None if context is None else written(context)
+    if context is None:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"

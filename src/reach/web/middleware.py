@@ -1,8 +1,4 @@
-"""Around every request: its record (id, log line, count), its answer's headers, and the 429.
-
-``RequestRecord`` is the outermost layer. Below it ``SignUpLimit`` refuses who signs up too often,
-before anything else is done.
-"""
+"""Around every request: its record (id, log line, count), its answer's headers, and the 429."""
 
 import asyncio
 import re
@@ -18,7 +14,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.db.types import new_id
 from reach.limits.limiter import Limiter
-from reach.limits.memory import Refusal
 from reach.problems import (
     NotFound,
     Problem,
@@ -53,8 +48,8 @@ UNMATCHED = "unmatched"
 #: together for each client.
 SIGN_UP_PATHS = ("/", "/v1/signups")
 PUBLIC_PATHS = frozenset((*SIGN_UP_PATHS, "/links", "/v1/links"))
-#: Where a request says that its line in the log is not to be written: it is in that of many.
-IS_COUNTED = "reach.is_counted"
+#: Where a request has the refusal that is its answer; its line in the log is that of many.
+REFUSAL = "reach.refusal"
 TELL_SECONDS = 1.0
 
 _seconds = cache(REQUEST_SECONDS.labels)
@@ -78,12 +73,15 @@ class RequestRecord:
     """Around every request: its id, its log line, its count, and a 500 that tells nothing.
 
     An exception's message may quote what was typed, so neither the answer nor the log has it.
+    Who signs up too often is refused before anything else is done.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        """Wrap ``app``."""
+    def __init__(self, app: ASGIApp, settings: Settings, limiter: Limiter) -> None:
+        """Wrap ``app``; ``limiter`` counts who signs up."""
         self._share = sharing(settings)
         self.app = self._share(app)
+        self._limiter = limiter
+        self._refuse = self._share(Refusing())
         self._safety = safety_headers(settings)
         for path in PUBLIC_PATHS:
             for status in (Problem.status, ServiceUnavailable.status):
@@ -99,9 +97,16 @@ class RequestRecord:
         scope = record.scope
         REQUESTS_IN_PROGRESS.inc()
         try:
-            # A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A``
-            # would find its route, and no limiter before it.
-            app = self._answering(NotFound()) if "\n" in scope["path"] else self.app
+            app = self.app
+            if scope["method"] == "POST" and scope["path"] in PUBLIC_PATHS:
+                client = self._limiter.clients.of_request(scope)
+                refusal = await self._limiter.hit("signups", client)
+                if refusal is not None:
+                    scope[REFUSAL], app = refusal, self._refuse
+            elif "\n" in scope["path"]:
+                # A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A``
+                # would find its route, and no limiter before it.
+                app = self._answering(NotFound())
             await app(scope, receive, record.send)
         except ClientDisconnect:
             record.status = CALLER_LEFT
@@ -117,8 +122,9 @@ class RequestRecord:
             await self._answering(Problem())(scope, receive, record.send)
         finally:
             REQUESTS_IN_PROGRESS.dec()
-            record.count()
-        record.write_log()
+            fields = record.end()
+        if REFUSAL not in scope:  # whose line is that of many
+            log.info("request", **fields)
 
     def _answering(self, problem: Problem) -> ASGIApp:
         """Make what answers any request with ``problem``, without a look at it."""
@@ -152,7 +158,8 @@ class Record:
         #: HEAD below ``/v1`` is asked as GET, and only its body is left out.
         self.scope = as_get(scope) if method == "HEAD" else scope
         self._with_body = self.scope is scope
-        trace_context.current.set(traces.here() or trace_context.of_request(traceparent))
+        here = traces.here() if traces.process.tracer else None
+        trace_context.current.set(here or trace_context.of_request(traceparent))
 
     async def send(self, message: Message) -> None:
         """Send the answer on, with the headers that every one has; HEAD's without its body."""
@@ -167,34 +174,26 @@ class Record:
             message = {**message, "body": b""}
         await self._send(message)
 
-    def count(self) -> None:
-        """Count the request, and what it says of a sign-up."""
+    def end(self) -> dict[str, object]:
+        """Count the request, and what it says of a sign-up; give the fields of its line."""
         scope = self.scope
+        route = getattr(scope.get("route"), "path", None)
         # A request over the limit never gets to a route; there are four such paths.
-        is_refused = IS_COUNTED in scope
-        route = scope["path"] if is_refused else getattr(scope.get("route"), "path", UNMATCHED)
-        status = self.status or CALLER_LEFT
-        seconds = (time.perf_counter_ns() - self._began) / 1e9
-        _seconds(route, self._method, status).observe(seconds)
-        if self._method == "POST" and route in SIGN_UP_PATHS:
+        counted = scope["path"] if REFUSAL in scope else route or UNMATCHED
+        nanoseconds = time.perf_counter_ns() - self._began
+        _seconds(counted, self._method, self.status or CALLER_LEFT).observe(nanoseconds / 1e9)
+        if self._method == "POST" and counted in SIGN_UP_PATHS:
             counter = _failed if self.status >= Problem.status else _SIGN_UPS.get(self.status)
             if counter is not None:
                 counter.inc()
-
-    def write_log(self) -> None:
-        """Write the request's line, unless it is in that of many."""
-        scope = self.scope
-        if IS_COUNTED in scope:
-            return
-        log.info(
-            "request",
-            request_id=self.request_id,
-            method=self._method,
-            route=getattr(scope.get("route"), "path", None),
-            status=self.status,
-            nanoseconds=time.perf_counter_ns() - self._began,
-            reason=scope.get(REASON) if self.status >= Problem.status else None,
-        )
+        return {
+            "request_id": self.request_id,
+            "method": self._method,
+            "route": route,
+            "status": self.status,
+            "nanoseconds": nanoseconds,
+            "reason": scope.get(REASON) if self.status >= Problem.status else None,
+        }
 
 
 def as_get(scope: Scope) -> Scope:
@@ -202,33 +201,22 @@ def as_get(scope: Scope) -> Scope:
     return {**scope, "method": "GET"} if scope["path"].startswith("/v1/") else scope
 
 
-class SignUpLimit:
-    """Around the application: refuses who signs up too often before anything else is done.
+class Refusing:
+    """Answers those who sign up too often.
 
     What a flood meets is made once: of a refusal that is no page only the headers are new, and
     one line in the log a second says how many there were.
     """
 
-    def __init__(self, app: ASGIApp, limiter: Limiter) -> None:
-        """Wrap ``app``."""
-        self.app = app
-        self._limiter = limiter
+    def __init__(self) -> None:
+        """Have refused nobody yet."""
         self._refused = 0
         self._bodies: dict[tuple[str, ...], Response] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in PUBLIC_PATHS:
-            client = self._limiter.clients.of_request(scope)
-            refusal = await self._limiter.hit("signups", client)
-            if refusal is not None:
-                scope[IS_COUNTED] = True
-                self._count()
-                await self._refuse(Request(scope, receive), refusal, send)
-                return
-        await self.app(scope, receive, send)
-
-    async def _refuse(self, request: Request, refusal: Refusal, send: Send) -> None:
+        """Refuse one request."""
+        self._count()
+        request, refusal = Request(scope, receive), scope[REFUSAL]
         problem = QuotaExceeded(refusal.violated, refusal.headers)
         if not request.scope["path"].startswith("/v1/"):
             answer = await answer_problem(request, problem)
