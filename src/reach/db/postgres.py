@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reach.db import postgres_connection, postgres_pool, tracing
-from reach.db.database import Database, Kind
+from reach.db.database import Database, Group, Kind
 from reach.db.errors import (
     DISK_FULL,
     OUTCOME_UNKNOWN,
@@ -24,7 +24,6 @@ from reach.db.errors import (
     NotMigrated,
     ReadOnlyDatabase,
 )
-from reach.db.group import Group
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
 from reach.db.transaction import Transaction, forget_last, has_committed
@@ -103,7 +102,7 @@ class PostgresDatabase(Database):
         late answer would poison the pool), and that time is not the caller's.
         """
         attempt = _Attempt(kind)
-        with tracing.transaction("postgresql", kind) if traces.are_on() else traces.OFF:
+        with tracing.transaction("postgresql", kind) if traces.process.tracer else traces.OFF:
             task = asyncio.create_task(self._repeat(attempt, fn, args, kwargs))
             self._running.add(task)
             task.add_done_callback(self._forget)

@@ -129,14 +129,21 @@ class Place:
 
     def look(self) -> Files:
         """See which files are there. Raises NoDatabase."""
-        found = _stat(self._path)
-        if found is None:
+        try:
+            found = os.stat(self._path)
+        except (FileNotFoundError, NotADirectoryError):
             is_folder = os.path.isdir(self.file.parent)
-            raise NoDatabase(NO_FILE if is_folder else NO_FOLDER)
+            raise NoDatabase(NO_FILE if is_folder else NO_FOLDER) from None
         database, self._changed_at_ns = (found.st_dev, found.st_ino), found.st_mtime_ns
         if self._opened is None or database != self._opened.database or not self._real:
             self._real = os.path.realpath(self._path)  # beside what a link leads to
-        log, index = _stat(f"{self._real}-wal"), _stat(f"{self._real}-shm")
+        beside: list[os.stat_result | None] = []
+        for end in ("-wal", "-shm"):
+            try:
+                beside.append(os.stat(self._real + end))
+            except (FileNotFoundError, NotADirectoryError):
+                beside.append(None)
+        log, index = beside
         return Files(
             database,
             log and (log.st_dev, log.st_ino),
@@ -152,9 +159,13 @@ class Place:
         costs ten times its time where threads take turns.
         Raises Replaced, NoDatabase; and says it in the log once.
         """
-        lag = WRITE_LAG_SECONDS if writes else LAG_SECONDS
-        if may_lag and self._is_recent(self._checked_at if writes else self._looked_at, lag):
-            return "none"
+        before = self._opened
+        if may_lag and before is not None and not self._is_lost and not self._is_overwritten:
+            lag = WRITE_LAG_SECONDS if writes else LAG_SECONDS
+            looked_at = self._checked_at if writes else self._looked_at
+            # What is written goes to the log: the database itself changes at checkpoints only.
+            if time.monotonic() - looked_at <= lag and self._is_as_it_was(before):
+                return "none"
         try:
             if self._is_overwritten:
                 raise Replaced(OVERWRITTEN)
@@ -168,22 +179,15 @@ class Place:
         if self._is_lost:
             self.tell(None)
         if writes and found == "none" and self._header is not None:
-            self.require_whole(self._header, now)
+            if not self._header.is_ours(is_logged=now.is_logged):
+                raise self._overwritten()
         self._looked_at = time.monotonic() if found == "none" else -math.inf
         if writes:
             self._checked_at = self._looked_at
         return found
 
-    def _is_recent(self, looked_at: float, lag_seconds: float) -> bool:
-        """Whether all was well a moment ago, and nobody has changed or replaced the database since.
-
-        What is written goes to the log: the database itself changes at checkpoints only.
-        """
-        opened = self._opened
-        if opened is None or self._is_lost or self._is_overwritten:
-            return False
-        if time.monotonic() - looked_at > lag_seconds:
-            return False
+    def _is_as_it_was(self, opened: Files) -> bool:
+        """Whether nobody has changed or replaced the database since it was last looked at."""
         try:
             found = os.stat(self._path)
         except OSError:
@@ -222,15 +226,16 @@ class Place:
             self._opened = self._header = None
 
     def require_whole(self, header: "Header", files: Files) -> None:
-        """Refuse a database whose content was replaced: from then on, until the process ends.
-
-        Raises Replaced.
-        """
+        """Refuse a database whose content was replaced. Raises Replaced."""
         if not header.is_ours(is_logged=files.is_logged):
-            self._is_overwritten = True
-            lost = Replaced(OVERWRITTEN)
-            self.tell(lost)
-            raise lost
+            raise self._overwritten()
+
+    def _overwritten(self) -> Replaced:
+        """Note that its content was replaced: it is refused until the process ends."""
+        self._is_overwritten = True
+        lost = Replaced(OVERWRITTEN)
+        self.tell(lost)
+        return lost
 
     def tell(self, lost: NoDatabase | None) -> None:
         """Say once that the file is lost, or (None) that it is back; not before it was open."""
@@ -285,16 +290,10 @@ class Header:
                 return None
             with suppress(OSError):
                 found = os.pread(self._descriptor, HEADER_BYTES, 0)
-                if _is_of(self._descriptor, self._database):
+                its = os.fstat(self._descriptor)
+                if (its.st_dev, its.st_ino) == self._database:
                     return found
             self._descriptor = None  # SQLite has closed it, and it may be another file's by now
-        return None
-
-
-def _stat(path: str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
@@ -332,7 +331,8 @@ def take_turn(database: Path, *, waits: bool = True) -> io.FileIO:
     writers; SQLite's lock still guards against everybody else's. Raises OSError; BlockingIOError
     if it ``waits`` for nobody, and it is another's.
     """
-    turn = _open_turn(database, os.O_CREAT)
+    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+    turn = io.FileIO(os.open(f"{database}-turn", flags, 0o600), "r+")
     try:
         fcntl.flock(turn, fcntl.LOCK_EX if waits else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
@@ -341,8 +341,8 @@ def take_turn(database: Path, *, waits: bool = True) -> io.FileIO:
     return turn
 
 
-def _open_turn(database: Path, flags: int = 0) -> io.FileIO:
-    return io.FileIO(os.open(f"{database}-turn", flags | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+")
+def _open_turn(database: Path) -> io.FileIO:
+    return io.FileIO(os.open(f"{database}-turn", os.O_RDWR | os.O_CLOEXEC), "r+")
 
 
 def require_own_log(database: Path, files: Files) -> None:
