@@ -268,7 +268,7 @@ async def test_who_gets_a_503_keeps_their_proof(guarded: Reach) -> None:
     without = Submission(SpamFields())
 
     def use(tx: Transaction, *forms: Submission[SpamFields]) -> list[bool]:
-        admitted, responses = antispam.admit(tx, forms, "yes", guarded.settings)
+        admitted, responses = antispam.admit(tx, forms, "yes")
         assert admitted == [
             one for one, said in zip(forms, responses, strict=True) if said == "yes"
         ]

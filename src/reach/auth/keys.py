@@ -33,6 +33,8 @@ log = structlog.get_logger("reach.auth")
 
 ALPHABET = string.ascii_letters + string.digits
 PREFIX_LENGTH, SECRET_LENGTH, CHECKSUM_LENGTH = 8, 32, 6
+#: Where in a key its prefix is.
+PREFIX = slice(3, 3 + PREFIX_LENGTH)
 #: As much of a key as a list shows.
 BEGINNING = re.compile(rf"(?:rk_)?(?P<prefix>[0-9A-Za-z]{{{PREFIX_LENGTH}}})…?")
 SHAPE = re.compile(rf"rk_([0-9A-Za-z]{{{PREFIX_LENGTH + SECRET_LENGTH}}})([0-9A-Za-z]{{6}})")
@@ -79,6 +81,15 @@ class ApiKey:
             return "revoked"
         is_over = self.expires_at is not None and self.expires_at <= datetime.now(UTC)
         return "expired" if is_over else "valid"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who calls with a valid key: what a request needs to know of it."""
+
+    id: UUID
+    scopes: frozenset[str]
+    last_used_at: datetime | None
 
 
 class NoSuchKey(NotFound):
@@ -134,7 +145,7 @@ def add(
     statement = insert(api_keys).values(
         id=new_id(),
         name=name,
-        prefix=_prefix(text),
+        prefix=text[PREFIX],
         digest=_digest(text),
         scopes=sorted(scopes),
         created_at=now(),
@@ -143,20 +154,20 @@ def add(
     return _key(tx.execute(statement.returning(*_COLUMNS)).one())
 
 
-def find(tx: Transaction, text: str) -> ApiKey | None:
-    """Find the key that ``text`` is, if it is valid now: known, not revoked, not expired.
+def find(tx: Transaction, text: str) -> Operator | None:
+    """Find whose key ``text`` is, if it is valid now: known, not revoked, not expired.
 
     For a text that ``is_well_formed``; any other is no key that was ever stored.
     """
-    row = tx.execute(_FIND, {"prefix": _prefix(text)}).one_or_none()
+    row = tx.execute(_FIND, {"prefix": text[PREFIX]}).one_or_none()
     if row is None or not hmac.compare_digest(row.digest, _digest(text)):
         return None
-    return _key(row[:-1])
+    return Operator(row.id, frozenset(row.scopes), row.last_used_at)
 
 
 def is_stored(tx: Transaction, text: str) -> bool:
     """Whether a key is known at all, be it revoked or expired."""
-    rows = tx.execute(select(api_keys.c.digest).where(api_keys.c.prefix == _prefix(text)))
+    rows = tx.execute(select(api_keys.c.digest).where(api_keys.c.prefix == text[PREFIX]))
     return any(hmac.compare_digest(row.digest, _digest(text)) for row in rows)
 
 
@@ -229,7 +240,7 @@ class KeyUses:
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._rests_until: dict[UUID, float] = {}
 
-    def note(self, key: ApiKey) -> None:
+    def note(self, key: Operator) -> None:
         """Note that ``key`` is used now, unless that was done within the last minute."""
         if key.last_used_at is not None:
             since = abs(datetime.now(UTC) - key.last_used_at)  # ahead, if the clock was set back
@@ -261,7 +272,7 @@ def _meant(tx: Transaction, text: str) -> Sequence[ApiKey]:
         if found := _unrevoked(tx, api_keys.c.id == UUID(text)):
             return found
     begins = BEGINNING.fullmatch(text)
-    prefix = begins["prefix"] if begins else _prefix(text) if is_well_formed(text) else ""
+    prefix = begins["prefix"] if begins else text[PREFIX] if is_well_formed(text) else ""
     found = _unrevoked(tx, or_(api_keys.c.prefix == prefix, api_keys.c.name == text.strip()))
     return [key for key in found if key.state == "valid"] or found
 
@@ -272,7 +283,7 @@ def _unrevoked(tx: Transaction, condition: ColumnElement[bool]) -> Sequence[ApiK
 
 
 _COLUMNS = [column for column in api_keys.c if column.name != "digest"]
-_FIND = select(*_COLUMNS, api_keys.c.digest).where(
+_FIND = select(api_keys.c.id, api_keys.c.scopes, api_keys.c.last_used_at, api_keys.c.digest).where(
     api_keys.c.prefix == bindparam("prefix"),
     api_keys.c.revoked_at.is_(None),
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()),
@@ -283,10 +294,6 @@ def _key(row: Iterable[Any]) -> ApiKey:
     values = dict(zip((c.name for c in _COLUMNS), row, strict=True))
     values["scopes"] = frozenset(values["scopes"])
     return ApiKey(**values)
-
-
-def _prefix(text: str) -> str:
-    return text[3 : 3 + PREFIX_LENGTH]
 
 
 def _digest(text: str) -> str:

@@ -149,18 +149,15 @@ class Group:
     async def _commit_all(self) -> None:
         """Commit until nobody waits."""
         while self._waiting:
-            members: list[Member] = []
-            for member in self._waiting[:MOST_MEMBERS]:
-                if not member.answer.done():
-                    members.append(member)
+            members = [m for m in self._waiting[:MOST_MEMBERS] if not m.answer.done()]
             del self._waiting[:MOST_MEMBERS]
+            for member in members:
+                member.has_begun = True
             if members:
                 await self._commit(members)
 
     async def _commit(self, members: list[Member]) -> None:
         """Commit ``members`` together, or if one of them cannot be, one by one."""
-        for member in members:
-            member.has_begun = True
         began = time.perf_counter()
         try:
             with _span_of(members) if traces.process.tracer else traces.OFF:

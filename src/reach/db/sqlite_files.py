@@ -178,9 +178,9 @@ class Place:
             raise
         if self._is_lost:
             self.tell(None)
-        if writes and found == "none" and self._header is not None:
-            if not self._header.is_ours(is_logged=now.is_logged):
-                raise self._overwritten()
+        header = self._header if writes and found == "none" else None
+        if header is not None and not header.is_ours(is_logged=now.is_logged):
+            raise self._overwritten()
         self._looked_at = time.monotonic() if found == "none" else -math.inf
         if writes:
             self._checked_at = self._looked_at

@@ -125,22 +125,17 @@ class Keyed(Protocol):
         """The key, if there is one."""
 
 
+@dataclass(frozen=True, slots=True)
 class Claims(Generic[T]):
-    """What a group's requests have claimed: which are to be done, and what the others get."""
+    """What a group's ``items`` have claimed: which are ``to_do``, and what the others get.
 
-    def __init__(self, items: Sequence[T], stored: Mapping[Name, Stored]) -> None:
-        """Take the requests, and what is stored of their keys."""
-        self._items, self._stored = items, stored
-        #: By the name of its key, the request that claimed it: of several the first.
-        self._new: dict[Name, T] = {}
-        #: What is to be done.
-        self.to_do: list[T] = []
-        for item in items:
-            if item.key is None:
-                self.to_do.append(item)
-            elif item.key.names[0] not in stored and item.key.names[0] not in self._new:
-                self._new[item.key.names[0]] = item
-                self.to_do.append(item)
+    ``new`` has, by the name of its key, the request that claimed it: of several the first.
+    """
+
+    items: Sequence[T]
+    to_do: Sequence[T]
+    stored: Mapping[Name, Stored] = field(default_factory=dict)
+    new: Mapping[Name, T] = field(default_factory=dict)
 
     def keep(
         self, tx: Transaction, done: Sequence[StoredResponse | Problem]
@@ -149,13 +144,13 @@ class Claims(Generic[T]):
 
         What was refused is not stored: its key is free again.
         """
-        if not self._new and len(done) == len(self._items):
+        if not self.new and len(done) == len(self.items):
             return done
         # By identity: two requests may be equal.
         found = dict(zip(map(id, self.to_do), done, strict=True))
         kept: dict[Name, StoredResponse] = {}
         refused: list[Name] = []
-        for name, item in self._new.items():
+        for name, item in self.new.items():
             response = found[id(item)]
             if isinstance(response, Problem):
                 refused.append(name)
@@ -163,7 +158,7 @@ class Claims(Generic[T]):
                 kept[name] = response
         keep(tx, kept)
         release(tx, refused)
-        return [self._response(item, kept, found) for item in self._items]
+        return [self._response(item, kept, found) for item in self.items]
 
     def _response(
         self,
@@ -176,9 +171,9 @@ class Claims(Generic[T]):
         if key is None or id(item) in found:
             return found[id(item)]
         name = key.names[0]
-        if name in self._stored:
-            return key.response(self._stored[name])
-        first = self._new[name]
+        if name in self.stored:
+            return key.response(self.stored[name])
+        first = self.new[name]
         if name not in kept or first.key is None:
             return found[id(first)]
         return key.response(Stored(first.key.fingerprints[0], kept[name]))
@@ -190,7 +185,18 @@ def claim_all(tx: Transaction, items: Sequence[T]) -> Claims[T]:
     for item in items:
         if item.key is not None:
             keys.setdefault(item.key.names[0], item.key)
-    return Claims(items, claim(tx, list(keys.values())) if keys else {})
+    if not keys:
+        return Claims(items, items)
+    stored = claim(tx, list(keys.values()))
+    new: dict[Name, T] = {}
+    to_do: list[T] = []
+    for item in items:
+        if item.key is None:
+            to_do.append(item)
+        elif item.key.names[0] not in stored and item.key.names[0] not in new:
+            new[item.key.names[0]] = item
+            to_do.append(item)
+    return Claims(items, to_do, stored, new)
 
 
 def respond_once(
@@ -220,7 +226,7 @@ def claim(tx: Transaction, keys: Sequence[IdempotencyKey]) -> dict[Name, Stored]
     found = _find(tx, older) if older else {}
     stored = {older[name]: one for name, one in found.items() if not one.is_old}
     new = {key.names[0]: key for key in keys if key.names[0] not in stored}
-    given = ({**_named(name), "fingerprint": key.fingerprints[0]} for name, key in new.items())
+    given = [{**_named(name), "fingerprint": key.fingerprints[0]} for name, key in new.items()]
     values = {"rows": encode(tx.dialect.name, given)}
     claimed = {tuple(row) for row in tx.execute(_claim(tx.dialect.name), values)}
     others = [name for name in new if name not in claimed]
@@ -245,7 +251,7 @@ def keep(tx: Transaction, kept: Mapping[Name, StoredResponse]) -> None:
     """Store responses under the keys that were claimed for them."""
     if not kept:
         return
-    given = (
+    given = [
         {
             **_named(name),
             "person_id": response.person_id,
@@ -254,7 +260,7 @@ def keep(tx: Transaction, kept: Mapping[Name, StoredResponse]) -> None:
             "body": response.body,
         }
         for name, response in kept.items()
-    )
+    ]
     tx.execute(_keep(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
 
 
@@ -346,7 +352,7 @@ def _is(given: Any) -> Any:
 
 def _find(tx: Transaction, names: Iterable[Name]) -> dict[Name, Stored]:
     """Read what is stored under these names."""
-    given = encode(tx.dialect.name, map(_named, names))
+    given = encode(tx.dialect.name, list(map(_named, names)))
     found = tx.execute(_look(tx.dialect.name), {"rows": given})
     return {
         (row.caller, row.route, row.key): Stored(

@@ -92,9 +92,7 @@ class Limiter:
         self._admitted[name].inc()
         return None
 
-    async def _take(
-        self, shared: Shared, name: PolicyName, who: str, now: float
-    ) -> Sequence[Full]:
+    async def _take(self, shared: Shared, name: PolicyName, who: str, now: float) -> Sequence[Full]:
         """Take one in Redis and here; here alone while Redis is away."""
         windows, key = self._windows[name], self._sign(f"{name}\n{who}")
         try:

@@ -31,7 +31,7 @@ def _over(dialect: str, windows: int) -> Executable:
         select(messages.c.id)
         .where(
             messages.c.person_id == given.c.person_id,
-            messages.c.id >= bindparam(f"since_{n}", type_=Key),
+            messages.c.id >= bindparam("since", type_=Key),
             messages.c.created_at > now(-bindparam(f"seconds_{n}", type_=Float)),
             # Else a clock that was ahead for a moment would use it up for as long as it was ahead.
             messages.c.created_at <= now(CLOCKS_SECONDS),
@@ -58,10 +58,10 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
         return set(people)
     # Even if there are none: as many statements for all, or their time would tell who is known.
     values: dict[str, Any] = {
-        "rows": encode(tx.dialect.name, ({"person_id": person} for person in people))
+        "rows": encode(tx.dialect.name, [{"person_id": person} for person in people]),
+        "since": earliest_id(time.time() - windows[-1].seconds - CLOCKS_SECONDS),
     }
     for n, window in enumerate(windows):
-        values[f"since_{n}"] = earliest_id(time.time() - window.seconds - CLOCKS_SECONDS)
         values[f"seconds_{n}"] = window.seconds
         values[f"others_{n}"] = window.quota - 1
     over = tx.execute(_over(tx.dialect.name, len(windows)), values).scalars()

@@ -130,7 +130,7 @@ def retry_all(tx: Transaction, ids: Sequence[UUID], state: State) -> tuple[int, 
     ends_at, begun, count, passed_over = time.monotonic() + MOST_SECONDS, 0, 0, 0
     while begun < len(ids) and (begun == 0 or time.monotonic() < ends_at):
         batch = ids[begun : begun + BATCH]
-        given = {"rows": encode(tx.dialect.name, ({"id": id_} for id_ in batch)), "was": state}
+        given = {"rows": encode(tx.dialect.name, [{"id": id_} for id_ in batch]), "was": state}
         count += len(tx.execute(_retry_all(tx.dialect.name, state), given).all())
         passed_over += tx.execute(_left(tx.dialect.name, state), given).scalar_one()
         begun += len(batch)

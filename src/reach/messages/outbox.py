@@ -88,10 +88,12 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
     Their ``Message-ID`` and ``Date`` are fixed here. Returns their ids, in order. That there are
     none is no shortcut: the time that it saved would tell strangers something.
     """
-    ids = [new_id() for _ in promises]
-    given = encode(
-        tx.dialect.name,
-        (
+    ids: list[UUID] = []
+    given: list[dict[str, object]] = []
+    for promised in promises:
+        id_ = new_id()
+        ids.append(id_)
+        given.append(
             {
                 "id": id_,
                 "person_id": promised.person_id,
@@ -101,10 +103,8 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
                 "message_id": f"<{id_}@{settings.mail_domain}>",
                 "trace_context": promised.trace_context,
             }
-            for id_, promised in zip(ids, promises, strict=True)
-        ),
-    )
-    tx.execute(_promise(tx.dialect.name), {"rows": given})
+        )
+    tx.execute(_promise(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
     notify(tx, CHANNEL)
     return ids
 
@@ -145,7 +145,7 @@ def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason:
     One that a worker is sending at this moment ends as ``sent`` if the mail server takes it,
     because it was. That there are no people is no shortcut, as for ``promise``.
     """
-    given = encode(tx.dialect.name, ({"person_id": person_id} for person_id in people))
+    given = encode(tx.dialect.name, [{"person_id": person_id} for person_id in people])
     values = {"rows": given, "of_template": template, "queued": "queued", "reason": reason}
     tx.execute(_supersede(tx.dialect.name), values)
 
@@ -250,7 +250,7 @@ def renew(tx: Transaction, held: Iterable[Held], *, lease_seconds: float) -> set
 def _given(tx: Transaction, held: Iterable[Held]) -> str:
     """Write holds as rows, in one order for all: those who lock in two orders can deadlock."""
     ordered = sorted(held, key=lambda one: one.id)
-    return encode(tx.dialect.name, ({"id": one.id, "lease": one.lease} for one in ordered))
+    return encode(tx.dialect.name, [{"id": one.id, "lease": one.lease} for one in ordered])
 
 
 @cache

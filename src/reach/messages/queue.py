@@ -139,7 +139,7 @@ def record_outcomes(
     dialect = tx.dialect.name
     given = encode(
         dialect,
-        (
+        [
             {
                 "id": s.held.id,
                 "lease": s.held.lease,
@@ -149,7 +149,7 @@ def record_outcomes(
                 "is_suspect": isinstance(s.outcome, Deferred) and s.outcome.is_suspect,
             }
             for s in sorted(attempt_outcomes, key=lambda one: one.held.id)
-        ),
+        ],
     )
     give_up = {"give_up_seconds": settings.give_up_seconds}
     recorded = tx.execute(_record_outcome(dialect), {"rows": given, **give_up})

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
-from reach.auth.keys import ApiKey
+from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import operations
@@ -29,7 +29,7 @@ router = APIRouter(
 #: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.messages``.
 RETRY = "retry"
 MayRead = Depends(OperatorKey("messages:read"))
-Writer = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
+Writer = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 
 
 TEMPLATE = Shape(
@@ -149,7 +149,7 @@ async def post_cancel(request: Request, operator: Writer, id_: MessageId) -> Any
 
 
 async def _change(
-    request: Request, operator: ApiKey, change: Callable[[Transaction, UUID], Message], id_: UUID
+    request: Request, operator: Operator, change: Callable[[Transaction, UUID], Message], id_: UUID
 ) -> Any:
     key = idempotency_key(request, operator)
 

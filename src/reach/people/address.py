@@ -2,8 +2,10 @@
 
 import re
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from reach.network.domains import EVERYWHERE, NOWHERE, Domains
 
@@ -70,6 +72,22 @@ def parse_address(
         raise ValueError(TOO_LONG)
     key = f"{local.translate(_TO_LOWER)}@{domain.lower()}"
     return EmailAddress(typed=typed, recipient=recipient, key=key)
+
+
+def _read(value: Any, info: ValidationInfo) -> EmailAddress:
+    """Read what stands in a form, by the settings that ``web.body.validate`` was given."""
+    settings = (info.context or {})["settings"]
+    if isinstance(value, str):
+        return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
+    raise ValueError("Input should be a valid string")
+
+
+#: An address as a field of a form.
+Address = Annotated[
+    EmailAddress,
+    PlainValidator(_read),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": LONGEST}),
+]
 
 
 def stored_recipient(typed: str) -> str:

@@ -88,6 +88,7 @@ class AntiSpam:
         """Derive the keys. Raises BadSettings if there is no secret."""
         self.needs_proof = settings.altcha
         self._needs_time = settings.form_timestamp == "required"
+        self._needs_any = self.needs_proof or self._needs_time
         self._least_seconds = settings.form_min_seconds
         self._times = Signer(settings, "form-time")
         challenges, solutions = Signer(settings, "altcha"), Signer(settings, "altcha-solution")
@@ -102,8 +103,10 @@ class AntiSpam:
         if form.motto and form.motto.strip():
             log.info("taken for spam", rule="honeypot")
             return True
-        if rule := self.rule_broken(form, time.time()):
-            raise SendAgain(rule)
+        if self._needs_any or form.started or form.website:
+            rule = self.rule_broken(form, time.time())
+            if rule is not None:
+                raise SendAgain(rule)
         return False
 
     def rule_broken(self, form: SpamFields, now: float) -> str | None:
@@ -211,7 +214,7 @@ def nonce_of(form: BaseModel) -> str | None:
 
 
 def admit(
-    tx: Transaction, submissions: Sequence[Submission[F]], usual: R, settings: Settings
+    tx: Transaction, submissions: Sequence[Submission[F]], usual: R
 ) -> tuple[Sequence[Submission[F]], Sequence[R | Problem]]:
     """Choose those whose proof of work was not used before, and use their proofs up.
 
@@ -219,12 +222,10 @@ def admit(
     proof was found good. If the transaction is rolled back, nothing was used: who gets a 503 can
     send the same form again.
     """
-    if not settings.altcha:
-        return submissions, [usual] * len(submissions)
     first: dict[str | None, int] = {}
     for n, one in enumerate(submissions):
         first.setdefault(nonce_of(one.form), n)
-    given = encode(tx.dialect.name, ({"nonce": nonce} for nonce in first))
+    given = encode(tx.dialect.name, [{"nonce": nonce} for nonce in first])
     used = set(tx.execute(_use_proofs(tx.dialect.name), {"rows": given}).scalars())
     tx.execute(delete(proofs).where(proofs.c.nonce.in_(_OLD)))
     fresh = {n for nonce, n in first.items() if nonce in used}

@@ -77,10 +77,10 @@ def add(tx: Transaction, asked: Iterable[Asked]) -> None:
     """Write requests down, each as a row; the COMMIT wakes a worker."""
     given = encode(
         tx.dialect.name,
-        (
+        [
             {"id": one.id, "email_key": one.email_key, "trace_context": one.trace_context}
             for one in asked
-        ),
+        ],
     )
     tx.execute(_add(tx.dialect.name), {"rows": given})
     notify(tx, CHANNEL)
@@ -106,7 +106,7 @@ def answer_some(tx: Transaction, settings: Settings, *, limit: int = BATCH) -> i
     promises = [_link_for(one, asked[one.email_key]) for one in known if one.id in within]
     if promises:
         outbox.promise(tx, promises, settings)
-    given = encode(tx.dialect.name, ({"id": one.id} for one in taken))
+    given = encode(tx.dialect.name, [{"id": one.id} for one in taken])
     tx.execute(_delete(tx.dialect.name), {"rows": given})
     return len(taken)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from reach.auth.keys import ApiKey
+from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import filters
@@ -13,7 +13,7 @@ from reach.messages.filters import MOST_AGAIN, Filter
 from reach.messages.routes import RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
 from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
-from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.body import StrictRoute, in_json, parse_json, read_body, validate
 from reach.web.deps import services_of
 from reach.web.guard import OperatorKey, idempotency_key
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS
@@ -23,7 +23,7 @@ router = APIRouter(
     prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute
 )
 MayRead = Depends(OperatorKey("messages:read"))
-Writer = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
+Writer = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 
 #: Whatever else there may be on either side: the rules may have been others when it was stored.
 RECIPIENT = Shape(
@@ -133,7 +133,7 @@ async def post_retry_all(request: Request, operator: Writer) -> Any:
     Those that are being sent at this moment are not among them. What was sent stays sent.
     """
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     body = validate(Retry, data, services.settings)
     key = idempotency_key(request, operator, data)
     chosen_by = Filter(**dict(body.filter))

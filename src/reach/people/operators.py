@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BeforeValidator
 
-from reach.auth.keys import ApiKey
+from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import filters
@@ -26,7 +26,7 @@ from reach.people.schemas import (
     wanted,
 )
 from reach.shapes import BLANK, UNSEEN, Shape, read_bool, shaped
-from reach.web.body import StrictRoute, in_json, json_body, read_json, validate
+from reach.web.body import StrictRoute, in_json, json_body, parse_json, read_body, validate
 from reach.web.deps import services_of
 from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, location, problems
@@ -47,8 +47,8 @@ others = APIRouter(responses=OF_KEYS, route_class=StrictRoute)
 MayRead = Depends(OperatorKey("people:read"))
 MayWrite = Depends(OperatorKey("people:write"))
 MayReadBoth = Depends(OperatorKey("people:read", "messages:read"))
-Writer = Annotated[ApiKey, MayWrite]
-MessageWriter = Annotated[ApiKey, Depends(OperatorKey("messages:write"))]
+Writer = Annotated[Operator, MayWrite]
+MessageWriter = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 #: The key and the person are read in one transaction. None: there is nobody.
 FoundPerson = Annotated[
     Person | None, Depends(Found("people:read", queries.find, missing=NoSuchPerson))
@@ -84,7 +84,7 @@ PersonId = Annotated[UUID, Depends(person_id)]
 async def post_person(request: Request, operator: Writer) -> Any:
     """Add a person, and promise their welcome. 409 if the address is known."""
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     body = validate(Add, data, services.settings)
     key = idempotency_key(request, operator, data)
 
@@ -136,11 +136,12 @@ async def get_person(request: Request, person: FoundPerson) -> Any:
     """Show a person. 304 if `If-None-Match` names what would be shown; 412 as for a change."""
     if person is None:
         raise NoSuchPerson
-    wished = conditions(request)
-    wished.require_match(person)
     etag = person.etag
-    if wished.etags and is_known(etag, wished.etags):
-        return Response(status_code=304, headers={"ETag": etag})
+    if "if-match" in request.headers or "if-none-match" in request.headers:
+        wished = conditions(request)
+        wished.require_match(person)
+        if is_known(etag, wished.etags):
+            return Response(status_code=304, headers={"ETag": etag})
     return as_json(PersonBody.model_validate(person), etag=etag)
 
 
@@ -208,7 +209,7 @@ async def post_message(request: Request, operator: MessageWriter) -> Any:
     409 if they have to confirm their address first (`REACH_CONFIRM=required`).
     """
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     body = validate(NewMessage, data, services.settings)
     key = idempotency_key(request, operator, data)
     record.require_template(body.template, services.templates())

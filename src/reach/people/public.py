@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 
 from reach.idempotency.keys import HEADER
 from reach.people.schemas import Accepted, Challenge, LinkRequestForm, SignUpForm
-from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.body import StrictRoute, in_json, parse_json, read_body, validate
 from reach.web.deps import services_of
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, problems
 from reach.web.responses import respond
@@ -26,7 +26,7 @@ router = APIRouter(tags=["sign-up"], route_class=StrictRoute)
 async def post_signup(request: Request) -> Any:
     """Sign up. A 202 means the person and their email are on disk; it says no more."""
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     form = validate(SignUpForm, data, services.settings)
     given = request.headers.getlist(HEADER)
     key = None
@@ -48,7 +48,7 @@ async def post_link(request: Request) -> Any:
     Whether it is, is looked up after the answer.
     """
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     form = validate(LinkRequestForm, data, services.settings)
     given = request.headers.getlist(HEADER)
     key = None

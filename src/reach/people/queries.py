@@ -26,21 +26,11 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction
-from reach.db.types import Key, encode, now, rows
+from reach.db.types import Key, encode, new_id, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
-
-
-class NewPerson(NamedTuple):
-    """What a person's row begins with. ``typed_version``: 1 if a stranger typed it, else None."""
-
-    id: UUID
-    email: str
-    email_key: str
-    name: str
-    description: str | None
-    typed_version: int | None
+from reach.people.schemas import SignUp
 
 
 class Known(NamedTuple):
@@ -84,6 +74,7 @@ _welcome_id = (
     .limit(1)
     .scalar_subquery()
 )
+#: What a ``Person`` is made of, in its order; the last two are the welcome's.
 _PERSON = select(
     people.c.id,
     people.c.email,
@@ -100,7 +91,7 @@ _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("
 _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
 
 
-#: What ``add_if_new`` is given for each person.
+#: What ``add_if_new`` writes of each person.
 _NEW = tuple(
     people.c[name] for name in ("id", "email", "email_key", "name", "description", "typed_version")
 )
@@ -123,14 +114,27 @@ def _add_if_new(dialect: str) -> Executable:
         insert(people)
         .from_select(names, source)
         .on_conflict_do_nothing(index_elements=["email_key"])
-        .returning(people.c.id)
+        .returning(people.c.email_key)
     )
 
 
-def add_if_new(tx: Transaction, wanted: Iterable[NewPerson]) -> set[UUID]:
-    """Add those whose address nobody has; returns the ids of those that were added."""
-    given = encode(tx.dialect.name, list(map(NewPerson._asdict, wanted)))
-    return set(tx.execute(_add_if_new(tx.dialect.name), {"rows": given}).scalars())
+def add_if_new(
+    tx: Transaction, forms: Iterable[SignUp], *, typed_version: int | None
+) -> dict[str, UUID]:
+    """Add those whose address nobody has; returns the ids of those that were added, by its key.
+
+    ``typed_version``: 1 if a stranger typed what the form says, else None.
+    """
+    given: list[dict[str, object]] = []
+    ids: dict[str, UUID] = {}
+    for form in forms:
+        ids[form.email.key] = id_ = new_id()
+        person = {"id": id_, "email": form.email.typed, "email_key": form.email.key}
+        typed = {"name": form.name, "description": form.description or None}
+        given.append({**person, **typed, "typed_version": typed_version})
+    values = {"rows": encode(tx.dialect.name, given)}
+    added = tx.execute(_add_if_new(tx.dialect.name), values).scalars()
+    return {key: ids[key] for key in added}
 
 
 _welcome_state = (
@@ -230,7 +234,7 @@ def note_again(tx: Transaction, again: Iterable[Again]) -> None:
 def find(tx: Transaction, person_id: UUID) -> Person | None:
     """Find a person, with what became of their welcome."""
     row = tx.execute(_ONE_PERSON, {"person_id": person_id}).one_or_none()
-    return None if row is None else _person(row)
+    return None if row is None else Person(*row[:-2], Welcome(*row[-2:]))
 
 
 def page(
@@ -256,7 +260,7 @@ def page(
         ids = ids.where(known if confirmed else ~known)
     # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
     statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
-    return [_person(row) for row in tx.execute(statement)]
+    return [Person(*row[:-2], Welcome(*row[-2:])) for row in tx.execute(statement)]
 
 
 def lock(tx: Transaction, person_id: UUID) -> Person | None:
@@ -307,9 +311,3 @@ def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -
 def erase(tx: Transaction, person_id: UUID) -> bool:
     """Delete a person and by cascade all that is theirs; False if there is nobody."""
     return tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
-
-
-def _person(row: Any) -> Person:
-    values = row._asdict()
-    welcome = Welcome(values.pop("state"), values.pop("sent_at"))
-    return Person(**values, welcome=welcome)

@@ -11,14 +11,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PlainValidator,
-    ValidationInfo,
-    WithJsonSchema,
 )
 
 from reach.idempotency.stored import IdempotencyKey
 from reach.messages.routes import Template
-from reach.people.address import LONGEST, EmailAddress, parse_address
+from reach.people.address import Address
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -42,18 +39,6 @@ STATS: dict[str, Any] = {
 }
 
 
-def _address(value: Any, info: ValidationInfo) -> EmailAddress:
-    settings = (info.context or {})["settings"]
-    if isinstance(value, str):
-        return parse_address(value, smtputf8=settings.smtputf8, intranet=settings.intranet)
-    raise ValueError("Input should be a valid string")
-
-
-Address = Annotated[
-    EmailAddress,
-    PlainValidator(_address),
-    WithJsonSchema({"type": "string", "format": "email", "maxLength": LONGEST}),
-]
 Name = Annotated[
     str,
     AfterValidator(clean_name),

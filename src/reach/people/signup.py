@@ -8,7 +8,6 @@ from uuid import UUID
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction, after_commit
-from reach.db.types import new_id
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.messages import budget, outbox
@@ -19,7 +18,7 @@ from reach.people.address import stored_recipient
 from reach.people.antispam import AntiSpam, DisposableDomains
 from reach.people.links import request_links_all
 from reach.people.model import Person
-from reach.people.queries import Again, Known, NewPerson
+from reach.people.queries import Again, Known
 from reach.people.schemas import (
     CHECK_YOUR_INBOX,
     LINK_ON_ITS_WAY,
@@ -136,14 +135,19 @@ def sign_up_all(
     claims = stored.claim_all(tx, submissions)
     if not claims.to_do:
         return claims.keep(tx, ())
-    admitted, responses = antispam.admit(tx, claims.to_do, CHECK_YOUR_INBOX, settings)
+    admitted: Sequence[Submission[SignUp]] = claims.to_do
+    responses: Sequence[StoredResponse | Problem] = [CHECK_YOUR_INBOX] * len(admitted)
+    if settings.altcha:
+        admitted, responses = antispam.admit(tx, admitted, CHECK_YOUR_INBOX)
     asked: dict[str, Submission[SignUp]] = {}
     for submission in admitted:
         asked[submission.form.email.key] = submission
     added, known = _add_or_find(tx, asked, settings)
     promises = _again(tx, known, asked, settings)
     for key, person_id in added.items():
-        promises.append(_welcome(person_id, asked[key]))
+        form, data = asked[key].form, {"name": asked[key].form.name}
+        made = Promise(person_id, form.email.recipient, "welcome", data, asked[key].trace_context)
+        promises.append(made)
     outbox.promise(tx, promises, settings)
     after_commit(tx, partial(_count, len(added), len(admitted) - len(added)))
     return claims.keep(tx, responses)
@@ -165,12 +169,9 @@ def _add_or_find(
     known: list[Known] = []
     waiting = asked
     for _ in range(MOST_LOOKS):
-        new = [_new_person(one.form, typed_version=1) for one in waiting.values()]
-        ids = queries.add_if_new(tx, new)
-        for person in new:
-            if person.id in ids:
-                added[person.email_key] = person.id
-        others = [key for key in waiting if key not in added]
+        forms = [one.form for one in waiting.values()]
+        added |= queries.add_if_new(tx, forms, typed_version=1)
+        others = sorted(waiting.keys() - added.keys())
         # Even if there are none: as many statements for all, or their time tells who is known.
         found = queries.lock_known(tx, others, hours=settings.already_hours)
         known += found
@@ -240,31 +241,14 @@ def add_person(
 
     Raises AlreadySignedUp.
     """
-    person = _new_person(request, typed_version=None)
-    if person.id not in queries.add_if_new(tx, [person]):
+    person_id = queries.add_if_new(tx, [request], typed_version=None).get(request.email.key)
+    if person_id is None:
         raise AlreadySignedUp
     if welcome:
         data = {"name": request.name, **BY_OPERATOR}
-        promised = Promise(person.id, request.email.recipient, "welcome", data)
+        promised = Promise(person_id, request.email.recipient, "welcome", data)
         outbox.promise(tx, [promised], settings)
-    return record.view(tx, person.id)
-
-
-def _new_person(request: SignUp, *, typed_version: int | None) -> NewPerson:
-    return NewPerson(
-        id=new_id(),
-        email=request.email.typed,
-        email_key=request.email.key,
-        name=request.name,
-        description=request.description or None,
-        typed_version=typed_version,
-    )
-
-
-def _welcome(person_id: UUID, submission: Submission[SignUp]) -> Promise:
-    form = submission.form
-    data = {"name": form.name}
-    return Promise(person_id, form.email.recipient, "welcome", data, submission.trace_context)
+    return record.view(tx, person_id)
 
 
 def _promise_again(

@@ -39,7 +39,10 @@ NO_DOMAIN = f"{NO_ADDRESS} If it holds none, put a space after each dot."
 
 def clean_name(text: str) -> str:
     """Normalise a name (NFC, trimmed). Raises ValueError saying which rule it breaks."""
-    name = _clean(text, "name", NAME_LENGTH)
+    if len(text) <= NAME_LENGTH and text.isascii() and text.isprintable():
+        name = text.strip()
+    else:
+        name = _clean(text, "name", NAME_LENGTH)
     is_ascii = name.isascii()
     if not name or (not is_ascii and all(map(_is_invisible, name))):
         raise ValueError("A name is needed.")

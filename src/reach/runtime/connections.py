@@ -16,7 +16,6 @@ from uvicorn.server import ServerState
 from reach.settings import Settings
 from reach.telemetry.metrics import CUT_CONNECTIONS
 
-
 #: What a process needs descriptors for beside its callers: databases, Redis, mail servers, files.
 RESERVED_DESCRIPTORS = 128
 FEWEST_CONNECTIONS = 16

@@ -244,18 +244,16 @@ class Reader(HttpToolsProtocol):
             return
         # RFC 9112 §2.3, §3.2 and §6.1.
         version, hosts, codings = self.parser.get_http_version(), self._hosts, self._codings
+        is_old = version == "1.0"
         if version not in _VERSIONS:
             raise Refused(UnknownVersion)
-        if version == "1.0":
-            if codings:
-                raise Refused(BadRequest)
-            self.expect_100_continue = False  # nobody knows what a 100 is (RFC 9110 §10.1.1)
-        if codings not in _CODINGS:
+        if not is_old and codings not in _CODINGS:
             raise Refused(UnknownCoding)
-        if len(hosts) != 1 and (hosts or version == "1.1"):
+        is_host = len(hosts) == 1 and _HOST.fullmatch(hosts[0])
+        if (is_old and codings) or not (is_host or (is_old and not hosts)):
             raise Refused(BadRequest)
-        if hosts and not _HOST.fullmatch(hosts[0]):
-            raise Refused(BadRequest)
+        if is_old:  # where nobody knows what a 100 is (RFC 9110 §10.1.1)
+            self.expect_100_continue = False
         if not self.url.startswith(b"/") and (found := parts_of_target(self.url)):
             host, self.url = found
             self.headers[:] = [field for field in self.headers if field[0] != b"host"]

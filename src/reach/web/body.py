@@ -61,14 +61,11 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     """Make the dependency that reads a JSON body as a ``model``."""
 
     async def read(request: Request) -> M:
-        return validate(model, await read_json(request), services_of(request).settings)
+        services = services_of(request)
+        data = parse_json(await read_body(request, services.body_seconds))
+        return validate(model, data, services.settings)
 
     return read
-
-
-async def read_json(request: Request) -> Any:
-    """Read a JSON body as it came, to be validated."""
-    return parse_json(await read_body(request, JSON_TYPES))
 
 
 def in_json(model: type[BaseModel]) -> dict[str, Any]:
@@ -91,11 +88,12 @@ def _with_parts_in_place(schema: Any, parts: Mapping[str, Any]) -> Any:
 
 async def read_form(request: Request) -> dict[str, str]:
     """Read a urlencoded form."""
-    return parse_form(await read_body(request, FORM_TYPES))
+    seconds = services_of(request).body_seconds
+    return parse_form(await read_body(request, seconds, FORM_TYPES))
 
 
-async def read_body(request: Request, types: tuple[str, ...]) -> bytes:
-    """Read at most 64 KiB, and not a byte if it is announced to be more.
+async def read_body(request: Request, seconds: float, types: tuple[str, ...] = JSON_TYPES) -> bytes:
+    """Read at most 64 KiB within ``seconds``, and not a byte if it is announced to be more.
 
     Raises UnsupportedMediaType, TooLarge, TooSlow. uvicorn throws away what we leave unread, so the
     answer arrives however much is still coming.
@@ -107,7 +105,7 @@ async def read_body(request: Request, types: tuple[str, ...]) -> bytes:
         raise TooLarge
     body = bytearray()
     try:
-        async with asyncio.timeout(services_of(request).body_seconds):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MOST_BYTES:

@@ -10,7 +10,7 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 
 from reach.auth import keys
-from reach.auth.keys import ApiKey, Scope
+from reach.auth.keys import Operator, Scope
 from reach.db.transaction import Transaction
 from reach.idempotency.keys import HEADER
 from reach.idempotency.stored import IdempotencyKey
@@ -37,7 +37,7 @@ class KeyGuard(SecurityBase):
         self.model = HTTPBearer(description="`rk_…`, made by `reach keys create`")
         self.scheme_name = "operatorKey"
 
-    async def admit(self, request: Request, services: Services, key: ApiKey | None) -> ApiKey:
+    async def admit(self, request: Request, services: Services, key: Operator | None) -> Operator:
         """Let a key pass that was looked up. Raises Unauthorised; QuotaExceeded; Forbidden."""
         if key is None:
             await hit(services, "failed_keys", services.limiter.clients.of_request(request.scope))
@@ -53,7 +53,7 @@ class KeyGuard(SecurityBase):
 class OperatorKey(KeyGuard):
     """The dependency that lets operators pass whose key has all of ``scopes``."""
 
-    async def __call__(self, request: Request) -> ApiKey:
+    async def __call__(self, request: Request) -> Operator:
         """Find the operator who calls.
 
         Raises Unauthorised, alike for every reason; QuotaExceeded, before the database is asked;
@@ -94,7 +94,7 @@ class Found(KeyGuard, Generic[T]):
 
     def _read(
         self, tx: Transaction, text: str, wanted: UUID | None
-    ) -> tuple[ApiKey | None, T | None]:
+    ) -> tuple[Operator | None, T | None]:
         key = keys.find(tx, text)
         if key is None or wanted is None or not key.scopes.issuperset(self.scopes):
             return key, None
@@ -113,12 +113,13 @@ async def key_shown(request: Request, services: Services) -> str:
         raise Unauthorised
     client = services.limiter.clients.of_request(request.scope)
     refusal = services.limiter.is_known_full("failed_keys", client)
+    if refusal is None:
+        if not keys.is_well_formed(text):
+            await hit(services, "failed_keys", client)
+            raise Unauthorised
+        refusal = await services.limiter.hit("api", text)
     if refusal is not None:
         raise QuotaExceeded(refusal.violated, refusal.headers)
-    if not keys.is_well_formed(text):
-        await hit(services, "failed_keys", client)
-        raise Unauthorised
-    await hit(services, "api", text)
     return text
 
 
@@ -132,11 +133,17 @@ def bearer(request: Request) -> str:
 
 
 def path_id(text: str) -> UUID | None:
-    """Read an id in a path; None if it is none."""
-    return UUID(text) if ID.fits(text) else None
+    """Read an id in a path; None if it is none: of what Python reads, only RFC 9562's text is."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None
 
 
-def idempotency_key(request: Request, operator: ApiKey, data: Any = None) -> IdempotencyKey | None:
+def idempotency_key(
+    request: Request, operator: Operator, data: Any = None
+) -> IdempotencyKey | None:
     """Read an operator's ``Idempotency-Key``, if there is one. Raises BadRequest."""
     given = request.headers.getlist(HEADER)
     if not given:

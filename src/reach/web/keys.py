@@ -8,12 +8,12 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from reach.auth import keys
-from reach.auth.keys import ApiKey, KeyState, NoSuchKey, Scope
+from reach.auth.keys import ApiKey, KeyState, NoSuchKey, Operator, Scope
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.problems import Forbidden
 from reach.shapes import TEXT, Time
-from reach.web.body import StrictRoute, in_json, read_json, validate
+from reach.web.body import StrictRoute, in_json, parse_json, read_body, validate
 from reach.web.deps import services_of
 from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, problems
@@ -31,7 +31,7 @@ from reach.web.responses import (
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=OF_KEYS, route_class=StrictRoute)
 
 MayWrite = Depends(OperatorKey("keys:write"))
-Writer = Annotated[ApiKey, MayWrite]
+Writer = Annotated[Operator, MayWrite]
 
 SHOWN = "Keep this key: it is not shown again."
 SHOWN_ONCE = (
@@ -126,7 +126,7 @@ async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) 
 async def post_key(request: Request, operator: Writer) -> Any:
     """Make a key, and show it, once. 403 if it should have a scope that yours has not."""
     services = services_of(request)
-    data = await read_json(request)
+    data = parse_json(await read_body(request, services.body_seconds))
     body = validate(NewKey, data, services.settings)
     if lacking := sorted(set(body.scopes) - operator.scopes):
         raise Forbidden(f"This key cannot give what it does not have: {', '.join(lacking)}.")
