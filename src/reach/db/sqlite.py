@@ -163,8 +163,7 @@ class ConnectionThread(threading.Thread):
         try:
             self._follow(self._place.change(writes=self._writes, may_lag=self.is_open))
             with self.lock:
-                driver: Any = (self._connection or self._open()).connection.driver_connection
-                return empty_log(driver)
+                return empty_log((self._connection or self._open()).connection.driver_connection)
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise self._explained(error, Attempt()) from error
 
@@ -318,10 +317,9 @@ class SqliteDatabase(Database):
         except asyncio.CancelledError:
             attempt.is_given_up = True
             raise
-        result, channels = done
-        for channel in channels:
+        for channel in done[1]:
             self.announce(channel)
-        return result
+        return done[0]
 
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.

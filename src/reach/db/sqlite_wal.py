@@ -58,7 +58,7 @@ def switch_on(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def empty_log(connection: sqlite3.Connection) -> bool:
+def empty_log(connection: Any) -> bool:
     """Fold the log into the database and empty it; whether nobody was in the way.
 
     It waits for no lock, and so keeps no writer waiting.

@@ -1,6 +1,6 @@
 """Every statement about people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -87,6 +87,7 @@ _PERSON = select(
     messages.c.state,
     case((messages.c.state == "sent", messages.c.finished_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == _welcome_id))
+_PERSON_OF: Callable[..., Person] = Person
 _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
 _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
 
@@ -233,8 +234,8 @@ def note_again(tx: Transaction, again: Iterable[Again]) -> None:
 
 def find(tx: Transaction, person_id: UUID) -> Person | None:
     """Find a person, with what became of their welcome."""
-    row = tx.execute(_ONE_PERSON, {"person_id": person_id}).one_or_none()
-    return None if row is None else Person(*row[:-2], Welcome(*row[-2:]))
+    row: Any = tx.execute(_ONE_PERSON, {"person_id": person_id}).one_or_none()
+    return None if row is None else _PERSON_OF(*row[:-2], Welcome(*row[-2:]))
 
 
 def page(
@@ -260,7 +261,8 @@ def page(
         ids = ids.where(known if confirmed else ~known)
     # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
     statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
-    return [Person(*row[:-2], Welcome(*row[-2:])) for row in tx.execute(statement)]
+    found: Iterable[Any] = tx.execute(statement)
+    return [_PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found]
 
 
 def lock(tx: Transaction, person_id: UUID) -> Person | None:

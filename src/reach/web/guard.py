@@ -86,7 +86,7 @@ class Found(KeyGuard, Generic[T]):
         services = services_of(request)
         text = await key_shown(request, services)
         wanted = path_id(id_)
-        key, found = await services.database.read(self._read, text, wanted)
+        key, found = await services.database.run("read", self._read, text, wanted)
         await self.admit(request, services, key)
         if wanted is None:
             raise self._missing

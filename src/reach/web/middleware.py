@@ -97,16 +97,14 @@ class RequestRecord:
         scope = record.scope
         REQUESTS_IN_PROGRESS.inc()
         try:
-            app = self.app
+            # A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A``
+            # would find its route, and no limiter before it.
+            app = self._answering(NotFound()) if "\n" in scope["path"] else self.app
             if scope["method"] == "POST" and scope["path"] in PUBLIC_PATHS:
                 client = self._limiter.clients.of_request(scope)
                 refusal = await self._limiter.hit("signups", client)
                 if refusal is not None:
                     scope[REFUSAL], app = refusal, self._refuse
-            elif "\n" in scope["path"]:
-                # A pattern's ``$`` also matches before a line break at the end: ``/v1/signups%0A``
-                # would find its route, and no limiter before it.
-                app = self._answering(NotFound())
             await app(scope, receive, record.send)
         except ClientDisconnect:
             record.status = CALLER_LEFT
@@ -115,10 +113,7 @@ class RequestRecord:
                 raise
             await self._answering(CutOff(OUTCOME_UNKNOWN))(scope, receive, record.send)
         except Exception as error:  # noqa: BLE001 - the last resort
-            log.error("request crashed", request_id=record.request_id, **frames(error))
-            if record.status:
-                record.status = Problem.status
-                raise ConnectionAbortedError from None  # half an answer is out: cut it off
+            record.note_crash(error)
             await self._answering(Problem())(scope, receive, record.send)
         finally:
             REQUESTS_IN_PROGRESS.dec()
@@ -173,6 +168,13 @@ class Record:
         elif not self._with_body:
             message = {**message, "body": b""}
         await self._send(message)
+
+    def note_crash(self, error: Exception) -> None:
+        """Log what went wrong. Raises ConnectionAbortedError if half an answer is out: cut it."""
+        log.error("request crashed", request_id=self.request_id, **frames(error))
+        if self.status:
+            self.status = Problem.status
+            raise ConnectionAbortedError from None
 
     def end(self) -> dict[str, object]:
         """Count the request, and what it says of a sign-up; give the fields of its line."""
