@@ -101,7 +101,7 @@ FAULTS: Sequence[Fault] = (
     Fault(
         "one-fails-all",
         "One member's failure fails everybody who shares its commit",
-        "db/group.py",
+        "db/database.py",
         "if len(members) == 1 or isinstance(error, DatabaseUnavailable):",
         "if isinstance(error, Exception):",
         "tests/db/test_group.py::test_one_members_failure_is_its_own",

@@ -39,12 +39,11 @@ from reach.telemetry import traces
 from reach.telemetry.heartbeat import ending_if_stuck
 from reach.web import errors
 from reach.web import keys as key_routes
-from reach.web.body import StrictRoute
-from reach.web.deps import Services, services_of
 from reach.web.guard import scopes_of
 from reach.web.middleware import RequestRecord
 from reach.web.openapi import ANY, finish
 from reach.web.refusals import refusals
+from reach.web.routes import Services, StrictRoute, services_of
 
 ROUTERS = (
     public.router,

@@ -24,7 +24,7 @@ from reach.people.link_requests import LinkRequests
 from reach.runtime.server import Server, listen
 from reach.settings import Settings
 from reach.smtp.sender import Sender
-from reach.web.deps import Services
+from reach.web.routes import Services
 from tests.support.plain import NO_CERTIFICATES
 
 

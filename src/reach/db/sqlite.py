@@ -317,9 +317,11 @@ class SqliteDatabase(Database):
         except asyncio.CancelledError:
             attempt.is_given_up = True
             raise
-        for channel in done[1]:
-            self.announce(channel)
-        return done[0]
+        result, channels = done
+        for channel in channels:
+            for event in self._listeners[channel]:
+                event.set()
+        return result
 
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.

@@ -9,8 +9,8 @@ from fastapi.responses import JSONResponse
 from reach.mailbox.server import Mailbox, Reading, readable
 from reach.network.hosts import is_loopback
 from reach.problems import NotFound
-from reach.web.deps import services_of
 from reach.web.html import HEADERS, render
+from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
 #: What proxies add for the stranger whom they speak for. Not every one does: one that passes

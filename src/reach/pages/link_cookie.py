@@ -16,9 +16,9 @@ from reach.people.links import LinkVoid
 from reach.problems import Forbidden, Problem
 from reach.settings.urls import as_browsers_write
 from reach.web.body import read_form
-from reach.web.deps import services_of
 from reach.web.guard import failed_link, hit
 from reach.web.html import HEADERS, render
+from reach.web.routes import services_of
 
 #: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
 OURS = frozenset(("", "same-origin", "none"))

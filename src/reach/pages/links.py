@@ -11,8 +11,8 @@ from reach.pages.public import faults_of
 from reach.people.schemas import LinkRequestForm
 from reach.problems import Problem, ServiceUnavailable, Unprocessable
 from reach.web.body import read_form, validate
-from reach.web.deps import services_of
 from reach.web.html import render
+from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
 LABELS = {"email": "Your email address"}

@@ -27,8 +27,8 @@ from reach.people.links import LinkVoid
 from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
 from reach.web.body import validate
-from reach.web.deps import services_of
 from reach.web.html import HEADERS, render
+from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
 LABELS = {"name": "Your name", "description": "Anything we should know?"}

@@ -12,9 +12,9 @@ from reach.people.antispam import SendAgain
 from reach.people.schemas import SignUpForm
 from reach.problems import NotFound, Problem, ServiceUnavailable, Unprocessable, all_problems
 from reach.web.body import read_form, validate
-from reach.web.deps import services_of
 from reach.web.errors import REASON, public_detail
 from reach.web.html import HEADERS, explain, render, static_file
+from reach.web.routes import services_of
 
 
 def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:

@@ -27,8 +27,8 @@ from reach.pages.links import no_link
 from reach.people import links
 from reach.people.links import LinkVoid
 from reach.people.model import Person
-from reach.web.deps import services_of
 from reach.web.html import render
+from reach.web.routes import services_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
 

@@ -26,18 +26,19 @@ from reach.people.schemas import (
     wanted,
 )
 from reach.shapes import BLANK, UNSEEN, Shape, read_bool, shaped
-from reach.web.body import StrictRoute, in_json, json_body, parse_json, read_body, validate
-from reach.web.deps import services_of
+from reach.web.body import in_json, json_body, parse_json, read_body, validate
 from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, location, problems
 from reach.web.preconditions import CONDITIONS, conditions, is_known
-from reach.web.responses import (
+from reach.web.routes import (
     Cursor,
     Limit,
+    StrictRoute,
     as_json,
     read_cursor,
     respond,
     response_of,
+    services_of,
     write_cursor,
 )
 

@@ -1,31 +1,24 @@
 """The 400, 408, 413, 415 and 422: a body is small, readable, of the right type and by the rules.
 
-JSON and forms are read strictly: what two readers could read differently is refused. And a query
-has nothing that the route does not know: ``StrictRoute``.
+JSON and forms are read strictly: what two readers could read differently is refused.
 
 Bodies are read by a dependency, after the guards of access and limits have had their say,
 and not by FastAPI itself: see docs/decisions/0006-bodies.md.
 """
 
 import asyncio
-import inspect
 import json
 import math
-import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import wraps
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import Request
-from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
 from reach.problems import BadRequest, Problem, TooLarge, Unprocessable, UnsupportedMediaType
 from reach.settings import Settings
-from reach.web.deps import services_of
+from reach.web.routes import services_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -263,69 +256,3 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> tuple[str, st
         known = ", ".join(model.model_fields)
         return pointer, f"There is an unknown field. Known are: {known}."
     return pointer, in_plain_words(fault)
-
-
-class StrictRoute(APIRoute):
-    """A route that refuses query parameters it does not know, and those given twice.
-
-    A mistyped filter would be no filter, and of two values one would be passed over. It comes
-    after the guards: who has no key learns nothing here. Every route below ``/v1`` is one.
-    """
-
-    def __init__(self, path: str, endpoint: Callable[..., Any], **others: Any) -> None:
-        """Take what APIRoute takes."""
-        super().__init__(path, _strictly(endpoint), **others)
-
-
-def _strictly(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Have ``endpoint`` called once its query is known to be sound.
-
-    It takes the request beside what the endpoint takes: that costs nothing where a dependency,
-    for every request, would cost more than all else that is done here.
-    """
-    signature = inspect.signature(endpoint)
-    own = [name for name, one in signature.parameters.items() if one.annotation is Request]
-    name = own[0] if own else "strict_request"
-
-    @wraps(endpoint)
-    async def checked(**values: Any) -> Any:
-        request: Request = values[name] if own else values.pop(name)
-        if request.scope["query_string"]:
-            refuse_unknown_parameters(request)
-        return await endpoint(**values)
-
-    if not own:
-        taken = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
-        parameters = [*signature.parameters.values(), taken]
-        checked.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return checked
-
-
-#: A parameter's name, as any of ours might be. What else is in its place is not repeated.
-PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
-MOST_FAULTS = 10
-
-
-def refuse_unknown_parameters(request: Request) -> None:
-    """Raise Unprocessable for query parameters that the route does not know, or that come twice.
-
-    No value is repeated.
-    """
-    known = sorted(_query_parameters(request.scope["route"].dependant))
-    says = f"Known are: {', '.join(known)}." if known else "This call takes none."
-    given = Counter(name for name, _ in request.query_params.multi_items())
-    errors = []
-    for name, times in given.items():
-        named = {"parameter": name} if PARAMETER.fullmatch(name) else {}
-        if name not in known:
-            errors.append({**named, "detail": f"There is no such parameter. {says}"})
-        elif times > 1:
-            errors.append({**named, "detail": "It may be given once."})
-    if errors:
-        raise Unprocessable(errors=errors[:MOST_FAULTS])
-
-
-def _query_parameters(dependant: Dependant) -> set[str]:
-    """Name the query parameters of a route, and of all that it depends on."""
-    found = {field.alias for field in dependant.query_params}
-    return found.union(*map(_query_parameters, dependant.dependencies))

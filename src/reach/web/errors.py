@@ -13,8 +13,8 @@ from starlette.routing import Match
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.problems import MethodNotAllowed, NotFound, Problem, ServiceUnavailable, Unprocessable
 from reach.web.body import in_plain_words
-from reach.web.deps import services_of
 from reach.web.html import explain, page, text_of
+from reach.web.routes import services_of
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"

@@ -17,8 +17,8 @@ from reach.idempotency.stored import IdempotencyKey
 from reach.limits.limiter import PolicyName
 from reach.problems import Forbidden, NotFound, QuotaExceeded, Unauthorised
 from reach.shapes import ID
-from reach.web.deps import Services, services_of
 from reach.web.errors import IS_OPERATOR
+from reach.web.routes import Services, services_of
 
 T = TypeVar("T")
 

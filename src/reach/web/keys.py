@@ -13,18 +13,19 @@ from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.problems import Forbidden
 from reach.shapes import TEXT, Time
-from reach.web.body import StrictRoute, in_json, parse_json, read_body, validate
-from reach.web.deps import services_of
+from reach.web.body import in_json, parse_json, read_body, validate
 from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, problems
-from reach.web.responses import (
+from reach.web.routes import (
     NO_STORE,
     Cursor,
     Limit,
+    StrictRoute,
     as_json,
     read_cursor,
     respond,
     response_of,
+    services_of,
     write_cursor,
 )
 

@@ -1,0 +1,184 @@
+"""What all routes share: their services, the query that they are strict about, JSON answers.
+
+``Services`` are made once, in ``app.py``, and reached from a request.
+"""
+
+import base64
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+from fastapi import Query, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, BeforeValidator
+
+from reach.auth.keys import KeyUses
+from reach.auth.links import Links
+from reach.db.database import Database
+from reach.idempotency.keys import IdempotencyKeys
+from reach.idempotency.stored import IdempotencyKey, StoredResponse
+from reach.limits.limiter import Limiter
+from reach.problems import Problem, Unprocessable
+from reach.settings import Settings
+from reach.shapes import CURSOR, read_whole, shaped
+
+#: As long as a slow telephone takes for a body of 64 KiB, and not as long as a caller likes.
+BODY_SECONDS = 30.0
+
+
+class Submit(Protocol):
+    """Do what a public form asks for: sign up, say. When it returns, that is on disk."""
+
+    async def __call__(self, form: Any, key: IdempotencyKey | None = None) -> StoredResponse:
+        """Raise Unprocessable: KeyReused if ``key`` is another request's; SendAgain."""
+
+
+class SpamProtection(Protocol):
+    """What a public form needs so that people's can be told from robots': see ``people``."""
+
+    needs_proof: bool
+
+    def stamp(self, now: float, *, is_again: bool = False) -> str:
+        """Sign the time at which a form is shown."""
+
+    def challenge(self, now: float) -> dict[str, Any]:
+        """Make a proof of work to do. Raises NotFound if none is asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The collaborators of every route of one process.
+
+    ``templates`` names those that can be composed now. ``refusals`` are whole answers to requests
+    that get to no route. ``mailbox`` is the development mailbox, which only its own pages know.
+    """
+
+    settings: Settings
+    database: Database
+    limiter: Limiter
+    key_uses: KeyUses
+    links: Links
+    idempotency: IdempotencyKeys
+    spam_protection: SpamProtection
+    sign_up: Submit
+    request_link: Submit
+    templates: Callable[[], Collection[str]]
+    refusals: Mapping[type[Problem], bytes]
+    mailbox: object | None = None
+    body_seconds: float = BODY_SECONDS
+
+
+def services_of(request: Request) -> Services:
+    """Give what the application of a request was made with."""
+    services: Services = request.scope["app"].state.services
+    return services
+
+
+class StrictRoute(APIRoute):
+    """A route that refuses query parameters it does not know, and those given twice.
+
+    A mistyped filter would be no filter, and of two values one would be passed over. It comes
+    after the guards: who has no key learns nothing here. Every route below ``/v1`` is one.
+    """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **others: Any) -> None:
+        """Take what APIRoute takes."""
+        super().__init__(path, _strictly(endpoint), **others)
+
+
+def _strictly(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """Have ``endpoint`` called once its query is known to be sound.
+
+    It takes the request beside what the endpoint takes: that costs nothing where a dependency,
+    for every request, would cost more than all else that is done here.
+    """
+    signature = inspect.signature(endpoint)
+    own = [name for name, one in signature.parameters.items() if one.annotation is Request]
+    name = own[0] if own else "strict_request"
+
+    @wraps(endpoint)
+    async def checked(**values: Any) -> Any:
+        request: Request = values[name] if own else values.pop(name)
+        if request.scope["query_string"]:
+            refuse_unknown_parameters(request)
+        return await endpoint(**values)
+
+    if not own:
+        taken = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Request)
+        parameters = [*signature.parameters.values(), taken]
+        checked.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return checked
+
+
+#: A parameter's name, as any of ours might be. What else is in its place is not repeated.
+PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", re.ASCII)
+MOST_FAULTS = 10
+
+
+def refuse_unknown_parameters(request: Request) -> None:
+    """Raise Unprocessable for query parameters that the route does not know, or that come twice.
+
+    No value is repeated.
+    """
+    known = sorted(_query_parameters(request.scope["route"].dependant))
+    says = f"Known are: {', '.join(known)}." if known else "This call takes none."
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    errors = []
+    for name, times in given.items():
+        named = {"parameter": name} if PARAMETER.fullmatch(name) else {}
+        if name not in known:
+            errors.append({**named, "detail": f"There is no such parameter. {says}"})
+        elif times > 1:
+            errors.append({**named, "detail": "It may be given once."})
+    if errors:
+        raise Unprocessable(errors=errors[:MOST_FAULTS])
+
+
+def _query_parameters(dependant: Dependant) -> set[str]:
+    """Name the query parameters of a route, and of all that it depends on."""
+    found = {field.alias for field in dependant.query_params}
+    return found.union(*map(_query_parameters, dependant.dependencies))
+
+
+#: The answer is its reader's alone: no cache on the way, nor the browser's, keeps it.
+NO_STORE = "no-store"
+
+#: How many items of a list are shown, and after which one it begins, as a route takes them.
+Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
+Cursor = Annotated[Annotated[str, *shaped(CURSOR)] | None, Query(alias="cursor")]
+
+
+def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
+    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(body.model_dump_json(), status, named, "application/json")
+
+
+def response_of(
+    body: BaseModel, status: int = 200, *, person_id: UUID | None = None, **headers: str
+) -> StoredResponse:
+    """Write a response down, to be sent now and perhaps again: see ``idempotency.stored``."""
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return StoredResponse(status, body.model_dump_json(), named, person_id)
+
+
+def respond(response: StoredResponse) -> Response:
+    """Send a response, the first time or again: it looks the same."""
+    media_type = "application/json" if response.body else None
+    return Response(response.body, response.status, dict(response.headers), media_type)
+
+
+def write_cursor(last_id: UUID) -> str:
+    """Make the cursor that continues a list after ``last_id``."""
+    return base64.urlsafe_b64encode(last_id.bytes).rstrip(b"=").decode()
+
+
+def read_cursor(cursor: str | None) -> UUID | None:
+    """Read what ``write_cursor`` made, and a route has looked at."""
+    return UUID(bytes=base64.urlsafe_b64decode(f"{cursor}==")) if cursor else None
