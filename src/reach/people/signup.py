@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -45,6 +46,8 @@ ELSEWHERE = "Addresses at this domain cannot sign up here."
 
 #: What came of sign-ups; ``web.middleware`` counts those that were refused.
 _NEW, _KNOWN, _ROBOT = (SIGN_UPS.labels(result) for result in ("new", "known", "robot"))
+
+_FORM: Callable[[Submission[SignUp]], SignUp] = attrgetter("form")
 
 #: A commit that many share; a refusal of one of them is raised for that one.
 Join = Callable[[Submission[Any]], Awaitable[Any]]
@@ -149,16 +152,11 @@ def sign_up_all(
         made = Promise(person_id, form.email.recipient, "welcome", data, asked[key].trace_context)
         promises.append(made)
     outbox.promise(tx, promises, settings)
-    after_commit(tx, partial(_count, len(added), len(admitted) - len(added)))
+    if added:
+        after_commit(tx, partial(_NEW.inc, len(added)))
+    if len(admitted) > len(added):
+        after_commit(tx, partial(_KNOWN.inc, len(admitted) - len(added)))
     return claims.keep(tx, responses)
-
-
-def _count(new: int, known: int) -> None:
-    """Count the sign-ups of one transaction, which has committed."""
-    if new:
-        _NEW.inc(new)
-    if known:
-        _KNOWN.inc(known)
 
 
 def _add_or_find(
@@ -169,8 +167,7 @@ def _add_or_find(
     known: list[Known] = []
     waiting = asked
     for _ in range(MOST_LOOKS):
-        forms = [one.form for one in waiting.values()]
-        added |= queries.add_if_new(tx, forms, typed_version=1)
+        added |= queries.add_if_new(tx, map(_FORM, waiting.values()), typed_version=1)
         others = sorted(waiting.keys() - added.keys())
         # Even if there are none: as many statements for all, or their time tells who is known.
         found = queries.lock_known(tx, others, hours=settings.already_hours)
