@@ -68,7 +68,8 @@ class SendAgain(Unprocessable):
 class Hidden(BaseModel):
     """What a form at the door carries beside what people type. Mix it into a door's model.
 
-    The trap's name is none that browsers or password managers know: see docs/decisions/0034.
+    The trap's name is none that browsers or password managers know: see
+    docs/decisions/0013-spam-protection.md.
     """
 
     motto: Annotated[str | None, Field(max_length=500, description=TRAP)] = None
