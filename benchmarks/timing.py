@@ -69,7 +69,7 @@ def for_link_as_form(email: str) -> tuple[str, str, str]:
 
 
 #: By its name: how to knock, and what is answered.
-DOORS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
+ENDPOINTS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
     "POST /v1/signups": (as_json, 202),
     "POST /": (as_form, 303),
     "POST /v1/links": (for_link, 202),
@@ -107,7 +107,7 @@ def measure_doors(pairs: int, database: str, settings: Settings) -> list[float]:
     """Measure the doors of an API process that nobody else uses; |t| of each."""
     found = []
     with api_process(settings):
-        for door in DOORS:
+        for door in ENDPOINTS:
             asyncio.run(prepare(settings, pairs))
             times = measure(settings.port, door, pairs)
             asyncio.run(check(settings, door, pairs))
@@ -168,7 +168,7 @@ async def prepare(settings: Settings, pairs: int) -> None:
     await database.close()
 
 
-async def check(settings: Settings, door: str, pairs: int) -> None:
+async def check(settings: Settings, endpoint: str, pairs: int) -> None:
     """Refuse to report what was not done: everybody is there, and is owed what is due."""
 
     def count(tx: Transaction) -> tuple[int, int, dict[str, int]]:
@@ -186,14 +186,14 @@ async def check(settings: Settings, door: str, pairs: int) -> None:
     await database.close()
     each = WARM_UPS + pairs
     of = {who: sum(known(n) == who for n in range(each)) for who in KNOWN}
-    if door.endswith("links"):
+    if endpoint.endswith("links"):
         assert (number, asked, owed) == (each, 2 * each, {"welcome": of[AGAIN]}), (number, asked)
     else:
         assert number == 2 * each, number
         assert owed == {"welcome": each + of[AGAIN], "already-signed-up": of[TOLD]}, owed
 
 
-def measure(port: int, door: str, pairs: int) -> Times:
+def measure(port: int, endpoint: str, pairs: int) -> Times:
     """Seconds from the request's last byte to the answer's, by who asked."""
     times: Times = {who: [] for who in (*KNOWN, NEW)}
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
@@ -208,9 +208,9 @@ def measure(port: int, door: str, pairs: int) -> Times:
     return times
 
 
-def knock(connection: socket.socket, door: str, email: str) -> float:
+def knock(connection: socket.socket, endpoint: str, email: str) -> float:
     """Sign up once; seconds. Raises AssertionError for any other answer than the door's."""
-    write, status = DOORS[door]
+    write, status = ENDPOINTS[endpoint]
     path, kind, body = write(email)
     request = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"

@@ -22,7 +22,7 @@ from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
 from tests.support.promises.locks import held
-from tests.support.promises.running import door, said, worker
+from tests.support.promises.running import running_api, said, worker
 
 #: Fewer processes of the server than one process of Reach has connections.
 SIZE = 4
@@ -97,7 +97,7 @@ async def fetch(url: str, statement: str) -> list[tuple[object, ...]]:
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[ReachProcess]:
     """Run API and worker; gives the worker."""
-    async with door(settings), worker(settings) as process:
+    async with running_api(settings), worker(settings) as process:
         yield process
 
 

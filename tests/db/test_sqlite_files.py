@@ -22,7 +22,7 @@ from tests.support.db.files import beside, is_whole, moved, remove, signed_up, s
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, everything, said, worker
+from tests.support.promises.running import client, ended, everything, running_api, said, worker
 from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
@@ -85,7 +85,7 @@ async def test_a_file_moved_over_it_is_never_written_to(
 
     A command that starts now refuses it too, and SIGTERM ends it in time.
     """
-    async with door(settings) as api, client(settings) as http:
+    async with running_api(settings) as api, client(settings) as http:
         assert await signed_up(http, "before") == 202
         make_backup(file, backup)
         assert await signed_up(http, "after") == 202

@@ -22,7 +22,7 @@ MakeSettings = Callable[..., Settings]
 TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 JUNK = {"Authorization": "Bearer junk"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
-DOOR = ("/", "/links", "/v1/signups", "/v1/links")
+SIGN_UPS = ("/", "/links", "/v1/signups", "/v1/links")
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ async def test_a_page_is_refused_with_a_page(twice: Reach) -> None:
 
 async def test_the_door_has_one_count(twice: Reach) -> None:
     """Page or API, to sign up or for a link: all knocks of one client are counted together."""
-    for path in DOOR[:2]:
+    for path in SIGN_UPS[:2]:
         assert (await twice.http.post(path)).status_code != 429
-    for path in DOOR:
+    for path in SIGN_UPS:
         is_as_described(await twice.http.post(path))
         other = await twice.http.post(path, headers={"X-Forwarded-For": f"192.0.2.{len(path)}"})
         assert other.status_code != 429

@@ -26,7 +26,7 @@ from reach.people.antispam import (
 from reach.people.schemas import SpamFields, Submission
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.people.test_antispam import DOORS, NOW, hidden_in
+from tests.people.test_antispam import ENDPOINTS, NOW, hidden_in
 from tests.people.test_sign_up import shape
 from tests.support.people.operator import everybody, operator
 from tests.support.people.solved import solution, solved
@@ -68,8 +68,8 @@ def asks_again(answer: httpx.Response, rule: str) -> bool:
     return is_ours and [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_proof_works_once(guarded: Reach, endpoint: str) -> None:
     """Who brings none, a wrong one, or a used one is told so, and can bring another."""
     http = await operator(guarded)
     proof = await solved(guarded)
@@ -88,18 +88,18 @@ async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
     for rule, texts in wrong.items():
         for text in texts:
             with capture_logs() as said:
-                answer = await DOORS[door](http, {**ADA, "altcha": text})
+                answer = await ENDPOINTS[endpoint](http, {**ADA, "altcha": text})
             assert asks_again(answer, rule), text
             assert [line["rule"] for line in said if "rule" in line] == [rule], text
     assert await everybody(http) == []
-    assert (await DOORS[door](http, {**ADA, "altcha": proof})).status_code in (202, 303)
+    assert (await ENDPOINTS[endpoint](http, {**ADA, "altcha": proof})).status_code in (202, 303)
     other = {**ADA, "email": "bob@example.com"}
     with capture_logs() as said:
-        used = await DOORS[door](http, {**other, "altcha": proof})
+        used = await ENDPOINTS[endpoint](http, {**other, "altcha": proof})
     assert asks_again(used, "proof used before")
     assert [line["rule"] for line in said if "rule" in line] == ["proof used before"]
     assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]
-    fresh = await DOORS[door](http, {**other, "altcha": await solved(guarded)})
+    fresh = await ENDPOINTS[endpoint](http, {**other, "altcha": await solved(guarded)})
     assert fresh.status_code in (202, 303)
     assert len(await everybody(http)) == 2
 
@@ -171,10 +171,10 @@ async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
     """422 and why; the page comes again as it was typed."""
     http = await operator(guarded)
     old = await solution(AntiSpam(guarded.settings).challenge(time.time() - CHALLENGE_SECONDS - 60))
-    told = await DOORS["API"](http, {**ADA, "altcha": old})
+    told = await ENDPOINTS["API"](http, {**ADA, "altcha": old})
     assert told.status_code == 422
     assert [error["pointer"] for error in told.json()["errors"]] == ["/altcha"]
-    page = await DOORS["page"](http, {**ADA, "altcha": old})
+    page = await ENDPOINTS["page"](http, {**ADA, "altcha": old})
     assert page.status_code == 422
     assert "The check for robots is out of date. Please send it again." in page.text
     assert 'value="ada@example.com"' in page.text

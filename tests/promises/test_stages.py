@@ -21,7 +21,7 @@ HEARD = ("rcpt", "data", "dot")
 Turned = Callable[[Session, str], Reply]
 
 
-def turn_away(reply: str, *recipients: str) -> Turned:
+def refuse(reply: str, *recipients: str) -> Turned:
     """Answer so for these recipients, and as usual for all others."""
     return lambda _, argument: reply if any(r in argument for r in recipients) else None
 
@@ -184,7 +184,7 @@ async def test_recipients_that_are_always_turned_away_hold_up_nobody(
 ) -> None:
     """Their messages go behind the others; and once others are served, it is they who fail."""
     dead = addresses(50 if reply.startswith("550") else 2, "dead")
-    mail_server.script["rcpt"] = turn_away(reply, *dead)
+    mail_server.script["rcpt"] = refuse(reply, *dead)
     await sign_up(database, mailing, *dead)
     async with running_worker(mailing):
         for count, good in enumerate(("bob@example.com", "cy@example.com"), start=1):

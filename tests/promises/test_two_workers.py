@@ -9,7 +9,7 @@ from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
-from tests.support.promises.running import client, door, ended, everything, worker
+from tests.support.promises.running import client, ended, everything, running_api, worker
 from tests.support.promises.stored import (
     addresses,
     all_sent,
@@ -31,7 +31,7 @@ async def test_two_workers_and_a_busy_door_send_each_message_once(
     queued = addresses(MESSAGES, "queued")
     await sign_up(database, settings, *queued)
     async with (
-        door(settings) as api,
+        running_api(settings) as api,
         client(settings) as http,
         worker(settings) as one,
         worker(settings) as other,

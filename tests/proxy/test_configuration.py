@@ -35,13 +35,13 @@ async def test_every_router_has_a_priority_and_its_middlewares(edge: Edge) -> No
     written = routers((SHIPPED / DYNAMIC).read_text(encoding="utf-8"))
     understood = ours(edge, "routers")
     types = {name: item["type"] for name, item in ours(edge, "middlewares").items()}
-    assert written.keys() == understood.keys() == {"door", "rest"}
+    assert written.keys() == understood.keys() == {"signups", "rest"}
     for name, text in written.items():
         assert text.count("\n      priority: ") == 1, name
         used = [word.removesuffix("@file") for word in understood[name]["middlewares"]]
         assert {types[word] for word in used} == NEEDED, name
-    assert understood["door"]["priority"] > understood["rest"]["priority"]
-    assert understood["door"]["middlewares"] != understood["rest"]["middlewares"]
+    assert understood["signups"]["priority"] > understood["rest"]["priority"]
+    assert understood["signups"]["middlewares"] != understood["rest"]["middlewares"]
 
 
 async def test_traefik_has_no_complaint(edge: Edge) -> None:

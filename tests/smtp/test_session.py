@@ -112,7 +112,7 @@ async def test_a_reply_that_makes_no_sense_is_garbage(
 
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "starttls", "auth"])
 @pytest.mark.parametrize("code", [421, 450, 454, 502, 530, 535, 554])
-async def test_a_server_that_does_not_let_us_in_pauses_the_lane(
+async def test_a_server_that_does_not_let_us_in_opens_the_breaker(
     authority: Authority, stage: str, code: int
 ) -> None:
     """Before MAIL FROM no answer is about the message; both ``send`` and ``probe`` say so."""

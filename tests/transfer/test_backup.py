@@ -18,7 +18,7 @@ from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, worker
+from tests.support.promises.running import client, ended, running_api, worker
 from tests.support.transfer.copied import Place
 from tests.support.transfer.filled import counts, different, fill
 
@@ -108,7 +108,7 @@ async def test_taken_under_load_it_restores_to_a_consistent_state(
     )
     acknowledged: list[str] = []
     async with (
-        door(settings),
+        running_api(settings),
         worker(settings),
         client(settings) as http,
         signing_up(http, acknowledged),
@@ -135,7 +135,7 @@ async def test_taken_under_load_it_restores_to_a_consistent_state(
     assert len(queued) > 30
     moved = settings.model_copy(update={"database_url": SecretStr(restored.url)})
     unsent = "SELECT count(*) FROM messages WHERE state <> 'sent'"
-    async with door(moved), worker(moved):
+    async with running_api(moved), worker(moved):
         await eventually(lambda: restored.run(unsent) == [(0,)], 60, every=0.1)
     copies = Counter(mail.message_id for mail in mail_server.messages)
     assert all(copies[message_id] >= 1 for (message_id,) in queued)

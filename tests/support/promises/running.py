@@ -29,7 +29,7 @@ async def worker(settings: Settings, **changes: Any) -> AsyncIterator[ReachProce
 
 
 @asynccontextmanager
-async def door(
+async def running_api(
     settings: Settings, command: str = "api", **changes: Any
 ) -> AsyncIterator[ReachProcess]:
     """Run ``reach api`` (or ``up``); it takes sign-ups when this begins."""

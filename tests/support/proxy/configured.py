@@ -46,7 +46,7 @@ def places(port: int, inside: int, servers: tuple[int, int], folder: Path) -> li
     ]
 
 
-def door_limit(burst: int) -> list[Change]:
+def sign_up_limit(burst: int) -> list[Change]:
     """Let the edge admit ``burst`` at the door, and no more while a test runs."""
     return [
         Change(DYNAMIC, "average: 60 # ADAPT", "average: 1"),

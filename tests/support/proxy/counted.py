@@ -9,11 +9,11 @@ import anyio
 from tests.support.eventually import eventually
 from tests.support.proxy.echo import Gate
 from tests.support.proxy.edges import Edge
-from tests.support.proxy.sound import DOOR
+from tests.support.proxy.sound import SIGN_UPS
 
 T = TypeVar("T")
 Call = tuple[str, str]
-POSTS: Sequence[Call] = tuple(("POST", path) for path in DOOR)
+POSTS: Sequence[Call] = tuple(("POST", path) for path in SIGN_UPS)
 #: Paths that are not the door's, each of another kind: exact, with a dot, and all below.
 OTHERS: Sequence[Call] = tuple(
     ("GET", path)

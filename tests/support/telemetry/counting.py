@@ -11,7 +11,7 @@ from reach.telemetry.multiprocess import Shares, told
 #: Counts as often as it is told to, and says so each time.
 CODE = """
 import sys
-from reach.telemetry.metrics import GROUP_MEMBERS, LANE_PAUSES, REQUESTS_IN_PROGRESS, SIGN_UPS
+from reach.telemetry.metrics import GROUP_MEMBERS, CIRCUIT_BREAKER_OPENINGS, REQUESTS_IN_PROGRESS, SIGN_UPS
 REQUESTS_IN_PROGRESS.inc()
 print("ready", flush=True)
 for line in sys.stdin:

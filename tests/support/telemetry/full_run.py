@@ -22,7 +22,7 @@ from tests.support.mail import MailServer, Reply
 from tests.support.mail_session import Session
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, said, worker
+from tests.support.promises.running import client, ended, running_api, said, worker
 from tests.support.promises.stored import opened
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -71,9 +71,9 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
     async with opened(settings) as database:
         key = keys.generate()
         await database.write(keys.add, key, "test", keys.SCOPES)
-    async with door(settings) as api, worker(settings) as sending:
+    async with running_api(settings) as api, worker(settings) as sending:
         async with client(settings) as http:
-            await _knock(http, done)
+            await _ask(http, done)
             await _deliver(http, done, mail_server, sending)
             await _send_broken(http, done, sending, key)
             await _fail(http, done, settings, key)
@@ -85,7 +85,7 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
     return done
 
 
-async def _knock(http: httpx.AsyncClient, done: FullRun) -> None:
+async def _ask(http: httpx.AsyncClient, done: FullRun) -> None:
     """Ask for what is there, for what is not, wrongly, and as a robot does."""
     answers = [
         await http.get("/"),

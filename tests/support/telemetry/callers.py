@@ -20,7 +20,7 @@ EACH_ROUND = 3
 MORE_THAN_MAY_WAIT = 20
 
 
-class Knocks:
+class Callers:
     """Rounds of calls: in each, ``EACH_ROUND`` callers of every kind, all at the same time."""
 
     def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
@@ -30,7 +30,7 @@ class Knocks:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, settings: Settings) -> AsyncIterator["Knocks"]:
+    async def at(cls, settings: Settings) -> AsyncIterator["Callers"]:
         """Get ready to call at the door of ``settings``."""
         async with client(settings) as http:
             yield cls(http, settings)
@@ -105,7 +105,7 @@ class Knocks:
         return {"X-Forwarded-For": ONE_PLACE.get(kind, anywhere)}
 
 
-def turn_away(server: MailServer) -> None:
+def refuse(server: MailServer) -> None:
     """Have our mail server say what each caller's own would have it say."""
 
     def to_recipient(_: Session, argument: str) -> Reply:
