@@ -76,7 +76,7 @@ timing: ## measure whether the time of an answer tells who is known (two minutes
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
 
-reference: ## write docs/reference anew, from the source
+reference: ## write docs/reference again, from the source
 	$(call set_up,dev)
 	@exec $(BIN)/python -m docs.reference
 

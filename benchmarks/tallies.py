@@ -29,7 +29,7 @@ from reach.settings import Settings
 from tests.support.postgres import Postgres
 
 FEW, MANY = 1_000, 1_000_000
-BEFORE_TALLIES = "0005"
+BEFORE_COUNTERS = "0005"
 UNFOLDED_ROWS = 100_000
 LOOKS = 21
 
@@ -161,7 +161,7 @@ def forget(tx: Transaction) -> None:
         for function in tx.execute(text(named)).scalars().all():
             tx.execute(text(f"DROP FUNCTION {function} CASCADE"))
     tx.execute(text("DROP TABLE counters"))
-    tx.execute(text(f"UPDATE alembic_version SET version_num = '{BEFORE_TALLIES}'"))
+    tx.execute(text(f"UPDATE alembic_version SET version_num = '{BEFORE_COUNTERS}'"))
 
 
 def unfold(tx: Transaction) -> None:

@@ -1,7 +1,7 @@
 """`make timing`: whether the time an answer takes tells a known address from an unknown one.
 
 2,000 pairs (or as many as the first argument says), the two of a pair one after the other in
-random order, over one socket to an API process of its own, at each door, on each database. Of the
+random order, over one socket to an API process of its own, at each endpoint, on each database. Of the
 known every third one has confirmed and was told just now; every third so long ago that they are
 told of it again; and the rest have not confirmed, and get a fresh welcome for an older one.
 
@@ -68,7 +68,7 @@ def for_link_as_form(email: str) -> tuple[str, str, str]:
     return "/links", "application/x-www-form-urlencoded", urlencode({"email": email})
 
 
-#: By its name: how to knock, and what is answered.
+#: By its name: what to send, and what is answered.
 ENDPOINTS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
     "POST /v1/signups": (as_json, 202),
     "POST /": (as_form, 303),
@@ -82,7 +82,7 @@ Times = dict[str, list[float]]
 
 
 def main(pairs: int) -> None:
-    """Measure every door on every database, and print its lines; exit 1 over the bound."""
+    """Measure every endpoint on every database, and print its lines; exit 1 over the bound."""
     with tempfile.TemporaryDirectory() as folder, Postgres.private() as postgres:
         urls = {"SQLite": f"sqlite:///{folder}/reach.sqlite3", "Postgres": postgres.url}
         every = [
@@ -97,21 +97,21 @@ def main(pairs: int) -> None:
         for settings in every:
             migrate(settings.database)
         with ThreadPoolExecutor() as both:  # they wait more than they compute
-            found = both.map(partial(measure_doors, pairs), urls, every)
+            found = both.map(partial(measure_endpoints, pairs), urls, every)
         worst = max(max(values) for values in found)
     print(f"the largest |t| of all times is {worst:.1f}; the bound is {BOUND}")
     sys.exit(worst >= BOUND)
 
 
-def measure_doors(pairs: int, database: str, settings: Settings) -> list[float]:
-    """Measure the doors of an API process that nobody else uses; |t| of each."""
+def measure_endpoints(pairs: int, database: str, settings: Settings) -> list[float]:
+    """Measure the endpoints of an API process that nobody else uses; |t| of each."""
     found = []
     with api_process(settings):
-        for door in ENDPOINTS:
+        for endpoint in ENDPOINTS:
             asyncio.run(prepare(settings, pairs))
-            times = measure(settings.port, door, pairs)
-            asyncio.run(check(settings, door, pairs))
-            found.append(report(f"{database}, {door}", times))
+            times = measure(settings.port, endpoint, pairs)
+            asyncio.run(check(settings, endpoint, pairs))
+            found.append(report(f"{database}, {endpoint}", times))
     return found
 
 
@@ -202,14 +202,14 @@ def measure(port: int, endpoint: str, pairs: int) -> Times:
             pair = [known(number), NEW]
             random.shuffle(pair)
             for who in pair:
-                took = knock(connection, door, address(who, number))
+                took = ask(connection, endpoint, address(who, number))
                 if number >= WARM_UPS:
                     times[who].append(took)
     return times
 
 
-def knock(connection: socket.socket, endpoint: str, email: str) -> float:
-    """Sign up once; seconds. Raises AssertionError for any other answer than the door's."""
+def ask(connection: socket.socket, endpoint: str, email: str) -> float:
+    """Ask once; seconds. Raises AssertionError for any other answer than the endpoint's."""
     write, status = ENDPOINTS[endpoint]
     path, kind, body = write(email)
     request = (

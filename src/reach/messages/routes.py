@@ -66,7 +66,7 @@ class AttemptBody(BaseModel):
     worker: str
     started_at: datetime
     finished_at: datetime
-    outcome: Literal["sent", "later", "refused", "unknown"]
+    outcome: Literal["sent", "deferred", "rejected", "unknown"]
     smtp_code: int | None
     enhanced_code: str | None
     text: str
@@ -86,7 +86,7 @@ class MessagePage(BaseModel):
 
 
 def message_body(message: Message) -> MessageBody:
-    """Show a message; one that is settled has no next try."""
+    """Show a message; one that is not queued has no next try."""
     body = MessageBody.model_validate(message)
     return body if message.state == "queued" else body.model_copy(update={"due_at": None})
 
