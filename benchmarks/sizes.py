@@ -1,10 +1,10 @@
 """How much disk one person takes: `python -m benchmarks.sizes`.
 
-So many people sign up, by the code that an API process runs, in commits of many; then each welcome is
-leased and its outcome recorded, as a worker does it. What the tables and their indexes have grown by is divided
-by the number of people. On Postgres also what was written ahead (WAL), which is what replicas and
-backups are sent; its server here writes no full-page images, which come on top after each
-checkpoint.
+So many people sign up, by the code that an API process runs, in commits of many; then each
+welcome is leased and its outcome recorded, as a worker does it. What the tables and their indexes
+have grown by is divided by the number of people. On Postgres also what was written ahead (WAL),
+which is what replicas and backups are sent; its server here writes no full-page images, which
+come on top after each checkpoint.
 """
 
 import asyncio

@@ -56,7 +56,7 @@ REFUSALS = Search(
 TROUBLE = Search(
     "reach-trouble",
     "Reach: warnings and errors",
-    "Whatever somebody should read: an open circuit breaker, an unavailable database, faults of ours.",
+    "What somebody should read: an open circuit breaker, an unavailable database, faults of ours.",
     is_any(always("log.level"), "warning", "error", "critical"),
     (always("log.level"), MESSAGE, field("reason"), field("error_type"), TRACE),
 )
