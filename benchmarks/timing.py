@@ -3,7 +3,8 @@
 2,000 pairs (or as many as the first argument says), the two of a pair one after the other in
 random order, over one socket to an API process of its own, at each endpoint, on each database.
 Of the known every third one has confirmed and was told just now; every third so long ago that
-they are told of it again; and the rest have not confirmed, and get a fresh welcome for an older one.
+they are told of it again; and the rest have not confirmed, and get a fresh welcome for an older
+one.
 
 Printed is Welch's t, of all times and of those below the 90th percentile: what is slow is
 somebody else's doing, and hides the rest. Below 4.5 nothing is told (the bound of dudect).

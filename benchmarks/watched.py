@@ -45,7 +45,7 @@ SCRAPE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Ways:
-    """How a process is watched: not at all, or in all but traces, or with the ``environment`` too."""
+    """How a process is watched: not at all, by all but traces, or as ``environment`` says."""
 
     are_any: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)

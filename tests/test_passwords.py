@@ -222,7 +222,7 @@ def test_a_hostile_password_at_postgres(
 def test_a_hostile_password_at_redis(
     redis: Redis, make_settings: MakeSettings, sqlite: str, written: Callable[..., dict[str, str]]
 ) -> None:
-    """Likewise."""
+    """Redis is asked with the password as it was set."""
     redis.do("ACL", "SETUSER", "reach", "on", "allkeys", "allcommands", f">{HOSTILE}")
     redis.do("CONFIG", "SET", "requirepass", "another")
     given = written("redis", f"redis://reach{{}}@127.0.0.1:{redis.port}")
@@ -234,7 +234,7 @@ def test_a_hostile_password_at_redis(
 async def test_a_hostile_password_at_a_mail_server(
     make_settings: MakeSettings, sqlite: str, written: Callable[..., dict[str, str]]
 ) -> None:
-    """Likewise."""
+    """A login takes the password as it was set."""
     async with MailServer(login=("reach", HOSTILE), requires_auth=True) as server:
         given = written("smtp", f"smtp://reach{{}}@127.0.0.1:{server.port}")
         settings = make_settings(database_url=sqlite, mail_from="reach@localhost", **given)

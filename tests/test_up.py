@@ -122,7 +122,7 @@ def test_the_main_job(tmp_path: Path) -> None:
         assert mail["subject"] in page.text
         (person,) = running.people().raise_for_status().json()["items"]
         assert person["email"] == ADA["email"]
-        # The banner is alone on stdout: whoever pipes it away still sees the logs.
+        # The banner is alone on stdout: who pipes it away still sees the logs.
         assert BANNER.fullmatch(running.process.output)
         assert '"message":"request"' in running.process.errors
         assert ADA["email"] not in running.process.errors

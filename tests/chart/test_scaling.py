@@ -103,7 +103,7 @@ def worker(number: int, *, paused: int, where: str = HERE) -> dict[str, str]:
 
 
 def api(age: int | None, where: str = HERE) -> dict[str, str]:
-    """The series of one API process, which has no lane to pause; no age while nobody knows."""
+    """The series of one API process, which has no circuit breaker; no age while nobody knows."""
     labels = f'{{{where},job="reach-api",instance="a1"}}'
     idle = {f"reach_worker_slots{labels}": "0", f"reach_circuit_breaker_open{labels}": "0"}
     return idle if age is None else idle | {f"{AGE}{labels}": str(age)}
@@ -127,7 +127,7 @@ CASES: dict[str, tuple[dict[str, str], float | None]] = {
 
 
 def test_what_workers_are_scaled_by(tmp_path: Path) -> None:
-    """As Prometheus reckons it: more workers where they help, and a number only if one is known."""
+    """More workers where they help, and a number only if one is known: as Prometheus counts."""
     cases = [
         {
             "name": name,
@@ -199,7 +199,7 @@ def test_what_the_migration_needs_is_there_before_it(name: str) -> None:
             "hook-weight": "-10",
             "hook-delete-policy": "before-hook-creation,hook-succeeded",
         }
-    # helm takes hooks away and makes them anew: no other pod may live on them.
+    # helm takes hooks away and makes them again: no other pod may live on them.
     elsewhere = [o for o in objects if o not in needed and o is not job]
     assert "reach-migrate" not in str(elsewhere)
 

@@ -23,7 +23,7 @@ OWN = {
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key"),
 }
-#: Written by whoever writes the edge and monitoring.
+#: Written where the reverse proxy and monitoring are.
 ELSEWHERE = ("edge.", "monitoring.")
 
 

@@ -69,7 +69,7 @@ class CountUp:
 
 @pytest.mark.parametrize("way", ["group", "write"])
 async def test_a_lost_deadlock_is_tried_again_whole(settings: Settings, way: str) -> None:
-    """Locks taken the other way round: Postgres ends our transaction, and we run it anew."""
+    """Locks taken the other way round: Postgres ends our transaction, and we run it again."""
     count_up = CountUp()
     async with opened(settings) as database:
         other = await asyncpg.connect(settings.database_url.get_secret_value())

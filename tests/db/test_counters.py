@@ -1,4 +1,4 @@
-"""Counters are what counting would give, whatever is done, by whomever, and however it ends."""
+"""Counters are what counting would give, whatever is done, by whichever process."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable

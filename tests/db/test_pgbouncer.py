@@ -221,7 +221,7 @@ async def test_migrations_that_leave_their_transaction(
 async def test_one_migrates_at_a_time(
     make_settings: Callable[..., Settings], pooled: str, fresh: str
 ) -> None:
-    """Whoever holds the turn on Postgres itself is waited for; and nothing of it is left."""
+    """Another process's turn on Postgres itself is waited for; and nothing of it is left."""
     settings = make_settings(database_url=pooled)
     direct = make_settings(database_url=fresh)
     with ReachProcess("migrate", settings=settings) as process:

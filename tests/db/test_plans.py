@@ -69,7 +69,7 @@ BY_ID = (
 
 
 async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> None:
-    """Leasing, settling, signing up, a page of a list: each statement's plan uses an index."""
+    """Leasing, recording, signing up, a page of a list: each statement's plan uses an index."""
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(100))
         leased = await database.write(outbox.lease_due, limit=4, lease_seconds=60)

@@ -128,7 +128,7 @@ def moved_over(file: Path, backup: Path) -> None:
     backup.replace(file)
 
 
-def made_anew(file: Path, backup: Path) -> None:
+def made_again(file: Path, backup: Path) -> None:
     """Restore by removing and copying."""
     file.unlink()
     shutil.copy(backup, file)
@@ -139,7 +139,7 @@ def written_over(file: Path, backup: Path) -> None:
     shutil.copy(backup, file)
 
 
-@pytest.mark.parametrize("restore", [moved_over, made_anew, written_over])
+@pytest.mark.parametrize("restore", [moved_over, made_again, written_over])
 async def test_a_restored_file_is_not_spoilt(
     settings: Settings,
     file: Path,
@@ -147,7 +147,7 @@ async def test_a_restored_file_is_not_spoilt(
     restore: Callable[[Path, Path], None],
     told: Callable[[], str],
 ) -> None:
-    """However it is done, and whoever reads or writes: it stays as it is, to the byte."""
+    """However it is done, and whatever reads or writes: it stays as it is, to the byte."""
     async with opened(settings) as database, opened(settings) as other:
         await sign_up(database, settings, "ada@example.com")
         make_backup(file, backup)

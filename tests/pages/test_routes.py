@@ -116,7 +116,7 @@ async def test_text_that_no_page_can_hold(site: Site) -> None:
 
 
 async def test_pages_name_the_brand(make_site: Callable[..., Site]) -> None:
-    """Whoever runs Reach appears under their own name, whatever is in it."""
+    """The site that runs Reach appears under its own name, whatever is in it."""
     site = make_site(brand_name="Tea & <Cake>")
     async with site.client() as client:
         for path in EVERYBODYS_PAGES:

@@ -1,4 +1,4 @@
-"""Spam protection: who fills the trap is turned away without a word; others are asked again."""
+"""Spam protection: who fills the trap is refused without a word; others are asked again."""
 
 import re
 import time
@@ -22,7 +22,7 @@ from tests.support.people.solved import opened_ago, opened_too_long_ago
 from tests.support.reach import ADA, Reach, running_reach
 
 NOW = 1_800_000_000.0
-#: Each a door: how to knock at it, and what everybody is answered.
+#: Each endpoint where anybody can sign up: how to send a form to it.
 ENDPOINTS: dict[str, Callable[[httpx.AsyncClient, Mapping[str, str]], Any]] = {
     "API": lambda http, fields: http.post("/v1/signups", json=fields),
     "page": lambda http, fields: http.post("/", data=fields, headers=BROWSER),
@@ -81,7 +81,7 @@ async def test_who_fills_the_trap_gets_the_answer_of_everybody(reach: Reach, end
 
 @pytest.mark.parametrize("rule", ASKED)
 async def test_who_may_be_a_person_is_asked_again(reach: Reach, rule: str) -> None:
-    """The API says 422, where and why, in words; nothing is stored, and no robot is counted."""
+    """The API says 422, where and why, in words; nothing is stored, and no spam is counted."""
     http = await operator(reach)
     pointer, make = ASKED[rule]
     before = counted("spam")
@@ -156,8 +156,8 @@ async def test_a_page_from_before_the_upgrade_still_works(reach: Reach) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
-async def test_what_is_wrong_is_told_to_robots_too(reach: Reach, endpoint: str) -> None:
-    """A robot with a bad address gets the 422 of everybody: it cannot tell the rules apart."""
+async def test_what_is_wrong_is_told_to_spammers_too(reach: Reach, endpoint: str) -> None:
+    """Spam with a bad address gets the 422 of everybody: its sender cannot tell the rules apart."""
     bad = {**ADA, "email": "nobody"}
     person = await ENDPOINTS[endpoint](reach.http, bad)
     filled = await ENDPOINTS[endpoint](reach.http, {**bad, **FILLED})
@@ -219,7 +219,7 @@ async def test_who_corrects_a_form_does_not_wait_again(reach: Reach) -> None:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_the_time_can_be_required(settings: Settings, endpoint: str) -> None:
-    """Then whoever sends none is asked for it; the page brings it along."""
+    """Then who sends none is asked for it; the page brings it along."""
     strict = settings.model_copy(update={"form_timestamp": "required"})
     async with running_reach(strict) as reach:
         http = await operator(reach)
@@ -238,7 +238,7 @@ async def test_the_time_can_be_required(settings: Settings, endpoint: str) -> No
 
 @pytest.mark.parametrize("field", ["motto", "website", "started", "altcha"])
 async def test_what_is_hidden_is_small_text(reach: Reach, field: str) -> None:
-    """Anything else is a clear 422 for robot and person alike."""
+    """Anything else is a clear 422 for programs and people alike."""
     http = await operator(reach)
     values: list[object] = [5, True, [], {}, "x" * 5000]
     for value in values:
@@ -248,7 +248,7 @@ async def test_what_is_hidden_is_small_text(reach: Reach, field: str) -> None:
     assert (await http.post("/v1/signups", json={**ADA, field: None})).status_code == 202
 
 
-async def test_operators_are_no_robots(reach: Reach) -> None:
+async def test_operators_are_no_spammers(reach: Reach) -> None:
     """What a form hides is no business of theirs: it is an unknown field."""
     http = await operator(reach)
     for field in ("motto", "website", "started", "altcha"):

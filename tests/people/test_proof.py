@@ -105,7 +105,7 @@ async def test_a_proof_works_once(guarded: Reach, endpoint: str) -> None:
 
 
 async def test_a_used_proof_tells_nobody_whose_address_is_known(guarded: Reach) -> None:
-    """The same refusal, whether the address is known or not, at both doors."""
+    """The same refusal, whether the address is known or not, to sign up or for a link."""
     http = await operator(guarded)
     proof = await solved(guarded)
     assert (await http.post("/v1/signups", json={**ADA, "altcha": proof})).status_code == 202
@@ -123,13 +123,13 @@ async def test_a_proof_works_once_over_all_replicas(guarded: Reach) -> None:
     http = await operator(guarded)
     proof = await solved(guarded)
     async with running_reach(guarded.settings) as other:
-        doors = [guarded.http, other.http] * 20
+        callers = [guarded.http, other.http] * 20
         answers = await asyncio.gather(
             *(
-                door.post(
+                caller.post(
                     "/v1/signups", json={**ADA, "email": f"p{n}@example.com", "altcha": proof}
                 )
-                for n, door in enumerate(doors)
+                for n, caller in enumerate(callers)
             )
         )
     (taken,) = [n for n, answer in enumerate(answers) if answer.status_code == 202]
@@ -176,7 +176,7 @@ async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
     assert [error["pointer"] for error in told.json()["errors"]] == ["/altcha"]
     page = await ENDPOINTS["page"](http, {**ADA, "altcha": old})
     assert page.status_code == 422
-    assert "The check for robots is out of date. Please send it again." in page.text
+    assert "The spam check is out of date. Please send it again." in page.text
     assert 'value="ada@example.com"' in page.text
     assert hidden_in(page.text)["altcha"] == ""
     assert await everybody(http) == []
@@ -213,7 +213,7 @@ async def test_challenges_are_there_where_they_are_asked_for(guarded: Reach, rea
 
 
 async def test_the_page_says_what_to_do_without_scripts(guarded: Reach) -> None:
-    """The form cannot be sent, so nobody is taken for a robot; its script is ours and no other."""
+    """The form cannot be sent, so nothing is taken for spam; its script is ours and no other."""
     answer = await guarded.http.get("/")
     assert re.search('role="status">[^<]*needs JavaScript', answer.text)
     assert '<button type="submit" disabled>' in answer.text

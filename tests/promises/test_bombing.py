@@ -37,7 +37,7 @@ CHANGES = {"already_hours": 1e-9, "trusted_proxies": "127.0.0.1"}
 async def ask(
     turn: asyncio.Semaphore, replicas: list[httpx.AsyncClient], number: int
 ) -> httpx.Response:
-    """Be one of the strangers: each at a replica and a door of those there are."""
+    """Be one of the strangers: each at one of the replicas, by one of the calls."""
     client = f"203.0.{number // 250}.{number % 250 + 1}"
     http, call = replicas[number % len(replicas)], CALLS[number // len(replicas) % len(CALLS)]
     async with turn:

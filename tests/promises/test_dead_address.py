@@ -1,4 +1,4 @@
-"""Each server has a dead address: whoever signs up gets an email, and soon."""
+"""Each server has a dead address: who signs up gets an email, and soon."""
 
 import time
 from collections.abc import Callable

@@ -115,7 +115,7 @@ async def test_who_waits_too_long_is_told(mailing: Settings, database: Database,
 async def test_killed_after_commit_on_postgres_gives_the_same_id(
     private_postgres: Postgres, make_settings: Callable[..., Settings]
 ) -> None:
-    """A COMMIT that is durable but unanswered: whoever asks again gets the person's id."""
+    """A COMMIT that is durable but unanswered: who asks again gets the person's id."""
     url = private_postgres.url
     settings = make_settings(database_url=url, database_seconds=30, port=free_port())
     async with opened(settings) as database:
@@ -137,7 +137,7 @@ async def test_killed_after_commit_on_postgres_gives_the_same_id(
 async def test_killed_after_commit_on_sqlite_gives_the_same_id(
     mailing: Settings, database: Database
 ) -> None:
-    """A COMMIT is on disk, and the answer never came: whoever asks again gets the person's id."""
+    """A COMMIT is on disk, and the answer never came: who asks again gets the person's id."""
     for _ in range(MOST_RACES):
         headers = await key_of(database)
         async with running_api(mailing) as api:

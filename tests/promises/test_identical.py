@@ -1,6 +1,7 @@
-"""Nobody learns from an answer whether an address is known: every door, the first time and later.
+"""Nobody learns from an answer whether an address is known, the first time and later.
 
-A new door is one line in ``ENDPOINTS``. How long answers take is measured: see benchmarks/timing.py.
+A new endpoint is one line in ``ENDPOINTS``. How long answers take is measured by
+benchmarks/timing.py.
 """
 
 from collections import Counter
@@ -18,7 +19,7 @@ from tests.support.promises.stored import confirm_everybody, messages_in, people
 from tests.support.reach import Reach, running_reach
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-#: By its name, how somebody knocks with an address.
+#: By its name, how somebody asks with an address.
 ENDPOINTS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] = {
     "POST /v1/signups": lambda http, email: http.post(
         "/v1/signups", json={"email": email, "name": "Ada"}
@@ -48,7 +49,7 @@ async def test_known_and_unknown_are_answered_alike(
 ) -> None:
     """Status, bytes and every header but the date and the request's id, three times each.
 
-    Whoever the known one is, and whatever they are sent: within the quiet time and after it.
+    However the known one is known, and whatever they are sent: within the quiet time and after it.
     """
     is_confirmed, state, *sent = KNOWN[known]
     await reach.sign_up("known@example.com")

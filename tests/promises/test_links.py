@@ -100,7 +100,7 @@ async def test_what_is_composed_after_voiding_works(reach: Reach, mail_server: M
         assert answer.status_code == 200
 
 
-async def test_an_unconfirmed_person_who_knocks_again_is_asked_again(
+async def test_an_unconfirmed_person_who_signs_up_again_is_asked_again(
     reach: Reach, mail_server: MailServer
 ) -> None:
     """A fresh welcome has the confirm link for as long as it is needed."""
@@ -151,7 +151,7 @@ async def test_scanners_change_nothing(reach: Reach, mail_server: MailServer) ->
 
 
 async def test_no_link_comes_into_a_log(mailing: Settings, mail_server: MailServer) -> None:
-    """Of door and worker, at their most talkative, whatever is done with a link."""
+    """Of API and worker, at their most talkative, whatever is done with a link."""
     talkative = mailing.model_copy(update={"log_level": "debug", "port": free_port()})
     async with (
         running_api(talkative) as api,

@@ -46,7 +46,7 @@ FILL = text("""
     SELECT gen_random_uuid(), id, 'welcome', '{}', email, 'sent', now(), 1, 1, 1, 0,
         '<' || id || '@example.org>', now(), now() FROM those
 """)
-#: Those who have read it are in no hurry; whoever wants to alter the table waits for them.
+#: Those who have read it are in no hurry; a migration that wants to alter the table waits for them.
 LONG_READ = "SELECT count(*) FROM people"
 
 

@@ -78,7 +78,7 @@ async def test_a_stopped_worker_finishes_what_it_sends_and_releases_the_rest(
 async def test_a_worker_stopped_while_the_server_is_silent_counts_the_attempt(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """After the dot nobody knows: the attempt is unsure, and the next has the same Message-ID."""
+    """After the dot nobody knows: the outcome is unknown, and the next has the same Message-ID."""
     await sign_up(database, mailing, "ada@example.com")
     gate = mail_server.gate("accepted")
     async with worker(mailing, grace_seconds=0.5) as stopped:
@@ -102,7 +102,7 @@ async def test_a_worker_stopped_while_the_server_is_silent_counts_the_attempt(
     [("api", signal.SIGTERM), ("up", signal.SIGTERM), ("up", signal.SIGINT)],
     ids=["api-SIGTERM", "up-SIGTERM", "up-SIGINT"],
 )
-async def test_a_stopped_door_answers_the_sign_up_under_way(
+async def test_a_stopped_api_answers_the_sign_up_under_way(
     mailing: Settings, database: Database, command: str, number: signal.Signals
 ) -> None:
     """It takes no more callers, but who is inside is signed up and told so; the exit code is 0."""
@@ -166,7 +166,7 @@ async def test_all_of_up_has_one_grace_time(
 async def test_a_second_signal_cuts_off_at_once(
     mailing: Settings, mail_server: MailServer, database: Database, command: str
 ) -> None:
-    """A message whose content was not begun is free, one that may have arrived is unsure."""
+    """A message whose content was not begun is free; of one that may have arrived it is unknown."""
     settings = mailing.model_copy(update={"grace_seconds": 60, "smtp_rcpt_seconds": 60})
     await sign_up(database, settings, "ada@example.com", "bob@example.com")
     mail_server.script["rcpt"] = lambda _, argument: SILENCE if "bob" in argument else None

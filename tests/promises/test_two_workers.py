@@ -23,10 +23,10 @@ MESSAGES = 2000
 CALLERS, CALLS = 20, 10
 
 
-async def test_two_workers_and_a_busy_door_send_each_message_once(
+async def test_two_workers_and_a_busy_api_send_each_message_once(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """2,000 messages, 20 callers at the door: no copy, no lock error, every answer a 202."""
+    """2,000 messages, 20 callers at once: no copy, no lock error, every answer a 202."""
     settings = mailing.model_copy(update={"lease_seconds": 20})
     queued = addresses(MESSAGES, "queued")
     await sign_up(database, settings, *queued)

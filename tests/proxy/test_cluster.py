@@ -42,7 +42,7 @@ async def api_pod(settings: Settings, objects: list[Manifest], number: int) -> A
 
 @KINDS
 async def test_the_edge_is_sound(kind: str, behind: Settings) -> None:
-    """It leads to Reach, by its name only, limits every door, and shows nothing inside.
+    """It leads to Reach, by its name only, limits what strangers send, and shows nothing inside.
 
     Nor does a header help: at the edge and behind it one client counts as one.
     """

@@ -49,11 +49,11 @@ async def test_what_is_too_much_is_refused_by_the_edge(behind: Settings, tmp_pat
     assert (refused.status_code, layer(refused)) == (429, "edge")
     assert int(refused.headers["Retry-After"]) > 0
     assert not refused.headers.get("Content-Type", "").startswith("application/problem+json")
-    assert (page.status_code, layer(page)) == (200, "reach"), "its limits are not the door's"
+    assert (page.status_code, layer(page)) == (200, "reach"), "its limits are not those of sign-ups"
 
 
 async def test_no_header_helps_at_the_edge(behind: Settings, tmp_path: Path) -> None:
-    """Whoever they say they are, one client's requests count as one's."""
+    """Whatever they say they are, one client's requests count as one's."""
     async with (
         running_api(behind),
         running_edge(tmp_path, (behind.port, behind.port), sign_up_limit(5)) as edge,

@@ -25,7 +25,7 @@ async def chunks(count: int) -> AsyncIterator[bytes]:
 async def test_a_sign_up_passes_through_and_the_email_arrives(
     behind: Settings, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    """Whoever signs up at the edge, by page or API, gets an email."""
+    """Who signs up through the proxy, by page or API, gets an email."""
     other = behind.model_copy(update={"port": free_port()})
     form = {"email": "grace@example.com", "name": "Grace"}
     async with (

@@ -34,11 +34,11 @@ FAULTS: dict[str, tuple[Sequence[Change], str]] = {
         [Change(DYNAMIC, "Host(`signup.example.com`)", "PathPrefix(`/`)", 2)],
         "by any name",
     ),
-    "a door without its limiter": (
+    "sign-ups without their limiter": (
         [Change(DYNAMIC, "headers, signups-rate, in-flight", "headers, in-flight")],
         "POST / has no limit",
     ),
-    "a path of the door left to the others": (
+    "a path of sign-ups left to the others": (
         [Change(DYNAMIC, " || Path(`/v1/links`)", "")],
         "POST /v1/links has no limit",
     ),

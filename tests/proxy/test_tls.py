@@ -33,7 +33,7 @@ def turned_on(folder: Path) -> Path:
 async def test_https_works_once_turned_on(
     behind: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The door answers at https, and http only leads there."""
+    """Sign-ups are answered at https, and http only leads there."""
     monkeypatch.setattr("tests.support.proxy.configured.SHIPPED", turned_on(tmp_path))
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert(NAME)

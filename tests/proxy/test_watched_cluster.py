@@ -1,4 +1,4 @@
-"""What the chart gives to whoever watches: a real Prometheus finds the pods, and the rules hold."""
+"""What the chart gives to monitoring: a real Prometheus finds the pods, and the rules hold."""
 
 import asyncio
 import json

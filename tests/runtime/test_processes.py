@@ -77,7 +77,7 @@ async def test_an_api_of_two_processes(settings: Settings) -> None:
 
 
 async def test_a_killed_process_is_replaced(settings: Settings) -> None:
-    """Nobody needs to restart anything, and the door is open all the while."""
+    """Nobody needs to restart anything, and people can sign up all the while."""
     several = settings.model_copy(update={"port": free_port(), "processes": 2})
     with ReachProcess("api", settings=several) as process:
         await until_ready(several, process)

@@ -100,7 +100,7 @@ def test_a_parameter_that_is_not_offered(name: str) -> None:
     ],
 )
 def test_a_value_that_is_not_offered(parameters: str, words: str) -> None:
-    """Likewise, with what there is instead."""
+    """The message names the value, and what there is instead."""
     with pytest.raises(ValueError, match="^" + re.escape(words)):
         DatabaseUrl.parse(f"postgresql://db/name?{parameters}")
 

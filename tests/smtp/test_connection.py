@@ -142,7 +142,7 @@ async def test_the_password_is_never_kept_even_if_the_server_repeats_it() -> Non
 
 
 async def test_a_probe_says_whether_we_may_send() -> None:
-    """It connects anew, asks whether we may send, takes that back and leaves: it sends nothing."""
+    """It connects, asks whether we may send, takes that back and leaves: it sends nothing."""
     async with MailServer() as server, sender_to(server) as sender:
         assert type(await send(sender)) is Sent
         assert await sender.probe() is None

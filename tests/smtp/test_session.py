@@ -56,7 +56,7 @@ async def test_a_reply_means_what_its_stage_makes_of_it(
 async def test_no_usable_reply_means_what_its_stage_makes_of_it(
     authority: Authority, stage: str, kind: type[Outcome], behaviour: Reply
 ) -> None:
-    """Lost, silent or garbage: unsure if the server may have the whole message, else not."""
+    """Lost, silent or garbage: unknown if the server may have the whole message, else not."""
     name = {"data-content": "dot", "accepted": "dot"}.get(stage, stage)
     step = {"mail": "mail", "rcpt": "rcpt", "data": "data", "dot": "final"}.get(name, "greeting")
     changes = {f"smtp_{step}_seconds": SHORT_SECONDS} if behaviour is SILENCE else {}

@@ -1,4 +1,4 @@
-"""Who would start a process anew can ask it whether its event loop still moves."""
+"""Who would start a process again can ask it whether its event loop still moves."""
 
 import json
 import shutil

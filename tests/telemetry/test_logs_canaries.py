@@ -43,7 +43,7 @@ async def visited(visitor: Visitor) -> Counter[int]:
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_no_route_tells_who_called(reach: Reach, told: Told) -> None:
-    """Whoever asks, with whatever in path, query, headers and body: each is a line, without it."""
+    """Any caller, with whatever in path, query, headers and body: each is a line, without it."""
     authorization = (await reach.key())["Authorization"]
     statuses = await visited(Visitor(reach, authorization.removeprefix("Bearer ")))
     assert {200, 201, 202, 400, 401, 404, 415, 422} <= set(statuses), statuses

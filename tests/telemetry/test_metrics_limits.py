@@ -26,7 +26,7 @@ async def reach(make_settings: Callable[..., Settings], sqlite: str) -> AsyncIte
 
 
 async def test_decisions_are_counted_by_policy(reach: Reach) -> None:
-    """What was admitted and what was refused, at the door, with a key and with a wrong one."""
+    """What was admitted and what was refused, of strangers, with a key and with a wrong one."""
     since, key = Since(), await reach.key()
     for _ in range(5):
         await reach.http.post("/v1/signups", json=ADA)
@@ -69,7 +69,7 @@ async def test_that_redis_is_away_is_seen(
         since = Since()
 
         async def redis_decided() -> bool:
-            """Knock; on a busy machine Redis may be too slow the first time."""
+            """Ask; on a busy machine Redis may be too slow the first time."""
             asked = since.of(f"{SECONDS}_count")
             await reach.http.post("/v1/signups", json=ADA)
             return value(AWAY) == 0 and since.of(f"{SECONDS}_count") > asked

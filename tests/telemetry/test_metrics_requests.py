@@ -1,4 +1,4 @@
-"""Requests and sign-ups are counted, whoever asks for what; and no caller can make new series."""
+"""Requests and sign-ups are counted, whatever is asked; and no caller can make new series."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ ODD_METHODS = ("PROPFIND", "REPORT", "LOCK", "MKCOL", "PURGE", "TRACE", "SUBSCRI
 
 @pytest.fixture
 async def limited(settings: Settings) -> AsyncIterator[Reach]:
-    """Reach, whose door each client may knock at once an hour."""
+    """Reach, where each client may sign up once an hour."""
     async with running_reach(settings.model_copy(update={"limit_signups": "1/hour"})) as running:
         yield running
 
@@ -98,9 +98,9 @@ async def test_no_caller_makes_series(limited: Reach) -> None:
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_a_sign_up_counts_by_its_result(reach: Reach, endpoint: str) -> None:
-    """New once, known from then on; a robot is one though it is told what everybody is.
+    """New once, known from then on; spam is spam though its sender is told what everybody is.
 
-    Whoever is asked to send their form again is none: theirs is not valid, like a mistyped address.
+    A form that is to be sent again is none: it is not valid, like a mistyped address.
     """
     since = Since()
     asked = {**ADA, "started": "junk"}
@@ -148,7 +148,7 @@ async def test_a_sign_up_that_the_database_does_not_take_has_failed(
         assert since.all_of(SIGN_UPS, RESULT) == {"failed": 1}
 
 
-async def test_only_the_door_signs_up(reach: Reach) -> None:
+async def test_only_sign_ups_sign_up(reach: Reach) -> None:
     """Who is added by an operator did not; and a repeated key signs nobody up twice."""
     since, key = Since(), await reach.key()
     await reach.http.post("/v1/people", json=ADA, headers=key)

@@ -92,7 +92,7 @@ def linked(commits: Sequence[Span]) -> int:
 async def test_what_a_process_does_by_itself_is_no_trace(
     traced: Collector, settings: Settings
 ) -> None:
-    """Probes come every few seconds for ever, and whoever asks the database unasked does."""
+    """Probes come every few seconds for ever, and so do questions to the database."""
     async with running_reach(settings) as reach:
         for path in ("/livez", "/readyz", "/docs"):
             assert (await reach.http.get(path)).status_code == 200

@@ -56,7 +56,7 @@ async def sign_up(settings: Settings, caller: str | None = CALLER) -> None:
 
 def recorded(collector: Collector, delivery: Span) -> bool:
     """Whether what became of a delivery is in its trace, down to the commit that it shared."""
-    (record,) = (span for span in collector.beneath(delivery) if span.name == "settle")
+    (record,) = (span for span in collector.beneath(delivery) if span.name == "record the outcome")
     (join,) = collector.beneath(record)
     commits = {commit.place for commit in collector.named("group commit")}
     return join.name == "join a commit" and set(join.links) <= commits and bool(join.links)
@@ -81,7 +81,7 @@ async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
     assert request.attributes["http.response.status_code"] == 202
     async with worker(mailing, collector.environment):
         await eventually(lambda: mail_server.messages)
-        await eventually(lambda: collector.named("settle"))
+        await eventually(lambda: collector.named("record the outcome"))
     delivery = await one(collector, "deliver welcome")
     assert delivery.links == [request.place]
     assert delivery.kind == "CLIENT"
@@ -91,7 +91,7 @@ async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
     stages = [
         (stage.name, stage.attributes.get("reach.smtp.code"))
         for stage in collector.beneath(delivery)
-        if stage.name != "settle"
+        if stage.name != "record the outcome"
     ]
     assert recorded(collector, delivery)
     assert stages == [

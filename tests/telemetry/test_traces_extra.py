@@ -97,5 +97,5 @@ async def test_commands_that_trace_nothing_need_no_extra(
 
 
 def test_the_lock_of_the_extra_is_where_the_remedy_says() -> None:
-    """Whoever follows it finds the file."""
+    """Those who follow it find the file."""
     assert (ROOT / traces.REMEDY.split()[-1]).is_file()

@@ -9,7 +9,7 @@ from tests.support.proxy.edges import Edge, layer
 
 #: Where each request may cause an email.
 SIGN_UPS = ("/", "/links", "/v1/signups", "/v1/links")
-#: Other ways to write a door's path, by which a request might go round its limiter.
+#: Other ways to write a sign-up's path, by which a request might go round its limiter.
 DETOURS = (
     *("/v1/%73ignups", "//v1/signups", "/v1/./signups", "/v1/x/../signups", "/v1/signups?a=/"),
     "/v1/signups%0A",
@@ -29,7 +29,7 @@ class UnsoundEdgeError(AssertionError):
 
 
 async def check_edge(edge: Edge) -> None:
-    """Prove that an edge leads to Reach, by its name only, and limits every door.
+    """Prove that a proxy leads to Reach, by its name only, and limits every sign-up.
 
     Uses the clients 1 to 29. Raises UnsoundEdgeError.
     """
@@ -96,7 +96,7 @@ async def _has_no_detours(edge: Edge) -> None:
             answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY for answer in answers
         )
         if is_sign_up and not refusals(answers):
-            raise UnsoundEdgeError(f"POST {path} goes round the door's limit")
+            raise UnsoundEdgeError(f"POST {path} goes round the limit of sign-ups")
 
 
 def refusals(answers: Sequence[httpx.Response]) -> list[httpx.Response]:

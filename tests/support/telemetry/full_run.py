@@ -1,4 +1,4 @@
-"""A full run of Reach: good requests and bad ones, robots, mail that arrives and that does not.
+"""A full run of Reach: good requests and bad ones, spam, mail that arrives and that does not.
 
 Processes as in production, on a SQLite file of their own; what they wrote on stdout is what
 Filebeat would read.
@@ -86,13 +86,13 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
 
 
 async def _ask(http: httpx.AsyncClient, done: FullRun) -> None:
-    """Ask for what is there, for what is not, wrongly, and as a robot does."""
+    """Ask for what is there, for what is not, wrongly, and as a spammer does."""
     answers = [
         await http.get("/"),
         await http.get("/nowhere"),
         await http.get("/v1/people"),
         await http.post("/v1/signups", content=b"{"),
-        await sign_up(http, "robot@example.com", motto="https://spam.example"),
+        await sign_up(http, "spammer@example.com", motto="https://spam.example"),
     ]
     done.statuses += [answer.status_code for answer in answers]
 
@@ -114,12 +114,12 @@ async def _deliver(
     answers.append(await sign_up(http, "ada@example.com", headers=headers))
     await eventually(lambda: len(mail_server.messages) == 2, WAIT_SECONDS)
     mail_server.script["mail"] = "421 4.3.2 Not now"
-    answers.append(await sign_up(http, "paused@example.com"))
+    answers.append(await sign_up(http, "unavailable@example.com"))
     await said(sending, "circuit breaker open")
     del mail_server.script["mail"]
     await said(sending, "circuit breaker half-open")
     await eventually(lambda: len(mail_server.messages) == 3, WAIT_SECONDS)
-    await said(sending, "refused")
+    await said(sending, "rejected")
     done.statuses += [answer.status_code for answer in answers]
 
 
@@ -166,7 +166,7 @@ def _count(line: Line) -> int:
 async def sign_up(
     http: httpx.AsyncClient, email: str, headers: Mapping[str, str] | None = None, **more: str
 ) -> httpx.Response:
-    """Sign up at the door."""
+    """Sign up as strangers do."""
     return await http.post(
         "/v1/signups", json={"email": email, "name": "Somebody", **more}, headers=headers
     )

@@ -26,7 +26,7 @@ def keep_the_lock(*_: object) -> None:
     ctypes.PyDLL(None).sleep(A_LONG_TIME_SECONDS)
 
 
-# Also in the processes that `reach api --processes` starts: they import this module anew.
+# Also in the processes that `reach api --processes` starts: they import this module again.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
 signal.signal(signal.SIGUSR1, block)
 if __name__ != "__main__":  # their parent takes it for the wish to have them replaced

@@ -53,7 +53,7 @@ class Watched:
         return await run_sync(self.prometheus.value, expression)
 
     async def sign_up_for_ever(self) -> None:
-        """Sign somebody new up four times a second, at each door in turn."""
+        """Sign somebody new up four times a second, at each process in turn."""
         processes = itertools.cycle(self.processes)
         async with httpx.AsyncClient(verify=NO_CERTIFICATES, trust_env=False, timeout=20) as http:
             for number in itertools.count():
