@@ -109,7 +109,7 @@ def analyse(tx: Transaction) -> None:
 
 
 def count(tx: Transaction) -> None:
-    """Count what the levels say."""
+    """Count what the counters of now say."""
     tx.execute(select(func.count(), func.count(people.c.confirmed_at)).select_from(people)).all()
     by_state = select(messages.c.state, func.count()).group_by(messages.c.state)
     tx.execute(by_state).all()
@@ -166,7 +166,7 @@ def forget(tx: Transaction) -> None:
 
 def unfold(tx: Transaction) -> None:
     """Leave as many rows as pile up while no worker runs."""
-    row = {"name": "queued", "hour": counters.LEVEL, "count": 0}
+    row = {"name": "queued", "hour": counters.CURRENT, "count": 0}
     tx.execute(counters.counters.insert(), [row] * UNFOLDED_ROWS)
 
 

@@ -43,7 +43,7 @@ def listed(tmp_path: Path) -> Path:
 async def test_a_disposable_address_is_told_so(
     settings: Settings, listed: Path, endpoint: str
 ) -> None:
-    """422 beside the address, in any spelling, by API and page; operators may add whom they like."""
+    """422 beside the address, in any spelling, in both; operators may add whom they like."""
     changes = {"disposable_domains_file": listed}
     async with running_reach(settings.model_copy(update=changes)) as reach:
         http = await operator(reach)

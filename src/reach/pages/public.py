@@ -43,9 +43,9 @@ def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
 
     ``typed`` is what came with it, if it is shown again.
     """
-    robots = services_of(request).spam_protection
-    started = robots.stamp(time.time(), is_again=bool(typed))
-    return {"started": started, "needs_proof": robots.needs_proof}
+    spam = services_of(request).spam_protection
+    started = spam.stamp(time.time(), is_again=bool(typed))
+    return {"started": started, "needs_proof": spam.needs_proof}
 
 
 def runs(request: Request) -> Mapping[str, str] | None:
@@ -103,7 +103,7 @@ async def post_sign_up(request: Request) -> Response:
 async def get_check_your_inbox(request: Request) -> Response:
     """Say the same to everybody, whether their address was known or not.
 
-    What is true for whoever signed up is another thing than for whoever asked for a link.
+    What is true for somebody who signed up differs from what is true for who asked for a link.
     """
     return render(
         "check-your-inbox.html",

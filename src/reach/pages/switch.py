@@ -1,7 +1,7 @@
 """Whose record: a link for another person than the one whose link the browser holds.
 
-Held without a question, it would let whoever sends somebody a link of their own have this person
-write into their record, in the belief that it is theirs ("login CSRF").
+Held without a question, it would let strangers who send somebody a link of their own have this
+person write into the strangers' record, in the belief that it is theirs ("login CSRF").
 """
 
 from collections.abc import Awaitable, Callable

@@ -70,7 +70,7 @@ def example(**fields: Any) -> ConfigDict:
     """Say in the document what to send: sent as it is, it does what its route says.
 
     What a form carries beside what people type has no place in it: filled in by those who try
-    things out, it would make robots of them.
+    things out, it would make spam of what they send.
     """
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
@@ -115,7 +115,7 @@ class LinkRequest(BaseModel):
     email: Address
 
 
-TRAP = "A trap for robots: leave it out"
+TRAP = "A trap for spam: leave it out"
 OLD_TRAP = "What the trap was called before: leave it out"
 TIME = "The signed time at which the form was shown, as its page has it"
 PROOF = "The solution of a challenge, in base64"

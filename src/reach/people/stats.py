@@ -113,7 +113,7 @@ def read(tx: Transaction, settings: Settings) -> Stats:
     hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
     found = counters.read(tx, hours[0])
 
-    def counter(name: str, hour: datetime = counters.LEVEL) -> int:
+    def counter(name: str, hour: datetime = counters.CURRENT) -> int:
         return found.get((name, hour), 0)
 
     return Stats(

@@ -234,7 +234,7 @@ class DatabaseUrl:
         return f"{place}/{self.url.database or ''}{rest}"
 
     def __repr__(self) -> str:
-        """Likewise: what is in ``url`` and ``connect_args`` is for the driver alone."""
+        """The masked URL: what is in ``url`` and ``connect_args`` is for the driver alone."""
         return f"DatabaseUrl({str(self)!r})"
 
 
@@ -242,7 +242,7 @@ class DatabaseUrl:
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Read ``10.0.0.0/8, ::1``: addresses and networks. Raises ValueError.
 
-    Those that hold everybody are refused: whoever is believed must be named.
+    Those that hold everybody are refused: proxies that are believed must be named.
     """
     try:
         found = tuple(as_ipv4(ip_network(part)) for part in re.split(r"[\s,]+", text) if part)
