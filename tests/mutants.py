@@ -129,7 +129,7 @@ FAULTS: Sequence[Fault] = (
         "limits/limiter.py",
         "            shared.local_decisions += 1\n            return windows.take(key, now)\n",
         "            shared.local_decisions += 1\n            return ()\n",
-        "tests/limits/test_outages.py::test_a_redis_that_refuses_is_away[read only]",
+        "tests/limits/test_outages.py::test_a_redis_that_refuses_is_unavailable[read only]",
     ),
     Fault(
         "each-ipv6-address",

@@ -96,10 +96,10 @@ def test_prometheus_adapter_is_told_to_ask_the_same() -> None:
 HERE, THERE = 'namespace="signup"', 'namespace="other"'
 
 
-def worker(number: int, *, paused: int, where: str = HERE) -> dict[str, str]:
+def worker(number: int, *, is_open: int, where: str = HERE) -> dict[str, str]:
     """The series of one worker."""
     labels = f'{{{where},job="reach-worker",instance="w{number}"}}'
-    return {f"reach_worker_slots{labels}": "8", f"reach_circuit_breaker_open{labels}": str(paused)}
+    return {f"reach_worker_slots{labels}": "8", f"reach_circuit_breaker_open{labels}": str(is_open)}
 
 
 def api(age: int | None, where: str = HERE) -> dict[str, str]:
@@ -110,17 +110,17 @@ def api(age: int | None, where: str = HERE) -> dict[str, str]:
 
 
 CASES: dict[str, tuple[dict[str, str], float | None]] = {
-    "nothing waits": (api(0) | worker(1, paused=0), 0),
-    "messages wait": (api(120) | worker(1, paused=0), 120),
+    "nothing waits": (api(0) | worker(1, is_open=0), 0),
+    "messages wait": (api(120) | worker(1, is_open=0), 120),
     "the mail server turns everybody away": (
-        api(3600) | worker(1, paused=1) | worker(2, paused=1),
+        api(3600) | worker(1, is_open=1) | worker(2, is_open=1),
         0,
     ),
-    "it takes some workers": (api(120) | worker(1, paused=1) | worker(2, paused=0), 120),
+    "it takes some workers": (api(120) | worker(1, is_open=1) | worker(2, is_open=0), 120),
     "no worker is there": (api(120), 120),
-    "the database is away": (api(None) | worker(1, paused=0), None),
+    "the database is unavailable": (api(None) | worker(1, is_open=0), None),
     "it is somebody else's": (
-        api(0) | worker(1, paused=0) | api(999, THERE) | worker(3, paused=1, where=THERE),
+        api(0) | worker(1, is_open=0) | api(999, THERE) | worker(3, is_open=1, where=THERE),
         0,
     ),
 }

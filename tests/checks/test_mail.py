@@ -88,7 +88,7 @@ async def test_smtputf8_is_a_warning(
 
 
 async def test_smtputf8_where_nobody_can_be_asked(make_settings: MakeSettings) -> None:
-    """The warning stands; that the server is away is another finding."""
+    """The warning stands; that the server is unavailable is another finding."""
     url = f"smtp://127.0.0.1:{free_port()}"
     finding = await check_smtputf8(make_settings(smtp_url=url, smtputf8=True))
     assert "not known" in finding.words

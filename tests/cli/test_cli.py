@@ -273,7 +273,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
+def test_up_says_that_its_database_is_unavailable(make_settings: MakeSettings) -> None:
     """It migrates first, so it cannot start without: 1 and one line, no address in it."""
     url = f"postgresql://u:canary@127.0.0.1:{free_port()}/canary"
     with ReachProcess("up", settings=make_settings(database_url=url, port=0)) as process:

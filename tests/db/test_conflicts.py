@@ -118,7 +118,7 @@ async def test_an_unknown_commit_is_not_repeated(
     end: Callable[[Postgres], None],
     way: str,
 ) -> None:
-    """The server goes away in the middle of COMMIT: a 503 that says so, and one run only."""
+    """The server ends in the middle of COMMIT: a 503 that says so, and one run only."""
     settings = make_settings(database_url=private_postgres.url, database_seconds=3)
     count_up = CountUp()
     async with opened(settings) as database:

@@ -22,11 +22,11 @@ async def test_what_is_given_back_is_due_at_once(outbox: Outbox) -> None:
     """No attempt is spent, nothing has failed; and the operator sees why."""
     await outbox.fill()
     held = await outbox.lease_one()
-    await outbox.release(held, reason="the mail server is away")
+    await outbox.release(held, reason="the mail server is unavailable")
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("queued", 0, 0)
     assert (message.first_failed_at, message.finished_at) == (None, None)
-    assert message.last_error == "the mail server is away"
+    assert message.last_error == "the mail server is unavailable"
     assert await outbox.attempts() == []
     again = await outbox.lease_one()
     assert (again.id, again.lease, again.recorded_lease) == (held.id, 2, 1)

@@ -114,7 +114,7 @@ async def test_no_body_is_read(twice: Reach) -> None:
 
 
 async def test_no_database_is_asked(make_settings: MakeSettings, tmp_path: Path) -> None:
-    """While it is away, who asks too often is still told so: strangers and operators."""
+    """While it is unavailable, who asks too often is still told so: strangers and operators."""
     gone = f"sqlite:///{tmp_path}/moved-away.sqlite3"
     limits = {"limit_signups": "1/hour", "limit_api": "1/hour"}
     async with running_reach(make_settings(database_url=gone, **limits)) as reach:

@@ -161,18 +161,18 @@ async def test_being_old_alone_gives_nothing_up(outbox: Outbox) -> None:
 
 
 async def test_time_that_it_lies_due_does_not_count(outbox: Outbox) -> None:
-    """A pause of an hour moves the first failure by an hour."""
+    """An hour of an open circuit breaker moves the first failure by an hour."""
     await outbox.fill()
     await outbox.change(due_at=now(-HOUR), first_failed_at=now(-DAY))
     before = await outbox.only()
     held = await outbox.lease_one()
     assert before.first_failed_at is not None
     assert held.first_failed_at is not None
-    pause = held.first_failed_at - before.first_failed_at
-    assert timedelta(0) <= pause - timedelta(hours=1) < timedelta(seconds=ABOUT_SECONDS)
+    moved = held.first_failed_at - before.first_failed_at
+    assert timedelta(0) <= moved - timedelta(hours=1) < timedelta(seconds=ABOUT_SECONDS)
 
 
-async def test_a_long_pause_gives_nothing_up(outbox: Outbox) -> None:
+async def test_a_long_open_circuit_breaker_gives_nothing_up(outbox: Outbox) -> None:
     """It failed five days ago, but lay due for two of them: it has a day left."""
     await outbox.fill()
     await outbox.change(due_at=now(-2 * DAY), first_failed_at=now(-5 * DAY))

@@ -73,7 +73,7 @@ async def test_a_field_that_the_form_lacks_is_refused(site: Site) -> None:
 
 
 async def test_an_outage_keeps_what_was_typed(site: Site) -> None:
-    """While the database is away, the form says so, and nobody types it all again."""
+    """While the database is unavailable, the form says so, and nobody types it all again."""
     site.failure = ServiceUnavailable("It is locked by another program.", retry_after_seconds=7)
     async with site.client() as client:
         answer = await client.post("/", data=ADA)

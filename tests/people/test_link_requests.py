@@ -204,7 +204,7 @@ def has_looked(since: Since, times: int) -> bool:
     return since.of(TRANSACTIONS, kind="read", result="ok") > times
 
 
-async def test_it_goes_on_when_the_database_was_away(
+async def test_it_goes_on_when_the_database_was_unavailable(
     make_settings: Callable[..., Settings], database_url: str, told: Callable[[], str]
 ) -> None:
     """An outage is waited for, and told; it ends no worker."""

@@ -230,7 +230,7 @@ def exposed() -> dict[str, float]:
 async def test_gauges_show_the_database_or_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is away they are not exposed: nobody is shown what was. Then they are back."""
+    """Without it they are not exposed: nobody is shown what was. Then they are back."""
     monkeypatch.setattr(stats, "FRESH_SECONDS", 0.1)
     await fill(outbox)
     stats.show_unknown()  # what another test's database held

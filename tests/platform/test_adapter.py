@@ -82,8 +82,8 @@ async def test_it_tells_how_long_the_oldest_has_waited(
             await eventually(lambda: (server.value(query) or 0) > 1, DEADLINE_SECONDS, 0.2)
             assert server.query(written_out(name, "elsewhere")) == []
             async with worker(settings, metrics_port=ports[1]):
-                paused = "max(reach_circuit_breaker_open) == 1"
-                await eventually(lambda: server.value(paused) == 1, DEADLINE_SECONDS, 0.2)
+                is_open = "max(reach_circuit_breaker_open) == 1"
+                await eventually(lambda: server.value(is_open) == 1, DEADLINE_SECONDS, 0.2)
                 assert server.value(f"max({name})") != 0
                 await eventually(lambda: server.value(query) == 0, DEADLINE_SECONDS, 0.2)
     finally:

@@ -1,4 +1,4 @@
-"""The database goes away while a worker has an acceptance to note: it notes it afterwards."""
+"""The database is lost while a worker has an acceptance to note: it notes it afterwards."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -132,7 +132,7 @@ async def none_is_held(database: Database) -> bool:
 async def test_a_server_that_cannot_be_trusted_gets_nothing(
     mailing: Settings, authority: Authority, database: Database, trouble: str
 ) -> None:
-    """A bad certificate, STARTTLS not offered, a refused password: paused, nothing in clear."""
+    """Bad certificate, STARTTLS not offered, refused password: unavailable, nothing in clear."""
     certificate = authority.certify(*(["elsewhere.example"] if trouble == "certificate" else []))
     server = MailServer(
         tls=None if trouble == "starttls" else "starttls",

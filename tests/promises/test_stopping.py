@@ -266,7 +266,7 @@ async def test_stopping_without_the_database_takes_a_bounded_time(
 async def test_stopping_beside_a_lock_takes_a_bounded_time(
     sqlite: str, make_settings: Callable[..., Settings], mail_server: MailServer, command: str
 ) -> None:
-    """SQLite's way of being away: another program holds its lock."""
+    """SQLite is unavailable in its own way: another program holds its lock."""
     settings = make_settings(
         database_url=sqlite, smtp_url=mail_server.url, port=0, grace_seconds=1, database_seconds=1
     )

@@ -62,7 +62,7 @@ async def test_each_client_is_one_ipv6_network(edge: Edge) -> None:
         if item["type"] in {"ratelimit", "inflightreq"}
     ]
     assert [item["sourceCriterion"]["ipStrategy"] for item in by_client] == [{"ipv6Subnet": 64}] * 3
-    assert not any("redis" in item for item in by_client), "it answers 500 while Redis is away"
+    assert not any("redis" in item for item in by_client), "it answers 500 without Redis"
 
 
 async def test_the_entry_points_are_guarded(edge: Edge) -> None:

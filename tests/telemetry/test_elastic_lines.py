@@ -83,7 +83,7 @@ def test_failed_deliveries_are_found(done: FullRun) -> None:
 
 
 def test_server_errors_are_found(done: FullRun) -> None:
-    """What was away with its reason, what crashed with its type; no other request."""
+    """What was unavailable with its reason, what crashed with its type; no other request."""
     found = among(done.lines, search_query("reach-server-errors"))
     statuses = [value(line, "http.response.status_code") for line in found]
     assert sorted(status for status in statuses if status) == failed(done)
@@ -102,7 +102,7 @@ def test_spam_and_refusals_are_found(done: FullRun) -> None:
 
 
 def test_trouble_is_found(done: FullRun) -> None:
-    """The pause and the crash are what somebody should read; requests are not."""
+    """The open circuit breaker and the crash are what somebody should read; requests are not."""
     found = among(done.lines, search_query("reach-trouble"))
     assert {"circuit-breaker-open", "request-crashed", "message-failed"} <= set(actions(found))
     assert not {"request", "sent", "not-sent"} & set(actions(found))

@@ -245,12 +245,13 @@ async def test_statements_are_told_without_what_is_in_them(
 def test_a_terminal_gets_short_lines() -> None:
     """Time, level, message, and what matters; nothing that the terminal would obey."""
     fields = {"method": "POST", "route": "/v1/signups", "status": 503, "nanoseconds": 4_123_456}
-    fields["reason"] = "It is away."
+    fields["reason"] = "It is down."
     line = terminal_line(Told("reach.app", "info", "request", fields, 0), has_colours=True)
     plain = re.sub(rb"\x1b\[\d+m", b"", line)
     assert plain != line
     assert re.fullmatch(
-        rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is away\.\n", plain
+        rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is down\.\n",
+        plain,
     )
     where = {"frames": ["a", "b\rc"]}
     line = terminal_line(

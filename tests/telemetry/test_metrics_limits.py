@@ -1,4 +1,4 @@
-"""Decisions of the limiter are counted, and that Redis is away is seen."""
+"""Decisions of the limiter are counted, and that Redis is unavailable is seen."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -58,7 +58,7 @@ async def test_what_is_not_limited_is_no_decision(
 
 # The driver has another name for an argument of ours: here a warning would be an error of Redis's.
 @pytest.mark.filterwarnings("ignore:Call to '__init__' function:DeprecationWarning")
-async def test_that_redis_is_away_is_seen(
+async def test_that_redis_is_unavailable_is_seen(
     make_settings: Callable[..., Settings], sqlite: str, redis: Redis
 ) -> None:
     """How long it took to answer while it did, each decision without it, and its return."""

@@ -212,10 +212,10 @@ def test_cut_off_by_ctrl_c_and_by_the_server(
         stuck(cut, target)
         private_postgres.stop()
         assert cut.wait(SECONDS) == 1
-        assert cut.errors.splitlines()[-1].startswith("The target is away. ")
+        assert cut.errors.splitlines()[-1].startswith("The target is unavailable. ")
     with copying(source, target) as early:
         assert early.wait(SECONDS) == 1
-        assert early.errors.splitlines()[-1].startswith("The target is away. ")
+        assert early.errors.splitlines()[-1].startswith("The target is unavailable. ")
     private_postgres.start()
     assert is_untouched(target)
     target.be_well("messages")

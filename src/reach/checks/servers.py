@@ -147,11 +147,11 @@ async def check_smtp(settings: Settings) -> Finding:
         return Finding("smtp", "the embedded mailbox of `reach up`")
     where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
     try:
-        paused = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
+        unavailable = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
     except BadSettings as error:
         return Finding("smtp", f"{where}: not asked", str(error))
-    if paused is not None:
-        return Finding("smtp", f"{where}: {paused.words}", _remedy_of(paused, settings))
+    if unavailable is not None:
+        return Finding("smtp", f"{where}: {unavailable.words}", _remedy_of(unavailable, settings))
     return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
 
 
@@ -163,9 +163,9 @@ def _quick(settings: Settings, seconds: float) -> Settings:
     )
 
 
-def _remedy_of(paused: Unavailable, settings: Settings) -> str:
+def _remedy_of(unavailable: Unavailable, settings: Settings) -> str:
     """Say what to look at if the mail server does not let us in, or does not take our sender."""
-    if not paused.text.startswith(MAIL.name):
+    if not unavailable.text.startswith(MAIL.name):
         return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
     sender = parse_mailbox(settings.mail_from).addr_spec
     return (

@@ -304,7 +304,7 @@ class ConnectionThread(threading.Thread):
         return connection
 
     def _checked(self, connection: Connection) -> Files:
-        """See which files a new connection has."""
+        """Note which files a new connection has."""
         files = self._place.look()
         note_log(self._place.file, files, is_open=True)
         return files

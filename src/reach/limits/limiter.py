@@ -69,7 +69,7 @@ class Limiter:
         return None
 
     async def _take(self, shared: Shared, windows: Windows, key: str, now: float) -> Sequence[Full]:
-        """Take one in Redis and here; here alone while Redis is away."""
+        """Take one in Redis and here; here alone while Redis is unavailable."""
         try:
             full = await shared.take(windows.policy, key, lambda: windows.full(key, now))
         except RedisUnavailable:

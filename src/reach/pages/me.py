@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from reach.db.database import Database
 from reach.pages.link_cookie import (
     REFERRER,
-    Held,
+    FromCookie,
     forget,
-    held_in,
     holding,
+    link_cookie,
     read,
     refuse_loads_from_elsewhere,
     see,
@@ -67,51 +67,51 @@ async def _arrive(request: Request, show: Any) -> Response:
 
 
 @holding("manage", no_link)
-async def _show_record(request: Request, held: Held) -> Response:
+async def _show_record(request: Request, given: FromCookie) -> Response:
     done = DONE.get(request.query_params.get("done", ""))
-    return await _record_page(request, held, done=done)
+    return await _record_page(request, given, done=done)
 
 
 @holding("confirm", no_link)
-async def _show_confirm(request: Request, held: Held) -> Response:
-    person = await _database(request).read(links.find_holder, held.link)
-    return _page(request, "confirm.html", person=person, proof=held.proof)
+async def _show_confirm(request: Request, given: FromCookie) -> Response:
+    person = await _database(request).read(links.find_holder, given.link)
+    return _page(request, "confirm.html", person=person, proof=given.proof)
 
 
 @router.post("/confirm")
 @holding("confirm", no_link)
-async def post_confirm(request: Request, held: Held) -> Response:
+async def post_confirm(request: Request, given: FromCookie) -> Response:
     """Confirm the address that the link was sent to."""
-    await _database(request).write(links.act, held.link, record.confirm)
-    return forget(see("/confirm/done"), held_in("confirm"))
+    await _database(request).write(links.act, given.link, record.confirm)
+    return forget(see("/confirm/done"), link_cookie("confirm"))
 
 
 @router.post("/manage")
 @holding("manage", no_link)
-async def post_manage(request: Request, held: Held) -> Response:
+async def post_manage(request: Request, given: FromCookie) -> Response:
     """Change the record; the form comes back, as it was filled in, with what is wrong."""
     try:
-        changes = wanted(validate(Changes, held.typed, services_of(request).settings))
+        changes = wanted(validate(Changes, given.typed, services_of(request).settings))
     except Unprocessable as problem:
-        return await _record_page(request, held, typed=held.typed, problem=problem)
+        return await _record_page(request, given, typed=given.typed, problem=problem)
     settings = services_of(request).settings
-    await _database(request).write(links.act, held.link, record.change, changes, settings)
+    await _database(request).write(links.act, given.link, record.change, changes, settings)
     return see("/manage?done=changed")
 
 
 @router.post("/manage/confirmation")
 @holding("manage", no_link)
-async def post_confirmation(request: Request, held: Held) -> Response:
+async def post_confirmation(request: Request, given: FromCookie) -> Response:
     """Confirm the address: this link, too, was sent to it."""
-    await _database(request).write(links.act, held.link, record.confirm)
+    await _database(request).write(links.act, given.link, record.confirm)
     return see("/manage?done=confirmed")
 
 
 @router.post("/manage/export")
 @holding("manage", no_link)
-async def post_export(request: Request, held: Held) -> Response:
+async def post_export(request: Request, given: FromCookie) -> Response:
     """Hand out everything that is stored of the person, as a file."""
-    found = await _database(request).read(links.export, held.link)
+    found = await _database(request).read(links.export, given.link)
     text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")
@@ -119,28 +119,28 @@ async def post_export(request: Request, held: Held) -> Response:
 
 @router.post("/manage/links")
 @holding("manage", no_link)
-async def post_void_links(request: Request, held: Held) -> Response:
+async def post_void_links(request: Request, given: FromCookie) -> Response:
     """Void every link so far, this one too."""
-    await _database(request).write(links.act, held.link, record.void_links)
-    return forget(see("/manage/voided"), held_in("manage"))
+    await _database(request).write(links.act, given.link, record.void_links)
+    return forget(see("/manage/voided"), link_cookie("manage"))
 
 
 @router.api_route("/manage/removal", methods=READ)
 @holding("manage", no_link)
-async def get_removal(request: Request, held: Held) -> Response:
+async def get_removal(request: Request, given: FromCookie) -> Response:
     """Ask once more."""
-    person = await _database(request).read(links.find_holder, held.link)
-    return _page(request, "removal.html", person=person, proof=held.proof)
+    person = await _database(request).read(links.find_holder, given.link)
+    return _page(request, "removal.html", person=person, proof=given.proof)
 
 
 @router.post("/manage/removal")
 @holding("manage", no_link)
-async def post_removal(request: Request, held: Held) -> Response:
+async def post_removal(request: Request, given: FromCookie) -> Response:
     """Remove the person, their messages and every trace of them."""
     database = _database(request)
-    await database.write(links.erase, held.link)
+    await database.write(links.erase, given.link)
     await database.scrub()
-    return forget(see("/manage/removed"), held_in("manage"))
+    return forget(see("/manage/removed"), link_cookie("manage"))
 
 
 @router.api_route("/confirm/done", methods=READ)
@@ -163,20 +163,20 @@ async def get_removed(request: Request) -> Response:
 
 async def _record_page(
     request: Request,
-    held: Held,
+    given: FromCookie,
     *,
     done: str | None = None,
     typed: Mapping[str, str] | None = None,
     problem: Problem | None = None,
 ) -> Response:
-    person = await _database(request).read(links.find_holder, held.link)
+    person = await _database(request).read(links.find_holder, given.link)
     stored = {"name": person.name, "description": person.description or ""}
     return _page(
         request,
         "manage.html",
         problem.status if problem else 200,
         person=person,
-        proof=held.proof,
+        proof=given.proof,
         done=done,
         typed=stored if typed is None else {name: typed.get(name, "") for name in LABELS},
         **faults_of(problem, LABELS, request),

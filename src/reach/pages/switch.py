@@ -15,10 +15,10 @@ from reach.pages.link_cookie import (
     Route,
     find,
     forget,
-    held_in,
     keep,
+    link_cookie,
     look,
-    offered_in,
+    offer_cookie,
     put,
     refuse_loads_from_elsewhere,
     see,
@@ -37,35 +37,35 @@ async def keep_or_ask(request: Request, token: str, link: Link) -> Response:
     """Have the browser hold the link that it came with, or first ask whose record is meant.
 
     It is asked for only if both links work; so the database is for this rare case alone. Raises
-    LinkVoid if the new link does not work: then the one that is held stays.
+    LinkVoid if the new link does not work: then the one in the cookie stays.
     """
     if request.scope["path"] != f"/{link.scope}":
         # A browser shows what it holds to the pages of its scope only.
         return see(f"/{link.scope}?token={token}")
-    held = look(request, request.cookies.get(held_in(link.scope).name, ""))
-    if held is None or held.scope != link.scope:
+    current = look(request, request.cookies.get(link_cookie(link.scope).name, ""))
+    if current is None or current.scope != link.scope:
         return keep(request, token, link.scope)
-    if held.person_id == link.person_id:
-        if held.version > link.version:
+    if current.person_id == link.person_id:
+        if current.version > link.version:
             raise LinkVoid  # an older email, whose links were voided
         return keep(request, token, link.scope)
-    if await _holder(request, held) is None:
+    if await _holder(request, current) is None:
         return keep(request, token, link.scope)
     if await _holder(request, link) is None:
         raise LinkVoid
-    return put(request, see(f"/{link.scope}/switch"), token, offered_in(link.scope))
+    return put(request, see(f"/{link.scope}/switch"), token, offer_cookie(link.scope))
 
 
 async def _ask(request: Request, scope: Scope) -> Response:
-    """Show whose link is held, and a button to hold the other one."""
+    """Show whose link the cookie holds, and a button to take the other one."""
     try:
-        offered = await find(request, scope, offered_in(scope))
+        offered = await find(request, scope, offer_cookie(scope))
     except LinkVoid:
         return see(f"/{scope}")
     if await _holder(request, offered.link) is None:
-        return forget(await no_link(request), offered_in(scope))
-    held = look(request, request.cookies.get(held_in(scope).name, ""))
-    person = None if held is None or held.scope != scope else await _holder(request, held)
+        return forget(await no_link(request), offer_cookie(scope))
+    current = look(request, request.cookies.get(link_cookie(scope).name, ""))
+    person = None if current is None or current.scope != scope else await _holder(request, current)
     if person is None or person.id == offered.link.person_id:
         return _switch(request, scope)
     return render(
@@ -81,15 +81,15 @@ async def _ask(request: Request, scope: Scope) -> Response:
 async def _press(request: Request, scope: Scope) -> Response:
     """Hold the other link from now on, if it still works. Raises ForeignForm."""
     try:
-        offered = await find(request, scope, offered_in(scope))
+        offered = await find(request, scope, offer_cookie(scope))
         await _database(request).read(links.find_holder, offered.link)
     except LinkVoid:
-        return forget(await no_link(request), offered_in(scope))
+        return forget(await no_link(request), offer_cookie(scope))
     return _switch(request, scope)
 
 
 def _switch(request: Request, scope: Scope) -> Response:
-    cookie = offered_in(scope)
+    cookie = offer_cookie(scope)
     return forget(keep(request, request.cookies[cookie.name], scope), cookie)
 
 

@@ -248,7 +248,7 @@ def _is_ready(tx: Transaction) -> bool:
 async def _try_out(settings: Settings) -> None:
     """Refuse here what every process would: they are started again for ever. Raises BadSettings.
 
-    A database that is away may come later; a schema that is too old will not do, nor will a
+    A database that is unavailable may come later; a schema that is too old will not do, nor will a
     database that is not Reach's: NoDatabase.
     """
     async with _open(settings) as database:

@@ -93,7 +93,7 @@ _NOTED = frozenset((b"host", b"transfer-encoding", b"content-length", b"expect")
 
 
 class QueueFull(Exception):
-    """As many requests wait on one connection as may: nothing more is to be fed."""
+    """All the requests wait on one connection that may: nothing more is to be fed."""
 
 
 class Reader(HttpToolsProtocol):

@@ -217,7 +217,9 @@ EVENTS = {
     ),
     "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
     "traces are not taken": Event(
-        "reach.traces", "warning", "The collector is away or refuses: spans are lost, no mail."
+        "reach.traces",
+        "warning",
+        "The collector is unavailable, or refuses: spans are lost, no mail.",
     ),
     "traces are taken again": Event("reach.traces", "info", "The collector takes spans again."),
     "lines dropped": Event(
