@@ -81,8 +81,10 @@ SKIPPED = (
     "tests/db/test_words.py",
     "tests/docs/test_vocabulary.py",
 )
-TEXT = (".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl")
-TEXT += (".json", ".ndjson", ".service", ".subject", ".mako", "Makefile", "Dockerfile", ".ci/run")
+TEXT = (
+    *(".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl"),
+    *(".json", ".ndjson", ".service", ".subject", ".mako", "Makefile", "Dockerfile", ".ci/run"),
+)
 #: How no docstring begins: its first line says what the thing is or does.
 BEGINNINGS = ("As ", "Likewise", "See ", "The same")
 _WORDS = re.compile(rf"(?<![a-z])({'|'.join(INSTEAD)})(?![a-z])")

@@ -85,7 +85,7 @@ class Site:
         return ReachProcess(command, settings=self.settings, environment=environment, **changes)
 
     @asynccontextmanager
-    async def running_api(self, *, newer: bool) -> AsyncIterator[int]:
+    async def api(self, *, newer: bool) -> AsyncIterator[int]:
         """Run ``reach api``, with visitors; at the end they leave, and then it ends in order."""
         port = free_port()
         with self.process("api", newer=newer, port=port) as api:

@@ -68,9 +68,9 @@ class Watched:
 @asynccontextmanager
 async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
     """Run it all; everything is well, and mail goes out, when this begins. May skip."""
-    processes = [free_port(), free_port()]
+    api_ports = [free_port(), free_port()]
     ports = {"reach-api": [free_port(), free_port()], "reach-worker": [free_port(), free_port()]}
-    with processes(settings, processes, ports) as running:
+    with processes(settings, api_ports, ports) as running:
         for process in running:
             words = "api started" if process.arguments == ("api",) else "worker started"
             await said(process, words)
@@ -80,7 +80,7 @@ async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
         except NoPrometheus as reason:
             pytest.skip(str(reason))
         try:
-            now = Watched(server, [f"http://127.0.0.1:{port}" for port in processes])
+            now = Watched(server, [f"http://127.0.0.1:{port}" for port in api_ports])
             async with anyio.create_task_group() as group:
                 group.start_soon(now.sign_up_for_ever)
                 is_well = partial(now.value, "reach:mails_in_time:increase5m > 4")
@@ -94,12 +94,12 @@ async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
 
 @contextmanager
 def processes(
-    settings: Settings, processes: list[int], ports: dict[str, list[int]]
+    settings: Settings, api_ports: list[int], ports: dict[str, list[int]]
 ) -> Iterator[list[ReachProcess]]:
     """Run them, each with a metrics port of its own."""
     apis = [
         ReachProcess("api", settings=settings, port=api, metrics_port=port)
-        for api, port in zip(processes, ports["reach-api"], strict=True)
+        for api, port in zip(api_ports, ports["reach-api"], strict=True)
     ]
     workers = [
         ReachProcess("worker", settings=settings, metrics_port=port)
