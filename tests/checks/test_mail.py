@@ -160,7 +160,7 @@ async def test_the_command_sends_and_says(mailing: Settings, mail_server: MailSe
             await asyncio.to_thread(it.wait, 60)
             lines = it.output.splitlines()
             (line,) = (line for line in lines if " sent: " in line)
-            assert line.startswith("!! sent: refused: 550 5.1.1" if code else "ok sent: 250 2.0.0")
+            assert line.startswith("!! sent: rejected: 550 5.1.1" if code else "ok sent: 250 2.0.0")
             assert it.exit_code == code, it.output
     assert mail_server.recipients == [TO]
 
