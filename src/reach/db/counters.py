@@ -1,6 +1,6 @@
 """Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
-Which there are, and what changes them, is said by migration 0006. A *level* is how many there are
+Which there are, and what changes them, is said by migration 0008. A *level* is how many there are
 now; a *flow* how many there were in an hour.
 """
 

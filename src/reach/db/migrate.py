@@ -143,6 +143,7 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             if not is_current(connection):
+                _require_known(revision(connection))
                 upgrade(connection, "head")
             return revision(connection) or ""
     except (DBAPIError, OSError) as error:
@@ -169,12 +170,22 @@ async def _migrate_postgres(database: DatabaseUrl, say: Say, patience: Patience)
         assert isinstance(driver, PostgresConnection)
         turn = _kept_turn if driver.is_shared else _own_turn
         async with turn(connection, say, patience.turn_seconds) as holder:
-            at = await connection.run_sync(revision) or ""
+            at = _require_known(await connection.run_sync(revision)) or ""
             await connection.rollback()
             for name in names():
                 if name[:4] > at:
                     await _take_step(connection, name, say, patience, holder)
             return await connection.run_sync(revision) or ""
+
+
+def _require_known(at: str | None) -> str | None:
+    """Refuse a schema that was made before the oldest one we know. Raises CannotMigrate."""
+    if at is not None and at < (oldest := names()[0][:4]):
+        raise CannotMigrate(
+            f"The schema is at {at}, older than any release: the oldest known is {oldest}. "
+            "Migrate it with an earlier commit of Reach first, or begin with an empty database."
+        )
+    return at
 
 
 @asynccontextmanager
