@@ -40,7 +40,7 @@ HELD = """
 import asyncio, sys
 from reach.cli.progress import Lines
 from reach.transfer.copy import copy
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 class Held(Lines):
     def begin(self, what, rows):

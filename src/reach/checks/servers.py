@@ -18,12 +18,12 @@ from reach.limits.redis import Line, reason_of
 from reach.mail.compose import CannotCompose
 from reach.mail.dkim import DkimKey
 from reach.messages.outcome import Sent, Unavailable
-from reach.network.names import CannotConnect
-from reach.network.sockets import Attempt, try_each
+from reach.network.sockets import Attempt, CannotConnect, try_each
 from reach.people import stats
 from reach.problems import ServiceUnavailable
 from reach.settings import BadSettings, Settings
-from reach.settings.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl, SmtpUrl, parse_mailbox
+from reach.settings.database_url import POSTGRES_PORT, DatabaseUrl
+from reach.settings.urls import REDIS_PORT, SmtpUrl, parse_mailbox
 from reach.smtp.connection import Opener
 from reach.smtp.sender import Sender
 from reach.smtp.session import MAIL

@@ -10,7 +10,7 @@ import typer
 from reach.cli.output import FAILED, MARKUP, MISUSED, answer, configured, database_of, end, say
 from reach.cli.progress import watcher
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 cli = typer.Typer(
     no_args_is_help=True,

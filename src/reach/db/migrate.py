@@ -28,7 +28,7 @@ from reach.db.errors import NO_FOLDER, DatabaseUnavailable, NoDatabase
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.schema import VERSIONS, is_current, names, revision
 from reach.db.sqlite_files import Place, take_turn
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 Say = Callable[[str], None]
 

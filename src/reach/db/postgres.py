@@ -29,7 +29,7 @@ from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.postgres_pool import READ_ONLY
 from reach.db.transaction import Transaction, forget_last, has_committed
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.telemetry import traces
 
 R = TypeVar("R")

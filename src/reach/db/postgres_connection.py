@@ -18,7 +18,7 @@ import asyncpg
 
 from reach.db.errors import READ_ONLY_DATABASE, ReadOnlyDatabase
 from reach.network.sockets import open_socket
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 if TYPE_CHECKING:
     import ssl

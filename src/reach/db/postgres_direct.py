@@ -7,7 +7,7 @@ from reach.db.errors import DatabaseUnavailable
 from reach.db.postgres import unavailable_reason
 from reach.db.postgres_connection import FAILURES, Opener, PostgresConnection, Session
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 CONNECT_SECONDS = 10
 _SESSION = Session("reach check", {})

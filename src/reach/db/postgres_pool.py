@@ -13,7 +13,7 @@ from reach.db.postgres_connection import (
     Opener,
     PostgresConnection,
 )
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 #: A transaction that may only read, or a server that lets nobody write.
 READ_ONLY = "25006"

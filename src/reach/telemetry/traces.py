@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 )
 
 from reach.problems import Problem
-from reach.settings.sources import BadSettings
+from reach.settings.types import BadSettings
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -16,7 +16,7 @@ from reach.db.errors import RESTORE, NoDatabase, Replaced
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
 from reach.db.types import EPOCH
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer.rows import Row, Shape
 
 Role = Literal["source", "target"]

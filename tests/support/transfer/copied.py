@@ -12,7 +12,7 @@ import asyncpg
 
 from reach.cli.progress import Lines
 from reach.db.schema import newest
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer.copy import KEPT, copy
 from tests.support.databases import elsewhere
 
