@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.files import NO_LINKS, SUFFIX, give_name, new_file, write
 from reach.runtime.data_dir import secret_key
 from reach.settings import Settings

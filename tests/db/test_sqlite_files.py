@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
 from reach.transfer.backup import back_up

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.settings import Settings
 from reach.transfer.backup import back_up
 from tests.support.eventually import eventually

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.db.errors import NoDatabase
 from reach.files import SUFFIX
 from reach.transfer.backup import CannotBackUp, back_up
@@ -91,7 +91,7 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
 HELD = """
 import sys
 from pathlib import Path
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.transfer.backup import back_up
 
 class Held(Lines):

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 #: A copy that stops where it is told to, until it is killed.
 HELD = """
 import asyncio, sys
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.transfer.copy import copy
 from reach.settings.database_url import DatabaseUrl
 

@@ -7,8 +7,17 @@ from typing import Annotated
 
 import typer
 
-from reach.cli.output import FAILED, MARKUP, MISUSED, answer, configured, database_of, end, say
-from reach.cli.progress import watcher
+from reach.cli.output import (
+    FAILED,
+    MARKUP,
+    MISUSED,
+    answer,
+    configured,
+    database_of,
+    end,
+    say,
+    watcher,
+)
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, NullPool, TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reach.db import postgres, postgres_pool, sqlite_connection, sqlite_errors
+from reach.db import postgres, postgres_connection, sqlite_connection, sqlite_errors
 from reach.db.errors import NO_FOLDER, DatabaseUnavailable, NoDatabase
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.schema import VERSIONS, is_current, names, revision
@@ -164,7 +164,7 @@ async def _migrate_postgres(database: DatabaseUrl, say: Say, patience: Patience)
         "idle_in_transaction_session_timeout": "0",
     }
     opener = Opener(database, Session("reach migrate", waits), seconds=CONNECT_SECONDS)
-    engine = postgres_pool.create(database, opener, poolclass=NullPool)
+    engine = postgres_connection.create_engine(database, opener, poolclass=NullPool)
     async with engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert isinstance(driver, PostgresConnection)

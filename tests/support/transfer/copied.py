@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from reach.cli.progress import Lines
+from reach.cli.output import Lines
 from reach.db.schema import newest
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer.copy import KEPT, copy
