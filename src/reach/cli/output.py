@@ -6,8 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TextIO
+from typing import Any, Literal, NoReturn, TextIO
+
+import typer
 
 from reach.settings import Settings, load, unknown_variables
 
@@ -55,7 +56,11 @@ def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
 
 
 #: By what a line means. What does not matter stays as it is.
-STYLES: Mapping[str, str] = {"good": "green", "bad": "bold red", "warning": "yellow"}
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+}
 
 
 def painter() -> Callable[[str, str], str]:
@@ -67,17 +72,7 @@ def painter() -> Callable[[str, str], str]:
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, _tone: text
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(force_terminal=True, soft_wrap=True, color_system="standard")
-
-    def paint(text: str, tone: str) -> str:
-        with console.capture() as capture:
-            console.print(Text(text, STYLES.get(tone, "")), end="")
-        return capture.get()
-
-    return paint
+    return lambda text, tone: typer.style(text, **STYLES[tone]) if tone in STYLES else text
 
 
 FAILED, MISUSED = 1, 2
@@ -129,90 +124,3 @@ def take_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= LAST_STANDARD_DESCRIPTOR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
-
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
-
-#: So many lines for each thing that is done, at most.
-LINES = 20
-
-
-class Lines:
-    """For a log, or a pipe."""
-
-    def __enter__(self) -> Self:
-        self._what, self._rows, self._done, self._said = "", 0, 0, 0
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing is left to do."""
-
-    def note(self, text: str) -> None:
-        """Say what happened."""
-        say(text, sys.stderr)
-
-    def begin(self, what: str, rows: int) -> None:
-        """Say what is done now."""
-        self._what, self._rows, self._done, self._said = what, rows, 0, 0
-        say(f"{what}: {rows:,}", sys.stderr)
-
-    def advance(self, rows: int) -> None:
-        """Say how far it is, now and then."""
-        self._done += rows
-        is_worth_it = (self._done - self._said) * LINES >= self._rows or self._done == self._rows
-        if is_worth_it and self._done > self._said:
-            self._said = self._done
-            say(f"{self._what}: {self._done:,} of {self._rows:,}", sys.stderr)
-
-
-class Bars:
-    """For a person: one bar for each thing that is done."""
-
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
-
-        self._progress: Progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-        )
-        self._task: TaskID | None = None
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def note(self, text: str) -> None:
-        """Say what happened, above the bars."""
-        self._progress.console.print(text, markup=False, highlight=False)
-
-    def begin(self, what: str, rows: int) -> None:
-        """Begin a bar."""
-        self._task = self._progress.add_task(what, total=rows)
-
-    def advance(self, rows: int) -> None:
-        """Move it."""
-        if self._task is not None:
-            self._progress.advance(self._task, rows)
-
-
-def watcher() -> Lines | Bars:
-    """Choose by what stderr is."""
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return Bars() if is_terminal else Lines()

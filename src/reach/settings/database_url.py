@@ -276,12 +276,6 @@ class DatabaseUrl:
         return replace(self, url=self.url.set(username=login.user, password=login.password))
 
     @property
-    def server_settings(self) -> dict[str, str]:
-        """What the URL wants the server told at the start of a session."""
-        found: dict[str, str] = self.connect_args.get("server_settings", {})
-        return found
-
-    @property
     def is_sqlite(self) -> bool:
         """Whether it is a file on this machine."""
         return self.url.get_backend_name() == "sqlite"

@@ -242,7 +242,7 @@ class SqliteSide(Side):
             self._connection.executemany(insert, rows)
 
     async def analyse(self) -> None:
-        """Do nothing: its statistics come with the schema (migration 0002)."""
+        """Do nothing: its statistics come with the schema (migration 0008)."""
 
     def explain(self, error: Exception) -> CannotCopy | None:
         """Say what is wrong with the file, or with the disk that it is on."""
