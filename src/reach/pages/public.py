@@ -17,47 +17,21 @@ from reach.web.deps import services_of
 from reach.web.errors import REASON, public_detail
 from reach.web.html import explain, render, static_file
 
-
-def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:
-    """Values for a form's template: what is wrong, above the form and beside each field.
-
-    A fault of no field (or of one that the form lacks) stands above the form only.
-    """
-    members: dict[str, Any] = dict(problem.members) if problem else {}
-    faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
-    order = ["", *labels]
-    faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
-    if problem is not None:
-        request.scope[REASON] = problem.detail
-    return {
-        "labels": labels,
-        "faults": faults,
-        "errors": {name: detail for name, detail in reversed(faults) if name in labels},
-        "title": None if problem is None else public_detail(problem) or problem.title,
-        "may_repeat": isinstance(problem, ServiceUnavailable),
-        "is_fine": isinstance(problem, SendAgain),
-    }
-
-
-def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
-    """Make the values that the template of the form needs for it.
-
-    ``typed`` is what came with it, if it is shown again.
-    """
-    robots = services_of(request).spam_protection
-    started = robots.stamp(time.time(), is_again=bool(typed))
-    return {"started": started, "needs_proof": robots.needs_proof}
-
-
-def runs(request: Request) -> Mapping[str, str] | None:
-    """What the form's script may do beyond ``render.PAGE_POLICY``; None if it has no script."""
-    needs_proof: bool = services_of(request).spam_protection.needs_proof
-    return {"connect-src": "'self'"} if needs_proof else None
-
-
 READ = ["GET", "HEAD"]
-#: It reads the document and tries calls here; its stylesheet holds its pictures.
+#: What the page of the API may do: it reads the document and tries calls here; its stylesheet
+#: holds its pictures.
 RUNS = {"connect-src": "'self'", "img-src": "'self' data:"}
+
+LABELS = {
+    "name": "Your name",
+    "email": "Your email address",
+    "description": "Anything we should know?",
+}
+LINK_LABELS = {"email": LABELS["email"]}
+#: What a page's form calls its fields.
+FORMS = {"sign-up.html": LABELS, "links.html": LINK_LABELS}
+NEEDED = ("name", "email")
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 router = APIRouter(include_in_schema=False)
 
@@ -66,17 +40,6 @@ router = APIRouter(include_in_schema=False)
 async def get_docs(request: Request) -> Response:
     """Show what the API can do, and let it be tried."""
     return render("docs.html", runs=RUNS, brand_name=services_of(request).settings.brand_name)
-
-
-LABELS = {
-    "name": "Your name",
-    "email": "Your email address",
-    "description": "Anything we should know?",
-}
-LINK_LABELS = {"email": LABELS["email"]}
-FORMS = {"sign-up.html": LABELS, "links.html": LINK_LABELS}
-NEEDED = ("name", "email")
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @router.api_route("/", methods=READ)
@@ -156,13 +119,16 @@ def _form(
     **values: object,
 ) -> Response:
     """Show a form, as it was filled in, with what is wrong."""
-    settings = services_of(request).settings
+    services = services_of(request)
+    settings, protection = services.settings, services.spam_protection
     return render(
         page,
         problem.status if problem else status,
         headers=problem.headers if problem else {},
-        runs=runs(request),
-        **fields(request, given),
+        # Its script asks for a task to prove work by; without that it has none.
+        runs={"connect-src": "'self'"} if protection.needs_proof else None,
+        started=protection.stamp(time.time(), is_again=bool(given)),
+        needs_proof=protection.needs_proof,
         brand_name=settings.brand_name,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
@@ -208,3 +174,24 @@ def link_form(
     email, status = typed.get("email", ""), 401 if is_void else 200
     values = {"typed": email, "is_void": is_void}
     return _form(request, "links.html", typed, problem, status=status, **values)
+
+
+def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:
+    """Values for a form's template: what is wrong, above the form and beside each field.
+
+    A fault of no field (or of one that the form lacks) stands above the form only.
+    """
+    members: dict[str, Any] = dict(problem.members) if problem else {}
+    faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
+    order = ["", *labels]
+    faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
+    if problem is not None:
+        request.scope[REASON] = problem.detail
+    return {
+        "labels": labels,
+        "faults": faults,
+        "errors": {name: detail for name, detail in reversed(faults) if name in labels},
+        "title": None if problem is None else public_detail(problem) or problem.title,
+        "may_repeat": isinstance(problem, ServiceUnavailable),
+        "is_fine": isinstance(problem, SendAgain),
+    }

@@ -1,4 +1,4 @@
-"""Metrics as Prometheus asks for them: ``GET /metrics``, at a port of their own.
+"""Metrics as Prometheus asks for them, and whether an event loop still moves: at their own port.
 
 They are served by threads, so that an event loop that is busy is scraped all the same, and one that
 is stuck is told of: by ``GET /livez``, which a worker has nowhere else.
@@ -22,8 +22,7 @@ import structlog
 from prometheus_client import REGISTRY, disable_created_metrics, make_wsgi_app
 from prometheus_client.registry import Collector
 
-from reach.telemetry import logging
-from reach.telemetry.logging import frames
+from reach.telemetry.logging import flush, frames
 from reach.telemetry.metrics import BUILD_INFO
 
 log = structlog.get_logger("reach")
@@ -101,11 +100,9 @@ def _watch(heart: Heart, over: threading.Event) -> None:
         seen = heart.beat_at
         if misses * BEAT_SECONDS > STUCK_SECONDS:
             log.critical("event loop stuck")
-            logging.flush()
+            flush()
             os._exit(STUCK)
 
-
-log = structlog.get_logger("reach")
 
 #: Every address of this machine.
 ALL_SIX = "::"

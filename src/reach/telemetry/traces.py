@@ -1,5 +1,9 @@
 """Traces: OpenTelemetry, an extra, off until its standard variables say where they go.
 
+Every request has a trace id, on or off (https://www.w3.org/TR/trace-context/): the log has it in
+each line, and a message keeps it, so that a delivery days later, by another process, can be told
+to be that of this request.
+
 What begins a span calls ``child`` or ``root``, which cost one look while traces are off. Nothing
 here needs the SDK; what does is in ``otlp``. No span holds an address, a name, a token, what was
 typed or an exception's message: see ``otlp.Scrubber`` for those that FastAPI begins.
@@ -27,8 +31,6 @@ from opentelemetry.trace import (
     SpanKind,
     Status,
     StatusCode,
-    get_current_span,
-    set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -45,14 +47,14 @@ current: ContextVar[SpanContext | None] = ContextVar("reach_trace", default=None
 def parse(header: str) -> SpanContext | None:
     """Read a ``traceparent``; None if it is not one."""
     extracted = _PROPAGATOR.extract({HEADER: header}, Context())
-    found = get_current_span(extracted).get_span_context()
+    found = trace.get_current_span(extracted).get_span_context()
     return found if found.is_valid else None
 
 
 def written(context: SpanContext) -> str:
     """Write a ``traceparent``. A trace's state, which may be anything, is left out."""
     carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier, set_span_in_context(NonRecordingSpan(context), Context()))
+    _PROPAGATOR.inject(carrier, trace.set_span_in_context(NonRecordingSpan(context), Context()))
     return carrier[HEADER]
 
 
