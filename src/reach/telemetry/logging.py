@@ -37,7 +37,7 @@ QUIET = {
 }
 #: With ``REACH_LOG_LEVEL=debug``: each statement, without its parameters; at DEBUG come the rows.
 STATEMENTS = "sqlalchemy.engine"
-MOST_CHARACTERS = 500
+MOST_CHARACTERS = 1000
 #: Where an exception's message may begin in a library's own: asyncio writes it after the name of
 #: what failed, Python's warnings after their kind.
 ENDS = {"asyncio": r"[\n(<]", "py.warnings": r"\n|(?<=Warning):"}
