@@ -265,7 +265,7 @@ def settings(make_settings: "Callable[..., Settings]", database_url: str) -> "Se
 def migrate(url: str) -> None:
     """Bring a database to the newest schema."""
     from reach.db.migrate import migrate as to_newest
-    from reach.settings.urls import DatabaseUrl
+    from reach.settings.database_url import DatabaseUrl
 
     to_newest(DatabaseUrl.parse(url))
 

@@ -18,7 +18,8 @@ from reach.cli.database import NO_TARGET
 from reach.db.connect import open_database
 from reach.limits.redis import Line
 from reach.settings import BadSettings, Settings, load
-from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl
+from reach.settings.database_url import DatabaseUrl
+from reach.settings.urls import RedisUrl, SmtpUrl
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
-from reach.checks.samples import IN_PLACE
 from reach.checks.servers import check_smtp, check_smtputf8, send_sample
+from reach.checks.templates import IN_PLACE
 from reach.settings import Settings
 from tests.support.mail import DROP, MailServer, Reply
 from tests.support.messages.signing import a_key, is_believed, signing

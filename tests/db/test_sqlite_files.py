@@ -14,9 +14,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reach.cli.progress import Lines
 from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
+from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
 from tests.support.mail import MailServer
@@ -55,8 +55,7 @@ def content(file: Path) -> str:
 
 def make_backup(file: Path, backup: Path) -> None:
     """Make one as the guide says."""
-    with Lines() as lines:
-        back_up(file, backup, lines, replaces=True)
+    back_up(file, backup, Watcher(), replaces=True)
 
 
 def kept_aside(file: Path, backup: Path) -> Path:

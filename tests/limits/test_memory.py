@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reach.limits.memory import Windows
-from reach.settings.rate_limit import Policy
+from reach.settings.types import Policy
 
 
 def windows(text: str, **bounds: int) -> Windows:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reach.network.domains import EVERYWHERE, NOWHERE, Domains, is_intranet
+from reach.network.hosts import EVERYWHERE, NOWHERE, Domains, is_intranet
 from reach.people.address import parse_address, stored_recipient
 from reach.settings import Settings
 from reach.smtp.session import unsendable

@@ -7,7 +7,8 @@ import pytest
 
 from reach.limits.redis import Line
 from reach.network.hosts import is_host, is_loopback
-from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl, as_browsers_write
+from reach.settings.database_url import DatabaseUrl
+from reach.settings.urls import RedisUrl, SmtpUrl, as_browsers_write
 from tests.support.mail import Authority
 
 CANARY = "s3cret-canary"

@@ -15,7 +15,7 @@ import psutil
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.settings.sources import PREFIX
+from reach.settings.types import PREFIX
 from tests.support import warm, watchdog
 from tests.support.canaries import found_in
 from tests.support.eventually import wait_until

@@ -12,7 +12,7 @@ import pytest
 from reach.runtime.server import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import metrics_server
-from reach.telemetry.heartbeat import Heart
+from reach.telemetry.metrics_server import Heart
 from reach.telemetry.multiprocess import VARIABLE
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer

@@ -12,7 +12,7 @@ from reach.db.database import Database
 from reach.messages.model import Message, messages
 from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings
-from reach.telemetry import trace_context
+from reach.telemetry import traces
 from tests.support.collector import Collector, Span
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer, once
@@ -174,7 +174,7 @@ async def attempts(outbox: Outbox, count: int) -> bool:
 
 def note_trace(_: Any, __: str, event: Any) -> Any:
     """Add to a line the trace that it would bear."""
-    current = trace_context.current.get()
+    current = traces.current.get()
     return event | {"trace": current and f"{current.trace_id:032x}"}
 
 

@@ -83,7 +83,7 @@ def test_a_process_that_cannot_make_its_application_says_so_in_the_log(mailing: 
     (line,) = map(json.loads, done.stdout.splitlines())
     assert (line["message"], line["error"]["type"]) == (
         "crashed",
-        "reach.settings.sources.BadSettings",
+        "reach.settings.types.BadSettings",
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from reach.cli.progress import Lines
 from reach.settings import Settings
+from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
@@ -27,11 +27,12 @@ SHARED_LEASE_SECONDS = 2.0
 PEOPLE = 12_000
 
 
-class Writer(Lines):
+class Writer(Watcher):
     """Writes to the database whenever it is told how far the backup is."""
 
     def __init__(self, other: sqlite3.Connection) -> None:
         """Write nothing yet."""
+        super().__init__()
         self._other = other
         self.steps = self.pages_left = 0
 
@@ -57,8 +58,8 @@ def test_others_write_at_each_step(empty_file: Callable[[str], Place], tmp_path:
     shutil.copy(source.file, before)
     with (
         closing(sqlite3.connect(source.file, timeout=0, isolation_level=None)) as other,
-        Writer(other) as writer,
     ):
+        writer = Writer(other)
         back_up(source.file, file, writer)
     assert writer.steps >= 5
     assert writer.pages_left == 0

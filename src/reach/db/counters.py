@@ -1,6 +1,6 @@
 """Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
-Which there are, and what changes them, is said by migration 0006. A *counter* is how many there are
+Which there are, and what changes them, is said by migration 0008. A *counter* is how many there are
 now; an *hourly count* how many there were in an hour.
 """
 

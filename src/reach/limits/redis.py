@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from reach.limits.memory import Full
 from reach.network.sockets import open_socket
-from reach.settings.rate_limit import Policy, Window
+from reach.settings.types import Policy, Window
 from reach.settings.urls import RedisUrl
 from reach.telemetry.metrics import REDIS_SECONDS, REDIS_UNAVAILABLE
 

@@ -54,7 +54,7 @@ async def refuse_loads_from_elsewhere(request: Request) -> None:
 
 #: The browser may be a shared one; the email with the link stays where it is.
 MOST_SECONDS = 3600
-#: How long somebody may think about whose record to see: see ``pages.switch``.
+#: How long somebody may think about whose record to see: see ``pages.me``.
 OFFER_SECONDS = 600
 #: Of the tokens in one address no more are looked at: a program that mangles links makes two.
 MOST_TOKENS = 4

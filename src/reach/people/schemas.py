@@ -26,7 +26,7 @@ from reach.people.text import (
     clean_name,
 )
 from reach.shapes import BLANK, TEXT, Id
-from reach.telemetry.trace_context import current_header
+from reach.telemetry.traces import current_header
 from reach.web.responses import response_of
 
 F_co = TypeVar("F_co", bound=BaseModel, covariant=True)

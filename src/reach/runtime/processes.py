@@ -32,15 +32,13 @@ from reach.mailbox.server import Mailbox
 from reach.people.link_requests import LinkRequests
 from reach.people.stats import keep_gauges
 from reach.runtime.data_dir import operator_key, with_secret_key
-from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served
-from reach.runtime.supervisor import supervise
+from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served, supervise
 from reach.settings import BadSettings, Settings, load
 from reach.settings.urls import SmtpUrl
 from reach.smtp.sender import Sender
 from reach.telemetry import logging, traces
-from reach.telemetry.heartbeat import beating
 from reach.telemetry.logging import frames
-from reach.telemetry.metrics_server import note_build
+from reach.telemetry.metrics_server import beating, note_build
 from reach.telemetry.multiprocess import SolidDict
 
 log = structlog.get_logger("reach")

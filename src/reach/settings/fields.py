@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reach.settings.sources import PREFIX, SecretFiles
 from reach.settings.types import (
+    PREFIX,
     DatabasePlace,
     Domain,
     DomainNames,
@@ -25,6 +25,7 @@ from reach.settings.types import (
     PublicUrl,
     RedisPlace,
     Seconds,
+    SecretFiles,
     SmtpPlace,
 )
 

@@ -16,7 +16,7 @@ from reach.db.errors import RESTORE, NoDatabase, Replaced
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
 from reach.db.types import EPOCH
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer.rows import Row, Shape
 
 Role = Literal["source", "target"]
@@ -242,7 +242,7 @@ class SqliteSide(Side):
             self._connection.executemany(insert, rows)
 
     async def analyse(self) -> None:
-        """Do nothing: its statistics come with the schema (migration 0002)."""
+        """Do nothing: its statistics come with the schema (migration 0008)."""
 
     def explain(self, error: Exception) -> CannotCopy | None:
         """Say what is wrong with the file, or with the disk that it is on."""

@@ -27,7 +27,7 @@ from reach.problems import (
     Unprocessable,
 )
 from reach.settings import Settings
-from reach.telemetry import trace_context, traces
+from reach.telemetry import traces
 from reach.telemetry.logging import frames
 from reach.telemetry.metrics import REQUEST_SECONDS, REQUESTS_IN_PROGRESS, SIGN_UPS
 from reach.web.errors import REASON, answer_problem
@@ -152,7 +152,7 @@ class Record:
         #: HEAD below ``/v1`` is asked as GET, and only its body is left out.
         self.scope = as_get(scope) if method == "HEAD" else scope
         self._with_body = self.scope is scope
-        trace_context.current.set(traces.here() or trace_context.of_request(traceparent))
+        traces.current.set(traces.here() or traces.of_request(traceparent))
 
     async def send(self, message: Message) -> None:
         """Send the answer on, with the headers that every one has; HEAD's without its body."""

@@ -9,10 +9,10 @@ import ctypes
 import signal
 
 from reach.__main__ import main
-from reach.runtime import supervisor
+from reach.runtime import server
 
 #: For tests; each is half a second.
-supervisor.MOST_SILENT_ROUNDS = 20
+server.MOST_SILENT_ROUNDS = 20
 A_LONG_TIME_SECONDS = 600
 
 
