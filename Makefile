@@ -28,7 +28,7 @@ endef
 # variable of shells and build tools. In the environment the names are REACH_HOST and so on.
 flag = $(if $(filter command,$(origin $(2))), $(1) '$($(2))')
 
-# Usage: $(call given,IMAGE). Likewise, for a command that reads its environment.
+# Usage: $(call given,IMAGE). The same for a command that reads its environment.
 given = $(if $(filter command,$(origin $(1))),$(1)='$($(1))' )
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -76,7 +76,7 @@ timing: ## measure whether the time of an answer tells who is known (two minutes
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks.timing $(ARGS)
 
-reference: ## write docs/reference anew, from the source
+reference: ## write docs/reference again, from the source
 	$(call set_up,dev)
 	@exec $(BIN)/python -m docs.reference
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import ecs_logging
 import structlog
 
-from reach.telemetry import logging, trace_context
+from reach.telemetry import logging, traces
 from reach.telemetry.log_lines import JsonLines, Told
 
 LINES, ROUNDS = 5_000, 7
@@ -34,7 +34,7 @@ def main() -> None:
     with Path("/dev/null").open("w", encoding="utf-8") as nowhere:
         writer = logging.configure("info", nowhere)
         log = structlog.get_logger("reach.app")
-        trace_context.current.set(trace_context.of_request([]))
+        traces.current.set(traces.of_request([]))
         fields = json.loads(JsonLines()(Told("reach.app", "info", "request", REQUEST, time.time())))
         formatter = ecs_logging.StructlogFormatter()
 

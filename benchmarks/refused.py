@@ -14,7 +14,7 @@ BODY = '{"email": "ada@example.com", "name": "Ada Lovelace"}'
 REQUEST = f"{HEADERS}Content-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
 
 
-async def knock(port: int, numbers: Iterator[int]) -> None:
+async def ask(port: int, numbers: Iterator[int]) -> None:
     """Sign up over one connection, as often as there are numbers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for _ in numbers:
@@ -37,6 +37,6 @@ async def measure_refused(settings: Settings) -> float:
 
 
 async def flood(port: int, count: int) -> None:
-    """Knock so many times, over all connections."""
+    """Sign up so many times, over all connections."""
     numbers = iter(range(count))
-    await asyncio.gather(*(knock(port, numbers) for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(ask(port, numbers) for _ in range(CONNECTIONS)))

@@ -1,10 +1,10 @@
 """How much disk one person takes: `python -m benchmarks.sizes`.
 
-So many people sign up, by the code that a door runs, in commits of many; then each welcome is
-leased and settled as a worker does it. What the tables and their indexes have grown by is divided
-by the number of people. On Postgres also what was written ahead (WAL), which is what replicas and
-backups are sent; its server here writes no full-page images, which come on top after each
-checkpoint.
+So many people sign up, by the code that an API process runs, in commits of many; then each
+welcome is leased and its outcome recorded, as a worker does it. What the tables and their indexes
+have grown by is divided by the number of people. On Postgres also what was written ahead (WAL),
+which is what replicas and backups are sent; its server here writes no full-page images, which
+come on top after each checkpoint.
 """
 
 import asyncio
@@ -126,7 +126,7 @@ async def size(database: Database) -> int:
 
 
 async def written_ahead(database: Database) -> int | None:
-    """How many bytes of WAL there have ever been; None on SQLite, which uses its file anew."""
+    """How many bytes of WAL there have ever been; None on SQLite, which uses its file again."""
     found = await database.read(ask, "SELECT NULL", WAL_BYTES)
     return None if found is None else int(found)
 

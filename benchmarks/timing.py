@@ -1,9 +1,10 @@
 """`make timing`: whether the time an answer takes tells a known address from an unknown one.
 
 2,000 pairs (or as many as the first argument says), the two of a pair one after the other in
-random order, over one socket to an API process of its own, at each door, on each database. Of the
-known every third one has confirmed and was told just now; every third so long ago that they are
-told of it again; and the rest have not confirmed, and get a fresh welcome for an older one.
+random order, over one socket to an API process of its own, at each endpoint, on each database.
+Of the known every third one has confirmed and was told just now; every third so long ago that
+they are told of it again; and the rest have not confirmed, and get a fresh welcome for an older
+one.
 
 Printed is Welch's t, of all times and of those below the 90th percentile: what is slow is
 somebody else's doing, and hides the rest. Below 4.5 nothing is told (the bound of dudect).
@@ -68,8 +69,8 @@ def for_link_as_form(email: str) -> tuple[str, str, str]:
     return "/links", "application/x-www-form-urlencoded", urlencode({"email": email})
 
 
-#: By its name: how to knock, and what is answered.
-DOORS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
+#: By its name: what to send, and what is answered.
+ENDPOINTS: dict[str, tuple[Callable[[str], tuple[str, str, str]], int]] = {
     "POST /v1/signups": (as_json, 202),
     "POST /": (as_form, 303),
     "POST /v1/links": (for_link, 202),
@@ -82,7 +83,7 @@ Times = dict[str, list[float]]
 
 
 def main(pairs: int) -> None:
-    """Measure every door on every database, and print its lines; exit 1 over the bound."""
+    """Measure every endpoint on every database, and print its lines; exit 1 over the bound."""
     with tempfile.TemporaryDirectory() as folder, Postgres.private() as postgres:
         urls = {"SQLite": f"sqlite:///{folder}/reach.sqlite3", "Postgres": postgres.url}
         every = [
@@ -97,21 +98,21 @@ def main(pairs: int) -> None:
         for settings in every:
             migrate(settings.database)
         with ThreadPoolExecutor() as both:  # they wait more than they compute
-            found = both.map(partial(measure_doors, pairs), urls, every)
+            found = both.map(partial(measure_endpoints, pairs), urls, every)
         worst = max(max(values) for values in found)
     print(f"the largest |t| of all times is {worst:.1f}; the bound is {BOUND}")
     sys.exit(worst >= BOUND)
 
 
-def measure_doors(pairs: int, database: str, settings: Settings) -> list[float]:
-    """Measure the doors of an API process that nobody else uses; |t| of each."""
+def measure_endpoints(pairs: int, database: str, settings: Settings) -> list[float]:
+    """Measure the endpoints of an API process that nobody else uses; |t| of each."""
     found = []
     with api_process(settings):
-        for door in DOORS:
+        for endpoint in ENDPOINTS:
             asyncio.run(prepare(settings, pairs))
-            times = measure(settings.port, door, pairs)
-            asyncio.run(check(settings, door, pairs))
-            found.append(report(f"{database}, {door}", times))
+            times = measure(settings.port, endpoint, pairs)
+            asyncio.run(check(settings, endpoint, pairs))
+            found.append(report(f"{database}, {endpoint}", times))
     return found
 
 
@@ -168,7 +169,7 @@ async def prepare(settings: Settings, pairs: int) -> None:
     await database.close()
 
 
-async def check(settings: Settings, door: str, pairs: int) -> None:
+async def check(settings: Settings, endpoint: str, pairs: int) -> None:
     """Refuse to report what was not done: everybody is there, and is owed what is due."""
 
     def count(tx: Transaction) -> tuple[int, int, dict[str, int]]:
@@ -186,14 +187,14 @@ async def check(settings: Settings, door: str, pairs: int) -> None:
     await database.close()
     each = WARM_UPS + pairs
     of = {who: sum(known(n) == who for n in range(each)) for who in KNOWN}
-    if door.endswith("links"):
+    if endpoint.endswith("links"):
         assert (number, asked, owed) == (each, 2 * each, {"welcome": of[AGAIN]}), (number, asked)
     else:
         assert number == 2 * each, number
         assert owed == {"welcome": each + of[AGAIN], "already-signed-up": of[TOLD]}, owed
 
 
-def measure(port: int, door: str, pairs: int) -> Times:
+def measure(port: int, endpoint: str, pairs: int) -> Times:
     """Seconds from the request's last byte to the answer's, by who asked."""
     times: Times = {who: [] for who in (*KNOWN, NEW)}
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
@@ -202,15 +203,15 @@ def measure(port: int, door: str, pairs: int) -> Times:
             pair = [known(number), NEW]
             random.shuffle(pair)
             for who in pair:
-                took = knock(connection, door, address(who, number))
+                took = ask(connection, endpoint, address(who, number))
                 if number >= WARM_UPS:
                     times[who].append(took)
     return times
 
 
-def knock(connection: socket.socket, door: str, email: str) -> float:
-    """Sign up once; seconds. Raises AssertionError for any other answer than the door's."""
-    write, status = DOORS[door]
+def ask(connection: socket.socket, endpoint: str, email: str) -> float:
+    """Ask once; seconds. Raises AssertionError for any other answer than the endpoint's."""
+    write, status = ENDPOINTS[endpoint]
     path, kind, body = write(email)
     request = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n"

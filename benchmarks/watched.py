@@ -45,7 +45,7 @@ SCRAPE_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Ways:
-    """In which ways a door is watched: none, or all but traces, or with the ``environment`` too."""
+    """How a process is watched: not at all, by all but traces, or as ``environment`` says."""
 
     are_any: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ NONE = Ways(are_any=False)
 
 
 @dataclass
-class Door:
+class Api:
     """An API process, and what its turns came to."""
 
     name: str
@@ -91,15 +91,15 @@ def measure(database: str, folder: Path, new_url: Callable[[str], str]) -> None:
 
     One at a time: what is still to be sent of traces would be done in another's turn.
     """
-    compare(database, door("watched", folder, new_url), door("none", folder, new_url, ways=NONE))
+    compare(database, api("watched", folder, new_url), api("none", folder, new_url, ways=NONE))
     with collector() as endpoint:
         ways = Ways(environment={"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint})
-        traced = door("traced", folder, new_url, ways=ways)
-        compare(database, traced, door("none, again", folder, new_url, ways=NONE))
+        traced = api("traced", folder, new_url, ways=ways)
+        compare(database, traced, api("none, again", folder, new_url, ways=NONE))
 
 
 def compare(
-    database: str, one: AbstractContextManager["Door"], other: AbstractContextManager["Door"]
+    database: str, one: AbstractContextManager["Api"], other: AbstractContextManager["Api"]
 ) -> None:
     """Let the floods in, by turns, and see that nobody is missing afterwards."""
     with one as watched, other as unwatched:
@@ -111,7 +111,7 @@ def compare(
     report(database, watched, unwatched)
 
 
-def report(database: str, watched: Door, unwatched: Door) -> None:
+def report(database: str, watched: Api, unwatched: Api) -> None:
     """Print the medians, the first turn being for warming up."""
     pairs = zip(watched.per_second[1:], unwatched.per_second[1:], strict=True)
     shares = [one / other for one, other in pairs]
@@ -126,13 +126,13 @@ def report(database: str, watched: Door, unwatched: Door) -> None:
 
 
 @contextmanager
-def door(
+def api(
     name: str,
     folder: Path,
     new_url: Callable[[str], str],
     *,
     ways: Ways = Ways(),
-) -> Iterator[Door]:
+) -> Iterator[Api]:
     """Run an API process with a database of its own."""
     settings = Settings(
         data_dir=folder,
@@ -146,13 +146,13 @@ def door(
     migrate(settings.database)
     module = "reach" if ways.are_any else "benchmarks.unwatched"
     if not ways.are_any:
-        asyncio.run(written(settings, stop_tallies))
+        asyncio.run(written(settings, stop_counters))
     with ReachProcess(
         "api", settings=settings, environment=ways.environment, module=module
     ) as process:
         process.wait_ready(settings.port)
         with scraped(settings.metrics_port):
-            yield Door(name, process, settings)
+            yield Api(name, process, settings)
 
 
 async def written(settings: Settings, fn: Callable[[Transaction], T]) -> T:
@@ -164,8 +164,8 @@ async def written(settings: Settings, fn: Callable[[Transaction], T]) -> T:
         await database.close()
 
 
-def stop_tallies(tx: Transaction) -> None:
-    """Take their triggers out of a database."""
+def stop_counters(tx: Transaction) -> None:
+    """Take the counters' triggers out of a database."""
     if tx.dialect.name == "postgresql":
         for table in ("people", "messages"):
             tx.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))

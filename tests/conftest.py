@@ -246,8 +246,8 @@ SHORT_TIMES = {
     "grace_seconds": 5,
     "retry_first_seconds": 0.2,
     "retry_cap_seconds": 2,
-    "pause_first_seconds": 0.1,
-    "pause_cap_seconds": 0.5,
+    "breaker_first_seconds": 0.1,
+    "breaker_cap_seconds": 0.5,
     "smtp_greeting_seconds": 3,
     "smtp_mail_seconds": 3,
     "smtp_rcpt_seconds": 3,
@@ -265,7 +265,7 @@ def settings(make_settings: "Callable[..., Settings]", database_url: str) -> "Se
 def migrate(url: str) -> None:
     """Bring a database to the newest schema."""
     from reach.db.migrate import migrate as to_newest
-    from reach.settings.urls import DatabaseUrl
+    from reach.settings.database_url import DatabaseUrl
 
     to_newest(DatabaseUrl.parse(url))
 

@@ -129,7 +129,7 @@ FAULTS: Sequence[Fault] = (
         "limits/limiter.py",
         "            shared.local_decisions += 1\n            return windows.take(who, now)\n",
         "            shared.local_decisions += 1\n            return ()\n",
-        "tests/limits/test_outages.py::test_a_redis_that_refuses_is_away[read only]",
+        "tests/limits/test_outages.py::test_a_redis_that_refuses_is_unavailable[read only]",
     ),
     Fault(
         "each-ipv6-address",
@@ -175,8 +175,8 @@ FAULTS: Sequence[Fault] = (
         "dot-deferred",
         "No answer after the final dot is taken for a no: the server may have the message",
         "smtp/session.py",
-        "unanswered=Unsure)",
-        "unanswered=Later)",
+        "unanswered=Unknown)",
+        "unanswered=Deferred)",
         "tests/smtp/test_session.py",
     ),
     Fault(
@@ -214,7 +214,7 @@ FAULTS: Sequence[Fault] = (
     ),
     Fault(
         "no-probe",
-        "A paused worker sends again without having seen that the mail server lets it in",
+        "An open circuit breaker closes without having seen that the mail server lets it in",
         "delivery/circuit_breaker.py",
         "                if await probe() is None:\n",
         "                if probe:\n",

@@ -125,11 +125,11 @@ async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> Non
     assert len(set(ids)) == len(ids)
 
 
-async def test_all_but_the_door_needs_a_key_or_a_link(document: dict[str, Any]) -> None:
+async def test_all_but_sign_ups_needs_a_key_or_a_link(document: dict[str, Any]) -> None:
     """And the document says which, and with which scopes."""
     secured = {key for key, operation in operations(document).items() if "security" in operation}
-    door = {("post", "/v1/signups"), ("post", "/v1/links"), ("get", "/v1/challenge")}
-    assert set(operations(document)) - secured == door
+    public = {("post", "/v1/signups"), ("post", "/v1/links"), ("get", "/v1/challenge")}
+    assert set(operations(document)) - secured == public
     for key in secured:
         scheme = "linkToken" if key[1] == "/v1/me" or "/me/" in key[1] else "operatorKey"
         scopes = SCOPES.get((key[0].upper(), key[1]), set())
@@ -149,8 +149,8 @@ async def test_it_lists_every_answer(document: dict[str, Any]) -> None:
                 assert list(answer["content"]) == ["application/problem+json"]
             wanted = OF_REFUSALS.get(status, set()) | HEADERS.get((method, path, status), set())
             assert set(answer["headers"]) == wanted | OF_ANSWERS, (method, path, status)
-            unsure = {name for name, one in answer["headers"].items() if not one["required"]}
-            assert unsure == ({"X-Request-ID"} if status in OF_THE_READER else set())
+            optional = {name for name, one in answer["headers"].items() if not one["required"]}
+            assert optional == ({"X-Request-ID"} if status in OF_THE_READER else set())
 
 
 async def test_it_lists_every_parameter(document: dict[str, Any]) -> None:

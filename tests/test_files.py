@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reach.cli.progress import Lines
 from reach.files import NO_LINKS, SUFFIX, give_name, new_file, write
 from reach.runtime.data_dir import secret_key
 from reach.settings import Settings
+from reach.transfer import Watcher
 from reach.transfer.backup import CannotBackUp, back_up
 
 
@@ -44,10 +44,9 @@ def test_keys_and_backups_need_no_links(
     keys.mkdir()
     settings = make_settings(data_dir=keys, secret_key="")
     assert secret_key(settings) == secret_key(settings)
-    with Lines() as lines:
-        back_up(migrated_file, backup, lines)
-        with pytest.raises(CannotBackUp, match="There is such a file"):
-            back_up(migrated_file, backup, lines)
+    back_up(migrated_file, backup, Watcher())
+    with pytest.raises(CannotBackUp, match="There is such a file"):
+        back_up(migrated_file, backup, Watcher())
     assert backup.stat().st_size > 0
     assert {path.stat().st_mode & 0o777 for path in (backup, keys / "secret-key")} == {0o600}
     assert sorted(path.name for path in folder.iterdir()) == ["backup", "keys"]

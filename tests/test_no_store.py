@@ -33,7 +33,7 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
 def requests(
     reach: Reach, ada: Holder, key: dict[str, str], proof: dict[str, str]
 ) -> Iterator[Asked]:
-    """Every address, asked by whoever may: method, path, headers, form.
+    """Every address, asked by somebody who may: method, path, headers, form.
 
     By a stranger, by an operator, and by Ada: by program and by browser. What removes her, or voids
     her link, comes last.
@@ -62,7 +62,7 @@ def requests(
 
 
 async def test_nothing_is_kept_but_what_is_named(here: Reach) -> None:
-    """Every address there is, those to come too, whoever asks and whatever the answer is."""
+    """Every address there is, those to come too, and every caller, whatever the answer is."""
     key, ada = await here.key(), await holder(here)
     (mail,) = here.app.state.services.mailbox.list()
     places = {"{id}": str(ada.person_id), "{mail_id}": mail.id, "{slug}": "invalid"}

@@ -18,7 +18,8 @@ from reach.cli.database import NO_TARGET
 from reach.db.connect import open_database
 from reach.limits.redis import Line
 from reach.settings import BadSettings, Settings, load
-from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl
+from reach.settings.database_url import DatabaseUrl
+from reach.settings.urls import RedisUrl, SmtpUrl
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
@@ -111,7 +112,7 @@ def test_a_password_in_its_own_variable(kind: str, password: str) -> None:
 @pytest.mark.filterwarnings("ignore:Call to '__init__' function:DeprecationWarning")
 @given(password=HARD, is_encoded=st.booleans())
 @how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
-def test_nothing_is_told_of_servers_that_are_away(
+def test_nothing_is_told_of_servers_that_are_unavailable(
     password: str, is_encoded: bool, tmp_path: Path
 ) -> None:
     """By `reach check`, by the refusal of settings, by an exception of a library: no part of it."""
@@ -222,7 +223,7 @@ def test_a_hostile_password_at_postgres(
 def test_a_hostile_password_at_redis(
     redis: Redis, make_settings: MakeSettings, sqlite: str, written: Callable[..., dict[str, str]]
 ) -> None:
-    """Likewise."""
+    """Redis is asked with the password as it was set."""
     redis.do("ACL", "SETUSER", "reach", "on", "allkeys", "allcommands", f">{HOSTILE}")
     redis.do("CONFIG", "SET", "requirepass", "another")
     given = written("redis", f"redis://reach{{}}@127.0.0.1:{redis.port}")
@@ -234,7 +235,7 @@ def test_a_hostile_password_at_redis(
 async def test_a_hostile_password_at_a_mail_server(
     make_settings: MakeSettings, sqlite: str, written: Callable[..., dict[str, str]]
 ) -> None:
-    """Likewise."""
+    """A login takes the password as it was set."""
     async with MailServer(login=("reach", HOSTILE), requires_auth=True) as server:
         given = written("smtp", f"smtp://reach{{}}@127.0.0.1:{server.port}")
         settings = make_settings(database_url=sqlite, mail_from="reach@localhost", **given)

@@ -118,7 +118,7 @@ def test_the_first_start_sets_up_and_the_second_does_not(project: Project) -> No
     [None, {"python": "cpython 3.9"}, {"folder": "/elsewhere"}],
     ids=["unfinished", "other-python", "moved"],
 )
-def test_a_venv_that_will_not_do_is_made_anew(
+def test_a_venv_that_will_not_do_is_made_again(
     project: Project, state: dict[str, str] | None
 ) -> None:
     """Whatever lies at .venv, a start puts a sound one in its place."""

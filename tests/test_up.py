@@ -18,7 +18,7 @@ from tests.support.mail import MailServer
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, everything
+from tests.support.promises.running import client, everything, running_api
 from tests.support.reach import ADA
 
 START_SECONDS = 20
@@ -122,7 +122,7 @@ def test_the_main_job(tmp_path: Path) -> None:
         assert mail["subject"] in page.text
         (person,) = running.people().raise_for_status().json()["items"]
         assert person["email"] == ADA["email"]
-        # The banner is alone on stdout: whoever pipes it away still sees the logs.
+        # The banner is alone on stdout: who pipes it away still sees the logs.
         assert BANNER.fullmatch(running.process.output)
         assert '"message":"request"' in running.process.errors
         assert ADA["email"] not in running.process.errors
@@ -212,7 +212,7 @@ async def test_with_a_mail_server_there_is_no_mailbox(
 ) -> None:
     """Neither in the banner nor at its address; the email goes to the server, on both databases."""
     mailing = settings.model_copy(update={"smtp_url": mail_server.url, "port": free_port()})
-    async with door(mailing, "up") as process, client(mailing) as http:
+    async with running_api(mailing, "up") as process, client(mailing) as http:
         await eventually(lambda: "Ctrl-C" in process.output)
         assert Up(process).mailbox is None
         for path in ("/mailbox", "/mailbox/messages"):

@@ -1,7 +1,7 @@
 """What compose.yaml needs before anything else can start: `prepare.py SOURCE TARGET PUBLIC_URL`.
 
 Secrets are made once, and kept. The configurations of deploy/traefik and deploy/prometheus are
-adapted anew each time, in what they mark ADAPT and nothing else: no limit and no rule is written
+adapted each time, in what they mark ADAPT and nothing else: no limit and no rule is written
 twice. Whatever reads a file has a volume of its own; so files are for all to read.
 """
 

@@ -100,10 +100,10 @@ def attempts() -> Json:
 
 
 def refusals() -> Json:
-    """Robots and refusals over time; a line may stand for many refusals."""
+    """Spam and refusals over time; a line may stand for many refusals."""
     return bars(
         {
-            "robots": measured("robots", happened("taken for spam")),
+            "spam": measured("spam", happened("taken for spam")),
             "again": measured("asked to send again", happened("asked to send again")),
             "refused": measured(
                 "told to come back later",
@@ -136,7 +136,7 @@ def panels() -> Iterator[Panel]:
     yield Panel("attempts", "Attempts to deliver", attempts(), reference, HALF, 6, HALF, 12)
     yield found(FAILED, 0, 18, HALF)
     yield found(SERVER_ERRORS, HALF, 18, HALF)
-    yield Panel("refusals", "Robots and refusals over time", refusals(), reference, 0, 30, HALF, 12)
+    yield Panel("refusals", "Spam and refusals over time", refusals(), reference, 0, 30, HALF, 12)
     yield found(REFUSALS, HALF, 30, HALF)
     yield found(TROUBLE, 0, 42, WHOLE)
 

@@ -49,14 +49,14 @@ STORY = Search(
 REFUSALS = Search(
     "reach-refusals",
     "Reach: spam and refusals",
-    "Who was taken for a robot, or asked to send a form again, by which rule; who came too often.",
+    "Who was taken for spam, or asked to send a form again, by which rule; who came too often.",
     happened("taken for spam", "asked to send again", "refused by a rate limit") | status(429, 430),
     (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),
 )
 TROUBLE = Search(
     "reach-trouble",
     "Reach: warnings and errors",
-    "Whatever somebody should read: a paused mail server, a database that is away, faults of ours.",
+    "What somebody should read: an open circuit breaker, an unavailable database, faults of ours.",
     is_any(always("log.level"), "warning", "error", "critical"),
     (always("log.level"), MESSAGE, field("reason"), field("error_type"), TRACE),
 )

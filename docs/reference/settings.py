@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from docs.reference.markdown import codes, page, table
 from reach.settings import SECRETS, Settings
 from reach.settings import fields as source
-from reach.settings.sources import PREFIX
+from reach.settings.types import PREFIX
 
 WORDS = f"""
 Every variable, read once at start; an empty one is one that is not set. Command-line flags beat the

@@ -25,18 +25,15 @@ from reach.mail.compose import Composer
 from reach.mailbox import pages as mailbox_pages
 from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
-from reach.pages import links as links_pages
 from reach.pages import me as own_pages
-from reach.pages import public as docs
 from reach.pages import public as pages
-from reach.pages import switch as switch_pages
 from reach.people import me, messages, operators, public
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
 from reach.settings import Settings
 from reach.telemetry import traces
-from reach.telemetry.heartbeat import ending_if_stuck
+from reach.telemetry.metrics_server import ending_if_stuck
 from reach.web import errors
 from reach.web import keys as key_routes
 from reach.web.guard import scopes_of
@@ -54,10 +51,7 @@ ROUTERS = (
     message_routes.router,
     key_routes.router,
     pages.router,
-    docs.router,
-    links_pages.router,
     own_pages.router,
-    switch_pages.router,
     mailbox_pages.router,
 )
 OK = JSONResponse({"status": "ok"})
@@ -98,7 +92,7 @@ def create_app(
         title=settings.brand_name,
         version="1",
         lifespan=partial(_lifespan, is_one_of_several=is_one_of_several),
-        docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.docs
+        docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.public
         redoc_url=None,
         redirect_slashes=False,
         responses=ANY,

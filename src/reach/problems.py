@@ -131,7 +131,7 @@ class QuotaExceeded(Problem):
 
 
 class ServiceUnavailable(Problem):
-    """Something that Reach needs is away for a moment. Try again after `Retry-After` seconds.
+    """Something that Reach needs is unavailable. Try again after `Retry-After` seconds.
 
     Whether a change that met this was made is unknown: ask, or repeat it.
     """

@@ -80,7 +80,7 @@ async def test_every_operation_has_its_scopes(reach: Reach) -> None:
         assert answer.status_code in (200, 400, 404), operation
 
 
-async def test_whoever_is_nobody_gets_one_answer(reach: Reach) -> None:
+async def test_who_is_nobody_gets_one_answer(reach: Reach) -> None:
     """No key, junk, unknown, revoked, expired: the same 401 for every reason, at every address."""
     good = (await reach.key())["Authorization"].removeprefix("Bearer ")
     revoked, expired = keys.generate(), keys.generate()

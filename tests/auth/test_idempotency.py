@@ -66,9 +66,10 @@ async def stored(database: Database) -> Sequence[Any]:
     return await database.read(rows)
 
 
-def written(reach: Reach, key: str, door: str = "") -> str:
-    """What is stored of a key: some make one of an address. ``door`` is whose, at the door."""
-    return Signer(reach.settings, "idempotency-key").signature(f"{door}\n{key}" if door else key)
+def written(reach: Reach, key: str, address: str = "") -> str:
+    """What is stored of a key; where anybody may ask, it is made of their ``address`` as well."""
+    text = f"{address}\n{key}" if address else key
+    return Signer(reach.settings, "idempotency-key").signature(text)
 
 
 async def age(database: Database, seconds: float) -> None:
@@ -96,8 +97,8 @@ async def test_the_same_again(reach: Reach, url: str) -> None:
     assert len(await everybody(http)) == 1
     assert await templates(http) == ["welcome"]
     (row,) = await stored(reach.database)
-    door = ADA["email"] if url == "/v1/signups" else ""
-    assert (row.key, row.status) == (written(reach, "one", door), first.status_code)
+    address = ADA["email"] if url == "/v1/signups" else ""
+    assert (row.key, row.status) == (written(reach, "one", address), first.status_code)
     assert "ada" not in f"{row.caller}{row.route}{row.key}{row.fingerprint}"
 
 
@@ -205,8 +206,8 @@ async def test_the_header_is_one_string(reach: Reach) -> None:
     for given in ("  abc\t", '"abc"\t '):
         assert read_key([given]) == "abc"
     kept = sorted(row.key for row in await stored(reach.database))
-    doors = [written(reach, k, f"p{n}@signups.example.com") for n, k in keys.items()]
-    assert kept == sorted([*doors, *(written(reach, key) for key in keys.values())])
+    public = [written(reach, k, f"p{n}@signups.example.com") for n, k in keys.items()]
+    assert kept == sorted([*public, *(written(reach, key) for key in keys.values())])
     assert len(await everybody(http)) == len(keys) * 2
     body = {**ADA, "email": "two@example.com"}
     twice = [("Idempotency-Key", "one"), ("Idempotency-Key", "one")]
@@ -235,7 +236,7 @@ async def test_a_day_later_a_key_is_new(reach: Reach) -> None:
 
 
 async def test_after_the_secret_was_replaced(reach: Reach) -> None:
-    """While the old secret is accepted, its keys count, at the door too; and its bodies."""
+    """While the old secret is accepted, its keys count, those of sign-ups too; and its bodies."""
     http = await operator(reach)
     first = [await post(http, url, "one", ADA) for url in reversed(POSTS)]
     (old,) = reach.settings.secret_keys
@@ -268,7 +269,7 @@ async def test_after_the_secret_was_replaced(reach: Reach) -> None:
 
 
 async def test_an_erased_persons_key_is_new(reach: Reach) -> None:
-    """To operators: their answer went with the person. What the door keeps is nobody's."""
+    """To operators: their answer went with the person. What is kept of a sign-up is nobody's."""
     http = await operator(reach)
     person = (await post(http, "/v1/people", "one", ADA)).json()
     await post(http, "/v1/signups", "one", ADA)

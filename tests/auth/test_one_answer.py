@@ -1,4 +1,4 @@
-"""A key at the door tells nobody that somebody is there, or was: one answer for all."""
+"""A key at a sign-up tells nobody that somebody is there, or was: one answer for all."""
 
 import asyncio
 from collections.abc import Collection
@@ -24,7 +24,7 @@ from tests.support.reach import Reach, running_reach
 
 KEY = {"Idempotency-Key": "9f0c1f0e-6c1d-4b6e-9d7e-0a1b2c3d4e5f"}
 CALLS = 3
-#: Who was there before the first call, and before which calls whoever is there is erased.
+#: Who was there before the first call, and before which calls who is there is erased.
 WORLDS: dict[str, tuple[bool, tuple[int, ...]]] = {
     "unknown": (False, ()),
     "known": (True, ()),
@@ -53,7 +53,7 @@ def body(route: str, which: int, name: str) -> dict[str, str]:
 
 
 async def erase(database: Database, names: Collection[str]) -> None:
-    """Erase whoever of these is there."""
+    """Erase those of these people who are there."""
     keys = [f"{name}@example.com" for name in names]
 
     def execute(tx: Transaction) -> None:
@@ -67,7 +67,7 @@ async def erase(database: Database, names: Collection[str]) -> None:
 async def test_one_answer_for_all_whatever_comes_after_what(reach: Reach) -> None:
     """Status, headers and body are, byte for byte, those of an address that nobody ever had.
 
-    Whoever is there is erased between any two calls; each comes with one body or another.
+    Who is there is erased between any two calls; each comes with one body or another.
     """
     tries = {
         f"{world.replace(' ', '-')}.{number}": (world, calls)

@@ -92,7 +92,7 @@ async def test_what_cannot_be_read_is_a_400_at_every_address(reach: Reach) -> No
 
 
 async def test_what_breaks_a_rule_is_a_422(reach: Reach) -> None:
-    """Wrong types, missing and unknown fields: whoever sends them, wherever."""
+    """Wrong types, missing and unknown fields, whatever the sender and the address."""
     assert await faults_of(reach, OTHER_SHAPES, 422) == {}
     added = ("POST", "/v1/signups"), ("POST", "/v1/people")
     assert await faults_of(reach, INVALID, 422, *added) == {}
@@ -175,7 +175,7 @@ async def test_spellings_of_json_are_all_taken(reach: Reach, content_type: str) 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_large_body_is_a_413(reach: Reach, chunked: bool) -> None:
-    """Sixty megabytes, announced or not: the answer arrives, and the door stays open."""
+    """Sixty megabytes, announced or not: the answer arrives, and people can still sign up."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(SIXTY_MB // 60_000):

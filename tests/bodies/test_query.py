@@ -57,7 +57,7 @@ async def faults(answer: httpx.Response) -> list[dict[str, str]]:
 
 
 async def test_no_address_takes_what_it_does_not_know(reach: Reach) -> None:
-    """Each below /v1, those to come too; nothing is done, and whoever has no key learns nothing."""
+    """Each below /v1, those to come too; nothing is done, and without a key nothing is told."""
     ada = await signed_up(reach)
     key, link = await reach.key(), by_link(token_of(reach.settings, ada.id))
     found = {one for one in reach.routes if one[1].startswith("/v1")}
@@ -112,7 +112,7 @@ async def test_an_empty_query_is_none(reach: Reach, query: str) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/links", "/check-your-inbox", "/docs", "/problems/invalid"])
 async def test_pages_take_what_others_add(reach: Reach, path: str) -> None:
-    """Whoever sends people here marks where they come from: a page is a page all the same."""
+    """Other sites mark where people come from: a page is a page all the same."""
     plain = await reach.http.get(path)
     marked = await reach.http.get(f"{path}?utm_source=news&utm_source=x&fbclid=1&limit=x")
     assert (plain.status_code, marked.status_code) == (200, 200)

@@ -69,7 +69,7 @@ async def test_a_sign_up_in_pieces_is_a_sign_up(reach: Reach) -> None:
 
 
 async def test_a_body_that_trickles_is_a_408(reach: Reach) -> None:
-    """Whoever sends a byte now and then holds a connection no longer than the limit."""
+    """A byte now and then holds a connection no longer than the limit."""
     change_services(reach.app, body_seconds=0.2)
     for how, part in (("Content-Length: 200", b"{"), ("Transfer-Encoding: chunked", b"1\r\n{\r\n")):
         async with raw.connection(reach.settings.port) as (reader, writer):

@@ -117,7 +117,7 @@ def rules_of(values: Any, component: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("component", ["api", "worker", "migrate", "check"])
-def test_names_are_answered_by_whoever_does(component: str) -> None:
+def test_names_are_answered_by_what_answers_names(component: str) -> None:
     """By the cluster's DNS or the node's cache, a pod of its own, at the port of those pods."""
     (names, *_) = rules_of(LEAST, component)
     asked = [one["podSelector"]["matchLabels"] for one in names["to"] if "podSelector" in one]

@@ -96,38 +96,38 @@ def test_prometheus_adapter_is_told_to_ask_the_same() -> None:
 HERE, THERE = 'namespace="signup"', 'namespace="other"'
 
 
-def worker(number: int, *, paused: int, where: str = HERE) -> dict[str, str]:
+def worker(number: int, *, is_open: int, where: str = HERE) -> dict[str, str]:
     """The series of one worker."""
     labels = f'{{{where},job="reach-worker",instance="w{number}"}}'
-    return {f"reach_worker_slots{labels}": "8", f"reach_circuit_breaker_open{labels}": str(paused)}
+    return {f"reach_worker_slots{labels}": "8", f"reach_circuit_breaker_open{labels}": str(is_open)}
 
 
 def api(age: int | None, where: str = HERE) -> dict[str, str]:
-    """The series of one API process, which has no lane to pause; no age while nobody knows."""
+    """The series of one API process, which has no circuit breaker; no age while nobody knows."""
     labels = f'{{{where},job="reach-api",instance="a1"}}'
     idle = {f"reach_worker_slots{labels}": "0", f"reach_circuit_breaker_open{labels}": "0"}
     return idle if age is None else idle | {f"{AGE}{labels}": str(age)}
 
 
 CASES: dict[str, tuple[dict[str, str], float | None]] = {
-    "nothing waits": (api(0) | worker(1, paused=0), 0),
-    "messages wait": (api(120) | worker(1, paused=0), 120),
+    "nothing waits": (api(0) | worker(1, is_open=0), 0),
+    "messages wait": (api(120) | worker(1, is_open=0), 120),
     "the mail server turns everybody away": (
-        api(3600) | worker(1, paused=1) | worker(2, paused=1),
+        api(3600) | worker(1, is_open=1) | worker(2, is_open=1),
         0,
     ),
-    "it takes some workers": (api(120) | worker(1, paused=1) | worker(2, paused=0), 120),
+    "it takes some workers": (api(120) | worker(1, is_open=1) | worker(2, is_open=0), 120),
     "no worker is there": (api(120), 120),
-    "the database is away": (api(None) | worker(1, paused=0), None),
+    "the database is unavailable": (api(None) | worker(1, is_open=0), None),
     "it is somebody else's": (
-        api(0) | worker(1, paused=0) | api(999, THERE) | worker(3, paused=1, where=THERE),
+        api(0) | worker(1, is_open=0) | api(999, THERE) | worker(3, is_open=1, where=THERE),
         0,
     ),
 }
 
 
 def test_what_workers_are_scaled_by(tmp_path: Path) -> None:
-    """As Prometheus reckons it: more workers where they help, and a number only if one is known."""
+    """More workers where they help, and a number only if one is known: as Prometheus counts."""
     cases = [
         {
             "name": name,
@@ -199,7 +199,7 @@ def test_what_the_migration_needs_is_there_before_it(name: str) -> None:
             "hook-weight": "-10",
             "hook-delete-policy": "before-hook-creation,hook-succeeded",
         }
-    # helm takes hooks away and makes them anew: no other pod may live on them.
+    # helm takes hooks away and makes them again: no other pod may live on them.
     elsewhere = [o for o in objects if o not in needed and o is not job]
     assert "reach-migrate" not in str(elsewhere)
 

@@ -10,7 +10,7 @@ import yaml
 
 from docs.reference import chart
 from reach.settings import Settings
-from reach.settings.sources import PREFIX, SERVERS
+from reach.settings.types import PREFIX, SERVERS
 from tests.support.chart.rendered import CHART, LEAST, Refused, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
@@ -23,7 +23,7 @@ OWN = {
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key"),
 }
-#: Written by whoever writes the edge and monitoring.
+#: Written where the reverse proxy and monitoring are.
 ELSEWHERE = ("edge.", "monitoring.")
 
 

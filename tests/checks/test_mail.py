@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
-from reach.checks.samples import IN_PLACE
 from reach.checks.servers import check_smtp, check_smtputf8, send_sample
+from reach.checks.templates import IN_PLACE
 from reach.settings import Settings
 from tests.support.mail import DROP, MailServer, Reply
 from tests.support.messages.signing import a_key, is_believed, signing
@@ -88,7 +88,7 @@ async def test_smtputf8_is_a_warning(
 
 
 async def test_smtputf8_where_nobody_can_be_asked(make_settings: MakeSettings) -> None:
-    """The warning stands; that the server is away is another finding."""
+    """The warning stands; that the server is unavailable is another finding."""
     url = f"smtp://127.0.0.1:{free_port()}"
     finding = await check_smtputf8(make_settings(smtp_url=url, smtputf8=True))
     assert "not known" in finding.words

@@ -57,7 +57,7 @@ def on_terminal(**environment: str) -> str:
     return read.decode()
 
 
-GREEN, RED = "\x1b[32m", "\x1b[1;31m"
+GREEN, RED = "\x1b[32m", "\x1b[31m\x1b[1m"
 
 
 def test_colours_on_a_terminal(tmp_path: Path) -> None:

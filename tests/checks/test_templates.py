@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from reach.checks import samples
-from reach.checks.local import check_templates
 from reach.checks.report import Finding
+from reach.checks.templates import DATA, check_templates, sample_composer
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.support.eventually import eventually
@@ -168,10 +167,10 @@ async def test_samples_have_what_real_messages_have(reach: Reach) -> None:
 
     await eventually(is_all)
     for template, promised in (await names()).items():
-        assert promised <= {frozenset(data) for data in samples.DATA[template]}, template
-    assert set(samples.DATA) == set(composable(reach.settings))
+        assert promised <= {frozenset(data) for data in DATA[template]}, template
+    assert set(DATA) == set(composable(reach.settings))
 
 
 def composable(settings: Settings) -> frozenset[str]:
     """The templates that Reach brings."""
-    return samples.composer(settings).templates
+    return sample_composer(settings).templates

@@ -17,7 +17,7 @@ from reach.auth.keys import SCOPES
 from reach.settings import Settings
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, everything
+from tests.support.promises.running import client, ended, everything, running_api
 from tests.support.reach import ADA
 from tests.support.root import ROOT
 
@@ -166,7 +166,7 @@ async def test_an_api_in_the_open_needs_no_mail_server(settings: Settings) -> No
         assert process.errors.startswith("REACH_SECRET_KEY must be set")
     safe = exposed.model_copy(update={"secret_key": SecretStr("x" * 32)})
     here = safe.model_copy(update={"host": "127.0.0.1"})
-    async with door(safe), client(here) as http:
+    async with running_api(safe), client(here) as http:
         assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
 
 
@@ -273,7 +273,7 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def test_up_says_that_its_database_is_away(make_settings: MakeSettings) -> None:
+def test_up_says_that_its_database_is_unavailable(make_settings: MakeSettings) -> None:
     """It migrates first, so it cannot start without: 1 and one line, no address in it."""
     url = f"postgresql://u:canary@127.0.0.1:{free_port()}/canary"
     with ReachProcess("up", settings=make_settings(database_url=url, port=0)) as process:

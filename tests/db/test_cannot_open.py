@@ -13,7 +13,7 @@ from reach.db.errors import NoDatabase
 from reach.settings import Settings
 from tests.support.db.files import signed_up
 from tests.support.ports import free_port
-from tests.support.promises.running import client, door, said
+from tests.support.promises.running import client, running_api, said
 from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
@@ -47,7 +47,7 @@ async def test_out_of_descriptors_is_told_as_what_it_is(
     Whichever file is the one too many: of a database that is open, or of one that is being opened.
     """
     settings = make_settings(database_url=sqlite, port=free_port())
-    async with door(settings) as api, client(settings) as http:
+    async with running_api(settings) as api, client(settings) as http:
         if was_open:
             assert await signed_up(http, "before") == 202
         assert (await http.get("/livez")).status_code == 200

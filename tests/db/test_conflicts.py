@@ -69,7 +69,7 @@ class CountUp:
 
 @pytest.mark.parametrize("way", ["group", "write"])
 async def test_a_lost_deadlock_is_tried_again_whole(settings: Settings, way: str) -> None:
-    """Locks taken the other way round: Postgres ends our transaction, and we run it anew."""
+    """Locks taken the other way round: Postgres ends our transaction, and we run it again."""
     count_up = CountUp()
     async with opened(settings) as database:
         other = await asyncpg.connect(settings.database_url.get_secret_value())
@@ -118,7 +118,7 @@ async def test_an_unknown_commit_is_not_repeated(
     end: Callable[[Postgres], None],
     way: str,
 ) -> None:
-    """The server goes away in the middle of COMMIT: a 503 that says so, and one run only."""
+    """The server ends in the middle of COMMIT: a 503 that says so, and one run only."""
     settings = make_settings(database_url=private_postgres.url, database_seconds=3)
     count_up = CountUp()
     async with opened(settings) as database:

@@ -1,4 +1,4 @@
-"""Counters are what counting would give, whatever is done, by whomever, and however it ends."""
+"""Counters are what counting would give, whatever is done, by whichever process."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ from reach.db.types import new_id, now
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.db.tallied import OTHERS, are_true, counted, flows, levels
+from tests.support.db.tallied import OTHERS, are_true, counted, current, hourly
 from tests.support.db.walks import Walk
 from tests.support.promises.stored import addresses, opened, sign_up
 
@@ -37,10 +37,10 @@ async def test_they_follow_all_that_is_done(
     expected: dict[str, int] = {}
     for _ in range(12):
         await walk.go(10)
-        assert await database.read(levels) == await database.read(counted)
-        seen.update(await database.read(levels))
+        assert await database.read(current) == await database.read(counted)
+        seen.update(await database.read(current))
         expected = {"sign_ups": walk.sign_ups, "deliveries": walk.deliveries}
-        assert {**dict.fromkeys(expected, 0), **await database.read(flows)} == expected
+        assert {**dict.fromkeys(expected, 0), **await database.read(hourly)} == expected
     assert all(seen.values()), seen
     assert all(expected.values())
 
@@ -53,7 +53,7 @@ async def test_they_hold_among_many_writers(database: Database, settings: Settin
     walks = [Walk(database, settings, seed) for seed in range(10, 14)]
     finished = anyio.Event()
     tallied = select(func.sum(counters.counters.c["count"])).where(
-        counters.counters.c.name.in_(STATES), counters.counters.c.hour == counters.LEVEL
+        counters.counters.c.name.in_(STATES), counters.counters.c.hour == counters.CURRENT
     )
     every = select(func.count()).select_from(messages)
     difference = select(tallied.scalar_subquery() - every.scalar_subquery())
@@ -72,8 +72,8 @@ async def test_they_hold_among_many_writers(database: Database, settings: Settin
             for walk in walks:
                 group.start_soon(walk.go, 40)
         finished.set()
-    assert await database.read(levels) == await database.read(counted)
-    found = await database.read(flows)
+    assert await database.read(current) == await database.read(counted)
+    found = await database.read(hourly)
     assert found["sign_ups"] == sum(walk.sign_ups for walk in walks) > 0
     assert found["deliveries"] == sum(walk.deliveries for walk in walks) > 0
 
@@ -93,13 +93,13 @@ async def test_they_follow_an_operators_own_sql(database: Database, settings: Se
 
     await database.write(change)
     assert await are_true(database)
-    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 300}
+    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 300}
     await database.write(change_back)
     assert await are_true(database)
-    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 200}
+    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200}
     await database.write(lambda tx: tx.execute(delete(people)))
-    assert set((await database.read(levels)).values()) == {0}
-    assert await database.read(flows) == {"sign_ups": 300, "deliveries": 200}
+    assert set((await database.read(current)).values()) == {0}
+    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200}
 
 
 async def test_emptying_a_table_empties_them(
@@ -110,7 +110,7 @@ async def test_emptying_a_table_empties_them(
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(3))
         await database.write(lambda tx: tx.execute(text("TRUNCATE messages CASCADE")))
-        assert await database.read(levels) == {"people": 3, **dict.fromkeys(OTHERS, 0)}
+        assert await database.read(current) == {"people": 3, **dict.fromkeys(OTHERS, 0)}
         await database.write(lambda tx: tx.execute(text("TRUNCATE people CASCADE")))
         await sign_up(database, settings, *addresses(2))
         assert await are_true(database)
@@ -135,4 +135,4 @@ async def test_another_role_needs_no_right_on_them(
             tx.execute(text(f"DROP ROLE {role}"))
 
         await database.write(help_out)
-        assert await database.read(levels) == dict.fromkeys(("people", *OTHERS), 0)
+        assert await database.read(current) == dict.fromkeys(("people", *OTHERS), 0)

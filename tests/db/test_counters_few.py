@@ -1,4 +1,4 @@
-"""Counters stay few: their rows are folded, and old flows go; what they say stays true."""
+"""Counters stay few: their rows are folded, and old hourly counts go; what they say stays true."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from reach.people.link_requests import answer_some
 from reach.people.links import request_links_all
 from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
 from reach.settings import Settings
-from tests.support.db.tallied import LONG_AGO, OTHERS, are_true, flows, levels, row_count
+from tests.support.db.tallied import LONG_AGO, OTHERS, are_true, current, hourly, row_count
 from tests.support.eventually import eventually
 from tests.support.promises.stored import addresses, opened, sign_up
 
@@ -48,7 +48,7 @@ async def test_a_worker_keeps_them_few(
             await eventually(lambda: is_folded(database))
             group.cancel_scope.cancel()
         assert await are_true(database)
-        assert await database.read(flows) == {"sign_ups": 20}
+        assert await database.read(hourly) == {"sign_ups": 20}
 
 
 async def is_folded(database: Database) -> bool:
@@ -61,12 +61,12 @@ async def test_folding_much_takes_each_row_once(
 ) -> None:
     """However many have piled up while no worker ran."""
     settings = make_settings(database_url=postgres)
-    rows = [{"name": "queued", "hour": counters.LEVEL, "count": 1}] * (2 * counters.FOLD_ROWS + 1)
+    rows = [{"name": "queued", "hour": counters.CURRENT, "count": 1}] * (2 * counters.FOLD_ROWS + 1)
     async with opened(settings) as database:
         await database.write(lambda tx: tx.execute(insert(counters.counters), rows))
         assert [await database.write(counters.fold) for _ in range(3)] == [True, True, False]
         assert await database.read(row_count) <= len(("people", *OTHERS)) + 2
-        assert (await database.read(levels))["queued"] == len(rows)
+        assert (await database.read(current))["queued"] == len(rows)
         before = await database.read(every_row)
         assert not await database.write(counters.fold)
         assert await database.read(every_row) == before
@@ -91,9 +91,9 @@ def every_row(tx: Transaction) -> list[tuple[object, ...]]:
 
 
 async def test_old_flows_go(database: Database) -> None:
-    """After two weeks; levels stay."""
-    kept = [counters.LEVEL, datetime.now(UTC) - timedelta(days=13)]
-    gone = [datetime.now(UTC) - timedelta(days=15), counters.LEVEL + timedelta(hours=1)]
+    """After two weeks; counters of now stay."""
+    kept = [counters.CURRENT, datetime.now(UTC) - timedelta(days=13)]
+    gone = [datetime.now(UTC) - timedelta(days=15), counters.CURRENT + timedelta(hours=1)]
     rows = [{"name": "sign_ups", "hour": hour, "count": 1} for hour in kept + gone]
     await database.write(lambda tx: tx.execute(insert(counters.counters), rows))
 

@@ -13,7 +13,7 @@ from reach.db.errors import DatabaseUnavailable
 from reach.db.migrate import migrate
 from reach.db.schema import newest, revision
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer.databases import PostgresSide
 from tests.support.dead import OTHERS, DeadAddress
 from tests.support.eventually import eventually

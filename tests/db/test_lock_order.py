@@ -1,4 +1,4 @@
-"""Postgres alone: whoever writes the same rows locks them in one order, so nobody deadlocks.
+"""Postgres alone: all who write the same rows lock them in one order, so nobody deadlocks.
 
 A lost deadlock is tried again, so callers never see one: these tests count the errors below that.
 """
@@ -40,13 +40,13 @@ from tests.support.promises.stored import addresses, messages_in, people_in, sig
 from tests.support.reach import running_reach
 
 COUNT = 200
-#: One that lies in the middle for whoever comes from either end.
+#: One that lies in the middle, from either end.
 MIDDLE = addresses(COUNT)[COUNT // 2]
 BLOCKED = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
-#: Ways to hold the row of whoever has the address ``$1``.
+#: Ways to hold the row of the person with the address ``$1``.
 ADD_PERSON = (
     "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
     "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
@@ -93,7 +93,7 @@ async def two(
 
 @pytest.fixture
 def errors() -> Iterator[list[str]]:
-    """What statements fail with, whoever tries them again."""
+    """What statements fail with, even those that are tried again."""
     found: list[str] = []
 
     def note(context: ExceptionContext) -> None:
@@ -157,7 +157,7 @@ async def test_sign_ups_from_both_ends(
     errors: list[str],
     known: bool,
 ) -> None:
-    """Two doors sign up the same people in opposite order, new or known: nobody in a circle."""
+    """Two processes sign up the same people in opposite order, new or known: nobody in a circle."""
     if known:
         await sign_up(two[0], settings, *addresses(COUNT))
     up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
@@ -176,7 +176,7 @@ async def test_keys_from_both_ends(
     errors: list[str],
     stored: bool,
 ) -> None:
-    """Two doors are given the same keys in opposite order, new or stored: nobody in a circle."""
+    """Two processes get the same keys in opposite order, new or stored: nobody in a circle."""
     everybody = requests(with_keys=True)
     if stored:
         await two[0].write(sign_up_all, everybody, settings)
@@ -191,7 +191,7 @@ async def test_keys_from_both_ends(
 async def test_keys_and_erasures_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
-    """Keys too old to count are claimed anew while their people are erased: nobody in a circle."""
+    """Keys too old to count are claimed again while their people are erased: nobody in a circle."""
     sign_up = two[0].group(partial(sign_up_all, settings=settings))
 
     def grow_old(tx: Transaction) -> Sequence[UUID]:
@@ -272,14 +272,14 @@ async def test_retried_and_erased_at_once(settings: Settings, errors: list[str])
     assert errors == []
 
 
-async def test_doors_and_workers_at_once(
+async def test_sign_ups_and_workers_at_once(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
-    """Sign-ups and settling share commits in both processes, round after round: no error.
+    """Sign-ups and outcomes share commits in both processes, round after round: no error.
 
     Each sign-up cancels the message that a worker holds meanwhile, for a newer one.
     """
-    doors = [db.group(partial(sign_up_all, settings=settings)) for db in two]
+    sign_ups = [db.group(partial(sign_up_all, settings=settings)) for db in two]
     records = [db.group(partial(record_outcomes, settings=settings), apart=True) for db in two]
 
     def make_due(tx: Transaction) -> None:
@@ -290,9 +290,9 @@ async def test_doors_and_workers_at_once(
             await db.write(outbox.lease_due, limit=COUNT // 2, lease_seconds=1000) for db in two
         ]
         work = [
-            *map(doors[0], requests()),
+            *map(sign_ups[0], requests()),
             *map(records[0], attempt_outcomes(shares[0])),
-            *map(doors[1], reversed(requests())),
+            *map(sign_ups[1], reversed(requests())),
             *map(records[1], reversed(attempt_outcomes(shares[1]))),
         ]
         answers = await asyncio.gather(*work)
@@ -307,7 +307,7 @@ async def test_doors_and_workers_at_once(
 async def test_each_replaces_what_the_other_has_sent(
     two: tuple[Database, Database], settings: Settings, errors: list[str]
 ) -> None:
-    """What each process's worker settles, the other one's door replaces: nobody in a circle.
+    """What one process's worker has sent, a sign-up at the other replaces: nobody in a circle.
 
     In one transaction with sign-ups, each would hold what it replaces, and wait for the other.
     """
@@ -344,12 +344,12 @@ async def test_leasing_waits_for_nobody(
     assert errors == []
 
 
-@pytest.mark.parametrize("one", ["settle", "renew", "release"])
-@pytest.mark.parametrize("other", ["settle", "renew", "release"])
+@pytest.mark.parametrize("one", ["record", "renew", "release"])
+@pytest.mark.parametrize("other", ["record", "renew", "release"])
 async def test_what_is_held_from_both_ends(
     two: tuple[Database, Database], settings: Settings, errors: list[str], one: str, other: str
 ) -> None:
-    """Renewing, releasing and settling the same messages: nobody waits in a circle."""
+    """Renewing, releasing and recording the same messages: nobody waits in a circle."""
     await sign_up(two[0], settings, *addresses(COUNT))
     leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
     leased = sorted(leased, key=lambda message: message.id)
@@ -357,7 +357,7 @@ async def test_what_is_held_from_both_ends(
     def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
         holds = [Held(message.id, message.lease) for message in shares]
         work: dict[str, Coroutine[object, object, object]] = {
-            "settle": database.write(record_outcomes, attempt_outcomes(shares), settings),
+            "record": database.write(record_outcomes, attempt_outcomes(shares), settings),
             "renew": database.write(outbox.renew, holds, lease_seconds=1000),
             "release": database.write(outbox.release, holds),
         }

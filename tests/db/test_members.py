@@ -129,7 +129,7 @@ async def test_a_problem_is_its_own_members(database: Database, bad: str) -> Non
 
 
 async def test_the_answers_are_the_callers_own(database: Database, settings: Settings) -> None:
-    """A database that is away answers all: with exceptions that they do not share."""
+    """A database that is unavailable answers all: with exceptions that they do not share."""
     impatient = open_database(settings.model_copy(update={"database_seconds": 0.4}))
     add = impatient.group(Numbers().add_all)
     async with held(settings, LOCK):

@@ -1,18 +1,20 @@
 """Migrations: one history, on both databases, and the schema they make is the code's."""
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from pydantic import SecretStr
 from sqlalchemy import text
 
 from reach.db.connect import open_database
-from reach.db.migrate import migrate
-from reach.db.schema import newest
+from reach.db.migrate import CannotMigrate, migrate
+from reach.db.schema import newest, revision
 from reach.db.transaction import Transaction
 from reach.db.types import metadata
 from reach.settings import Settings
@@ -43,6 +45,20 @@ def test_two_migrate_at_once(settings: Settings) -> None:
     ):
         assert (one.wait(), other.wait()) == (0, 0)
     assert migrate(settings.database) == newest()
+
+
+async def test_what_is_older_than_any_release_is_refused(settings: Settings) -> None:
+    """`reach migrate` says so, and changes nothing: what was to be done to it is not known here."""
+    set_revision = text("UPDATE alembic_version SET version_num = :number")
+    database = open_database(settings)
+    await database.write(lambda tx: tx.execute(set_revision, {"number": "0007"}))
+    try:
+        with pytest.raises(CannotMigrate, match="is at 0007, older than any release"):
+            await asyncio.to_thread(migrate, settings.database)
+        assert await database.read(revision) == "0007"
+    finally:
+        await database.write(lambda tx: tx.execute(set_revision, {"number": newest()}))
+        await database.close()
 
 
 def test_an_old_schema_is_refused(settings: Settings, migrated_file: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def test_a_lock_that_is_not_to_be_had(fresh: Settings) -> None:
 
 
 async def test_waiting_for_another_ends(fresh: Settings) -> None:
-    """Whoever waits for a `reach migrate` that hangs is told so in the end."""
+    """A process that waits for a `reach migrate` that hangs says so in the end."""
     lines: list[str] = []
     patience = Patience(turn_seconds=0.5)
     async with held(fresh, TURN):
@@ -122,7 +122,7 @@ async def test_waiting_for_another_ends(fresh: Settings) -> None:
 async def test_a_turn_that_was_lost(fresh: Settings) -> None:
     """A migration whose turn is held by nobody any more takes itself back, and says why."""
     nobody = partial(require_turn, 0)
-    without = partial(upgrade, to="0001", on_version_apply=nobody)
+    without = partial(upgrade, to="0008", on_version_apply=nobody)
     with pytest.raises(CannotMigrate, match="connection was lost"):
         await rule.run(url_of(fresh), without)
     assert await rule.run(url_of(fresh), revision) is None
@@ -134,7 +134,7 @@ def test_requests_decide_how_patient_it_is() -> None:
 
 
 async def test_a_type_that_changes_fails_no_request(fresh: Settings) -> None:
-    """What a connection has prepared before is prepared anew, and the transaction done again."""
+    """What a connection has prepared before is prepared again, and so is the transaction."""
     outdated: list[str] = []
 
     def note(context: ExceptionContext) -> None:

@@ -62,7 +62,7 @@ BAD = {
     "changes a type": (
         "op.alter_column('messages', 'attempts', type_=sa.BigInteger)",
         "breaks: column messages.attempts has another type",
-        "blocks: table messages is written anew",
+        "blocks: table messages is rewritten",
         "blocks: rows of messages are read or written while messages is locked",
     ),
     "needs a column": (
@@ -87,7 +87,7 @@ BAD = {
     ),
     "gives each row a default of its own": (
         "op.execute('ALTER TABLE people ADD COLUMN code uuid DEFAULT gen_random_uuid()')",
-        "blocks: table people is written anew",
+        "blocks: table people is rewritten",
     ),
     "builds an index under a lock": (
         "op.create_index('i', 'people', ['name'])",
@@ -211,7 +211,7 @@ async def test_a_table_of_which_nothing_can_be_told(url: str, tmp_path: Path) ->
 
 def test_contracting_needs_a_reason() -> None:
     """What an older release has made needless may go, if that is said; nothing may block."""
-    drops, blocks = "breaks: column people.name is gone", "blocks: table people is written anew"
+    drops, blocks = "breaks: column people.name is gone", "blocks: table people is rewritten"
     found = {"0009": [drops, blocks], "0010": [blocks]}
     assert rule.unexcused(found, {}) == found
     reason = "contracts 0007, released in 0.2"

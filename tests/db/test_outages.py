@@ -1,4 +1,4 @@
-"""The database goes away and comes back: 503 with Retry-After meanwhile, nothing lost."""
+"""The database is lost and comes back: 503 with Retry-After meanwhile, nothing lost."""
 
 import resource
 import shutil
@@ -29,7 +29,7 @@ async def sign_up(http: httpx.AsyncClient, name: str) -> httpx.Response:
     return answer
 
 
-async def is_away(http: httpx.AsyncClient, prefix: str) -> None:
+async def is_unavailable(http: httpx.AsyncClient, prefix: str) -> None:
     """Thirty at once and one more: each a 503 that says when to come back."""
     answers: list[httpx.Response] = []
 
@@ -95,7 +95,7 @@ async def test_postgres_goes_away_and_comes_back(
         async with client(settings) as http:
             assert (await sign_up(http, "before")).status_code == 202
             await anyio.to_thread.run_sync(leave, private_postgres)
-            await is_away(http, "away")
+            await is_unavailable(http, "away")
             assert (await http.get("/readyz")).status_code == 503
             await anyio.to_thread.run_sync(come_back, private_postgres)
             await is_back(http, "back")
@@ -111,7 +111,7 @@ async def test_a_full_disk_is_a_503_and_heals(
             assert (await sign_up(http, "before")).status_code == 202
             wal = (tmp_path / "reach.sqlite3-wal").stat().st_size
             resource.prlimit(api.pid, resource.RLIMIT_FSIZE, (wal, resource.RLIM_INFINITY))
-            await is_away(http, "full")
+            await is_unavailable(http, "full")
             assert (await http.get("/readyz")).status_code == 503
             assert api.output.count("the database takes no writes") == 1
             unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
@@ -139,7 +139,7 @@ async def test_a_missing_file_is_a_503_until_it_is_there(
         async with client(settings) as http:
             file.unlink()
             assert (await http.get("/readyz")).status_code == 503
-            await is_away(http, "missing")
+            await is_unavailable(http, "missing")
             assert not file.exists()
             put_in_place(migrated_file, file)
             await is_back(http, "there")

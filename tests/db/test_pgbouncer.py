@@ -22,7 +22,7 @@ from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
 from tests.support.promises.locks import held
-from tests.support.promises.running import door, said, worker
+from tests.support.promises.running import running_api, said, worker
 
 #: Fewer processes of the server than one process of Reach has connections.
 SIZE = 4
@@ -97,7 +97,7 @@ async def fetch(url: str, statement: str) -> list[tuple[object, ...]]:
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[ReachProcess]:
     """Run API and worker; gives the worker."""
-    async with door(settings), worker(settings) as process:
+    async with running_api(settings), worker(settings) as process:
         yield process
 
 
@@ -221,7 +221,7 @@ async def test_migrations_that_leave_their_transaction(
 async def test_one_migrates_at_a_time(
     make_settings: Callable[..., Settings], pooled: str, fresh: str
 ) -> None:
-    """Whoever holds the turn on Postgres itself is waited for; and nothing of it is left."""
+    """Another process's turn on Postgres itself is waited for; and nothing of it is left."""
     settings = make_settings(database_url=pooled)
     direct = make_settings(database_url=fresh)
     with ReachProcess("migrate", settings=settings) as process:

@@ -58,7 +58,7 @@ FILTERS = [
     Filter(template="changed", since=AT, until=AT),
 ]
 #: Indexes of which one value may stand for a million rows: good for a page of a list, no more.
-#: (Postgres knows that by itself; SQLite was told by migration 0002.)
+#: (Postgres knows that by itself; SQLite was told by migration 0008.)
 LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id"
 #: The newest people, or the oldest requests, first, by their ids, until there are enough.
 BY_ID = (
@@ -69,7 +69,7 @@ BY_ID = (
 
 
 async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> None:
-    """Leasing, settling, signing up, a page of a list: each statement's plan uses an index."""
+    """Leasing, recording, signing up, a page of a list: each statement's plan uses an index."""
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(100))
         leased = await database.write(outbox.lease_due, limit=4, lease_seconds=60)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from reach.db.connect import open_database
 from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from tests.support.dead import DeadAddress
 from tests.support.promises.locks import ask
 

@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.processes import ReachProcess
 from tests.support.programs import NoPostgres
-from tests.support.promises.running import door, worker
+from tests.support.promises.running import running_api, worker
 from tests.support.promises.stored import opened
 from tests.support.standby import fail_over, pair
 
@@ -62,7 +62,7 @@ async def do(url: str, *statements: str) -> None:
 @asynccontextmanager
 async def served(settings: Settings) -> AsyncIterator[tuple[ReachProcess, httpx.AsyncClient]]:
     """Run an API, and speak to it."""
-    async with door(settings) as api, client(settings) as http:
+    async with running_api(settings) as api, client(settings) as http:
         yield api, http
 
 

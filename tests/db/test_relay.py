@@ -126,7 +126,7 @@ async def test_a_lost_listener_listens_again(
 async def test_a_file_that_comes_late_is_heard(
     make_settings: Callable[..., Settings], sqlite: str
 ) -> None:
-    """A file that is away, or is another one than it was, is watched once it is there."""
+    """A file that is missing, or is another one than it was, is watched once it is there."""
     settings = make_settings(database_url=sqlite)
     file = settings.database.url.database
     assert file is not None

@@ -17,7 +17,7 @@ from reach.settings import Settings
 from tests.support.db.files import beside, is_whole, named, remove, signed_up, stuck
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.promises.running import client, door
+from tests.support.promises.running import client, running_api
 from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
@@ -40,7 +40,7 @@ async def test_a_log_that_is_removed_loses_nothing(
 ) -> None:
     """Of what was acknowledged; two processes go on with it, and a third that comes later."""
     names: list[str] = []
-    async with door(settings), client(settings) as http, opened(settings) as database:
+    async with running_api(settings), client(settings) as http, opened(settings) as database:
 
         async def both_write() -> None:
             for _ in range(2):
@@ -70,7 +70,7 @@ async def test_nor_does_one_whose_writer_had_just_lost_its_connection(
 ) -> None:
     """Its readers have the log, and another process too: so closing it saves nothing of it."""
     settings = make_settings(database_url=sqlite, database_seconds=0.5, port=free_port())
-    async with door(settings), client(settings) as http, opened(settings) as database:
+    async with running_api(settings), client(settings) as http, opened(settings) as database:
         names = [f"a{number}@example.com" for number in range(4)]
         await sign_up(database, settings, names[0])
         for _ in range(2):

@@ -14,15 +14,15 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reach.cli.progress import Lines
 from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
+from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, everything, said, worker
+from tests.support.promises.running import client, ended, everything, running_api, said, worker
 from tests.support.promises.stored import opened, people_in, sign_up
 
 MakeSettings = Callable[..., Settings]
@@ -55,8 +55,7 @@ def content(file: Path) -> str:
 
 def make_backup(file: Path, backup: Path) -> None:
     """Make one as the guide says."""
-    with Lines() as lines:
-        back_up(file, backup, lines, replaces=True)
+    back_up(file, backup, Watcher(), replaces=True)
 
 
 def kept_aside(file: Path, backup: Path) -> Path:
@@ -85,7 +84,7 @@ async def test_a_file_moved_over_it_is_never_written_to(
 
     A command that starts now refuses it too, and SIGTERM ends it in time.
     """
-    async with door(settings) as api, client(settings) as http:
+    async with running_api(settings) as api, client(settings) as http:
         assert await signed_up(http, "before") == 202
         make_backup(file, backup)
         assert await signed_up(http, "after") == 202
@@ -128,7 +127,7 @@ def moved_over(file: Path, backup: Path) -> None:
     backup.replace(file)
 
 
-def made_anew(file: Path, backup: Path) -> None:
+def made_again(file: Path, backup: Path) -> None:
     """Restore by removing and copying."""
     file.unlink()
     shutil.copy(backup, file)
@@ -139,7 +138,7 @@ def written_over(file: Path, backup: Path) -> None:
     shutil.copy(backup, file)
 
 
-@pytest.mark.parametrize("restore", [moved_over, made_anew, written_over])
+@pytest.mark.parametrize("restore", [moved_over, made_again, written_over])
 async def test_a_restored_file_is_not_spoilt(
     settings: Settings,
     file: Path,
@@ -147,7 +146,7 @@ async def test_a_restored_file_is_not_spoilt(
     restore: Callable[[Path, Path], None],
     told: Callable[[], str],
 ) -> None:
-    """However it is done, and whoever reads or writes: it stays as it is, to the byte."""
+    """However it is done, and whatever reads or writes: it stays as it is, to the byte."""
     async with opened(settings) as database, opened(settings) as other:
         await sign_up(database, settings, "ada@example.com")
         make_backup(file, backup)

@@ -22,7 +22,7 @@ from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
 from tests.support.promises.locks import held
-from tests.support.promises.running import START_SECONDS, client, door, ended, said, worker
+from tests.support.promises.running import START_SECONDS, client, ended, running_api, said, worker
 from tests.support.promises.stored import all_sent, opened
 from tests.support.reach import ADA, Reach
 
@@ -66,7 +66,7 @@ async def test_processes_start_on_a_newer_schema(newer: Settings, mail_server: M
     """An `api` and a `worker` of this version start beside it, and do their work."""
     url = SecretStr(mail_server.url)
     settings = newer.model_copy(update={"smtp_url": url, "port": free_port()})
-    async with door(settings), worker(settings), client(settings) as http:
+    async with running_api(settings), worker(settings), client(settings) as http:
         assert (await http.get("/readyz")).status_code == 200
         assert (await http.post("/v1/signups", json=ADA)).status_code == 202
         async with opened(settings) as database:

@@ -14,7 +14,7 @@ from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.databases import create_database, drop_database
 from tests.support.db import rule
-from tests.support.db.tallied import are_true, flows, levels
+from tests.support.db.tallied import are_true, current, hourly
 from tests.support.promises.stored import attempts_in, opened, sign_up
 
 BEFORE = "0008"
@@ -45,6 +45,13 @@ def fill(tx: Transaction) -> None:
     )
     tx.execute(
         text("UPDATE messages SET state = 'sent', settled_lease = 1, settled_at = :at"), given
+    )
+    tx.execute(
+        text(
+            "INSERT INTO idempotency_keys (caller, route, key, fingerprint, status, created_at)"
+            " VALUES ('door', '/v1/signups', 'k', 'f', 202, :at)"
+        ),
+        given,
     )
     for number, outcome in enumerate(OUTCOMES):
         of = UUID(int=number)
@@ -91,9 +98,11 @@ async def test_a_database_of_before_is_migrated_and_used(empty: Settings) -> Non
             "rejected",
             "sent",
         ]
+        callers = text("SELECT caller FROM idempotency_keys")
+        assert await database.read(lambda tx: tx.execute(callers).scalars().all()) == ["public"]
         assert await are_true(database)
-        assert (await database.read(levels))["sent"] == 1
-        assert (await database.read(flows))["deliveries"] == 1
+        assert (await database.read(current))["sent"] == 1
+        assert (await database.read(hourly))["deliveries"] == 1
         await sign_up(database, settings, "b@example.com")
         assert await are_true(database)
-        assert (await database.read(levels))["people"] == 2
+        assert (await database.read(current))["people"] == 2

@@ -21,7 +21,7 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
     await database.close()
 
 
-async def test_whoever_asks_at_once_is_one_question(database: Database) -> None:
+async def test_who_asks_at_once_is_one_question(database: Database) -> None:
     """A flood of questions must not take the turns of those who sign up."""
 
     def written() -> float:

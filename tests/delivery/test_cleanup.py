@@ -1,4 +1,4 @@
-"""The sweep: what was settled long ago goes, except what a person's record shows."""
+"""The sweep: what was finished long ago goes, except what a person's record shows."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ async def swept(outbox: Outbox) -> int:
     return await outbox.database.write(sweep, days=DAYS)
 
 
-async def test_what_was_settled_long_ago_goes(outbox: Outbox) -> None:
+async def test_what_was_finished_long_ago_goes(outbox: Outbox) -> None:
     """With its attempts; whatever it ended as, and counted from its end."""
     old_sent, old_failed, old_cancelled, young = await changed(outbox, 4)
     held = {message.id: message for message in await outbox.lease()}

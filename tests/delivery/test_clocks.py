@@ -40,7 +40,7 @@ from tests.support.promises.running import worker
 from tests.support.promises.stored import all_sent
 
 AHEAD = 10 * DAY
-LATER = Deferred("450 4.2.1 busy", 450, "4.2.1")
+DEFERRED = Deferred("450 4.2.1 busy", 450, "4.2.1")
 SUSPECT = Deferred("550 5.7.1 spam", 550, "5.7.1", is_suspect=True)
 
 
@@ -107,7 +107,7 @@ async def test_a_worker_sends_what_was_stranded(outbox: Outbox, mail_server: Mai
     assert len(mail_server.messages) == 3
 
 
-@pytest.mark.parametrize("outcome", [LATER, SUSPECT, Unknown("silence")])
+@pytest.mark.parametrize("outcome", [DEFERRED, SUSPECT, Unknown("silence")])
 @pytest.mark.parametrize("meanwhile", ["nothing", "renewed", "released"])
 async def test_a_clock_that_jumps_ahead_in_an_attempt_gives_nothing_up(
     outbox: Outbox, outcome: Outcome, meanwhile: str

@@ -22,11 +22,11 @@ async def test_what_is_given_back_is_due_at_once(outbox: Outbox) -> None:
     """No attempt is spent, nothing has failed; and the operator sees why."""
     await outbox.fill()
     held = await outbox.lease_one()
-    await outbox.release(held, reason="the mail server is away")
+    await outbox.release(held, reason="the mail server is unavailable")
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("queued", 0, 0)
     assert (message.first_failed_at, message.finished_at) == (None, None)
-    assert message.last_error == "the mail server is away"
+    assert message.last_error == "the mail server is unavailable"
     assert await outbox.attempts() == []
     again = await outbox.lease_one()
     assert (again.id, again.lease, again.recorded_lease) == (held.id, 2, 1)
@@ -41,7 +41,7 @@ async def test_without_a_reason_the_last_one_stands(outbox: Outbox) -> None:
 
 
 async def test_who_gave_it_back_has_no_say(outbox: Outbox) -> None:
-    """Neither settles nor renews what anybody may take."""
+    """Neither records nor renews what anybody may take."""
     await outbox.fill()
     held = await outbox.lease_one()
     await outbox.release(held)
@@ -77,7 +77,7 @@ async def test_a_renewed_lease_goes_on(outbox: Outbox) -> None:
 
 
 async def test_only_what_is_still_held_is_renewed(outbox: Outbox) -> None:
-    """Not another's, nor what was settled, cancelled or erased."""
+    """Not another's, nor what was finished, cancelled or erased."""
     await outbox.fill(1)
     erased = await outbox.lease_one()
     await outbox.erase_everybody()

@@ -46,7 +46,7 @@ async def test_the_lease_is_asked_for_once_and_late(refused_at: str) -> None:
         assert asked == [refused_at]
 
 
-async def test_a_connection_lost_while_the_lease_is_asked_for_is_not_unsure() -> None:
+async def test_a_connection_lost_while_the_lease_is_asked_for_is_not_unknown() -> None:
     """Nothing of the content was handed over: the server cannot have it."""
     async with MailServer() as server, sender_to(server) as sender:
         server.script["data"] = "354 go\r\n421 4.3.0 no, going"

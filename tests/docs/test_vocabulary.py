@@ -1,5 +1,6 @@
 """The words of docs/architecture.md are used everywhere, and no other ones for the same things."""
 
+import ast
 import re
 import subprocess
 from collections.abc import Iterator
@@ -45,6 +46,22 @@ INSTEAD = {
     "turned away": "refused, taken for spam",
     "turns away": "refuses",
     "turn away": "refuse",
+    "on trial": "half-open",
+    "effective settings": "settings",
+    "effective configuration": "settings",
+    "as above": "what is meant",
+    "see above": "what is meant",
+    "is away": "is unavailable",
+    "are away": "are unavailable",
+    "was away": "was unavailable",
+    "were away": "were unavailable",
+    "be away": "be unavailable",
+    "been away": "been unavailable",
+}
+#: What is only wrong in such a place, as it is written there.
+NAMES = {
+    r"\b(?:Later|Unsure|Paused)\(": "Deferred, Unknown, Unavailable",
+    r"\boutcome\W{1,4}(?:later|refused|unsure|paused)\b": "deferred, rejected, unknown …",
 }
 #: Where such a word is somebody else's, or history.
 EXCEPT = re.compile(
@@ -63,8 +80,14 @@ SKIPPED = (
     "src/reach/db/migrations/versions/",
     "tests/db/test_words.py",
     "tests/docs/test_vocabulary.py",
+    "tests/docs/test_words.py",
 )
-TEXT = (".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl")
+TEXT = (
+    *(".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl"),
+    *(".json", ".ndjson", ".service", ".subject", ".mako", "Makefile", "Dockerfile", ".ci/run"),
+)
+#: How no docstring begins: its first line says what the thing is or does.
+BEGINNINGS = ("As ", "Likewise", "See ", "The same")
 _WORDS = re.compile(rf"(?<![a-z])({'|'.join(INSTEAD)})(?![a-z])")
 
 
@@ -84,11 +107,21 @@ def files() -> list[str]:
     ]
 
 
-def found_in(text: str) -> Iterator[tuple[int, str]]:
-    """Find words not to write: the number of the line, and the word."""
+def found_in(text: str) -> Iterator[tuple[int, str, str]]:
+    """Find words not to write: the number of the line, the word, and what to write."""
     for number, line in enumerate(text.splitlines(), 1):
         for match in _WORDS.finditer(split(EXCEPT.sub("", line))):
-            yield number, match[1]
+            yield number, match[1], INSTEAD[match[1]]
+        for pattern, instead in NAMES.items():
+            for match in re.finditer(pattern, line):
+                yield number, match[0], instead
+
+
+def docstrings(source: str) -> Iterator[str]:
+    """List the docstrings of a module, its classes and functions."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
 
 
 @pytest.mark.parametrize(
@@ -99,18 +132,33 @@ def found_in(text: str) -> Iterator[tuple[int, str]]:
         ("Whoever asks is turned away.", ["whoever", "turned away"]),
         ('<meta name="robots" content="none">', []),
         ("An indoor lanewise reckoner", []),
+        ("return Later(450)", ["Later("]),
+        ('attempts_total{outcome="refused"}', ['outcome="refused']),
+        ("The outcome is later refused by nobody.", []),
     ],
 )
 def test_what_is_found(line: str, words: list[str]) -> None:
     """Names are read word by word; a word inside a longer one is another word."""
-    assert [word for _, word in found_in(line)] == words
+    assert [word for _, word, _ in found_in(line)] == words
 
 
 def test_no_other_words() -> None:
     """One word for one thing, in code, tests, docs, metrics, logs and pages."""
     found = [
-        f"{name}:{number}: {word}: write {INSTEAD[word]}"
+        f"{name}:{number}: {word}: write {instead}"
         for name in files()
-        for number, word in found_in((ROOT / name).read_text(encoding="utf-8"))
+        for number, word, instead in found_in((ROOT / name).read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_docstrings_begin_with_what_it_is() -> None:
+    """The first line stands alone: not "as above", "likewise" or "the same"."""
+    found = [
+        f"{name}: {text.splitlines()[0]}"
+        for name in files()
+        if name.startswith("src/") and name.endswith(".py")
+        for text in docstrings((ROOT / name).read_text(encoding="utf-8"))
+        if text.startswith(BEGINNINGS)
     ]
     assert not found, "\n".join(found)

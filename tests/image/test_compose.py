@@ -113,7 +113,7 @@ def test_only_the_edge_is_open_and_the_rest_is_on_loopback() -> None:
 
 
 def test_traefiks_address_is_given_to_nobody_else() -> None:
-    """Whoever came first would have it: Traefik could not start, and the other one were trusted."""
+    """The first to come would have it: Traefik could not start, and the other one were trusted."""
     (range_,) = document()["networks"]["edge"]["ipam"]["config"]
     subnet, given = ip_network(range_["subnet"]), ip_network(range_["ip_range"])
     assert isinstance(given, IPv4Network)

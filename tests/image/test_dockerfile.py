@@ -24,7 +24,7 @@ def test_hadolint_finds_no_fault() -> None:
 
 
 def test_shellcheck_finds_no_fault_in_what_builds_it() -> None:
-    """Likewise."""
+    """Not even what it would only suggest."""
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run(
         [shellcheck, DOCKER / "build.sh"], capture_output=True, text=True, check=False

@@ -97,8 +97,8 @@ async def test_the_image_signs_someone_up(
         running(run(*image.config["Cmd"]), "api started") as api,
         httpx.AsyncClient(verify=NO_CERTIFICATES, trust_env=False) as http,
     ):
-        door = f"http://127.0.0.1:{variables['REACH_PORT']}/v1/signups"
-        assert (await http.post(door, json=ADA)).status_code == httpx.codes.ACCEPTED
+        url = f"http://127.0.0.1:{variables['REACH_PORT']}/v1/signups"
+        assert (await http.post(url, json=ADA)).status_code == httpx.codes.ACCEPTED
         await eventually(lambda: mail_server.recipients == [ADA["email"]], 20)
         for part in (api, worker):
             told = process_status(part.first)
@@ -135,12 +135,12 @@ def can_write(process: psutil.Process) -> set[str]:
 async def test_process_1_ends_those_it_started_and_leaves_none_unburied(
     run: Callable[..., Container],
 ) -> None:
-    """`reach api --processes 2`: whoever dies is replaced and reaped; SIGTERM ends all with 0."""
+    """`reach api --processes 2`: one that dies is replaced and reaped; SIGTERM ends all with 0."""
     with run("migrate") as migrating:
         assert await ended(migrating, 60) == 0
-    open_door = {"REACH_LIMIT_SIGNUPS": "off", "REACH_LIMIT_API": "off"}
+    unlimited = {"REACH_LIMIT_SIGNUPS": "off", "REACH_LIMIT_API": "off"}
     others = {"REACH_LIMIT_FAILED_KEYS": "off", "REACH_PROCESSES": "2"}
-    with run("api", **open_door, **others) as container:
+    with run("api", **unlimited, **others) as container:
         await said(container, "Application startup complete", 2)
         first, serving = container.first, container.children
         assert len(serving) == 2

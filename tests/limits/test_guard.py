@@ -22,7 +22,7 @@ MakeSettings = Callable[..., Settings]
 TYPE = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 JUNK = {"Authorization": "Bearer junk"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}
-DOOR = ("/", "/links", "/v1/signups", "/v1/links")
+SIGN_UPS = ("/", "/links", "/v1/signups", "/v1/links")
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ async def test_a_page_is_refused_with_a_page(twice: Reach) -> None:
     assert "violated-policies" in explained.text
 
 
-async def test_the_door_has_one_count(twice: Reach) -> None:
-    """Page or API, to sign up or for a link: all knocks of one client are counted together."""
-    for path in DOOR[:2]:
+async def test_all_that_strangers_send_has_one_count(twice: Reach) -> None:
+    """Page or API, to sign up or for a link: all requests of one client are counted together."""
+    for path in SIGN_UPS[:2]:
         assert (await twice.http.post(path)).status_code != 429
-    for path in DOOR:
+    for path in SIGN_UPS:
         is_as_described(await twice.http.post(path))
         other = await twice.http.post(path, headers={"X-Forwarded-For": f"192.0.2.{len(path)}"})
         assert other.status_code != 429
@@ -114,7 +114,7 @@ async def test_no_body_is_read(twice: Reach) -> None:
 
 
 async def test_no_database_is_asked(make_settings: MakeSettings, tmp_path: Path) -> None:
-    """While it is away, whoever asks too often is still told so: strangers and operators."""
+    """While it is unavailable, who asks too often is still told so: strangers and operators."""
     gone = f"sqlite:///{tmp_path}/moved-away.sqlite3"
     limits = {"limit_signups": "1/hour", "limit_api": "1/hour"}
     async with running_reach(make_settings(database_url=gone, **limits)) as reach:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reach.limits.limiter import Windows
-from reach.settings.rate_limit import Policy
+from reach.settings.types import Policy
 
 
 def windows(text: str, **bounds: int) -> Windows:
@@ -70,7 +70,7 @@ def test_what_another_found_full_is_full_here() -> None:
     st.sampled_from(["3/minute", "1/second;5/minute", "2/5second;3/minute;10/hour", "40/minute"]),
 )
 def test_no_window_ever_holds_more(times: list[int], text: str) -> None:
-    """And whoever is refused would have been one too many in a window that is named."""
+    """And who is refused would have been one too many in a window that is named."""
     here = windows(text)
     admitted: list[int] = []
     for now in times:
@@ -85,7 +85,7 @@ def test_no_window_ever_holds_more(times: list[int], text: str) -> None:
 
 
 def test_keys_are_bounded() -> None:
-    """Whoever has not come for longest is forgotten first; a refusal counts as coming."""
+    """Who has not come for longest is forgotten first; a refusal counts as coming."""
     few = windows("1/hour", most_keys=3)
     for key in "abc":
         few.take(key, 0)

@@ -96,7 +96,7 @@ async def test_an_outage_is_no_callers_affair(
 
 
 @pytest.mark.parametrize("how", REFUSE)
-async def test_a_redis_that_refuses_is_away(
+async def test_a_redis_that_refuses_is_unavailable(
     how: str, two: list[ReachProcess], redis: Redis
 ) -> None:
     """Each replica then holds the limit alone, and asks Redis again once it takes scripts."""

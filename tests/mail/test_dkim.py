@@ -150,7 +150,7 @@ def test_a_body_that_was_changed(composer: Composer, key: DkimKey) -> None:
 
 
 def test_what_relays_do_to_mails(composer: Composer, key: DkimKey) -> None:
-    """Headers folded anew, names in another case, headers put before, blanks at the lines' ends."""
+    """Headers folded otherwise, names in another case, more put before, blanks at lines' ends."""
     content = composer.compose(a_message()).content
     head, end, body = content.partition(b"\r\n\r\n")
     relayed = (

@@ -128,7 +128,7 @@ async def test_reach_runs_without_the_extra(
 
 
 def test_the_lock_of_the_extra_is_where_the_remedy_says() -> None:
-    """Whoever follows it finds the file."""
+    """Those who follow it find the file."""
     assert (ROOT / dkim.EXTRA.split()[-1]).is_file()
 
 

@@ -27,7 +27,7 @@ LOOKALIKES = [
 
 
 def is_name(text: str) -> bool:
-    """Whether the door lets a name in."""
+    """Whether a sign-up takes a name."""
     try:
         return clean_name(text) == text
     except ValueError:
@@ -67,7 +67,7 @@ def test_the_sender_is_named_as_configured(display: str) -> None:
 
 @settings(deadline=None)
 @given(NAMES)
-def test_any_name_the_door_admits_arrives(composer: Composer, name: str) -> None:
+def test_any_name_a_sign_up_takes_arrives(composer: Composer, name: str) -> None:
     """In the subject and in both parts, with no line over 78 but links, and no byte over 7 bits."""
     mail = composer.compose(a_welcome(name))
     read = parse(mail)

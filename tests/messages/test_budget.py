@@ -124,7 +124,7 @@ async def test_what_strangers_cannot_trigger_does_not_count(settings: Settings) 
 
 
 async def test_nobody_is_within_no_budget(settings: Settings) -> None:
-    """Of nobody, nobody; whoever has no message may get one."""
+    """Of nobody, nobody; who has no message may get one."""
     async with opened(settings) as database:
         assert await may_get(database, settings) == set()
         stranger = new_id()

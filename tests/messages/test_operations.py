@@ -13,8 +13,8 @@ from tests.support.people.operator import NOBODY, add, operator, owed
 from tests.support.reach import Reach
 
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
-LATER = Deferred("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
+DEFERRED = Deferred("450 4.2.1 busy", 450, "4.2.1")
+REJECTED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
 SHOWN = (
     *("id", "person_id", "template", "recipient", "state", "attempts"),
     *("created_at", "due_at", "finished_at", "message_id", "last_error"),
@@ -46,7 +46,7 @@ async def bring(outbox: Outbox, http: httpx.AsyncClient, state: str) -> Message:
     if state == "cancelled":
         await ask(http, message, "cancel")
     else:
-        await outbox.record(await outbox.lease_one(), SENT if state == "sent" else REFUSED)
+        await outbox.record(await outbox.lease_one(), SENT if state == "sent" else REJECTED)
     found = await outbox.only()
     assert found.state == state
     return found
@@ -62,7 +62,7 @@ def refused(answer: httpx.Response, status: int, kind: str) -> bool:
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 async def test_what_ended_unsent_can_be_retried(reach: Reach, outbox: Outbox, state: str) -> None:
-    """It is queued, due now, its days begun anew; tries ever made still count."""
+    """It is queued, due now, its days begun again; tries ever made still count."""
     http = await operator(reach)
     message = await bring(outbox, http, state)
     await outbox.change(due_at=now(HOUR), first_failed_at=now(-HOUR), failures=7)
@@ -80,7 +80,7 @@ async def test_what_waits_can_be_retried_now(reach: Reach, outbox: Outbox) -> No
     """An operator who has mended something need not wait for the next try."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.record(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), DEFERRED)
     assert await outbox.lease() == []
     message = await outbox.only()
     assert (await ask(http, message, "retry")).json()["state"] == "queued"
@@ -173,19 +173,19 @@ async def test_a_message_is_shown_with_every_attempt(reach: Reach, outbox: Outbo
     assert shown["message_id"] == message.message_id
     assert (shown["state"], shown["attempts"], shown["history"]) == ("queued", 0, [])
     assert shown["due_at"] == shown["created_at"]
-    for outcome in (LATER, Deferred("silence"), REFUSED):
+    for outcome in (DEFERRED, Deferred("silence"), REJECTED):
         await outbox.change(due_at=now())
         await outbox.record(await outbox.lease_one(), outcome)
     shown = await show(http, message)
     assert (shown["state"], shown["attempts"], shown["due_at"]) == ("failed", 3, None)
     assert shown["finished_at"] is not None
-    assert shown["last_error"] == REFUSED.words
+    assert shown["last_error"] == REJECTED.words
     assert [
         (a["outcome"], a["smtp_code"], a["enhanced_code"], a["text"]) for a in shown["history"]
     ] == [
-        ("deferred", 450, "4.2.1", LATER.text),
+        ("deferred", 450, "4.2.1", DEFERRED.text),
         ("deferred", None, None, "silence"),
-        ("rejected", 550, "5.1.1", REFUSED.text),
+        ("rejected", 550, "5.1.1", REJECTED.text),
     ]
     assert {a["worker"] for a in shown["history"]} == {"tester:1"}
 
@@ -194,7 +194,7 @@ async def test_the_next_try_is_shown(reach: Reach, outbox: Outbox) -> None:
     """`due_at` of what failed for now is when it is tried again."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.record(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), DEFERRED)
     message = await outbox.only()
     due_at = (await show(http, message))["due_at"]
     assert due_at == message.due_at.isoformat().replace("+00:00", "Z")
@@ -218,7 +218,7 @@ async def test_lists_are_filtered(reach: Reach, outbox: Outbox) -> None:
     held = await outbox.lease()
     by_name = {f"{m.recipient[0]} {m.template}": m for m in held}
     await outbox.record(by_name["a welcome"], SENT)
-    await outbox.record(by_name["b changed"], REFUSED)
+    await outbox.record(by_name["b changed"], REJECTED)
     await ask(http, by_name["a changed"], "cancel")
     expected: dict[tuple[str, str], list[str]] = {
         ("", ""): ["b changed", "b welcome", "a changed", "a welcome"],

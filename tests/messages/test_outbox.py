@@ -21,11 +21,11 @@ from tests.support.messages.outboxes import (
 )
 
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
-LATER = Deferred("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
-UNSURE = Unknown("silence")
-OUTCOMES = [SENT, LATER, REFUSED, UNSURE]
-AGAIN = [LATER, UNSURE]
+DEFERRED = Deferred("450 4.2.1 busy", 450, "4.2.1")
+REJECTED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
+UNKNOWN = Unknown("silence")
+OUTCOMES = [SENT, DEFERRED, REJECTED, UNKNOWN]
+AGAIN = [DEFERRED, UNKNOWN]
 
 
 def named(outcome: object) -> str:
@@ -80,7 +80,7 @@ async def test_only_what_is_queued_is_leased(outbox: Outbox, state: str) -> None
     assert await outbox.lease() == []
 
 
-# Settling
+# Recording outcomes
 
 
 async def test_what_was_sent_is_sent(outbox: Outbox) -> None:
@@ -123,10 +123,10 @@ async def test_what_may_yet_succeed_is_tried_again(outbox: Outbox, outcome: Outc
 async def test_what_was_refused_has_failed(outbox: Outbox) -> None:
     """At once, for the reason given, and it is not tried again."""
     await outbox.fill()
-    assert await outbox.record(await outbox.lease_one(), REFUSED)
+    assert await outbox.record(await outbox.lease_one(), REJECTED)
     message = await outbox.only()
     assert (message.state, message.attempts, message.failures) == ("failed", 1, 1)
-    assert message.last_error == REFUSED.words
+    assert message.last_error == REJECTED.words
     assert seconds_ahead(message.finished_at) == pytest.approx(0, abs=ABOUT_SECONDS)
     await outbox.change(due_at=now(-HOUR))
     assert await outbox.lease() == []
@@ -154,37 +154,37 @@ async def test_being_old_alone_gives_nothing_up(outbox: Outbox) -> None:
     """Its days begin with its first failure, not with its promise."""
     await outbox.fill()
     await outbox.change(created_at=now(-30 * DAY), due_at=now(-30 * DAY))
-    assert await outbox.record(await outbox.lease_one(), LATER)
+    assert await outbox.record(await outbox.lease_one(), DEFERRED)
     message = await outbox.only()
     assert message.state == "queued"
     assert seconds_ahead(message.first_failed_at) == pytest.approx(0, abs=ABOUT_SECONDS)
 
 
 async def test_time_that_it_lies_due_does_not_count(outbox: Outbox) -> None:
-    """A pause of an hour moves the first failure by an hour."""
+    """An hour of an open circuit breaker moves the first failure by an hour."""
     await outbox.fill()
     await outbox.change(due_at=now(-HOUR), first_failed_at=now(-DAY))
     before = await outbox.only()
     held = await outbox.lease_one()
     assert before.first_failed_at is not None
     assert held.first_failed_at is not None
-    pause = held.first_failed_at - before.first_failed_at
-    assert timedelta(0) <= pause - timedelta(hours=1) < timedelta(seconds=ABOUT_SECONDS)
+    moved = held.first_failed_at - before.first_failed_at
+    assert timedelta(0) <= moved - timedelta(hours=1) < timedelta(seconds=ABOUT_SECONDS)
 
 
-async def test_a_long_pause_gives_nothing_up(outbox: Outbox) -> None:
+async def test_a_long_open_circuit_breaker_gives_nothing_up(outbox: Outbox) -> None:
     """It failed five days ago, but lay due for two of them: it has a day left."""
     await outbox.fill()
     await outbox.change(due_at=now(-2 * DAY), first_failed_at=now(-5 * DAY))
-    await outbox.record(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), DEFERRED)
     assert (await outbox.only()).state == "queued"
     await outbox.change(due_at=now(-MINUTE), first_failed_at=now(-5 * DAY))
-    await outbox.record(await outbox.lease_one(), LATER)
+    await outbox.record(await outbox.lease_one(), DEFERRED)
     assert (await outbox.only()).state == "failed"
 
 
 async def test_each_of_many_gets_its_own(outbox: Outbox) -> None:
-    """One settle for all of them mixes up neither outcomes nor answers."""
+    """One transaction for all of them mixes up neither outcomes nor answers."""
     await outbox.fill(5)
     held = await outbox.lease()
     await outbox.change(held[4], lease=9)
@@ -215,7 +215,7 @@ async def test_a_late_word_changes_nothing(outbox: Outbox, outcome: Outcome) -> 
 
 @for_each("outcome", OUTCOMES, ids=named)
 @for_each("again", OUTCOMES, ids=named)
-async def test_a_lease_is_settled_once(outbox: Outbox, outcome: Outcome, again: Outcome) -> None:
+async def test_a_lease_is_recorded_once(outbox: Outbox, outcome: Outcome, again: Outcome) -> None:
     """Repeating it, or saying something else, changes nothing."""
     await outbox.fill()
     held = await outbox.lease_one()

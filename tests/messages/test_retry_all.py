@@ -20,8 +20,8 @@ from tests.support.promises.locks import held
 from tests.support.promises.stored import addresses, opened, sign_up
 from tests.support.reach import Reach, running_worker
 
-SENT, LATER = Sent("250 2.0.0 taken", 250, "2.0.0"), Deferred("450 4.2.1 busy", 450, "4.2.1")
-REFUSED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
+SENT, DEFERRED = Sent("250 2.0.0 taken", 250, "2.0.0"), Deferred("450 4.2.1 busy", 450, "4.2.1")
+REJECTED = Rejected("550 5.1.1 nobody", 550, "5.1.1")
 FAILED = {"state": "failed"}
 
 
@@ -54,10 +54,10 @@ async def one_of_each(outbox: Outbox, http: httpx.AsyncClient) -> dict[str, str]
     names = ["sent", "failed", "cancelled", "waiting", "due", "held"]
     by_name = dict(zip(names, sorted(found, key=lambda m: m.id), strict=True))
     await outbox.record(by_name["sent"], SENT)
-    await outbox.record(by_name["failed"], REFUSED)
+    await outbox.record(by_name["failed"], REJECTED)
     await outbox.release(by_name["cancelled"])
     await http.post(f"/v1/messages/{by_name['cancelled'].id}/cancel")
-    await outbox.record(by_name["waiting"], LATER)
+    await outbox.record(by_name["waiting"], DEFERRED)
     await outbox.release(by_name["due"])
     return {name: str(message.id) for name, message in by_name.items()}
 
@@ -75,7 +75,7 @@ async def test_what_failed_is_queued_again(
     http = await operator(reach)
     await outbox.fill(5)
     for message in (await outbox.lease())[:4]:
-        await outbox.record(message, REFUSED)
+        await outbox.record(message, REJECTED)
     await outbox.change(lease=0, recorded_lease=0, due_at=now(HOUR))
     assert await said(http, FAILED) == (4, False, False)
     again = await outbox.all()
@@ -145,7 +145,7 @@ async def test_filters_are_those_of_the_list(reach: Reach, outbox: Outbox) -> No
     http = await operator(reach)
     await outbox.fill(4)
     for message in await outbox.lease():
-        await outbox.record(message, REFUSED)
+        await outbox.record(message, REJECTED)
     listed = await owed(http, state="failed")
     second = listed[2]
     at = second["created_at"]
@@ -215,7 +215,7 @@ async def test_what_is_no_filter_retries_nothing(
     """One that says nothing, too: all that ever failed is what nobody has asked for."""
     http = await operator(reach)
     await outbox.fill()
-    await outbox.record(await outbox.lease_one(), REFUSED)
+    await outbox.record(await outbox.lease_one(), REJECTED)
     answer = await http.post("/v1/messages/retry", json=body)
     assert answer.status_code == 422
     assert {fault["pointer"] for fault in answer.json()["errors"]} == {pointer}
@@ -228,12 +228,12 @@ async def test_a_key_retries_once(reach: Reach, outbox: Outbox) -> None:
     http = await operator(reach)
     await outbox.fill(3)
     for message in await outbox.lease():
-        await outbox.record(message, REFUSED)
+        await outbox.record(message, REJECTED)
     calls = [ask(http, FAILED, key="k") for _ in range(20)]
     assert {answer.text for answer in await asyncio.gather(*calls)} == {
         '{"queued":3,"more":false,"dry_run":false}'
     }
-    await outbox.record((await outbox.lease())[0], REFUSED)
+    await outbox.record((await outbox.lease())[0], REJECTED)
     assert await said(http, FAILED, key="k") == (3, False, False)
     assert len(await owed(http, state="failed")) == 1
     other = await ask(http, FAILED, key="k", dry_run=True)

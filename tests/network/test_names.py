@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from reach.network.names import CannotConnect, look_up
+from reach.network.sockets import CannotConnect, look_up
 from tests.support.hosts import environment_with, hosts
 
 #: A look-up of which a test does not want the end.
@@ -77,7 +77,7 @@ async def test_who_gives_up_takes_the_answer_from_nobody() -> None:
 def test_a_process_ends_although_a_look_up_goes_on(tmp_path: Path) -> None:
     """A worker that is told to stop does not wait for a name server."""
     program = (
-        "import asyncio; from reach.network.names import look_up\n"
+        "import asyncio; from reach.network.sockets import look_up\n"
         "asyncio.run(look_up('lost.test', 25, 0.1))"
     )
     done = subprocess.run(

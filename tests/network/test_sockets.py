@@ -9,8 +9,7 @@ import anyio
 import psutil
 import pytest
 
-from reach.network.names import CannotConnect, look_up
-from reach.network.sockets import in_order, open_socket, try_each
+from reach.network.sockets import CannotConnect, in_order, look_up, open_socket, try_each
 from tests.support.dead import OTHERS, DeadAddress
 from tests.support.hosts import hosts
 

@@ -33,7 +33,7 @@ async def test_known_and_unknown_are_answered_alike(reach: Reach) -> None:
 
 
 async def test_nobody_is_promised_more_than_is_true_for_everybody(reach: Reach) -> None:
-    """Whoever asks for a link may be unknown; whoever signs up is written to, or was just now."""
+    """Who asks for a link may be unknown; who signs up is written to, or was just now."""
     asked = (await reach.http.get("/check-your-inbox?for=link")).text
     signed_up = (await reach.http.get("/check-your-inbox")).text
     assert "<p>If that address is signed up, a link is on its way.</p>" in asked

@@ -80,7 +80,7 @@ async def test_the_page_works_by_links_alone(site: Site) -> None:
 
 
 async def test_new_mail_is_a_link_away_without_scripts(site: Site) -> None:
-    """No page reloads by itself: it would take whoever reads it out of the text (WCAG 2.2.1)."""
+    """No page reloads by itself: it would take readers out of the text (WCAG 2.2.1)."""
     async with site.client() as client:
         empty = await client.get("/mailbox")
         mail_id = put(site)
@@ -154,7 +154,7 @@ async def test_a_name_that_is_not_this_machine_gets_nothing(
 )
 @pytest.mark.parametrize("peer", ["127.0.0.1", "::1", "127.8.9.1"])
 async def test_this_machine_may_read_under_all_its_names(site: Site, host: str, peer: str) -> None:
-    """Whoever sits here need not know which address the server chose."""
+    """Somebody at this machine need not know which address the server chose."""
     mail_id = put(site)
     async with site.client(peer=peer, host=host) as client:
         for path in PATHS:

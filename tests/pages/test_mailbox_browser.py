@@ -125,7 +125,7 @@ async def test_who_reads_a_mail_is_left_alone(here: Reach, browser: Browser, vie
         assert await page.evaluate("getSelection().toString().length") > 1000
 
 
-async def test_a_mailbox_that_is_away_is_asked_again(here: Reach, browser: Browser) -> None:
+async def test_a_mailbox_that_is_unavailable_is_asked_again(here: Reach, browser: Browser) -> None:
     """It says so, and stops saying so."""
     async with visiting(browser) as visit:
         page = visit.page

@@ -76,7 +76,7 @@ async def test_a_link_leads_to_its_own_page(reach: Reach, scope: Scope, around: 
     for page in SCOPES:
         answer = await reach.http.get(f"/{page}?token={around.format(person.token)}")
         if page != scope:
-            # There the browser shows what it holds: see pages.switch.
+            # There the browser shows what it holds: see pages.me.
             assert answer.headers["location"] == f"/{scope}?token={person.token}"
             assert "set-cookie" not in answer.headers
             answer = await reach.http.get(answer.headers["location"])

@@ -73,7 +73,7 @@ async def test_a_field_that_the_form_lacks_is_refused(site: Site) -> None:
 
 
 async def test_an_outage_keeps_what_was_typed(site: Site) -> None:
-    """While the database is away, the form says so, and nobody types it all again."""
+    """While the database is unavailable, the form says so, and nobody types it all again."""
     site.failure = ServiceUnavailable("It is locked by another program.", retry_after_seconds=7)
     async with site.client() as client:
         answer = await client.post("/", data=ADA)
@@ -116,7 +116,7 @@ async def test_text_that_no_page_can_hold(site: Site) -> None:
 
 
 async def test_pages_name_the_brand(make_site: Callable[..., Site]) -> None:
-    """Whoever runs Reach appears under their own name, whatever is in it."""
+    """The site that runs Reach appears under its own name, whatever is in it."""
     site = make_site(brand_name="Tea & <Cake>")
     async with site.client() as client:
         for path in EVERYBODYS_PAGES:

@@ -120,7 +120,7 @@ def test_who_is_refused_in_error_is_told_a_way(name: str) -> None:
 
 @pytest.mark.parametrize("name", READABLE, ids=ascii)
 def test_what_is_known_to_get_through(name: str) -> None:
-    """Whoever changes this changes docs/guides/spam-protection.md too."""
+    """A change here changes docs/guides/spam-protection.md too."""
     assert clean_name(name) == name
 
 
@@ -153,7 +153,7 @@ def test_any_word_before_any_top_level_domain(
 async def test_advertising_goes_into_no_subject(
     reach: Reach, mail_server: MailServer, path: str
 ) -> None:
-    """At every door: 422 with the field, and nothing is mailed; the name of a company is."""
+    """At every endpoint: 422 with the field, and nothing is mailed; the name of a company is."""
     http = await operator(reach)
 
     async def sign_up(email: str, name: str) -> int:

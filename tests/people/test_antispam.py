@@ -1,4 +1,4 @@
-"""Spam protection: who fills the trap is turned away without a word; others are asked again."""
+"""Spam protection: who fills the trap is refused without a word; others are asked again."""
 
 import re
 import time
@@ -22,8 +22,8 @@ from tests.support.people.solved import opened_ago, opened_too_long_ago
 from tests.support.reach import ADA, Reach, running_reach
 
 NOW = 1_800_000_000.0
-#: Each a door: how to knock at it, and what everybody is answered.
-DOORS: dict[str, Callable[[httpx.AsyncClient, Mapping[str, str]], Any]] = {
+#: Each endpoint where anybody can sign up: how to send a form to it.
+ENDPOINTS: dict[str, Callable[[httpx.AsyncClient, Mapping[str, str]], Any]] = {
     "API": lambda http, fields: http.post("/v1/signups", json=fields),
     "page": lambda http, fields: http.post("/", data=fields, headers=BROWSER),
 }
@@ -52,27 +52,27 @@ def counted(result: str) -> float:
 
 
 @pytest.fixture
-def robots(make_settings: Callable[..., Settings]) -> AntiSpam:
+def antispam(make_settings: Callable[..., Settings]) -> AntiSpam:
     """The rules, as settings make them by default."""
     return AntiSpam(make_settings())
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_who_fills_the_trap_gets_the_answer_of_everybody(reach: Reach, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_who_fills_the_trap_gets_the_answer_of_everybody(reach: Reach, endpoint: str) -> None:
     """Status, bytes and headers; nothing is stored, one is counted, the log has the rule alone."""
     http = await operator(reach)
-    before = counted("robot")
+    before = counted("spam")
     with capture_logs() as said:
         # However fast, however old: the trap is all that counts.
         hasty = opened_ago(reach.settings, 0)
-        robot = await DOORS[door](
+        filled = await ENDPOINTS[endpoint](
             http, {**ADA, "email": "bot@example.com", **FILLED, "started": hasty}
         )
     assert await everybody(http) == []
     assert await owed(http) == []
-    assert counted("robot") == before + 1
-    person = await DOORS[door](http, ADA)
-    assert shape(robot) == shape(person)
+    assert counted("spam") == before + 1
+    person = await ENDPOINTS[endpoint](http, ADA)
+    assert shape(filled) == shape(person)
     assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]
     told = [line for line in said if line["event"] == "taken for spam"]
     assert told == [{"event": "taken for spam", "rule": "honeypot", "log_level": "info"}]
@@ -80,13 +80,13 @@ async def test_who_fills_the_trap_gets_the_answer_of_everybody(reach: Reach, doo
 
 
 @pytest.mark.parametrize("rule", ASKED)
-async def test_whoever_may_be_a_person_is_asked_again(reach: Reach, rule: str) -> None:
-    """The API says 422, where and why, in words; nothing is stored, and no robot is counted."""
+async def test_who_may_be_a_person_is_asked_again(reach: Reach, rule: str) -> None:
+    """The API says 422, where and why, in words; nothing is stored, and no spam is counted."""
     http = await operator(reach)
     pointer, make = ASKED[rule]
-    before = counted("robot")
+    before = counted("spam")
     with capture_logs() as said:
-        told = await DOORS["API"](http, {**ADA, **make(reach.settings)})
+        told = await ENDPOINTS["API"](http, {**ADA, **make(reach.settings)})
     assert told.status_code == 422
     problem = told.json()
     assert problem["type"].endswith("/problems/send-again")
@@ -94,7 +94,7 @@ async def test_whoever_may_be_a_person_is_asked_again(reach: Reach, rule: str) -
     assert error["pointer"] == pointer
     assert error["detail"].endswith("Please send it again.")
     assert await everybody(http) == []
-    assert counted("robot") == before
+    assert counted("spam") == before
     asked = [line for line in said if line["event"] == "asked to send again"]
     assert asked == [{"event": "asked to send again", "rule": rule, "log_level": "info"}]
     assert "ada@example.com" not in str(said)
@@ -107,7 +107,7 @@ async def test_the_form_comes_back_filled_and_works_at_once(reach: Reach, rule: 
     """All that was typed, one button, kind words; pressed in the same moment, it goes through."""
     http = await operator(reach)
     typed = {**ADA, "name": "Ada <Lovelace>", "description": "engines & looms"}
-    page = await DOORS["page"](http, {**typed, **ASKED[rule][1](reach.settings)})
+    page = await ENDPOINTS["page"](http, {**typed, **ASKED[rule][1](reach.settings)})
     assert page.status_code == 422
     assert "Nearly there: press the button once more" in page.text
     assert "<title>Once more: Sign up" in page.text
@@ -117,7 +117,7 @@ async def test_the_form_comes_back_filled_and_works_at_once(reach: Reach, rule: 
     assert await everybody(http) == []
     sent = hidden_in(page.text)
     assert sent["motto"] == ""
-    assert (await DOORS["page"](http, {**typed, **sent})).status_code == 303
+    assert (await ENDPOINTS["page"](http, {**typed, **sent})).status_code == 303
     assert [one["name"] for one in await everybody(http)] == ["Ada <Lovelace>"]
     assert len(await owed(http)) == 1
 
@@ -151,30 +151,30 @@ async def test_a_page_from_before_the_upgrade_still_works(reach: Reach) -> None:
     """Its trap, under the old name, is empty: that is a person's form like any other."""
     http = await operator(reach)
     old = {**ADA, "description": "", "website": "", "started": opened_ago(reach.settings, 60)}
-    assert (await DOORS["page"](http, old)).status_code == 303
+    assert (await ENDPOINTS["page"](http, old)).status_code == 303
     assert len(await everybody(http)) == 1
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_what_is_wrong_is_told_to_robots_too(reach: Reach, door: str) -> None:
-    """A robot with a bad address gets the 422 of everybody: it cannot tell the rules apart."""
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_what_is_wrong_is_told_to_spammers_too(reach: Reach, endpoint: str) -> None:
+    """Spam with a bad address gets the 422 of everybody: its sender cannot tell the rules apart."""
     bad = {**ADA, "email": "nobody"}
-    person = await DOORS[door](reach.http, bad)
-    robot = await DOORS[door](reach.http, {**bad, **FILLED})
-    assert person.status_code == robot.status_code == 422
+    person = await ENDPOINTS[endpoint](reach.http, bad)
+    filled = await ENDPOINTS[endpoint](reach.http, {**bad, **FILLED})
+    assert person.status_code == filled.status_code == 422
     assert re.sub(r'value="\d+\.[^"]+"', "", person.text) == re.sub(
-        r'value="\d+\.[^"]+"', "", robot.text
+        r'value="\d+\.[^"]+"', "", filled.text
     )
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_people_need_not_send_what_is_hidden(reach: Reach, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_people_need_not_send_what_is_hidden(reach: Reach, endpoint: str) -> None:
     """Left out or empty, it is nobody's fault; and a form filled in at leisure is a person's."""
     http = await operator(reach)
     empty = {"motto": "", "started": "", "altcha": ""}
     at_leisure = {"motto": "", "started": opened_ago(reach.settings, 5)}
     answers = [
-        await DOORS[door](http, {**ADA, "email": f"p{n}@example.com", **more})
+        await ENDPOINTS[endpoint](http, {**ADA, "email": f"p{n}@example.com", **more})
         for n, more in enumerate(({}, empty, at_leisure))
     ]
     assert len({shape(answer)[:2] for answer in answers}) == 1
@@ -208,7 +208,7 @@ async def test_who_corrects_a_form_does_not_wait_again(reach: Reach) -> None:
     """A form that comes back with a fault of any kind may be sent at once, however hasty it was."""
     for seconds in (5, 0.1):
         started = opened_ago(reach.settings, seconds)
-        page = await DOORS["page"](reach.http, {**ADA, "name": "", "started": started})
+        page = await ENDPOINTS["page"](reach.http, {**ADA, "name": "", "started": started})
         assert page.status_code == 422
         again = SpamFields(**hidden_in(page.text))
         assert AntiSpam(reach.settings).rule_broken(again, time.time()) is None
@@ -217,26 +217,28 @@ async def test_who_corrects_a_form_does_not_wait_again(reach: Reach) -> None:
         assert AntiSpam(reach.settings).rule_broken(again, last) is None
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_the_time_can_be_required(settings: Settings, door: str) -> None:
-    """Then whoever sends none is asked for it; the page brings it along."""
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_the_time_can_be_required(settings: Settings, endpoint: str) -> None:
+    """Then who sends none is asked for it; the page brings it along."""
     strict = settings.model_copy(update={"form_timestamp": "required"})
     async with running_reach(strict) as reach:
         http = await operator(reach)
         with capture_logs() as said:
-            answer = await DOORS[door](http, ADA)
+            answer = await ENDPOINTS[endpoint](http, ADA)
         assert answer.status_code == 422
         assert "The form does not say when it was opened." in answer.text
         assert await everybody(http) == []
         assert "time missing" in [line.get("rule") for line in said]
-        brought = hidden_in(answer.text) if door == "page" else {"started": opened_ago(strict, 2)}
-        assert (await DOORS[door](http, {**ADA, **brought})).status_code in (202, 303)
+        brought = (
+            hidden_in(answer.text) if endpoint == "page" else {"started": opened_ago(strict, 2)}
+        )
+        assert (await ENDPOINTS[endpoint](http, {**ADA, **brought})).status_code in (202, 303)
         assert len(await everybody(http)) == 1
 
 
 @pytest.mark.parametrize("field", ["motto", "website", "started", "altcha"])
 async def test_what_is_hidden_is_small_text(reach: Reach, field: str) -> None:
-    """Anything else is a clear 422 for robot and person alike."""
+    """Anything else is a clear 422 for programs and people alike."""
     http = await operator(reach)
     values: list[object] = [5, True, [], {}, "x" * 5000]
     for value in values:
@@ -246,7 +248,7 @@ async def test_what_is_hidden_is_small_text(reach: Reach, field: str) -> None:
     assert (await http.post("/v1/signups", json={**ADA, field: None})).status_code == 202
 
 
-async def test_operators_are_no_robots(reach: Reach) -> None:
+async def test_operators_are_no_spammers(reach: Reach) -> None:
     """What a form hides is no business of theirs: it is an unknown field."""
     http = await operator(reach)
     for field in ("motto", "website", "started", "altcha"):
@@ -263,21 +265,21 @@ async def test_operators_are_no_robots(reach: Reach) -> None:
         *((FORM_SECONDS, None), (FORM_SECONDS + 1, "too old")),
     ],
 )
-def test_the_time_by_the_second(robots: AntiSpam, elapsed: float, rule: str | None) -> None:
+def test_the_time_by_the_second(antispam: AntiSpam, elapsed: float, rule: str | None) -> None:
     """From a second to a day; a time to come is no person's."""
-    form = SpamFields(started=robots.stamp(NOW))
-    assert robots.rule_broken(form, NOW + elapsed) == rule
+    form = SpamFields(started=antispam.stamp(NOW))
+    assert antispam.rule_broken(form, NOW + elapsed) == rule
 
 
-def test_a_stamp_with_any_character_changed_is_forged(robots: AntiSpam) -> None:
+def test_a_stamp_with_any_character_changed_is_forged(antispam: AntiSpam) -> None:
     """And so is one of another installation, or of another purpose."""
-    good = robots.stamp(NOW)
+    good = antispam.stamp(NOW)
     for place, character in enumerate(good):
         other = "a" if character != "a" else "b"
         forged = f"{good[:place]}{other}{good[place + 1 :]}"
-        assert robots.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged", place
+        assert antispam.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged", place
     for forged in (f"{good}x", f" {good}", f"0{good}", "é.é", ".", good.partition(".")[0]):
-        assert robots.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged"
+        assert antispam.rule_broken(SpamFields(started=forged), NOW + 5) == "time forged"
 
 
 def test_keys_rotate(make_settings: Callable[..., Settings]) -> None:
@@ -292,5 +294,5 @@ def test_keys_rotate(make_settings: Callable[..., Settings]) -> None:
 
 def test_no_least_time(make_settings: Callable[..., Settings]) -> None:
     """With a least time of 0, a form may come back at once."""
-    robots = AntiSpam(make_settings(form_min_seconds=0))
-    assert robots.rule_broken(SpamFields(started=robots.stamp(NOW)), NOW) is None
+    antispam = AntiSpam(make_settings(form_min_seconds=0))
+    assert antispam.rule_broken(SpamFields(started=antispam.stamp(NOW)), NOW) is None

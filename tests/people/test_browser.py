@@ -83,7 +83,7 @@ async def test_a_check_that_does_not_work_says_so(guarded: Reach, browser: Brows
 
 
 async def test_without_scripts_nothing_is_sent(guarded: Reach, browser: Browser) -> None:
-    """The page says what to do: a person is not taken for a robot without a word."""
+    """The page says what to do: nothing is taken for spam without a word."""
     page = await browser.new_page(java_script_enabled=False)
     await page.goto(guarded.settings.origin)
     await expect(page.get_by_text("needs JavaScript")).to_be_visible()

@@ -89,7 +89,7 @@ async def recorded(find: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, A
 
 
 async def test_a_description_is_never_mailed(strict: Reach, mail_server: MailServer) -> None:
-    """An open door does not carry a stranger's words to an address that is not confirmed."""
+    """A sign-up does not carry a stranger's words to an address that is not confirmed."""
     http, person = await at_work(strict, description="BUY-THIS")
     key = await strict.key()
     assert (await http.patch("/v1/me", json={"description": "BUY-THAT"})).status_code == 200

@@ -8,7 +8,7 @@ import pytest
 from reach.people.address import parse_address
 from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings
-from tests.people.test_antispam import DOORS
+from tests.people.test_antispam import ENDPOINTS
 from tests.support.people.operator import everybody, operator
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
@@ -39,21 +39,23 @@ def listed(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_disposable_address_is_told_so(settings: Settings, listed: Path, door: str) -> None:
-    """422 beside the address, in any spelling, at every door; operators may add whom they like."""
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_disposable_address_is_told_so(
+    settings: Settings, listed: Path, endpoint: str
+) -> None:
+    """422 beside the address, in any spelling, in both; operators may add whom they like."""
     changes = {"disposable_domains_file": listed}
     async with running_reach(settings.model_copy(update=changes)) as reach:
         http = await operator(reach)
         for email in REFUSED:
-            answer = await DOORS[door](http, {**ADA, "email": email})
+            answer = await ENDPOINTS[endpoint](http, {**ADA, "email": email})
             assert answer.status_code == 422, email
             assert "Please use a lasting one." in answer.text
-            if door == "API":
+            if endpoint == "API":
                 assert [error["pointer"] for error in answer.json()["errors"]] == ["/email"]
         assert await everybody(http) == []
         for email in ADMITTED:
-            answer = await DOORS[door](http, {**ADA, "email": email})
+            answer = await ENDPOINTS[endpoint](http, {**ADA, "email": email})
             assert answer.status_code in (202, 303), email
         assert len(await everybody(http)) == len(ADMITTED)
         answer = await http.post("/v1/people", json={**ADA, "email": REFUSED[0]})

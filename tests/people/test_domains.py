@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reach.network.domains import EVERYWHERE, NOWHERE, Domains, is_intranet
+from reach.network.hosts import EVERYWHERE, NOWHERE, Domains, is_intranet
 from reach.people.address import parse_address, stored_recipient
 from reach.settings import Settings
 from reach.smtp.session import unsendable
-from tests.people.test_antispam import DOORS
+from tests.people.test_antispam import ENDPOINTS
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.messages.promised import a_composer, a_message
@@ -159,23 +159,23 @@ async def test_people_of_an_intranet_get_their_mail(
     assert sorted(set(mail_server.recipients)) == ["Ada@printer.local", "bob@mailhost"]
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_only_some_domains_can_sign_up(settings: Settings, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_only_some_domains_can_sign_up(settings: Settings, endpoint: str) -> None:
     """Others are told so beside the address, not which they are; operators add whom they like."""
     changes = {"only_domains": "example.org, .example.org"}
     async with running_reach(settings.model_copy(update=changes)) as reach:
         http = await operator(reach)
         for email in ("ada@example.org", "Ada@A.Example.ORG"):
-            answer = await DOORS[door](http, {**ADA, "email": email})
+            answer = await ENDPOINTS[endpoint](http, {**ADA, "email": email})
             assert answer.status_code in (202, 303), email
         added = await http.post("/v1/people", json={**ADA, "email": "ada@example.com"})
         assert added.status_code == 201
         for email in ("ada@example.com", "eve@example.com", "eve@notexample.org"):
-            answer = await DOORS[door](http, {**ADA, "email": email})
+            answer = await ENDPOINTS[endpoint](http, {**ADA, "email": email})
             assert answer.status_code == 422, email
             assert "Addresses at this domain cannot sign up here." in answer.text
             assert "example.org" not in answer.text.replace(email, "")
-            if door == "API":
+            if endpoint == "API":
                 assert [error["pointer"] for error in answer.json()["errors"]] == ["/email"]
         assert len(await everybody(http)) == 3
         assert (await http.post("/v1/links", json={"email": "ada@example.com"})).status_code == 202

@@ -1,4 +1,4 @@
-"""A request for a link is a row, whoever's address it is; a worker looks it up."""
+"""A request for a link is a row, whatever the address is; a worker looks it up."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ async def none_waits(database: Database) -> bool:
     return not await database.read(is_any)
 
 
-async def test_one_row_whoever_is_meant(reach: Reach) -> None:
+async def test_one_row_whatever_the_address(reach: Reach) -> None:
     """One INSERT, of the same columns; nobody has looked who is known when the answer goes out."""
     await signed_up(reach)
     done = []
@@ -102,7 +102,7 @@ async def test_a_worker_answers_at_once(reach: Reach, mail_server: MailServer) -
     assert "asked for this link" in mail_server.messages[1].text
 
 
-async def test_a_commit_elsewhere_wakes_whoever_answers(settings: Settings) -> None:
+async def test_a_commit_elsewhere_wakes_who_answers(settings: Settings) -> None:
     """On the channels of both, over one connection: there is no poll here."""
     async with opened(settings) as here, opened(settings) as there:
         events = {name: here.subscribe(name) for name in (CHANNEL, "other")}
@@ -204,7 +204,7 @@ def has_looked(since: Since, times: int) -> bool:
     return since.of(TRANSACTIONS, kind="read", result="ok") > times
 
 
-async def test_it_goes_on_when_the_database_was_away(
+async def test_it_goes_on_when_the_database_was_unavailable(
     make_settings: Callable[..., Settings], database_url: str, told: Callable[[], str]
 ) -> None:
     """An outage is waited for, and told; it ends no worker."""

@@ -1,4 +1,4 @@
-"""Whoever holds a link to a record sees it, changes it, confirms it, takes it along, removes it."""
+"""With a link to a record it can be seen, changed, confirmed, taken along and removed."""
 
 import re
 from collections.abc import AsyncIterator
@@ -151,7 +151,7 @@ async def test_a_link_voided_meanwhile_changes_nothing(
 
 
 async def test_a_voided_link_takes_no_turn_of_its_owners(reach: Reach) -> None:
-    """Whoever found an old link cannot use the limit up for who holds the new one."""
+    """Somebody who found an old link cannot use the limit up for who holds the new one."""
     limited = reach.settings.model_copy(update={"limit_api": "3/minute"})
     async with running_reach(limited) as other:
         person = await signed_up(other)
@@ -236,7 +236,7 @@ async def test_after_delete_nothing_is_left(
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
     assert len(after["messages"]) == len(after["attempts"]) == 1
-    # What was asked at the door is under nobody: see tests/auth/test_one_answer.py.
+    # What strangers asked for is under nobody: see tests/auth/test_one_answer.py.
     assert {
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
     } == {("public", None)}

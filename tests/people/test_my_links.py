@@ -1,4 +1,4 @@
-"""Asking for a link: whoever is signed up gets one by email, and nobody learns whether they are."""
+"""Asking for a link: who is signed up gets one by email, and nobody learns whether they are."""
 
 from functools import partial
 

@@ -26,7 +26,7 @@ from reach.people.antispam import (
 from reach.people.schemas import SpamFields, Submission
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.people.test_antispam import DOORS, NOW, hidden_in
+from tests.people.test_antispam import ENDPOINTS, NOW, hidden_in
 from tests.people.test_sign_up import shape
 from tests.support.people.operator import everybody, operator
 from tests.support.people.solved import solution, solved
@@ -68,8 +68,8 @@ def asks_again(answer: httpx.Response, rule: str) -> bool:
     return is_ours and [error["pointer"] for error in problem["errors"]] == [pointer]
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_proof_works_once(guarded: Reach, endpoint: str) -> None:
     """Who brings none, a wrong one, or a used one is told so, and can bring another."""
     http = await operator(guarded)
     proof = await solved(guarded)
@@ -88,24 +88,24 @@ async def test_a_proof_works_once(guarded: Reach, door: str) -> None:
     for rule, texts in wrong.items():
         for text in texts:
             with capture_logs() as said:
-                answer = await DOORS[door](http, {**ADA, "altcha": text})
+                answer = await ENDPOINTS[endpoint](http, {**ADA, "altcha": text})
             assert asks_again(answer, rule), text
             assert [line["rule"] for line in said if "rule" in line] == [rule], text
     assert await everybody(http) == []
-    assert (await DOORS[door](http, {**ADA, "altcha": proof})).status_code in (202, 303)
+    assert (await ENDPOINTS[endpoint](http, {**ADA, "altcha": proof})).status_code in (202, 303)
     other = {**ADA, "email": "bob@example.com"}
     with capture_logs() as said:
-        used = await DOORS[door](http, {**other, "altcha": proof})
+        used = await ENDPOINTS[endpoint](http, {**other, "altcha": proof})
     assert asks_again(used, "proof used before")
     assert [line["rule"] for line in said if "rule" in line] == ["proof used before"]
     assert [one["email"] for one in await everybody(http)] == ["ada@example.com"]
-    fresh = await DOORS[door](http, {**other, "altcha": await solved(guarded)})
+    fresh = await ENDPOINTS[endpoint](http, {**other, "altcha": await solved(guarded)})
     assert fresh.status_code in (202, 303)
     assert len(await everybody(http)) == 2
 
 
 async def test_a_used_proof_tells_nobody_whose_address_is_known(guarded: Reach) -> None:
-    """The same refusal, whether the address is known or not, at both doors."""
+    """The same refusal, whether the address is known or not, to sign up or for a link."""
     http = await operator(guarded)
     proof = await solved(guarded)
     assert (await http.post("/v1/signups", json={**ADA, "altcha": proof})).status_code == 202
@@ -123,13 +123,13 @@ async def test_a_proof_works_once_over_all_replicas(guarded: Reach) -> None:
     http = await operator(guarded)
     proof = await solved(guarded)
     async with running_reach(guarded.settings) as other:
-        doors = [guarded.http, other.http] * 20
+        callers = [guarded.http, other.http] * 20
         answers = await asyncio.gather(
             *(
-                door.post(
+                caller.post(
                     "/v1/signups", json={**ADA, "email": f"p{n}@example.com", "altcha": proof}
                 )
-                for n, door in enumerate(doors)
+                for n, caller in enumerate(callers)
             )
         )
     (taken,) = [n for n, answer in enumerate(answers) if answer.status_code == 202]
@@ -171,12 +171,12 @@ async def test_an_old_challenge_is_a_persons(guarded: Reach) -> None:
     """422 and why; the page comes again as it was typed."""
     http = await operator(guarded)
     old = await solution(AntiSpam(guarded.settings).challenge(time.time() - CHALLENGE_SECONDS - 60))
-    told = await DOORS["API"](http, {**ADA, "altcha": old})
+    told = await ENDPOINTS["API"](http, {**ADA, "altcha": old})
     assert told.status_code == 422
     assert [error["pointer"] for error in told.json()["errors"]] == ["/altcha"]
-    page = await DOORS["page"](http, {**ADA, "altcha": old})
+    page = await ENDPOINTS["page"](http, {**ADA, "altcha": old})
     assert page.status_code == 422
-    assert "The check for robots is out of date. Please send it again." in page.text
+    assert "The spam check is out of date. Please send it again." in page.text
     assert 'value="ada@example.com"' in page.text
     assert hidden_in(page.text)["altcha"] == ""
     assert await everybody(http) == []
@@ -213,7 +213,7 @@ async def test_challenges_are_there_where_they_are_asked_for(guarded: Reach, rea
 
 
 async def test_the_page_says_what_to_do_without_scripts(guarded: Reach) -> None:
-    """The form cannot be sent, so nobody is taken for a robot; its script is ours and no other."""
+    """The form cannot be sent, so nothing is taken for spam; its script is ours and no other."""
     answer = await guarded.http.get("/")
     assert re.search('role="status">[^<]*needs JavaScript', answer.text)
     assert '<button type="submit" disabled>' in answer.text

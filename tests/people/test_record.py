@@ -122,7 +122,7 @@ async def test_a_description_can_be_cleared(reach: Reach) -> None:
 
 
 async def test_a_change_against_the_rules_changes_nothing(reach: Reach) -> None:
-    """Those of the door; and what is not a name or a description cannot be changed."""
+    """Those of a sign-up; and what is not a name or a description cannot be changed."""
     http = await operator(reach)
     person = (await add(http)).json()
     for body in AGAINST_THE_RULES:
@@ -230,7 +230,7 @@ async def test_after_delete_nothing_is_left(
     assert (await http.get(f"{url}/messages")).status_code == 404
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
-    # What was asked at the door is under nobody: see tests/auth/test_one_answer.py.
+    # What strangers asked for is under nobody: see tests/auth/test_one_answer.py.
     assert {
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
     } == {("public", None)}

@@ -98,7 +98,7 @@ async def test_a_known_address_is_a_conflict(reach: Reach) -> None:
 
 
 async def test_no_welcome_if_none_is_wanted(reach: Reach) -> None:
-    """The operator decides; whoever then signs up gets one, until they have confirmed."""
+    """The operator decides; who then signs up gets one, until they have confirmed."""
     http = await operator(reach)
     answer = await add(http, welcome=False)
     assert answer.json()["welcome"] == {"state": None, "sent_at": None}

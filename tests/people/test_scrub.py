@@ -1,4 +1,4 @@
-"""What was deleted leaves SQLite's files too, whoever is in the way, and nobody waits for that."""
+"""What was deleted leaves SQLite's files too, whatever is in the way, and nobody waits for that."""
 
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator

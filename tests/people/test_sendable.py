@@ -1,4 +1,4 @@
-"""Whoever signs up can be mailed: the sign-up, the composer and the SMTP command take the same.
+"""Who can sign up can be mailed: the sign-up, the composer and the SMTP command take the same.
 
 Lengths are octets (RFC 5321 §4.5.3.1, RFC 6531 §3.4): 64 before the @, 254 in all.
 """
@@ -121,7 +121,7 @@ def test_octets_count_and_not_characters(typed: str, is_taken: bool) -> None:
 @example("a" * 65 + "@example.com")
 @example("é" * 33 + "@example.com")
 def test_whatever_is_taken_can_be_composed_and_sent(text: str) -> None:
-    """Whoever is told to look into their inbox gets a mail, as far as it is ours to tell."""
+    """Everybody who is told to look into their inbox gets a mail, as far as it is ours to tell."""
     for smtputf8 in (False, True):
         try:
             found = parse_address(text, smtputf8=smtputf8)
@@ -140,7 +140,7 @@ def test_whatever_is_taken_can_be_composed_and_sent(text: str) -> None:
 @example("a" * 64 + f"@{LONG}")
 @example("é" * 32 + f"@{LONG}")
 def test_whatever_can_be_sent_to_is_taken(text: str) -> None:
-    """Nobody whom a mail could reach is turned away: but see ``is_mailbox``."""
+    """Nobody whom a mail could reach is refused: but see ``is_mailbox``."""
     for smtputf8 in (False, True):
         wanted = is_mailbox(text) and is_sendable(text) and (smtputf8 or text.isascii())
         try:
@@ -153,7 +153,7 @@ def test_whatever_can_be_sent_to_is_taken(text: str) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/signups", "/v1/people", "/v1/links"])
 @pytest.mark.parametrize("smtputf8", [False, True])
-async def test_no_door_takes_what_cannot_be_mailed(
+async def test_no_endpoint_takes_what_cannot_be_mailed(
     settings: Settings, path: str, smtputf8: bool
 ) -> None:
     """Strangers and operators alike are told which field it is; nothing is stored, nothing owed."""

@@ -1,4 +1,4 @@
-"""The door: the same answer for everybody, one person for one mailbox, text by the rules."""
+"""Signing up: one answer for everybody, one person for one mailbox, text by the rules."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Signing up again: whoever has not confirmed, or never had their welcome, gets a fresh one."""
+"""Signing up again: who has not confirmed, or never had their welcome, gets a fresh one."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +107,7 @@ async def test_who_was_told_is_told_again_after_the_quiet_time(reach: Reach) -> 
 
 
 async def test_an_hour_s_outage_ends_in_one_email(reach: Reach, mail_server: MailServer) -> None:
-    """Whoever signed up time after time meanwhile gets the newest welcome, not all of them.
+    """A person who signed up time after time meanwhile gets the newest welcome, not all of them.
 
     The others are cancelled, and say why: also after a worker gave them back.
     """
@@ -207,7 +207,7 @@ async def test_others_messages_are_left_alone(reach: Reach) -> None:
 async def test_what_a_stranger_typed_is_replaced(reach: Reach, mail_server: MailServer) -> None:
     """Name and description are the next sign-up's, in the record and in the email.
 
-    The version moves as with any change: whoever has seen the spam does not write over the rest.
+    The version moves as with any change: who has seen the spam does not write over the rest.
     """
     http = await operator(reach)
     await http.post("/v1/signups", json=SPAM)
@@ -344,7 +344,7 @@ def statements() -> Iterator[list[str]]:
 
 
 async def test_as_many_statements_for_everybody(reach: Reach) -> None:
-    """The very same ones, whoever signs up; or their time would tell who is known."""
+    """They do not depend on who signs up; or their time would tell who is known."""
     done = {}
     for kind in KINDS:
         email = await make(reach, kind)

@@ -35,7 +35,7 @@ async def outbox(settings: Settings) -> AsyncIterator[Outbox]:
         yield Outbox(database, settings)
 
 
-#: Whoever reads counters waits, and gives up.
+#: A reader of counters waits, and gives up.
 LOCKED = "LOCK TABLE counters IN ACCESS EXCLUSIVE MODE"
 GAUGES = {
     'reach_people{confirmed="true"}',
@@ -183,7 +183,7 @@ async def test_they_are_never_older_than_said_nor_asked_for_more_often(
 async def test_a_failure_is_shared_and_not_kept(
     make_settings: Callable[..., Settings], postgres: str
 ) -> None:
-    """A hundred callers wait for one answer that does not come; the next one asks anew."""
+    """A hundred callers wait for one answer that does not come; the next one asks again."""
     settings = make_settings(database_url=postgres, database_seconds=0.5)
     failed = 0
 
@@ -230,7 +230,7 @@ def exposed() -> dict[str, float]:
 async def test_gauges_show_the_database_or_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it is away they are not exposed: nobody is shown what was. Then they are back."""
+    """Without it they are not exposed: nobody is shown what was. Then they are back."""
     monkeypatch.setattr(stats, "FRESH_SECONDS", 0.1)
     await fill(outbox)
     stats.show_unknown()  # what another test's database held

@@ -15,7 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.prometheus import NoPrometheus, Prometheus
 from tests.support.prometheus import program as prometheus_program
-from tests.support.promises.running import client, door, worker
+from tests.support.promises.running import client, running_api, worker
 from tests.support.reach import ADA
 
 NAMESPACE = "signup"
@@ -73,7 +73,7 @@ async def test_it_tells_how_long_the_oldest_has_waited(
     )
     try:
         await run_sync(server.start)
-        async with door(settings):
+        async with running_api(settings):
             async with client(settings) as http:
                 assert (await http.post("/v1/signups", json=ADA)).status_code == 202
             await eventually(lambda: len(server.query(series)) == 1, DEADLINE_SECONDS, 0.2)
@@ -82,8 +82,8 @@ async def test_it_tells_how_long_the_oldest_has_waited(
             await eventually(lambda: (server.value(query) or 0) > 1, DEADLINE_SECONDS, 0.2)
             assert server.query(written_out(name, "elsewhere")) == []
             async with worker(settings, metrics_port=ports[1]):
-                paused = "max(reach_circuit_breaker_open) == 1"
-                await eventually(lambda: server.value(paused) == 1, DEADLINE_SECONDS, 0.2)
+                is_open = "max(reach_circuit_breaker_open) == 1"
+                await eventually(lambda: server.value(is_open) == 1, DEADLINE_SECONDS, 0.2)
                 assert server.value(f"max({name})") != 0
                 await eventually(lambda: server.value(query) == 0, DEADLINE_SECONDS, 0.2)
     finally:

@@ -115,7 +115,7 @@ def test_what_is_restricted_may_run_there() -> None:
     }
 
 
-def test_traefik_gets_what_protects_the_door(tmp_path: Path) -> None:
+def test_traefik_gets_what_protects_sign_ups(tmp_path: Path) -> None:
     """The flags of deploy/traefik/cluster.yaml, all of them, and the Traefik that the tests run."""
     call = call_for(tmp_path, "edge", "traefik")
     flags = yaml.safe_load((ROOT / "deploy/traefik/cluster.yaml").read_text(encoding="utf-8"))
@@ -158,7 +158,7 @@ def test_alertmanager_gets_our_routes(tmp_path: Path) -> None:
 
 
 def test_prometheus_sees_what_reach_brings() -> None:
-    """Every ServiceMonitor and rule, whoever made it; and it says where the runbooks are, once."""
+    """Every ServiceMonitor and rule, whatever made it; and it says where the runbooks are, once."""
     spec = values("prometheus.yaml")["prometheus"]["prometheusSpec"]
     for kind in ("serviceMonitor", "podMonitor", "rule"):
         assert spec[f"{kind}SelectorNilUsesHelmValues"] is False

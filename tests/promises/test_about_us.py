@@ -36,7 +36,11 @@ TOO_MUCH = [
 def mailing(mailing: Settings) -> Settings:
     """Settings that try again soon."""
     return mailing.model_copy(
-        update={"pause_first_seconds": 0.05, "pause_cap_seconds": 0.2, "retry_first_seconds": 0.05}
+        update={
+            "breaker_first_seconds": 0.05,
+            "breaker_cap_seconds": 0.2,
+            "retry_first_seconds": 0.05,
+        }
     )
 
 
@@ -156,7 +160,7 @@ async def test_a_message_that_stays_suspect_while_others_are_sent_is_refused(
             assert await states_are(database, {"queued", "sent"})
 
 
-async def test_what_is_no_longer_suspect_begins_anew(
+async def test_what_is_no_longer_suspect_begins_again(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
     """Another answer in between: the day is counted from the next doubt on."""
@@ -173,7 +177,7 @@ async def test_what_is_no_longer_suspect_begins_anew(
 async def test_two_that_stay_suspect_hold_up_nobody(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """They open and close the lane, and others get through all the same."""
+    """They open and close the circuit breaker, and others get through all the same."""
 
     def answer(_: Session, argument: str) -> Reply:
         return "554 5.7.1 Policy" if "bad" in argument else None
@@ -191,8 +195,8 @@ async def test_two_that_stay_suspect_hold_up_nobody(
 async def test_many_that_are_suspect_hold_up_nobody(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """Whoever signs up after a stranger's thirty does not wait for thirty pauses."""
-    settings = mailing.model_copy(update={"pause_cap_seconds": 60})
+    """Who signs up after a stranger's thirty does not wait for thirty probes."""
+    settings = mailing.model_copy(update={"breaker_cap_seconds": 60})
     mail_server.script["rcpt"] = refuse("bad", "554 5.7.1 Policy")
     await sign_up(database, settings, *addresses(30, "bad"))
     async with running_worker(settings):
@@ -202,11 +206,11 @@ async def test_many_that_are_suspect_hold_up_nobody(
     assert {m.state for m in await messages_in(database) if "bad" in m.recipient} == {"queued"}
 
 
-async def test_a_lane_on_trial_counts_as_paused_until_something_is_sent(
+async def test_a_half_open_breaker_counts_as_open_until_something_is_sent(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """It is tried beside pauses, and alerts go by the metric."""
-    settings = mailing.model_copy(update={"pause_cap_seconds": 1, "pause_first_seconds": 0.01})
+    """One message at a time is tried, and alerts go by the metric."""
+    settings = mailing.model_copy(update={"breaker_cap_seconds": 1, "breaker_first_seconds": 0.01})
     mail_server.script["rcpt"] = "554 5.7.1 Policy"
     await sign_up(database, settings, *addresses(2))
     async with running_worker(settings):

@@ -22,9 +22,9 @@ from tests.support.reach import Reach, running_reach, running_worker
 CLIENTS = 1000
 VICTIM = {"email": "victim@example.com", "name": "Vic"}
 #: Each answers a stranger who names the victim.
-Knock = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
+Call = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
 ADDRESS = {"email": VICTIM["email"]}
-KNOCKS: tuple[Knock, ...] = (
+CALLS: tuple[Call, ...] = (
     lambda http, headers: http.post("/v1/signups", json=VICTIM, headers=headers),
     lambda http, headers: http.post("/", data=VICTIM, headers=headers),
     lambda http, headers: http.post("/v1/links", json=ADDRESS, headers=headers),
@@ -34,12 +34,12 @@ KNOCKS: tuple[Knock, ...] = (
 CHANGES = {"already_hours": 1e-9, "trusted_proxies": "127.0.0.1"}
 
 
-async def knock(
-    turn: asyncio.Semaphore, doors: list[httpx.AsyncClient], number: int
+async def ask(
+    turn: asyncio.Semaphore, replicas: list[httpx.AsyncClient], number: int
 ) -> httpx.Response:
-    """Be one of the strangers: each at a replica and a door of those there are."""
+    """Be one of the strangers: each at one of the replicas, by one of the calls."""
     client = f"203.0.{number // 250}.{number % 250 + 1}"
-    http, call = doors[number % len(doors)], KNOCKS[number // len(doors) % len(KNOCKS)]
+    http, call = replicas[number % len(replicas)], CALLS[number // len(replicas) % len(CALLS)]
     async with turn:
         answer: httpx.Response = await call(http, {"X-Forwarded-For": client})
     return answer
@@ -55,7 +55,7 @@ async def test_a_bombed_inbox_gets_the_budget_and_no_more(
     settings = reach.settings.model_copy(update=CHANGES)
     async with running_reach(settings) as one, running_reach(settings) as other:
         turn = asyncio.Semaphore(64)
-        call = partial(knock, turn, [one.http, other.http])
+        call = partial(ask, turn, [one.http, other.http])
         async with running_worker(settings):
             await one.sign_up(VICTIM["email"], VICTIM["name"])
             await all_sent(one.database)
@@ -91,7 +91,7 @@ async def test_a_bombed_inbox_of_nobody_who_has_confirmed(
     settings = reach.settings.model_copy(update=CHANGES)
     async with running_reach(settings) as one, running_reach(settings) as other:
         turn = asyncio.Semaphore(64)
-        call = partial(knock, turn, [one.http, other.http])
+        call = partial(ask, turn, [one.http, other.http])
         answers = await asyncio.gather(*map(call, range(CLIENTS)))
         assert sorted({answer.status_code for answer in answers}) == [202, 303]
         promised = await messages_in(one.database)

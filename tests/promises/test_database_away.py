@@ -1,4 +1,4 @@
-"""The database goes away while a worker has an acceptance to note: it notes it afterwards."""
+"""The database is lost while a worker has an acceptance to note: it notes it afterwards."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -65,7 +65,7 @@ async def test_an_acceptance_is_noted_when_the_database_is_back(
     assert mail_server.recipients == ["ada@example.com", "bob@example.com"]
 
 
-async def test_a_worker_that_cannot_settle_stops_sending(
+async def test_a_worker_that_cannot_record_stops_sending(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
     """What it may have to send again, if it dies now, is at most four messages for each slot."""

@@ -1,4 +1,4 @@
-"""Each server has a dead address: whoever signs up gets an email, and soon."""
+"""Each server has a dead address: who signs up gets an email, and soon."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.support.eventually import eventually
 from tests.support.hosts import environment_with
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
-from tests.support.promises.running import client, door
+from tests.support.promises.running import client, running_api
 from tests.support.reach import ADA
 from tests.support.redis import Redis
 
@@ -45,7 +45,10 @@ async def test_the_email_comes_although_an_address_of_each_server_is_dead(
         DeadAddress(DEAD, redis.port),
         DeadAddress(DEAD, mail_server.port),
     ):
-        async with door(settings, "up", environment=knows) as process, client(settings) as http:
+        async with (
+            running_api(settings, "up", environment=knows) as process,
+            client(settings) as http,
+        ):
             began = time.monotonic()
             assert (await http.get("/readyz")).status_code == 200
             answer = await http.post("/v1/signups", json=ADA)

@@ -50,5 +50,5 @@ async def test_a_frozen_workers_late_word_is_ignored(
 
 
 async def all_held(database: Database) -> bool:
-    """Whether the one worker there is holds every message, and has settled none."""
+    """Whether the one worker there is holds every message, and has recorded nothing of any."""
     return all(message.lease == 1 for message in await messages_in(database))

@@ -28,7 +28,7 @@ from tests.support.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.promises.running import client, door, worker
+from tests.support.promises.running import client, running_api, worker
 from tests.support.promises.stored import all_sent, messages_in, opened, people_in
 from tests.support.reach import ADA
 
@@ -50,10 +50,15 @@ async def key_of(database: Database) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def two_doors(settings: Settings) -> AsyncIterator[list[httpx.AsyncClient]]:
+async def two_processes(settings: Settings) -> AsyncIterator[list[httpx.AsyncClient]]:
     """Run two API processes beside each other; clients of both."""
     other = settings.model_copy(update={"port": free_port()})
-    async with door(settings), door(other), client(settings) as one, client(other) as two:
+    async with (
+        running_api(settings),
+        running_api(other),
+        client(settings) as one,
+        client(other) as two,
+    ):
         yield [one, two]
 
 
@@ -63,10 +68,10 @@ async def test_fifty_times_at_once(
 ) -> None:
     """At two processes: one person, one email, fifty equal answers."""
     headers = await key_of(database)
-    async with two_doors(mailing) as doors:
-        calls = [doors[n % 2].post(url, json=ADA, headers=headers) for n in range(TIMES)]
+    async with two_processes(mailing) as processes:
+        calls = [processes[n % 2].post(url, json=ADA, headers=headers) for n in range(TIMES)]
         answers = await asyncio.gather(*calls)
-        other = await doors[0].post(url, json={**ADA, "name": "Eve"}, headers=headers)
+        other = await processes[0].post(url, json={**ADA, "name": "Eve"}, headers=headers)
     assert [answer.is_success for answer in answers] == [True] * TIMES
     assert len({str(shape(answer)) for answer in answers}) == 1
     assert other.status_code == httpx.codes.UNPROCESSABLE_ENTITY
@@ -80,12 +85,12 @@ async def test_fifty_times_at_once(
 async def test_who_comes_meanwhile_waits(mailing: Settings, database: Database, url: str) -> None:
     """The first is held up after its claim: a second one, elsewhere, gets the first's answer."""
     headers = await key_of(database)
-    async with two_doors(mailing) as doors:
+    async with two_processes(mailing) as processes:
         async with held(mailing, TABLE_OF_MESSAGES):
-            first = asyncio.create_task(doors[0].post(url, json=ADA, headers=headers))
+            first = asyncio.create_task(processes[0].post(url, json=ADA, headers=headers))
             is_stranger = url == "/v1/signups"
             await eventually_awaited(mailing, SIGNS_UP if is_stranger else "INSERT INTO messages")
-            second = asyncio.create_task(doors[1].post(url, json=ADA, headers=headers))
+            second = asyncio.create_task(processes[1].post(url, json=ADA, headers=headers))
             await eventually_awaited(mailing, "INSERT INTO idempotency_keys")
         assert (await first).is_success
         assert shape(await second) == shape(await first)
@@ -97,7 +102,7 @@ async def test_who_waits_too_long_is_told(mailing: Settings, database: Database,
     """503 and when to come back; then the stored answer is there."""
     headers = await key_of(database)
     settings = mailing.model_copy(update={"database_seconds": 1})
-    async with door(settings), client(settings) as http:
+    async with running_api(settings), client(settings) as http:
         first = await http.post(url, json=ADA, headers=headers)
         async with held(settings, ROW_OF_KEY):
             late = await http.post(url, json=ADA, headers=headers)
@@ -110,12 +115,12 @@ async def test_who_waits_too_long_is_told(mailing: Settings, database: Database,
 async def test_killed_after_commit_on_postgres_gives_the_same_id(
     private_postgres: Postgres, make_settings: Callable[..., Settings]
 ) -> None:
-    """A COMMIT that is durable but unanswered: whoever asks again gets the person's id."""
+    """A COMMIT that is durable but unanswered: who asks again gets the person's id."""
     url = private_postgres.url
     settings = make_settings(database_url=url, database_seconds=30, port=free_port())
     async with opened(settings) as database:
         headers = await key_of(database)
-        async with door(settings) as api, client(settings) as http:
+        async with running_api(settings) as api, client(settings) as http:
             await hang_commits(url)
             request = asyncio.create_task(http.post("/v1/people", json=ADA, headers=headers))
             await eventually(lambda: hanging_commits(url))
@@ -132,10 +137,10 @@ async def test_killed_after_commit_on_postgres_gives_the_same_id(
 async def test_killed_after_commit_on_sqlite_gives_the_same_id(
     mailing: Settings, database: Database
 ) -> None:
-    """A COMMIT is on disk, and the answer never came: whoever asks again gets the person's id."""
+    """A COMMIT is on disk, and the answer never came: who asks again gets the person's id."""
     for _ in range(MOST_RACES):
         headers = await key_of(database)
-        async with door(mailing) as api:
+        async with running_api(mailing) as api:
             add_ballast(mailing)
             if killed_unanswered(mailing, api, ADA["email"], "/v1/people", headers):
                 break
@@ -163,7 +168,7 @@ async def assert_the_same_id(
     settings: Settings, database: Database, headers: dict[str, str]
 ) -> None:
     """Ask again, twice; the answer tells of the one person, of whom there is one message."""
-    async with door(settings), client(settings) as http:
+    async with running_api(settings), client(settings) as http:
         answers = [await http.post("/v1/people", json=ADA, headers=headers) for _ in range(2)]
     (message,) = await messages_in(database)
     assert await people_in(database) == [ADA["email"]]

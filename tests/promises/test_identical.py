@@ -1,6 +1,7 @@
-"""Nobody learns from an answer whether an address is known: every door, the first time and later.
+"""Nobody learns from an answer whether an address is known, the first time and later.
 
-A new door is one line in ``DOORS``. How long answers take is measured: see benchmarks/timing.py.
+A new endpoint is one line in ``ENDPOINTS``. How long answers take is measured by
+benchmarks/timing.py.
 """
 
 from collections import Counter
@@ -18,8 +19,8 @@ from tests.support.promises.stored import confirm_everybody, messages_in, people
 from tests.support.reach import Reach, running_reach
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-#: By its name, how somebody knocks with an address.
-DOORS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] = {
+#: By its name, how somebody asks with an address.
+ENDPOINTS: dict[str, Callable[[httpx.AsyncClient, str], Awaitable[httpx.Response]]] = {
     "POST /v1/signups": lambda http, email: http.post(
         "/v1/signups", json={"email": email, "name": "Ada"}
     ),
@@ -40,26 +41,26 @@ KNOWN: dict[str, tuple[bool, str, list[str], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 @pytest.mark.parametrize("hours", [24, 1e-9], ids=["quiet", "told"])
 @pytest.mark.parametrize("known", KNOWN)
 async def test_known_and_unknown_are_answered_alike(
-    reach: Reach, door: str, hours: float, known: str
+    reach: Reach, endpoint: str, hours: float, known: str
 ) -> None:
     """Status, bytes and every header but the date and the request's id, three times each.
 
-    Whoever the known one is, and whatever they are sent: within the quiet time and after it.
+    However the known one is known, and whatever they are sent: within the quiet time and after it.
     """
     is_confirmed, state, *sent = KNOWN[known]
     await reach.sign_up("known@example.com")
     await reach.database.write(lambda tx: tx.execute(update(messages).values(state=state)))
     if is_confirmed:
         await confirm_everybody(reach.database)
-    knock = DOORS[door]
+    ask = ENDPOINTS[endpoint]
     changed = reach.settings.model_copy(update={"already_hours": hours})
     async with running_reach(changed) as other:
         answers = [
-            await knock(other.http, email)
+            await ask(other.http, email)
             for _ in range(TIMES)
             for email in ("known@example.com", "new@example.com")
         ]
@@ -71,7 +72,7 @@ async def test_known_and_unknown_are_answered_alike(
         for one in await messages_in(reach.database)
         if one.recipient == "known@example.com"
     ]
-    if door.endswith("links"):
+    if endpoint.endswith("links"):
         assert later == []
         each = {"known@example.com": TIMES, "new@example.com": TIMES}
         assert await reach.database.read(asked_for) == each

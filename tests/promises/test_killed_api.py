@@ -31,7 +31,7 @@ from tests.support.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.promises.running import client, door, worker
+from tests.support.promises.running import client, running_api, worker
 from tests.support.promises.stored import all_sent, messages_in, opened, people_in
 from tests.support.reach import ADA
 
@@ -46,7 +46,7 @@ async def test_killed_before_commit_leaves_nothing(
     """Nothing is stored, nothing is ever sent, and signing up again works like a first time."""
     settings = mailing.model_copy(update={"database_seconds": PATIENT_SECONDS})
     async with (
-        door(settings) as api,
+        running_api(settings) as api,
         client(settings) as http,
         held(settings, TABLE_OF_MESSAGES),
     ):
@@ -59,7 +59,7 @@ async def test_killed_before_commit_leaves_nothing(
             await request
     await eventually(lambda: nobody_else_writes(settings))
     assert (await people_in(database), await messages_in(database)) == ([], [])
-    async with door(settings), client(settings) as http, worker(settings):
+    async with running_api(settings), client(settings) as http, worker(settings):
         assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
         (message,) = await all_sent(database)
     assert (message.template, message.attempts) == ("welcome", 1)
@@ -97,7 +97,7 @@ async def test_killed_after_commit_on_postgres_keeps_the_promise(
         smtp_url=mail_server.url,
         port=free_port(),
     )
-    async with door(settings) as api, client(settings) as http:
+    async with running_api(settings) as api, client(settings) as http:
         await hang_commits(url)
         request = asyncio.create_task(http.post("/v1/signups", json=ADA))
         await eventually(lambda: hanging_commits(url))
@@ -122,7 +122,7 @@ async def test_killed_after_commit_on_sqlite_keeps_the_promise(
     """A COMMIT is on disk, and the answer never came: the person is there, and gets one email."""
     for number in range(MOST_RACES):
         email = f"ada{number}@example.com"
-        async with door(mailing) as api:
+        async with running_api(mailing) as api:
             add_ballast(mailing)
             if killed_unanswered(mailing, api, email):
                 break

@@ -19,7 +19,7 @@ from tests.support.people.traces import everything
 from tests.support.plain import NO_CERTIFICATES
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, worker
+from tests.support.promises.running import client, running_api, worker
 from tests.support.promises.running import everything as written
 from tests.support.promises.stored import all_sent, messages_in, opened
 from tests.support.reach import Reach, running_worker
@@ -38,11 +38,11 @@ async def sent(reach: Reach, mail_server: MailServer, count: int) -> None:
         await all_sent(reach.database)
 
 
-async def test_whoever_signs_up_can_confirm_and_remove(
+async def test_who_signs_up_can_confirm_and_remove(
     mailing: Settings, mail_server: MailServer
 ) -> None:
     """With real processes: sign up, the email, its confirm link, its manage link, gone."""
-    async with door(mailing), worker(mailing), client(mailing) as http:
+    async with running_api(mailing), worker(mailing), client(mailing) as http:
         body = {"email": "ada@example.com", "name": "Ada"}
         assert (await http.post("/v1/signups", json=body)).status_code == 202
         await eventually(lambda: mail_server.messages)
@@ -100,7 +100,7 @@ async def test_what_is_composed_after_voiding_works(reach: Reach, mail_server: M
         assert answer.status_code == 200
 
 
-async def test_an_unconfirmed_person_who_knocks_again_is_asked_again(
+async def test_an_unconfirmed_person_who_signs_up_again_is_asked_again(
     reach: Reach, mail_server: MailServer
 ) -> None:
     """A fresh welcome has the confirm link for as long as it is needed."""
@@ -151,9 +151,13 @@ async def test_scanners_change_nothing(reach: Reach, mail_server: MailServer) ->
 
 
 async def test_no_link_comes_into_a_log(mailing: Settings, mail_server: MailServer) -> None:
-    """Of door and worker, at their most talkative, whatever is done with a link."""
+    """Of API and worker, at their most talkative, whatever is done with a link."""
     talkative = mailing.model_copy(update={"log_level": "debug", "port": free_port()})
-    async with door(talkative) as api, worker(talkative) as sender, client(talkative) as http:
+    async with (
+        running_api(talkative) as api,
+        worker(talkative) as sender,
+        client(talkative) as http,
+    ):
         body = {"email": "ada@example.com", "name": "Ada"}
         assert (await http.post("/v1/signups", json=body)).status_code == 202
         assert (await http.post("/v1/links", json={"email": body["email"]})).status_code == 202

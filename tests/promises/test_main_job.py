@@ -7,7 +7,7 @@ from tests.support.mail import MailServer
 from tests.support.reach import Reach, messages_of, running_worker
 
 
-async def test_whoever_signs_up_gets_an_email(reach: Reach, mail_server: MailServer) -> None:
+async def test_who_signs_up_gets_an_email(reach: Reach, mail_server: MailServer) -> None:
     """A sign-up through a real socket ends as an email at a real server, headers and all."""
     answer = await reach.sign_up("Ada.Lovelace@Example.com", "Ada Lovelace")
     assert (answer.status_code, answer.json()) == (202, {"message": "Check your inbox."})

@@ -36,7 +36,7 @@ async def test_a_hundred_sign_ups_at_once_are_one_person(
 ) -> None:
     """A hundred 202s, all alike; one person, and one email: the newest welcome of a few.
 
-    Until they have confirmed, whoever signs up once more gets a fresh one.
+    Until they have confirmed, a person who signs up once more gets a fresh one.
     """
     calls = [reach.sign_up(spelling) for spelling in SPELLINGS * TIMES]
     answers = await asyncio.gather(*calls)

@@ -11,7 +11,7 @@ from reach.settings import Settings
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.postgres import Postgres
-from tests.support.promises.running import client, door
+from tests.support.promises.running import client, running_api
 from tests.support.promises.stored import messages_in, opened, people_in
 
 #: Where the index of the write-ahead log counts transactions (https://sqlite.org/walformat.html).
@@ -63,7 +63,7 @@ async def assert_one_commit_each(
     settings: Settings, mail_server: MailServer, commits: Counted
 ) -> None:
     """Assert that each request is 202, one commit more, and no connection to the mail server."""
-    async with door(settings), opened(settings) as database, client(settings) as http:
+    async with running_api(settings), opened(settings) as database, client(settings) as http:
         assert await people_in(database) == []
         for number, break_server in enumerate((stall, refuse, go_down)):
             await break_server(mail_server)

@@ -46,7 +46,7 @@ FILL = text("""
     SELECT gen_random_uuid(), id, 'welcome', '{}', email, 'sent', now(), 1, 1, 1, 0,
         '<' || id || '@example.org>', now(), now() FROM those
 """)
-#: Those who have read it are in no hurry; whoever wants to alter the table waits for them.
+#: Those who have read it are in no hurry; a migration that wants to alter the table waits for them.
 LONG_READ = "SELECT count(*) FROM people"
 
 
@@ -85,7 +85,7 @@ class Site:
         return ReachProcess(command, settings=self.settings, environment=environment, **changes)
 
     @asynccontextmanager
-    async def door(self, *, newer: bool) -> AsyncIterator[int]:
+    async def api(self, *, newer: bool) -> AsyncIterator[int]:
         """Run ``reach api``, with visitors; at the end they leave, and then it ends in order."""
         port = free_port()
         with self.process("api", newer=newer, port=port) as api:
@@ -136,17 +136,17 @@ async def test_a_migration_and_two_versions_fail_no_request(
 async def both_versions(site: Site, database: Database) -> None:
     """The old one alone, a migration, both, the new one alone, and the old one again."""
     async with AsyncExitStack() as leaving, AsyncExitStack() as staying:
-        ports = [await leaving.enter_async_context(site.door(newer=False)) for _ in range(2)]
+        ports = [await leaving.enter_async_context(site.api(newer=False)) for _ in range(2)]
         await leaving.enter_async_context(site.worker(newer=False))
         await site.load.goes_on(*ports)
         await site.migrate_while_it_is_read(*ports)
-        ports.append(await staying.enter_async_context(site.door(newer=True)))
+        ports.append(await staying.enter_async_context(site.api(newer=True)))
         await staying.enter_async_context(site.worker(newer=True))
         await site.load.goes_on(*ports)
         await leaving.aclose()
         await site.load.goes_on(ports[-1])
         async with site.worker(newer=False):
-            async with site.door(newer=False) as again:
+            async with site.api(newer=False) as again:
                 await staying.aclose()
                 await site.load.goes_on(again)
             await eventually(lambda: is_finished(database), 60, every=0.1)

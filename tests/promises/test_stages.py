@@ -21,7 +21,7 @@ HEARD = ("rcpt", "data", "dot")
 Turned = Callable[[Session, str], Reply]
 
 
-def turn_away(reply: str, *recipients: str) -> Turned:
+def refuse(reply: str, *recipients: str) -> Turned:
     """Answer so for these recipients, and as usual for all others."""
     return lambda _, argument: reply if any(r in argument for r in recipients) else None
 
@@ -63,7 +63,7 @@ async def test_an_attempt_that_counts(
     database: Database,
     row: tuple[str, Reply | int, str],
 ) -> None:
-    """Refused fails at once; Later and Unsure are tried again, and delivered, with the same id."""
+    """Rejected fails at once; Deferred and Unknown are tried again, and delivered, with one id."""
     stage, reply, outcome = row
     said = {"deferred": "4.2.1 No", "rejected": "5.1.1 No"}
     text = f"{reply} {said[outcome]}" if isinstance(reply, int) else reply
@@ -132,7 +132,7 @@ async def none_is_held(database: Database) -> bool:
 async def test_a_server_that_cannot_be_trusted_gets_nothing(
     mailing: Settings, authority: Authority, database: Database, trouble: str
 ) -> None:
-    """A bad certificate, STARTTLS not offered, a refused password: paused, nothing in clear."""
+    """Bad certificate, STARTTLS not offered, refused password: unavailable, nothing in clear."""
     certificate = authority.certify(*(["elsewhere.example"] if trouble == "certificate" else []))
     server = MailServer(
         tls=None if trouble == "starttls" else "starttls",
@@ -179,12 +179,12 @@ async def sent(database: Database, count: int) -> bool:
 
 
 @pytest.mark.parametrize("reply", ["550 5.1.1 Nobody", "421 4.3.0 Not this one", "530 5.7.0 No"])
-async def test_recipients_that_are_always_turned_away_hold_up_nobody(
+async def test_recipients_that_are_always_refused_hold_up_nobody(
     mailing: Settings, mail_server: MailServer, database: Database, reply: str
 ) -> None:
     """Their messages go behind the others; and once others are served, it is they who fail."""
     dead = addresses(50 if reply.startswith("550") else 2, "dead")
-    mail_server.script["rcpt"] = turn_away(reply, *dead)
+    mail_server.script["rcpt"] = refuse(reply, *dead)
     await sign_up(database, mailing, *dead)
     async with running_worker(mailing):
         for count, good in enumerate(("bob@example.com", "cy@example.com"), start=1):
@@ -205,13 +205,13 @@ async def tried(database: Database, count: int) -> bool:
 async def test_a_server_that_allows_few_connections_gets_everything(
     mailing: Settings, mail_server: MailServer, database: Database, most: int
 ) -> None:
-    """Turned away beyond a few connections, a worker makes do with these, and does not pause."""
+    """Refused beyond a few connections, a worker makes do with these, and goes on sending."""
 
     def greet(_: Session, __: str) -> Reply:
         return "421 4.7.0 Too many connections" if mail_server.connections > most else None
 
     mail_server.script["greeting"] = greet
-    settings = mailing.model_copy(update={"worker_slots": 8, "pause_cap_seconds": 60})
+    settings = mailing.model_copy(update={"worker_slots": 8, "breaker_cap_seconds": 60})
     await sign_up(database, settings, *addresses(200))
     async with running_worker(settings):
         await all_sent(database, 20)

@@ -23,7 +23,14 @@ from tests.support.promises.locks import (
     held,
     is_awaited,
 )
-from tests.support.promises.running import client, door, ended, half_a_request, is_closed, worker
+from tests.support.promises.running import (
+    client,
+    ended,
+    half_a_request,
+    is_closed,
+    running_api,
+    worker,
+)
 from tests.support.promises.stored import (
     addresses,
     all_sent,
@@ -71,7 +78,7 @@ async def test_a_stopped_worker_finishes_what_it_sends_and_releases_the_rest(
 async def test_a_worker_stopped_while_the_server_is_silent_counts_the_attempt(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """After the dot nobody knows: the attempt is unsure, and the next has the same Message-ID."""
+    """After the dot nobody knows: the outcome is unknown, and the next has the same Message-ID."""
     await sign_up(database, mailing, "ada@example.com")
     gate = mail_server.gate("accepted")
     async with worker(mailing, grace_seconds=0.5) as stopped:
@@ -95,12 +102,12 @@ async def test_a_worker_stopped_while_the_server_is_silent_counts_the_attempt(
     [("api", signal.SIGTERM), ("up", signal.SIGTERM), ("up", signal.SIGINT)],
     ids=["api-SIGTERM", "up-SIGTERM", "up-SIGINT"],
 )
-async def test_a_stopped_door_answers_the_sign_up_under_way(
+async def test_a_stopped_api_answers_the_sign_up_under_way(
     mailing: Settings, database: Database, command: str, number: signal.Signals
 ) -> None:
     """It takes no more callers, but who is inside is signed up and told so; the exit code is 0."""
     settings = mailing.model_copy(update={"database_seconds": 30, "grace_seconds": 10})
-    async with door(settings, command) as stopped, client(settings) as http:
+    async with running_api(settings, command) as stopped, client(settings) as http:
         async with held(settings, TABLE_OF_MESSAGES):
             request = asyncio.create_task(http.post("/v1/signups", json=ADA))
             await eventually(lambda: is_awaited(settings, SIGNS_UP))
@@ -121,7 +128,7 @@ async def test_all_of_up_is_told_to_stop_at_once(
     settings = mailing.model_copy(update={"lease_seconds": 60, "worker_slots": SLOTS})
     await sign_up(database, settings, *addresses(20))
     gate = mail_server.gate("dot")
-    async with door(settings, "up") as stopped, half_a_request(settings) as finish:
+    async with running_api(settings, "up") as stopped, half_a_request(settings) as finish:
         await gate.wait_reached(SLOTS)
         leased = [message for message in await messages_in(database) if message.lease]
 
@@ -145,7 +152,7 @@ async def test_all_of_up_has_one_grace_time(
     settings = mailing.model_copy(update={"grace_seconds": 4})
     await sign_up(database, settings, "bob@example.com")
     gate = mail_server.gate("accepted")
-    async with door(settings, "up") as stopped, half_a_request(settings):
+    async with running_api(settings, "up") as stopped, half_a_request(settings):
         await gate.wait_reached()
         began = time.monotonic()
         stopped.running.terminate()
@@ -159,7 +166,7 @@ async def test_all_of_up_has_one_grace_time(
 async def test_a_second_signal_cuts_off_at_once(
     mailing: Settings, mail_server: MailServer, database: Database, command: str
 ) -> None:
-    """A message whose content was not begun is free, one that may have arrived is unsure."""
+    """A message whose content was not begun is free; of one that may have arrived it is unknown."""
     settings = mailing.model_copy(update={"grace_seconds": 60, "smtp_rcpt_seconds": 60})
     await sign_up(database, settings, "ada@example.com", "bob@example.com")
     mail_server.script["rcpt"] = lambda _, argument: SILENCE if "bob" in argument else None
@@ -181,7 +188,7 @@ async def test_a_second_signal_cuts_off_at_once(
 async def test_a_second_signal_drops_who_is_inside(mailing: Settings, command: str) -> None:
     """Not told anything, and not kept waiting; the exit code is 0 even so."""
     settings = mailing.model_copy(update={"grace_seconds": 60})
-    async with door(settings, command) as stopped, half_a_request(settings) as finish:
+    async with running_api(settings, command) as stopped, half_a_request(settings) as finish:
         stopped.running.terminate()
         await eventually(lambda: is_closed(settings))
         assert stopped.exit_code is None
@@ -196,7 +203,7 @@ async def test_who_is_inside_when_the_grace_time_ends_is_told(
 ) -> None:
     """A problem like any other, which does not claim that nothing was done."""
     settings = mailing.model_copy(update={"database_seconds": 20, "grace_seconds": 1})
-    async with door(settings, command) as stopped, client(settings) as http:
+    async with running_api(settings, command) as stopped, client(settings) as http:
         async with held(settings, TABLE_OF_MESSAGES):
             request = asyncio.create_task(http.post("/v1/signups", json=ADA))
             await eventually(lambda: is_awaited(settings, SIGNS_UP))
@@ -259,7 +266,7 @@ async def test_stopping_without_the_database_takes_a_bounded_time(
 async def test_stopping_beside_a_lock_takes_a_bounded_time(
     sqlite: str, make_settings: Callable[..., Settings], mail_server: MailServer, command: str
 ) -> None:
-    """SQLite's way of being away: another program holds its lock."""
+    """SQLite is unavailable in its own way: another program holds its lock."""
     settings = make_settings(
         database_url=sqlite, smtp_url=mail_server.url, port=0, grace_seconds=1, database_seconds=1
     )

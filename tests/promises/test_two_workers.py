@@ -9,7 +9,7 @@ from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
-from tests.support.promises.running import client, door, ended, everything, worker
+from tests.support.promises.running import client, ended, everything, running_api, worker
 from tests.support.promises.stored import (
     addresses,
     all_sent,
@@ -23,15 +23,15 @@ MESSAGES = 2000
 CALLERS, CALLS = 20, 10
 
 
-async def test_two_workers_and_a_busy_door_send_each_message_once(
+async def test_two_workers_and_a_busy_api_send_each_message_once(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
-    """2,000 messages, 20 callers at the door: no copy, no lock error, every answer a 202."""
+    """2,000 messages, 20 callers at once: no copy, no lock error, every answer a 202."""
     settings = mailing.model_copy(update={"lease_seconds": 20})
     queued = addresses(MESSAGES, "queued")
     await sign_up(database, settings, *queued)
     async with (
-        door(settings) as api,
+        running_api(settings) as api,
         client(settings) as http,
         worker(settings) as one,
         worker(settings) as other,

@@ -13,7 +13,7 @@ from tests.support.reach import running_worker
 from tests.support.telemetry.counted import value
 
 
-async def test_a_commit_elsewhere_wakes_whoever_waits_for_messages(
+async def test_a_commit_elsewhere_wakes_who_waits_for_messages(
     settings: Settings, database: Database
 ) -> None:
     """The cause itself: the event that a worker waits on is set by another's COMMIT.

@@ -7,8 +7,8 @@ import pytest
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.promises.running import door
-from tests.support.proxy.configured import door_limit
+from tests.support.promises.running import running_api
+from tests.support.proxy.configured import sign_up_limit
 from tests.support.proxy.edges import address_of, running_edge
 
 CLIENT = 77
@@ -30,7 +30,7 @@ async def test_the_log_holds_no_address_and_no_query(behind: Settings, tmp_path:
     query = {"token": CANARY}
     body = {"email": f"{CANARY}@example.com", "name": CANARY}
     servers = (behind.port, free_port())
-    async with door(behind), running_edge(tmp_path, servers, door_limit(2)) as edge:
+    async with running_api(behind), running_edge(tmp_path, servers, sign_up_limit(2)) as edge:
         async with edge.client(CLIENT) as http:
             sent = [
                 await http.get(f"/{CANARY}", params=query, headers=headers),

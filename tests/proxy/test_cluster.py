@@ -19,7 +19,7 @@ from tests.support.chart.rendered import Manifest
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
-from tests.support.promises.running import door, worker
+from tests.support.promises.running import running_api, worker
 from tests.support.proxy.clusters import Cluster, release, running_cluster
 from tests.support.proxy.pods import Pod, address_of, pod
 from tests.support.proxy.sound import check_edge
@@ -36,13 +36,13 @@ WIDE: dict[str, Any] = {"average": 0}
 async def api_pod(settings: Settings, objects: list[Manifest], number: int) -> AsyncIterator[Pod]:
     """Run ``reach api`` on a pod's address."""
     address = address_of("api", number)
-    async with door(settings.model_copy(update={"host": address})):
+    async with running_api(settings.model_copy(update={"host": address})):
         yield pod(objects, "api", number, {8000: settings.port})
 
 
 @KINDS
 async def test_the_edge_is_sound(kind: str, behind: Settings) -> None:
-    """It leads to Reach, by its name only, limits every door, and shows nothing inside.
+    """It leads to Reach, by its name only, limits what strangers send, and shows nothing inside.
 
     Nor does a header help: at the edge and behind it one client counts as one.
     """
@@ -67,7 +67,7 @@ async def test_a_sign_up_arrives_and_pods_come_and_go(
 ) -> None:
     """An email comes of it; traffic follows the pods, and no request is lost on the way."""
     port = free_port()
-    objects = release(kind, port, limits={"door": WIDE, "rest": WIDE})
+    objects = release(kind, port, limits={"signups": WIDE, "rest": WIDE})
     async with (
         api_pod(behind, objects, 1) as first,
         api_pod(behind, objects, 2) as second,

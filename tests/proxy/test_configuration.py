@@ -35,13 +35,13 @@ async def test_every_router_has_a_priority_and_its_middlewares(edge: Edge) -> No
     written = routers((SHIPPED / DYNAMIC).read_text(encoding="utf-8"))
     understood = ours(edge, "routers")
     types = {name: item["type"] for name, item in ours(edge, "middlewares").items()}
-    assert written.keys() == understood.keys() == {"door", "rest"}
+    assert written.keys() == understood.keys() == {"signups", "rest"}
     for name, text in written.items():
         assert text.count("\n      priority: ") == 1, name
         used = [word.removesuffix("@file") for word in understood[name]["middlewares"]]
         assert {types[word] for word in used} == NEEDED, name
-    assert understood["door"]["priority"] > understood["rest"]["priority"]
-    assert understood["door"]["middlewares"] != understood["rest"]["middlewares"]
+    assert understood["signups"]["priority"] > understood["rest"]["priority"]
+    assert understood["signups"]["middlewares"] != understood["rest"]["middlewares"]
 
 
 async def test_traefik_has_no_complaint(edge: Edge) -> None:
@@ -62,7 +62,7 @@ async def test_each_client_is_one_ipv6_network(edge: Edge) -> None:
         if item["type"] in {"ratelimit", "inflightreq"}
     ]
     assert [item["sourceCriterion"]["ipStrategy"] for item in by_client] == [{"ipv6Subnet": 64}] * 3
-    assert not any("redis" in item for item in by_client), "it answers 500 while Redis is away"
+    assert not any("redis" in item for item in by_client), "it answers 500 without Redis"
 
 
 async def test_the_entry_points_are_guarded(edge: Edge) -> None:

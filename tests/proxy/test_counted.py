@@ -17,7 +17,7 @@ from tests.support.chart.rendered import Manifest
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.proxy.clusters import KINDS, Cluster, release, running_cluster
-from tests.support.proxy.configured import DYNAMIC, NAME, door_limit
+from tests.support.proxy.configured import DYNAMIC, NAME, sign_up_limit
 from tests.support.proxy.counted import (
     OTHERS,
     POSTS,
@@ -56,7 +56,7 @@ http:
 async def counting(kind: str, gate: Gate | None = None) -> AsyncIterator[tuple[Cluster, Pod]]:
     """Run a cluster of two names and one pod, whose limits are as shipped but fill up hourly."""
     port = free_port()
-    limits = {"door": HOURLY, "rest": HOURLY}
+    limits = {"signups": HOURLY, "rest": HOURLY}
     objects = release(kind, port, hosts=[NAME, OTHER_NAME], limits=limits)
     async with echo(gate, address_of("api", 1)) as server:
         first = pod(objects, "api", 1, {8000: server})
@@ -140,7 +140,7 @@ def somebody_elses() -> Iterator[Manifest]:
 async def test_one_machine_has_one_limit_too(tmp_path: Path) -> None:
     """The file says the same; a change of any file of the folder forgets the counts."""
     posts = FIGURES["public posts"]
-    async with echo() as port, running_edge(tmp_path, (port, port), door_limit(posts)) as edge:
+    async with echo() as port, running_edge(tmp_path, (port, port), sign_up_limit(posts)) as edge:
         assert await undisturbed(edge, lambda first: admitted(edge, first, POSTS, 10)) == posts
         await spend(edge, 1)
         (tmp_path / DYNAMIC).with_name("other.yaml").write_text(OTHER_SITE, encoding="utf-8")

@@ -9,8 +9,8 @@ import pytest
 
 from reach.settings import Settings
 from tests.support.plain import NO_CERTIFICATES
-from tests.support.promises.running import door
-from tests.support.proxy.configured import behind_proxy, door_limit
+from tests.support.promises.running import running_api
+from tests.support.proxy.configured import behind_proxy, sign_up_limit
 from tests.support.proxy.echo import echo, seen
 from tests.support.proxy.edges import Edge, address_of, layer, running_edge
 from tests.support.proxy.spoofed import spoofs
@@ -38,8 +38,8 @@ async def sign_ups(
 async def test_what_is_too_much_is_refused_by_the_edge(behind: Settings, tmp_path: Path) -> None:
     """The limit's 429 is Traefik's and says when to come again; others are let in meanwhile."""
     async with (
-        door(behind),
-        running_edge(tmp_path, (behind.port, behind.port), door_limit(5)) as edge,
+        running_api(behind),
+        running_edge(tmp_path, (behind.port, behind.port), sign_up_limit(5)) as edge,
     ):
         assert await sign_ups(edge, 1, 12) == {("reach", 202): 5, ("edge", 429): 7}
         assert await sign_ups(edge, 2, 4) == {("reach", 202): 4}
@@ -49,14 +49,14 @@ async def test_what_is_too_much_is_refused_by_the_edge(behind: Settings, tmp_pat
     assert (refused.status_code, layer(refused)) == (429, "edge")
     assert int(refused.headers["Retry-After"]) > 0
     assert not refused.headers.get("Content-Type", "").startswith("application/problem+json")
-    assert (page.status_code, layer(page)) == (200, "reach"), "its limits are not the door's"
+    assert (page.status_code, layer(page)) == (200, "reach"), "its limits are not those of sign-ups"
 
 
 async def test_no_header_helps_at_the_edge(behind: Settings, tmp_path: Path) -> None:
-    """Whoever they say they are, one client's requests count as one's."""
+    """Whatever they say they are, one client's requests count as one's."""
     async with (
-        door(behind),
-        running_edge(tmp_path, (behind.port, behind.port), door_limit(5)) as edge,
+        running_api(behind),
+        running_edge(tmp_path, (behind.port, behind.port), sign_up_limit(5)) as edge,
     ):
         counted = await sign_ups(edge, 1, 40, *spoofs(40))
     assert counted == {("reach", 202): 5, ("edge", 429): 35}
@@ -66,8 +66,8 @@ async def test_no_header_helps_behind_the_edge(behind: Settings, tmp_path: Path)
     """Reach counts by the edge's word, so each client has a limit, and one only."""
     settings = behind.model_copy(update={"limit_signups": "3/hour"})
     async with (
-        door(settings),
-        running_edge(tmp_path, (settings.port, settings.port), door_limit(100)) as edge,
+        running_api(settings),
+        running_edge(tmp_path, (settings.port, settings.port), sign_up_limit(100)) as edge,
     ):
         counted = await sign_ups(edge, 1, 40, *spoofs(40))
         others = await sign_ups(edge, 2, 4)
@@ -91,7 +91,7 @@ async def test_what_arrives_is_the_edges_own_word(tmp_path: Path, database_url: 
 async def test_behind_a_proxy_its_word_counts(tmp_path: Path, database_url: str) -> None:
     """With one trusted proxy before it, the edge counts by what that one says, IPv6 by /64."""
     del database_url
-    changes = [*behind_proxy(), *door_limit(3)]
+    changes = [*behind_proxy(), *sign_up_limit(3)]
 
     async def admitted(http: httpx.AsyncClient, *forwarded: str) -> int:
         calls = [

@@ -12,7 +12,7 @@ from reach.db.database import Database
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
-from tests.support.promises.running import door, said
+from tests.support.promises.running import running_api, said
 from tests.support.promises.stored import messages_in, opened, people_in
 from tests.support.proxy.configured import DYNAMIC, Change
 from tests.support.proxy.edges import Edge, running_edge
@@ -35,8 +35,8 @@ async def test_a_dead_server_is_taken_out_and_comes_back(behind: Settings, tmp_p
     """The edge asks /readyz: who does not answer is DOWN, and UP again once it does."""
     other = behind.model_copy(update={"port": free_port()})
     async with (
-        door(behind) as first,
-        door(other),
+        running_api(behind) as first,
+        running_api(other),
         running_edge(tmp_path, (behind.port, other.port)) as edge,
     ):
 
@@ -94,7 +94,7 @@ async def test_a_killed_server_costs_no_request_that_could_be_repeated(
     Traefik does not repeat those, so nobody is signed up twice, and each has one email.
     """
     other = behind.model_copy(update={"port": free_port()})
-    async with door(behind) as victim, door(other), opened(behind) as database:
+    async with running_api(behind) as victim, running_api(other), opened(behind) as database:
         async with running_edge(tmp_path, (behind.port, other.port), UNLIMITED) as edge:
             traffic = Traffic(edge)
             async with edge.client(1) as http, asyncio.TaskGroup() as group:

@@ -159,7 +159,7 @@ def test_the_chart_says_what_the_file_says(tls: bool) -> None:
 def test_a_site_changes_numbers_and_nothing_else() -> None:
     """Limits, the proxies before Traefik, and names; each is where it belongs."""
     limits: dict[str, Manifest] = {
-        "door": {"average": 7, "period": "2m", "burst": 3},
+        "signups": {"average": 7, "period": "2m", "burst": 3},
         "rest": {"burst": 9},
         "inFlight": {"amount": 4},
     }
@@ -167,9 +167,9 @@ def test_a_site_changes_numbers_and_nothing_else() -> None:
     objects = release("ingressRoute", limits=limits, hosts=hosts, proxiesBeforeTraefik=2)
     specs = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Middleware"}
     by_client = {"ipStrategy": {"depth": 2, "ipv6Subnet": 64}}
-    door = {**limits["door"], "sourceCriterion": by_client}
+    signups = {**limits["signups"], "sourceCriterion": by_client}
     rest = {"average": 20, "period": "1s", "burst": 9, "sourceCriterion": by_client}
-    assert specs["reach-door-rate"] == {"rateLimit": door}
+    assert specs["reach-signups-rate"] == {"rateLimit": signups}
     assert specs["reach-rest-rate"] == {"rateLimit": rest}
     assert specs["reach-in-flight"] == {"inFlightReq": {"amount": 4, "sourceCriterion": by_client}}
     for route in only(objects, "IngressRoute")["spec"]["routes"]:
@@ -177,7 +177,7 @@ def test_a_site_changes_numbers_and_nothing_else() -> None:
 
 
 def test_an_ingress_has_the_ranks_of_the_file() -> None:
-    """Traefik's own, by the length of a rule, would put a longer prefix before the door."""
+    """Traefik's own, by the length of a rule, would put a longer prefix before sign-ups."""
     mark = "traefik.ingress.kubernetes.io/router.priority"
     ranks = {
         one["metadata"]["name"].removeprefix("reach-"): int(one["metadata"]["annotations"][mark])

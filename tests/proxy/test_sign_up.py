@@ -9,7 +9,7 @@ from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
-from tests.support.promises.running import door, worker
+from tests.support.promises.running import running_api, worker
 from tests.support.proxy.edges import layer, running_edge
 from tests.support.reach import ADA
 
@@ -25,12 +25,12 @@ async def chunks(count: int) -> AsyncIterator[bytes]:
 async def test_a_sign_up_passes_through_and_the_email_arrives(
     behind: Settings, mail_server: MailServer, tmp_path: Path
 ) -> None:
-    """Whoever signs up at the edge, by page or API, gets an email."""
+    """Who signs up through the proxy, by page or API, gets an email."""
     other = behind.model_copy(update={"port": free_port()})
     form = {"email": "grace@example.com", "name": "Grace"}
     async with (
-        door(behind),
-        door(other),
+        running_api(behind),
+        running_api(other),
         worker(behind),
         running_edge(tmp_path, (behind.port, other.port)) as edge,
         edge.client(1) as http,
@@ -50,7 +50,7 @@ async def test_a_sign_up_passes_through_and_the_email_arrives(
 async def test_a_large_body_is_refused_at_the_edge(behind: Settings, tmp_path: Path) -> None:
     """65,536 bytes reach Reach, one more does not, whether its length is told or not."""
     async with (
-        door(behind),
+        running_api(behind),
         running_edge(tmp_path, (behind.port, behind.port)) as edge,
         edge.client(1) as http,
     ):

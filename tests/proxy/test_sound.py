@@ -7,7 +7,7 @@ import pytest
 
 from reach.settings import Settings
 from tests.support.ports import free_port
-from tests.support.promises.running import door
+from tests.support.promises.running import running_api
 from tests.support.proxy.configured import DYNAMIC, Change
 from tests.support.proxy.edges import Edge, running_edge
 from tests.support.proxy.sound import UnsoundEdgeError, check_edge
@@ -34,11 +34,11 @@ FAULTS: dict[str, tuple[Sequence[Change], str]] = {
         [Change(DYNAMIC, "Host(`signup.example.com`)", "PathPrefix(`/`)", 2)],
         "by any name",
     ),
-    "a door without its limiter": (
-        [Change(DYNAMIC, "headers, door-rate, in-flight", "headers, in-flight")],
+    "sign-ups without their limiter": (
+        [Change(DYNAMIC, "headers, signups-rate, in-flight", "headers, in-flight")],
         "POST / has no limit",
     ),
-    "a path of the door left to the others": (
+    "a path of sign-ups left to the others": (
         [Change(DYNAMIC, " || Path(`/v1/links`)", "")],
         "POST /v1/links has no limit",
     ),
@@ -57,7 +57,7 @@ FAULTS: dict[str, tuple[Sequence[Change], str]] = {
 
 async def test_the_shipped_edge_is_sound(behind: Settings, tmp_path: Path) -> None:
     """The shipped files, with nothing but their ports changed, pass."""
-    async with door(behind), running_edge(tmp_path, (behind.port, behind.port)) as edge:
+    async with running_api(behind), running_edge(tmp_path, (behind.port, behind.port)) as edge:
         await check_edge(edge)
 
 
@@ -65,14 +65,17 @@ async def test_the_shipped_edge_is_sound(behind: Settings, tmp_path: Path) -> No
 async def test_an_unsound_edge_is_found_out(fault: str, behind: Settings, tmp_path: Path) -> None:
     """Each fault makes the check fail, and say which it is."""
     changes, complaint = FAULTS[fault]
-    async with door(behind), running_edge(tmp_path, (behind.port, behind.port), changes) as edge:
+    async with (
+        running_api(behind),
+        running_edge(tmp_path, (behind.port, behind.port), changes) as edge,
+    ):
         with pytest.raises(UnsoundEdgeError, match=complaint):
             await check_edge(edge)
 
 
 async def test_a_wrong_port_is_found_out(behind: Settings, tmp_path: Path) -> None:
     """An edge that looks for Reach at the wrong port fails; so does one asked for at another."""
-    async with door(behind), running_edge(tmp_path, (free_port(), free_port())) as edge:
+    async with running_api(behind), running_edge(tmp_path, (free_port(), free_port())) as edge:
         with pytest.raises(UnsoundEdgeError, match="does not lead to Reach: 50"):
             await check_edge(edge)
         with pytest.raises(UnsoundEdgeError, match="no answer"):

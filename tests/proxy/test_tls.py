@@ -11,7 +11,7 @@ import trustme
 
 from reach.settings import Settings
 from tests.support.ports import free_port
-from tests.support.promises.running import door
+from tests.support.promises.running import running_api
 from tests.support.proxy.configured import DYNAMIC, NAME, STATIC, Change
 from tests.support.proxy.edges import layer, running_edge
 from tests.support.root import ROOT
@@ -33,7 +33,7 @@ def turned_on(folder: Path) -> Path:
 async def test_https_works_once_turned_on(
     behind: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The door answers at https, and http only leads there."""
+    """Sign-ups are answered at https, and http only leads there."""
     monkeypatch.setattr("tests.support.proxy.configured.SHIPPED", turned_on(tmp_path))
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert(NAME)
@@ -47,7 +47,7 @@ async def test_https_works_once_turned_on(
     authority.configure_trust(context)
     settings = behind.model_copy(update={"public_url": f"https://{NAME}"})
     async with (
-        door(settings),
+        running_api(settings),
         running_edge(tmp_path, (settings.port, settings.port), changes) as edge,
     ):
         async with edge.client(1) as http:

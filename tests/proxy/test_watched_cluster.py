@@ -1,4 +1,4 @@
-"""What the chart gives to whoever watches: a real Prometheus finds the pods, and the rules hold."""
+"""What the chart gives to monitoring: a real Prometheus finds the pods, and the rules hold."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.support.chart.rendered import Manifest, only
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.prometheus import NoPrometheus, Prometheus, program
-from tests.support.promises.running import door, worker
+from tests.support.promises.running import running_api, worker
 from tests.support.proxy.clusters import installed
 from tests.support.proxy.operated import jobs
 from tests.support.proxy.pods import address_of, pod
@@ -56,7 +56,7 @@ async def test_prometheus_finds_every_pod_as_the_rules_expect(
         )
         for name in ("api", "worker")
     )
-    async with door(api), worker(working):
+    async with running_api(api), worker(working):
         configuration = {
             "global": {"evaluation_interval": "1s"},
             "rule_files": [str(rules)],

@@ -75,7 +75,7 @@ def test_a_key_is_made_once(make_settings: MakeSettings, tmp_path: Path) -> None
 def test_a_key_that_others_could_read_is_closed(
     make_settings: MakeSettings, tmp_path: Path
 ) -> None:
-    """And the warning says which: whoever has read it knows it still."""
+    """And the warning says which: who has read it knows it still."""
     file = tmp_path / "secret-key"
     file.write_text("k" * 32 + "\n")
     file.chmod(0o644)

@@ -19,7 +19,7 @@ from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, everything
+from tests.support.promises.running import client, everything, running_api
 
 #: What the process may have open, and how many strangers come: more than that.
 MOST = RESERVED_DESCRIPTORS + 2 * FEWEST_CONNECTIONS
@@ -61,7 +61,7 @@ async def test_what_is_kept_for_the_rest_is_kept(
     settings = make_settings(
         redis_url=redis_url, smtp_url=mail_server.url, port=free_port(), **limits
     )
-    async with door(settings, "up", wrapper=FEW) as process:
+    async with running_api(settings, "up", wrapper=FEW) as process:
         key = {"Authorization": f"Bearer {(tmp_path / 'operator-key').read_text().strip()}"}
         with strangers(process, settings.port, at_once=at_once):
             for number in range(NEWCOMERS):

@@ -80,7 +80,7 @@ async def test_so_many_fields_are_a_head_and_one_more_is_none(
 
 
 async def test_the_refusal_arrives_while_the_caller_still_sends(served: Reach) -> None:
-    """Whoever goes on for a megabyte, without a look at the answer, finds it all the same."""
+    """A caller who goes on for a megabyte, without a look at the answer, finds it all the same."""
     async with calling(served.settings.port) as caller:
         await caller.pour(FIRST + b"x: ", 1)
         await caller.pour(b"a" * 16_384, 1_000_000)

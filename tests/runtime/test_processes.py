@@ -19,11 +19,11 @@ from tests.support.postgres import Postgres
 from tests.support.processes import ReachProcess
 from tests.support.promises.running import (
     client,
-    door,
     ended,
     everything,
     half_a_request,
     is_closed,
+    running_api,
     said,
     worker,
 )
@@ -40,7 +40,7 @@ async def test_api_and_worker_are_two_processes(
     apart = settings.model_copy(
         update={"smtp_url": SecretStr(mail_server.url), "port": free_port()}
     )
-    async with worker(apart) as mailing, door(apart) as serving, client(apart) as http:
+    async with worker(apart) as mailing, running_api(apart) as serving, client(apart) as http:
         assert (await http.post("/v1/signups", json=ADA)).status_code == httpx.codes.ACCEPTED
         await eventually(lambda: mail_server.recipients == [ADA["email"]])
         for process in (mailing, serving):
@@ -77,7 +77,7 @@ async def test_an_api_of_two_processes(settings: Settings) -> None:
 
 
 async def test_a_killed_process_is_replaced(settings: Settings) -> None:
-    """Nobody needs to restart anything, and the door is open all the while."""
+    """Nobody needs to restart anything, and people can sign up all the while."""
     several = settings.model_copy(update={"port": free_port(), "processes": 2})
     with ReachProcess("api", settings=several) as process:
         await until_ready(several, process)
@@ -161,7 +161,7 @@ async def test_a_worker_heals_when_the_database_comes(
         await said(process, "waiting for the database")
         private_postgres.start()
         await said(process, "worker started")
-        async with opened(settings), door(settings), client(settings) as http:
+        async with opened(settings), running_api(settings), client(settings) as http:
             await http.post("/v1/signups", json=ADA)
             await eventually(lambda: mail_server.recipients == [ADA["email"]])
 

@@ -114,7 +114,7 @@ async def test_a_kept_connection_ends_without_a_word(serving: Serving) -> None:
 
 
 async def test_a_kept_connection_does_not_age(serving: Serving) -> None:
-    """Each request begins the time anew: in many times that time it is not ended once."""
+    """Each request begins the time again: in many times that time it is not ended once."""
     reach = await serving(keep_alive_seconds=1.5, head_seconds=1.5)
     async with calling(reach.settings.port) as caller:
         began = time.monotonic()

@@ -14,8 +14,8 @@ import trustme
 from reach.db.connect import open_database
 from reach.db.errors import DatabaseUnavailable
 from reach.db.transaction import Transaction
-from reach.settings import Settings, libpq
-from reach.settings.urls import DatabaseUrl
+from reach.settings import Settings, database_url
+from reach.settings.database_url import DatabaseUrl
 from tests.support.postgres import Postgres
 
 MakeSettings = Callable[..., Settings]
@@ -71,7 +71,7 @@ def test_what_a_provider_shows(provider: str) -> None:
     assert not url.is_local
 
 
-@pytest.mark.parametrize("name", libpq.REFUSED)
+@pytest.mark.parametrize("name", database_url.REFUSED)
 def test_a_parameter_that_is_not_offered(name: str) -> None:
     """It is named, and its value is not."""
     with pytest.raises(ValueError, match=rf"^has the parameter {name}, ") as refusal:
@@ -100,7 +100,7 @@ def test_a_parameter_that_is_not_offered(name: str) -> None:
     ],
 )
 def test_a_value_that_is_not_offered(parameters: str, words: str) -> None:
-    """Likewise, with what there is instead."""
+    """The message names the value, and what there is instead."""
     with pytest.raises(ValueError, match="^" + re.escape(words)):
         DatabaseUrl.parse(f"postgresql://db/name?{parameters}")
 

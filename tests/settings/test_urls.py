@@ -7,7 +7,8 @@ import pytest
 
 from reach.limits.redis import Line
 from reach.network.hosts import is_host, is_loopback
-from reach.settings.urls import DatabaseUrl, RedisUrl, SmtpUrl, as_browsers_write
+from reach.settings.database_url import DatabaseUrl
+from reach.settings.urls import RedisUrl, SmtpUrl, as_browsers_write
 from tests.support.mail import Authority
 
 CANARY = "s3cret-canary"
@@ -176,7 +177,7 @@ def test_a_shown_database_has_no_credentials(text: str, shown: str) -> None:
 
 
 def test_a_shown_mail_server_has_no_credentials() -> None:
-    """Likewise."""
+    """Its host is shown, who logs in is not."""
     assert str(SmtpUrl.parse(f"smtps://me:{CANARY}@mail:2465")) == "smtps://********@mail:2465"
     assert str(SmtpUrl.parse("smtp://[::1]")) == "smtp://[::1]:25"
 
@@ -227,7 +228,7 @@ def test_redis_servers(text: str, shown: str, login: tuple[str | None, str | Non
     ],
 )
 def test_a_bad_redis_is_refused(text: str) -> None:
-    """Likewise."""
+    """The refusal shows nothing of the password."""
     with pytest.raises(ValueError, match=REFUSALS) as refusal:
         RedisUrl.parse(text)
     assert CANARY not in str(refusal.value)

@@ -26,7 +26,7 @@ async def test_encrypted_connections_are_verified_and_used(authority: Authority,
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 @pytest.mark.parametrize("wrong", ["authority", "name", "system"])
-async def test_a_certificate_that_does_not_verify_pauses_the_lane(
+async def test_a_certificate_that_does_not_verify_opens_the_breaker(
     authority: Authority, tmp_path: Path, tls: Any, wrong: str
 ) -> None:
     """Another authority, another name, or none but the system's: nothing is said in the clear."""
@@ -42,7 +42,7 @@ async def test_a_certificate_that_does_not_verify_pauses_the_lane(
         assert not {"AUTH", "MAIL"} & set(server.commands)
 
 
-async def test_starttls_that_is_not_offered_pauses_the_lane() -> None:
+async def test_starttls_that_is_not_offered_opens_the_breaker() -> None:
     """There is no fall-back to the clear, for the login neither."""
     async with MailServer(login=("ada", PASSWORD)) as server:
         url = server.url.replace("smtp://", "smtp+starttls://")
@@ -54,7 +54,7 @@ async def test_starttls_that_is_not_offered_pauses_the_lane() -> None:
             await eventually(lambda: server.connections == 0)
 
 
-async def test_a_server_without_tls_where_it_is_due_pauses_the_lane() -> None:
+async def test_a_server_without_tls_where_it_is_due_opens_the_breaker() -> None:
     """``smtps://`` to a port that speaks plain SMTP."""
     async with MailServer() as server:
         async with sender_to(server.url.replace("smtp://", "smtps://")) as sender:
@@ -92,7 +92,7 @@ async def test_the_login_is_used() -> None:
         assert server.commands.count("AUTH") == 2
 
 
-async def test_a_wrong_login_pauses_the_lane_and_is_tried_once() -> None:
+async def test_a_wrong_login_opens_the_breaker_and_is_tried_once() -> None:
     """Neither the outcome nor its repr holds the password; one try is one at the server."""
     async with MailServer(login=("ada", PASSWORD), requires_auth=True) as server:
         url = server.url.replace("ada:", "eve:")
@@ -103,7 +103,7 @@ async def test_a_wrong_login_pauses_the_lane_and_is_tried_once() -> None:
             assert await sender.probe() == outcome
 
 
-async def test_a_login_that_the_server_does_not_offer_pauses_the_lane() -> None:
+async def test_a_login_that_the_server_does_not_offer_opens_the_breaker() -> None:
     """It is not quietly left out."""
     async with MailServer() as server:
         async with sender_to(f"smtp://ada:secret@127.0.0.1:{server.port}") as sender:
@@ -113,7 +113,7 @@ async def test_a_login_that_the_server_does_not_offer_pauses_the_lane() -> None:
         assert "MAIL" not in server.commands
 
 
-async def test_a_server_that_wants_a_login_that_we_lack_pauses_the_lane() -> None:
+async def test_a_server_that_wants_a_login_that_we_lack_opens_the_breaker() -> None:
     """530 is about us, not about the message."""
     async with MailServer(login=("ada", PASSWORD), requires_auth=True) as server:
         url = f"smtp://127.0.0.1:{server.port}"
@@ -141,8 +141,8 @@ async def test_the_password_is_never_kept_even_if_the_server_repeats_it() -> Non
             assert encoded[0] not in outcome.text
 
 
-async def test_a_probe_says_whether_the_lane_is_open() -> None:
-    """It connects anew, asks whether we may send, takes that back and leaves: it sends nothing."""
+async def test_a_probe_says_whether_we_may_send() -> None:
+    """It connects, asks whether we may send, takes that back and leaves: it sends nothing."""
     async with MailServer() as server, sender_to(server) as sender:
         assert type(await send(sender)) is Sent
         assert await sender.probe() is None
@@ -156,7 +156,7 @@ async def test_a_probe_says_whether_the_lane_is_open() -> None:
         assert type(await sender.probe()) is Unavailable
 
 
-async def test_nobody_listening_pauses_the_lane() -> None:
+async def test_nobody_listening_opens_the_breaker() -> None:
     """An outage costs no message anything."""
     async with MailServer() as server:
         url = server.url

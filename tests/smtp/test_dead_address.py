@@ -49,7 +49,7 @@ async def test_a_certificate_of_another_name_is_not_taken(tls: Any, authority: A
 
 
 @pytest.mark.parametrize("dead", OTHERS)
-async def test_no_address_that_answers_pauses_the_lane(dead: str) -> None:
+async def test_no_address_that_answers_opens_the_breaker(dead: str) -> None:
     """Within the time that connecting may take; the words name each address."""
     with DeadAddress(dead) as address, hosts({NAME: (dead, "127.0.0.9")}):
         url = f"smtp://{NAME}:{address.port}"

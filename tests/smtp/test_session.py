@@ -56,7 +56,7 @@ async def test_a_reply_means_what_its_stage_makes_of_it(
 async def test_no_usable_reply_means_what_its_stage_makes_of_it(
     authority: Authority, stage: str, kind: type[Outcome], behaviour: Reply
 ) -> None:
-    """Lost, silent or garbage: unsure if the server may have the whole message, else not."""
+    """Lost, silent or garbage: unknown if the server may have the whole message, else not."""
     name = {"data-content": "dot", "accepted": "dot"}.get(stage, stage)
     step = {"mail": "mail", "rcpt": "rcpt", "data": "data", "dot": "final"}.get(name, "greeting")
     changes = {f"smtp_{step}_seconds": SHORT_SECONDS} if behaviour is SILENCE else {}
@@ -112,7 +112,7 @@ async def test_a_reply_that_makes_no_sense_is_garbage(
 
 @pytest.mark.parametrize("stage", ["greeting", "ehlo", "starttls", "auth"])
 @pytest.mark.parametrize("code", [421, 450, 454, 502, 530, 535, 554])
-async def test_a_server_that_does_not_let_us_in_pauses_the_lane(
+async def test_a_server_that_does_not_let_us_in_opens_the_breaker(
     authority: Authority, stage: str, code: int
 ) -> None:
     """Before MAIL FROM no answer is about the message; both ``send`` and ``probe`` say so."""

@@ -300,7 +300,7 @@ async def test_an_unasked_word_ends_a_connection() -> None:
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "dot"])
 async def test_a_connection_that_is_refused_itself_is_not_used_again(stage: str) -> None:
-    """Its login has lapsed, say: a fresh one logs in anew."""
+    """Its login has lapsed, say: a fresh one logs in again."""
     async with MailServer() as server, sender_to(server) as sender:
         server.script[stage] = once("530 5.7.0 Authentication required")
         assert type(await send(sender)) is Unavailable

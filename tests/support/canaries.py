@@ -35,7 +35,7 @@ FORBIDDEN = re.compile(
 MESSAGE_ID = re.compile(r"<[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}@[^>\s]+>")
 #: These are the tests' own tools: what they log is not said by Reach.
 TOOLS = ("httpx", "httpcore", "hypothesis", "playwright", "faker")
-#: Output that is not the log, and is meant to be read once by whoever started it.
+#: Output that is not the log, and is meant to be read once by the person who started it.
 IS_LINE = "{"
 FLUSH_SECONDS = 10
 

@@ -135,7 +135,7 @@ def _handler_of(collector: Collector) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             except ConnectionError:
-                self.close_connection = True  # whoever sent it has ended meanwhile
+                self.close_connection = True  # its sender has ended meanwhile
 
         def log_message(self, *_: object) -> None:
             """Write no lines."""

@@ -63,7 +63,7 @@ class DeadAddress:
         self.revive()
 
     def revive(self) -> None:
-        """Drop nothing any more: whoever connects is refused, until somebody listens there."""
+        """Drop nothing any more: each connection is refused, until somebody listens there."""
         while self._sockets:
             self._sockets.pop().close()
 

@@ -15,7 +15,7 @@ import psutil
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.settings.sources import PREFIX
+from reach.settings.types import PREFIX
 from tests.support import warm, watchdog
 from tests.support.canaries import found_in
 from tests.support.eventually import wait_until
@@ -248,7 +248,7 @@ def api_process(settings: Settings, *arguments: str, **changes: Any) -> Iterator
 def worker_process(settings: Settings, *arguments: str, **changes: Any) -> Iterator[ReachProcess]:
     """Run ``reach worker`` until the end of the ``with``; it works when this begins.
 
-    It says so in a line of its log, so a test whose database is away starts a ``ReachProcess``.
+    It says so in a line of its log, so a test without a database starts a ``ReachProcess``.
     """
     with ReachProcess("worker", *arguments, settings=settings, **changes) as process:
         process.wait_for("worker started")

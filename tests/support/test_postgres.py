@@ -54,7 +54,7 @@ def test_a_paused_server_can_be_closed() -> None:
     assert not psutil.pid_exists(pid)
 
 
-async def test_the_wheel_serves_whoever_runs_the_tests() -> None:
+async def test_the_wheel_serves_any_user() -> None:
     """Where no Postgres is installed the wheel does, for root and for ordinary users."""
     places = wheel()
     if not places:

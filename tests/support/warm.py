@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from reach.settings.sources import PREFIX
+from reach.settings.types import PREFIX
 from tests.support.root import ROOT
 
 #: Linux tells who waits for one process, and for something else, too.

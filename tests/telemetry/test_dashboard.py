@@ -134,7 +134,7 @@ def test_all_that_is_counted_is_shown() -> None:
 
 
 def test_pages_that_descriptions_name_are_there(panels: Sequence[dict[str, Any]]) -> None:
-    """Whoever is sent to the docs finds the page."""
+    """Those who are sent to the docs find the page."""
     text = " ".join(panel["description"] for panel in panels)
     for page in re.findall(r"docs/[\w./-]+\.md", text):
         assert (ROOT / page).is_file(), page

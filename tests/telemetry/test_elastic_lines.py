@@ -83,7 +83,7 @@ def test_failed_deliveries_are_found(done: FullRun) -> None:
 
 
 def test_server_errors_are_found(done: FullRun) -> None:
-    """What was away with its reason, what crashed with its type; no other request."""
+    """What was unavailable with its reason, what crashed with its type; no other request."""
     found = among(done.lines, search_query("reach-server-errors"))
     statuses = [value(line, "http.response.status_code") for line in found]
     assert sorted(status for status in statuses if status) == failed(done)
@@ -92,8 +92,8 @@ def test_server_errors_are_found(done: FullRun) -> None:
     assert any(value(line, "error.type") for line in found)
 
 
-def test_robots_and_refusals_are_found(done: FullRun) -> None:
-    """The robot with its rule, and every refusal counted."""
+def test_spam_and_refusals_are_found(done: FullRun) -> None:
+    """The spam with its rule, and every refusal counted."""
     found = among(done.lines, search_query("reach-refusals"))
     assert actions(found) == ["refused-by-a-rate-limit", "taken-for-spam"]
     assert {value(line, "rule.name") for line in found} == {None, "honeypot"}
@@ -102,7 +102,7 @@ def test_robots_and_refusals_are_found(done: FullRun) -> None:
 
 
 def test_trouble_is_found(done: FullRun) -> None:
-    """The pause and the crash are what somebody should read; requests are not."""
+    """The open circuit breaker and the crash are what somebody should read; requests are not."""
     found = among(done.lines, search_query("reach-trouble"))
     assert {"circuit-breaker-open", "request-crashed", "message-failed"} <= set(actions(found))
     assert not {"request", "sent", "not-sent"} & set(actions(found))
@@ -132,7 +132,7 @@ def test_the_dashboard_counts_what_happened(done: FullRun) -> None:
         if panel["panelIndex"].startswith("number-"):
             (query,) = (query for query in queries(panel) if query.asks)
             counted[panel["title"]] = len(among(done.lines, query))
-    # One answer is not logged for itself: a refusal at the door is counted with its like.
+    # One answer is not logged for itself: a refusal by a limit is counted with others.
     assert counted["Answered requests"] == len(done.statuses) - done.statuses.count(429)
     assert counted["Answered with 5xx"] == len(failed(done))
     assert counted["Messages sent"] >= 3

@@ -29,7 +29,7 @@ from tests.support.promises.stored import opened
 from tests.support.redis import Redis
 from tests.support.telemetry.answers import Answers
 from tests.support.telemetry.asked import RULES, of_dashboard, of_rules, read_dashboard
-from tests.support.telemetry.knocks import Knocks, turn_away
+from tests.support.telemetry.callers import Callers, refuse
 from tests.support.telemetry.scraped import scrape
 
 #: For a scrape, on a machine that does other things too.
@@ -172,12 +172,12 @@ async def busy(
         api.wait_ready(busy_settings.port)
         async with (
             opened(busy_settings) as database,
-            Knocks.at(busy_settings) as knocks,
+            Callers.at(busy_settings) as callers,
             anyio.create_task_group() as group,
         ):
             busy = Busy(busy_settings, prometheus, mail_server, workers, database)
-            turn_away(mail_server)
-            group.start_soon(knocks.go_on, busy.next_scrape)
+            refuse(mail_server)
+            group.start_soon(callers.go_on, busy.next_scrape)
             await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
             await database.write(confirm_some)
             yield busy

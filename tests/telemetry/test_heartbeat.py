@@ -1,4 +1,4 @@
-"""Who would start a process anew can ask it whether its event loop still moves."""
+"""Who would start a process again can ask it whether its event loop still moves."""
 
 import json
 import shutil
@@ -14,8 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.telemetry.heartbeat import STUCK_SECONDS, Heart, beating
-from reach.telemetry.metrics_server import served
+from reach.telemetry.metrics_server import STUCK_SECONDS, Heart, beating, served
 from tests.support.eventually import eventually, wait_until
 from tests.support.mail import MailServer
 from tests.support.plain import NO_CERTIFICATES

@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.trace import SpanContext
 
 from reach.settings import Settings
-from reach.telemetry import trace_context
+from reach.telemetry import traces
 from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Type
 from reach.telemetry.log_lines import ECS_VERSION, MOST_BYTES, JsonLines, Told, terminal_line
 from reach.telemetry.logging import LibraryHandler, frames
@@ -63,7 +63,7 @@ def flattened(line: Line, before: str = "") -> Line:
 def rendered(event: str, /, **fields: object) -> tuple[bytes, Line]:
     """Render a line of an event."""
     logger, level = EVENTS[event].logger, EVENTS[event].level
-    text = JsonLines()(Told(logger, level, event, fields, 0, trace_context.current.get()))
+    text = JsonLines()(Told(logger, level, event, fields, 0, traces.current.get()))
     return text, json.loads(text)
 
 
@@ -86,11 +86,11 @@ def test_a_line_has_the_shape_of_ecs_logging(message: str) -> None:
 @pytest.mark.parametrize("message", EVENTS)
 def test_every_line_says_what_it_is(message: str) -> None:
     """All that is promised is there, under names that are listed, and of the types listed."""
-    token = trace_context.current.set(PLACE)
+    token = traces.current.set(PLACE)
     try:
         _, line = rendered(message, **{word: sample(word) for word in EVENTS[message].fields})
     finally:
-        trace_context.current.reset(token)
+        traces.current.reset(token)
     found, types = flattened(line), {f.name: f.type for f in (*FIELDS.values(), *ALWAYS)}
     may_lack = {"event.category", "event.outcome"}
     assert {field.name for field in ALWAYS} - set(found) <= may_lack
@@ -245,12 +245,13 @@ async def test_statements_are_told_without_what_is_in_them(
 def test_a_terminal_gets_short_lines() -> None:
     """Time, level, message, and what matters; nothing that the terminal would obey."""
     fields = {"method": "POST", "route": "/v1/signups", "status": 503, "nanoseconds": 4_123_456}
-    fields["reason"] = "It is away."
+    fields["reason"] = "It is down."
     line = terminal_line(Told("reach.app", "info", "request", fields, 0), has_colours=True)
     plain = re.sub(rb"\x1b\[\d+m", b"", line)
     assert plain != line
     assert re.fullmatch(
-        rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is away\.\n", plain
+        rb"\d\d:\d\d:\d\d info     request POST /v1/signups 503 4\.1 ms It is down\.\n",
+        plain,
     )
     where = {"frames": ["a", "b\rc"]}
     line = terminal_line(

@@ -43,7 +43,7 @@ async def visited(visitor: Visitor) -> Counter[int]:
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 async def test_no_route_tells_who_called(reach: Reach, told: Told) -> None:
-    """Whoever asks, with whatever in path, query, headers and body: each is a line, without it."""
+    """Any caller, with whatever in path, query, headers and body: each is a line, without it."""
     authorization = (await reach.key())["Authorization"]
     statuses = await visited(Visitor(reach, authorization.removeprefix("Bearer ")))
     assert {200, 201, 202, 400, 401, 404, 415, 422} <= set(statuses), statuses
@@ -61,7 +61,7 @@ async def test_no_route_tells_who_called(reach: Reach, told: Told) -> None:
 async def test_no_fault_tells_who_called(
     reach: Reach, mail_server: MailServer, told: Told, tmp_path: Path
 ) -> None:
-    """A refusal that quotes the address, a broken template, a crash, a database that is away."""
+    """A refusal that quotes the address, a broken template, a crash, an unavailable database."""
     (tmp_path / "templates").mkdir()
     broken = tmp_path / "templates" / "changed.txt"
     broken.write_text("{{ name.canary.canary }}")
@@ -101,7 +101,7 @@ async def failed_both(failed: Callable[[], Any]) -> bool:
     return len(await failed()) == 2
 
 
-async def test_a_database_that_is_away_tells_nothing(
+async def test_a_database_that_is_unavailable_tells_nothing(
     make_settings: Callable[..., Settings], database_url: str, told: Told
 ) -> None:
     """Drivers quote statements and values when they fail."""

@@ -161,7 +161,7 @@ assert writer.flush(10)
 
 
 def test_without_a_stream_lines_are_dropped() -> None:
-    """Whoever starts it with stdout closed gets a service without a log."""
+    """Started with stdout closed, it is a service without a log."""
     writer = Writer(None, render)
     before = counted()
     writer.write(line(1))

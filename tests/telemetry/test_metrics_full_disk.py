@@ -37,7 +37,7 @@ def disk(tmp_path: Path) -> Path:
 async def test_a_full_disk_stops_no_process(
     make_settings: Callable[..., Settings], sqlite: str, disk: Path, kilobytes: int
 ) -> None:
-    """Whoever has no room says so once, and serves; what others have counted is still shown."""
+    """A process without room says so once, and serves; what others have counted is still shown."""
     asked = make_settings(database_url=sqlite, port=free_port(), processes=2)
     small = {"TMPDIR": str(disk), "KILOBYTES": str(kilobytes)}
     with ReachProcess(

@@ -1,4 +1,4 @@
-"""Decisions of the limiter are counted, and that Redis is away is seen."""
+"""Decisions of the limiter are counted, and that Redis is unavailable is seen."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -26,7 +26,7 @@ async def reach(make_settings: Callable[..., Settings], sqlite: str) -> AsyncIte
 
 
 async def test_decisions_are_counted_by_policy(reach: Reach) -> None:
-    """What was admitted and what was refused, at the door, with a key and with a wrong one."""
+    """What was admitted and what was refused, of strangers, with a key and with a wrong one."""
     since, key = Since(), await reach.key()
     for _ in range(5):
         await reach.http.post("/v1/signups", json=ADA)
@@ -58,7 +58,7 @@ async def test_what_is_not_limited_is_no_decision(
 
 # The driver has another name for an argument of ours: here a warning would be an error of Redis's.
 @pytest.mark.filterwarnings("ignore:Call to '__init__' function:DeprecationWarning")
-async def test_that_redis_is_away_is_seen(
+async def test_that_redis_is_unavailable_is_seen(
     make_settings: Callable[..., Settings], sqlite: str, redis: Redis
 ) -> None:
     """How long it took to answer while it did, each decision without it, and its return."""
@@ -69,7 +69,7 @@ async def test_that_redis_is_away_is_seen(
         since = Since()
 
         async def redis_decided() -> bool:
-            """Knock; on a busy machine Redis may be too slow the first time."""
+            """Ask; on a busy machine Redis may be too slow the first time."""
             asked = since.of(f"{SECONDS}_count")
             await reach.http.post("/v1/signups", json=ADA)
             return value(AWAY) == 0 and since.of(f"{SECONDS}_count") > asked

@@ -84,7 +84,7 @@ async def go_through(
     resets = {name: prometheus.value(f"sum(resets({name}[10m]))") for name in names}
     assert {name: count for name, count in resets.items() if count} == {}
     assert prometheus.value("min(min_over_time(up[10m]))") == 1
-    # What the dead was doing ended with it; whoever lives now is doing nothing.
+    # What the dead was doing ended with it; who lives now is doing nothing.
     idle = "sum(reach_http_requests_in_progress)"
     await eventually(lambda: prometheus.value(idle) == 0, DEADLINE_SECONDS, 0.2)
 
@@ -107,7 +107,7 @@ async def shows(prometheus: Prometheus, count: int) -> None:
 
 
 async def is_ready(http: httpx.AsyncClient) -> bool:
-    """Whether the door is open."""
+    """Whether people can sign up."""
     try:
         return (await http.get("/readyz")).status_code == httpx.codes.OK
     except httpx.TransportError:

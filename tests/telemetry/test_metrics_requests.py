@@ -1,4 +1,4 @@
-"""Requests and sign-ups are counted, whoever asks for what; and no caller can make new series."""
+"""Requests and sign-ups are counted, whatever is asked; and no caller can make new series."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reach.settings import Settings
-from tests.people.test_antispam import DOORS, FILLED
+from tests.people.test_antispam import ENDPOINTS, FILLED
 from tests.support.bodies.raw import exchange, request
 from tests.support.eventually import eventually
 from tests.support.promises.locks import TABLE_OF_MESSAGES, held
@@ -27,7 +27,7 @@ ODD_METHODS = ("PROPFIND", "REPORT", "LOCK", "MKCOL", "PURGE", "TRACE", "SUBSCRI
 
 @pytest.fixture
 async def limited(settings: Settings) -> AsyncIterator[Reach]:
-    """Reach, whose door each client may knock at once an hour."""
+    """Reach, where each client may sign up once an hour."""
     async with running_reach(settings.model_copy(update={"limit_signups": "1/hour"})) as running:
         yield running
 
@@ -96,59 +96,59 @@ async def test_no_caller_makes_series(limited: Reach) -> None:
     assert len(found) <= 25, found
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_sign_up_counts_by_its_result(reach: Reach, door: str) -> None:
-    """New once, known from then on; a robot is one though it is told what everybody is.
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_sign_up_counts_by_its_result(reach: Reach, endpoint: str) -> None:
+    """New once, known from then on; spam is spam though its sender is told what everybody is.
 
-    Whoever is asked to send their form again is none: theirs is not valid, like a mistyped address.
+    A form that is to be sent again is none: it is not valid, like a mistyped address.
     """
     since = Since()
     asked = {**ADA, "started": "junk"}
     for fields in (ADA, ADA, {**ADA, "email": "nobody"}, asked, FILLED | ADA):
-        await DOORS[door](reach.http, fields)
+        await ENDPOINTS[endpoint](reach.http, fields)
     await counted(
         since,
         {
-            (ROUTE_OF[door], "POST", TAKEN[door]): 3,
-            (ROUTE_OF[door], "POST", "422"): 2,
+            (ROUTE_OF[endpoint], "POST", TAKEN[endpoint]): 3,
+            (ROUTE_OF[endpoint], "POST", "422"): 2,
         },
     )
-    expected = {"new": 1, "known": 1, "robot": 1, "invalid": 2}
+    expected = {"new": 1, "known": 1, "spam": 1, "invalid": 2}
     assert since.all_of(SIGN_UPS, RESULT) == expected
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_a_refused_sign_up_is_limited(limited: Reach, door: str) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+async def test_a_refused_sign_up_is_limited(limited: Reach, endpoint: str) -> None:
     """It is counted under the path that it came to; to ask for a link is no sign-up."""
     since = Since()
     for _ in range(3):
-        await DOORS[door](limited.http, ADA)
+        await ENDPOINTS[endpoint](limited.http, ADA)
     await limited.http.post("/v1/links", json={"email": ADA["email"]})
     await counted(
         since,
         {
-            (ROUTE_OF[door], "POST", TAKEN[door]): 1,
-            (ROUTE_OF[door], "POST", "429"): 2,
+            (ROUTE_OF[endpoint], "POST", TAKEN[endpoint]): 1,
+            (ROUTE_OF[endpoint], "POST", "429"): 2,
             ("/v1/links", "POST", "429"): 1,
         },
     )
     assert since.all_of(SIGN_UPS, RESULT) == {"new": 1, "limited": 2}
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
 async def test_a_sign_up_that_the_database_does_not_take_has_failed(
-    settings: Settings, door: str
+    settings: Settings, endpoint: str
 ) -> None:
     """Locked, it gives 503: that is failed, and nothing else."""
     async with running_reach(settings.model_copy(update={"database_seconds": 0.5})) as reach:
         since = Since()
         async with held(reach.settings, TABLE_OF_MESSAGES):
-            assert (await DOORS[door](reach.http, ADA)).status_code == 503
-        await counted(since, {(ROUTE_OF[door], "POST", "503"): 1})
+            assert (await ENDPOINTS[endpoint](reach.http, ADA)).status_code == 503
+        await counted(since, {(ROUTE_OF[endpoint], "POST", "503"): 1})
         assert since.all_of(SIGN_UPS, RESULT) == {"failed": 1}
 
 
-async def test_only_the_door_signs_up(reach: Reach) -> None:
+async def test_only_sign_ups_sign_up(reach: Reach) -> None:
     """Who is added by an operator did not; and a repeated key signs nobody up twice."""
     since, key = Since(), await reach.key()
     await reach.http.post("/v1/people", json=ADA, headers=key)
@@ -163,5 +163,5 @@ async def test_only_the_door_signs_up(reach: Reach) -> None:
 
 def test_every_result_is_there_before_it_happens() -> None:
     """Or the first failure of a process would be no increase to Prometheus."""
-    for result in ("new", "known", "robot", "invalid", "limited", "failed"):
+    for result in ("new", "known", "spam", "invalid", "limited", "failed"):
         assert (SIGN_UPS, frozenset({(RESULT, result)})) in samples()

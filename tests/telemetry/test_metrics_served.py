@@ -12,7 +12,7 @@ import pytest
 from reach.runtime.server import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import metrics_server
-from reach.telemetry.heartbeat import Heart
+from reach.telemetry.metrics_server import Heart
 from reach.telemetry.multiprocess import VARIABLE
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
@@ -121,7 +121,7 @@ def test_a_command_whose_metrics_port_is_taken_ends_with_one_line(
 async def test_a_caller_who_says_nothing_is_hung_up_on_and_not_told_of(
     make_settings: MakeSettings, sqlite: str
 ) -> None:
-    """No line with their address, and no traceback; whoever asks for nonsense gets an answer."""
+    """No line with their address, and no traceback; who asks for nonsense gets an answer."""
     asked = make_settings(database_url=sqlite, port=free_port())
     with ReachProcess("api", "--metrics-port", "0", settings=asked) as process:
         port = await port_of(process)

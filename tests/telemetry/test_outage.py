@@ -47,7 +47,7 @@ async def test_an_outage_of_mail_fires_its_alert_and_no_other_and_its_end_resolv
         quiet = "last_over_time(reach:mail_explained:told[7500ms])"
         await eventually(lambda: is_over(now, quiet), PATIENCE_SECONDS, every=0.1)
         assert shipped(await now.ever_fired()) == {"ReachCircuitBreakerOpen"}
-        assert await now.value("reach:workers_paused:count") == 0
+        assert await now.value("reach:circuit_breakers_open:count") == 0
         last = set(now.accepted)
     await eventually(lambda: last <= received(mail_server), PATIENCE_SECONDS)
 

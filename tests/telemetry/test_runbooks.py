@@ -1,4 +1,4 @@
-"""The pages for whoever is woken: one for each alert, and all that they name exists."""
+"""The pages for who is woken: one for each alert, and all that they name exists."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_each_alert_has_its_page_and_each_page_its_alert() -> None:
 
 @each_page
 def test_a_page_has_four_parts_and_says_how_urgent_it_is(page: Path) -> None:
-    """Whoever is woken finds each in its place."""
+    """The person who is woken finds each in its place."""
     text = page.read_text(encoding="utf-8")
     assert text.startswith(
         f"# {page.stem}\n\nSeverity: {alerts()[page.stem]['labels']['severity']}"

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from reach.settings import BadSettings, Settings
-from reach.telemetry import trace_context, traces
+from reach.telemetry import traces
 from tests.support.collector import Collector, Span
 from tests.support.eventually import eventually
 from tests.support.promises.stored import opened
@@ -73,15 +73,15 @@ async def test_a_shared_commit_is_a_trace_of_its_own_that_leads_to_all_it_is_for
 async def test_a_shared_commit_runs_as_nobody_s_request(settings: Settings) -> None:
     """While one's own transaction runs, in whatever thread, as the request that asked for it."""
     async with opened(settings) as database:
-        shared = database.group(lambda _, items: [trace_context.current.get() for _ in items])
-        caller = trace_context.of_request([])
-        token = trace_context.current.set(caller)
+        shared = database.group(lambda _, items: [traces.current.get() for _ in items])
+        caller = traces.of_request([])
+        token = traces.current.set(caller)
         try:
             assert await shared("item") is None
             for own in (database.write, database.read):
-                assert await own(lambda _: trace_context.current.get()) == caller
+                assert await own(lambda _: traces.current.get()) == caller
         finally:
-            trace_context.current.reset(token)
+            traces.current.reset(token)
 
 
 def linked(commits: Sequence[Span]) -> int:
@@ -92,7 +92,7 @@ def linked(commits: Sequence[Span]) -> int:
 async def test_what_a_process_does_by_itself_is_no_trace(
     traced: Collector, settings: Settings
 ) -> None:
-    """Probes come every few seconds for ever, and whoever asks the database unasked does."""
+    """Probes come every few seconds for ever, and so do questions to the database."""
     async with running_reach(settings) as reach:
         for path in ("/livez", "/readyz", "/docs"):
             assert (await reach.http.get(path)).status_code == 200

@@ -12,7 +12,7 @@ from reach.db.database import Database
 from reach.messages.model import Message, messages
 from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings
-from reach.telemetry import trace_context
+from reach.telemetry import traces
 from tests.support.collector import Collector, Span
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer, once
@@ -56,7 +56,7 @@ async def sign_up(settings: Settings, caller: str | None = CALLER) -> None:
 
 def recorded(collector: Collector, delivery: Span) -> bool:
     """Whether what became of a delivery is in its trace, down to the commit that it shared."""
-    (record,) = (span for span in collector.beneath(delivery) if span.name == "settle")
+    (record,) = (span for span in collector.beneath(delivery) if span.name == "record the outcome")
     (join,) = collector.beneath(record)
     commits = {commit.place for commit in collector.named("group commit")}
     return join.name == "join a commit" and set(join.links) <= commits and bool(join.links)
@@ -81,7 +81,7 @@ async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
     assert request.attributes["http.response.status_code"] == 202
     async with worker(mailing, collector.environment):
         await eventually(lambda: mail_server.messages)
-        await eventually(lambda: collector.named("settle"))
+        await eventually(lambda: collector.named("record the outcome"))
     delivery = await one(collector, "deliver welcome")
     assert delivery.links == [request.place]
     assert delivery.kind == "CLIENT"
@@ -91,7 +91,7 @@ async def test_a_delivery_by_another_process_is_linked_to_its_sign_up(
     stages = [
         (stage.name, stage.attributes.get("reach.smtp.code"))
         for stage in collector.beneath(delivery)
-        if stage.name != "settle"
+        if stage.name != "record the outcome"
     ]
     assert recorded(collector, delivery)
     assert stages == [
@@ -174,7 +174,7 @@ async def attempts(outbox: Outbox, count: int) -> bool:
 
 def note_trace(_: Any, __: str, event: Any) -> Any:
     """Add to a line the trace that it would bear."""
-    current = trace_context.current.get()
+    current = traces.current.get()
     return event | {"trace": current and f"{current.trace_id:032x}"}
 
 

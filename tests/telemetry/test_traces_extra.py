@@ -83,7 +83,7 @@ def test_a_process_that_cannot_make_its_application_says_so_in_the_log(mailing: 
     (line,) = map(json.loads, done.stdout.splitlines())
     assert (line["message"], line["error"]["type"]) == (
         "crashed",
-        "reach.settings.sources.BadSettings",
+        "reach.settings.types.BadSettings",
     )
 
 
@@ -97,5 +97,5 @@ async def test_commands_that_trace_nothing_need_no_extra(
 
 
 def test_the_lock_of_the_extra_is_where_the_remedy_says() -> None:
-    """Whoever follows it finds the file."""
+    """Those who follow it find the file."""
     assert (ROOT / traces.REMEDY.split()[-1]).is_file()

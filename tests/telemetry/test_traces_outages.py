@@ -1,4 +1,4 @@
-"""A collector that is away, hangs or refuses costs spans: no sign-up, no mail, and no time."""
+"""A collector that is lost, hangs or refuses costs spans: no sign-up, no mail, and no time."""
 
 import time
 from collections.abc import Callable

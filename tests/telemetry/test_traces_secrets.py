@@ -79,7 +79,7 @@ def break_some(app: FastAPI) -> None:
     app.add_api_route("/refuse/{name}", refuse)
 
 
-async def knock_everywhere(reach: Reach, headers: dict[str, str]) -> set[str]:
+async def ask_everywhere(reach: Reach, headers: dict[str, str]) -> set[str]:
     """Call every route with names in its path, its query and its body; give their templates."""
     templates = set()
     for method, path in sorted(reach.routes):
@@ -108,7 +108,7 @@ async def test_no_route_puts_what_was_typed_into_a_span(
     link = by_link(token_of(traced_reach.settings, person.id))
     templates: set[str] = set()
     for headers in ({}, key, link, {"Authorization": f"Bearer {CANARY}"}):
-        templates |= await knock_everywhere(traced_reach, headers)
+        templates |= await ask_everywhere(traced_reach, headers)
     probes = {"/livez", "/readyz"}
     await eventually(lambda: templates - probes <= routes_of(traced))
     assert not routes_of(traced) & probes

@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from reach.cli.progress import Lines
 from reach.settings import Settings
+from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 from tests.support.eventually import eventually
 from tests.support.mail import MailServer
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, worker
+from tests.support.promises.running import client, ended, running_api, worker
 from tests.support.transfer.copied import Place
 from tests.support.transfer.filled import counts, different, fill
 
@@ -27,11 +27,12 @@ SHARED_LEASE_SECONDS = 2.0
 PEOPLE = 12_000
 
 
-class Writer(Lines):
+class Writer(Watcher):
     """Writes to the database whenever it is told how far the backup is."""
 
     def __init__(self, other: sqlite3.Connection) -> None:
         """Write nothing yet."""
+        super().__init__()
         self._other = other
         self.steps = self.pages_left = 0
 
@@ -57,8 +58,8 @@ def test_others_write_at_each_step(empty_file: Callable[[str], Place], tmp_path:
     shutil.copy(source.file, before)
     with (
         closing(sqlite3.connect(source.file, timeout=0, isolation_level=None)) as other,
-        Writer(other) as writer,
     ):
+        writer = Writer(other)
         back_up(source.file, file, writer)
     assert writer.steps >= 5
     assert writer.pages_left == 0
@@ -108,7 +109,7 @@ async def test_taken_under_load_it_restores_to_a_consistent_state(
     )
     acknowledged: list[str] = []
     async with (
-        door(settings),
+        running_api(settings),
         worker(settings),
         client(settings) as http,
         signing_up(http, acknowledged),
@@ -135,7 +136,7 @@ async def test_taken_under_load_it_restores_to_a_consistent_state(
     assert len(queued) > 30
     moved = settings.model_copy(update={"database_url": SecretStr(restored.url)})
     unsent = "SELECT count(*) FROM messages WHERE state <> 'sent'"
-    async with door(moved), worker(moved):
+    async with running_api(moved), worker(moved):
         await eventually(lambda: restored.run(unsent) == [(0,)], 60, every=0.1)
     copies = Counter(mail.message_id for mail in mail_server.messages)
     assert all(copies[message_id] >= 1 for (message_id,) in queued)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from reach.cli.progress import Lines
 from reach.db.errors import NoDatabase
 from reach.files import SUFFIX
+from reach.transfer import Watcher
 from reach.transfer.backup import CannotBackUp, back_up
 from tests.support.transfer.copied import Place
 from tests.support.transfer.filled import different, fill
@@ -20,8 +20,7 @@ from tests.support.transfer.filled import different, fill
 
 def backed_up(source: Place, file: Path, *, replaces: bool = False) -> None:
     """Back up in this process."""
-    with Lines() as lines:
-        back_up(source.file, file, lines, replaces=replaces)
+    back_up(source.file, file, Watcher(), replaces=replaces)
 
 
 def test_a_file_that_is_there_is_not_replaced(source: Place, tmp_path: Path) -> None:
@@ -91,16 +90,15 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
 HELD = """
 import sys
 from pathlib import Path
-from reach.cli.progress import Lines
+from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 
-class Held(Lines):
+class Held(Watcher):
     def advance(self, rows):
         print(flush=True)
         sys.stdin.read()
 
-with Held() as held:
-    back_up(Path(sys.argv[1]), Path(sys.argv[2]), held)
+back_up(Path(sys.argv[1]), Path(sys.argv[2]), Held())
 """
 
 
@@ -129,12 +127,12 @@ def test_ctrl_c_leaves_nothing(empty_file: Callable[[str], Place], tmp_path: Pat
     source, folder = empty_file("source"), tmp_path / "backups"
     fill(source.file, 5000)
     folder.mkdir()
-    with pytest.raises(KeyboardInterrupt), Interrupting() as lines:
-        back_up(source.file, folder / "backup", lines)
+    with pytest.raises(KeyboardInterrupt):
+        back_up(source.file, folder / "backup", Interrupting())
     assert list(folder.iterdir()) == []
 
 
-class Interrupting(Lines):
+class Interrupting(Watcher):
     """As if Ctrl-C came while SQLite says how far it is."""
 
     def advance(self, rows: int) -> None:

@@ -29,7 +29,7 @@ def test_a_copy_that_has_no_room_leaves_nothing(
     environment = {"REACH_DATABASE_URL": target.url}
     with ReachProcess(*copy, environment=environment, wrapper=wrapper) as process:
         assert process.wait(60) == 1
-        assert process.errors.splitlines()[-1].startswith("The target is away. Its disk")
+        assert process.errors.splitlines()[-1].startswith("The target is unavailable. Its disk")
         assert "crashed" not in process.errors
     assert is_untouched(target)
     assert copied(source, target) == counts(source.file)

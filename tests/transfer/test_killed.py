@@ -38,11 +38,11 @@ pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 #: A copy that stops where it is told to, until it is killed.
 HELD = """
 import asyncio, sys
-from reach.cli.progress import Lines
+from reach.transfer import Watcher
 from reach.transfer.copy import copy
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
-class Held(Lines):
+class Held(Watcher):
     def begin(self, what, rows):
         self.note(what)
         super().begin(what, rows)
@@ -51,8 +51,7 @@ class Held(Lines):
             print(flush=True)
             sys.stdin.read()
 
-with Held() as held:
-    asyncio.run(copy(*map(DatabaseUrl.parse, sys.argv[1:3]), held))
+asyncio.run(copy(*map(DatabaseUrl.parse, sys.argv[1:3]), Held()))
 """
 
 
@@ -212,10 +211,10 @@ def test_cut_off_by_ctrl_c_and_by_the_server(
         stuck(cut, target)
         private_postgres.stop()
         assert cut.wait(SECONDS) == 1
-        assert cut.errors.splitlines()[-1].startswith("The target is away. ")
+        assert cut.errors.splitlines()[-1].startswith("The target is unavailable. ")
     with copying(source, target) as early:
         assert early.wait(SECONDS) == 1
-        assert early.errors.splitlines()[-1].startswith("The target is away. ")
+        assert early.errors.splitlines()[-1].startswith("The target is unavailable. ")
     private_postgres.start()
     assert is_untouched(target)
     target.be_well("messages")

@@ -102,7 +102,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* DESIGN §8: whoever counts alone must be alone. Pods cannot see each other, so it is said here. */}}
+{{/* DESIGN §8: a process that counts alone must be alone. Pods cannot see each other, so it is said here. */}}
 {{- define "reach.checks.counting" -}}
 {{- $api := .Values.api -}}
 {{- $pods := ternary $api.autoscaling.maxReplicas $api.replicas $api.autoscaling.enabled | int -}}

@@ -2,16 +2,61 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from reach.checks import local, servers
+from reach.checks import servers, templates
 from reach.checks.dns_records import check_mail_dns
 from reach.checks.report import Finding, Line, configuration
-from reach.settings import Settings
+from reach.people.antispam import DisposableDomains
+from reach.settings import BadSettings, Settings, unknown_variables
+from reach.telemetry import traces
+
+
+async def check_variables(_: Settings) -> Finding:
+    """Variables that nothing reads are misspelt, most likely."""
+    if unknown := unknown_variables():
+        return Finding("variables", f"not known: {', '.join(unknown)}", "Correct or remove them.")
+    return Finding("variables", "all known")
+
+
+async def check_exposure(settings: Settings) -> Finding:
+    """Whether Reach would start with these settings."""
+    try:
+        settings.require_safe_exposure()
+    except BadSettings as error:
+        return Finding("exposure", "not safe in the open", str(error))
+    words = "may be reached from outside" if settings.is_exposed else "this machine only"
+    try:
+        settings.require_safe_exposure(has_mailbox=False, binds=False)
+    except BadSettings as error:
+        return Finding("exposure", words, advice=f"`reach worker` would not start: {error}")
+    return Finding("exposure", words)
+
+
+async def check_domains(settings: Settings) -> Finding:
+    """Whether the file of disposable domains can be used."""
+    try:
+        found = DisposableDomains.read(settings.disposable_domains_file)
+    except BadSettings as error:
+        return Finding("domains", "cannot be used", str(error))
+    return Finding("domains", f"{len(found)} whose addresses cannot sign up")
+
+
+async def check_traces(_: Settings) -> Finding:
+    """Whether traces can be begun, and where they go; nothing is sent there."""
+    try:
+        traces.configure()
+        where = traces.endpoint()
+    except BadSettings as error:
+        return Finding("traces", "cannot be used", str(error))
+    finally:
+        traces.stop()
+    return Finding("traces", "off" if where is None else f"on, to {where}")
+
 
 CHECKS = (
-    local.check_variables,
-    local.check_exposure,
-    local.check_templates,
-    local.check_domains,
+    check_variables,
+    check_exposure,
+    templates.check_templates,
+    check_domains,
     servers.check_database,
     servers.check_direct_database,
     servers.check_outbox,
@@ -19,7 +64,7 @@ CHECKS = (
     servers.check_smtp,
     servers.check_smtputf8,
     servers.check_addresses,
-    local.check_traces,
+    check_traces,
 )
 
 

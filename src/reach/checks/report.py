@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from reach.settings.server_urls import MASK
-from reach.settings.sources import PREFIX
+from reach.settings.types import PREFIX
+from reach.settings.urls import MASK
 
 #: How a line is meant; a terminal shows it as a colour.
 Tone = Literal["plain", "good", "bad", "warning"]

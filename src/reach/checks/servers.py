@@ -1,6 +1,7 @@
 """Whether the servers that the settings name answer, and let us do what we need."""
 
 import asyncio
+import secrets
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -8,22 +9,25 @@ import anyio
 from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
-from reach.checks import samples
 from reach.checks.report import Finding
+from reach.checks.templates import NAME, sample, sample_composer
 from reach.db.connect import open_database
 from reach.db.errors import DatabaseUnavailable, NoDatabase, ReadOnlyDatabase
+from reach.db.postgres import unavailable_reason
+from reach.db.postgres_connection import FAILURES, PostgresConnection, Session
+from reach.db.postgres_connection import Opener as PostgresOpener
 from reach.db.schema import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
 from reach.mail.compose import CannotCompose
 from reach.mail.dkim import DkimKey
 from reach.messages.outcome import Sent, Unavailable
-from reach.network.names import CannotConnect
-from reach.network.sockets import Attempt, try_each
+from reach.network.sockets import Attempt, CannotConnect, try_each
 from reach.people import stats
 from reach.problems import ServiceUnavailable
 from reach.settings import BadSettings, Settings
-from reach.settings.urls import POSTGRES_PORT, REDIS_PORT, DatabaseUrl, SmtpUrl, parse_mailbox
+from reach.settings.database_url import POSTGRES_PORT, DatabaseUrl
+from reach.settings.urls import REDIS_PORT, SmtpUrl, parse_mailbox
 from reach.smtp.connection import Opener
 from reach.smtp.sender import Sender
 from reach.smtp.session import MAIL
@@ -37,6 +41,21 @@ TRY_SECONDS = 3
 MOST_SKEW_SECONDS = 1.0
 #: A worker that runs and a mail server that answers leave nothing due for this long.
 MOST_DUE_SECONDS = 300
+_SESSION = Session("reach check", {})
+NOT_NEEDED = "not needed: no pooler is before Postgres"
+POLLED = "not set, and the database is behind a pooler"
+ADVICE = (
+    "It works. With REACH_DATABASE_DIRECT_URL, Postgres's own address, workers would be told of "
+    "new messages at once, rather than ask every second."
+)
+POOLED = (
+    "It works, but workers ask every second: REACH_DATABASE_DIRECT_URL should be Postgres's own "
+    "address. Some providers' proxies look like a pooler too."
+)
+ANOTHER = (
+    "Both must be of one database: `reach migrate` and workers' LISTEN go to "
+    "REACH_DATABASE_DIRECT_URL, all else goes to REACH_DATABASE_URL."
+)
 NO_WRITES = (
     "Every sign-up is answered 503 until it does. Of a standby: name the primary in "
     "REACH_DATABASE_URL, or all servers (?host=a:5432&host=b:5432): the one that takes writes is "
@@ -92,9 +111,7 @@ async def check_direct_database(settings: Settings) -> Finding:
     """Whether what goes to Postgres itself gets there, if the database is behind a pooler."""
     if settings.database.is_sqlite:
         return Finding("direct database", "not needed: a file has no pooler")
-    from reach.db import postgres_direct  # noqa: PLC0415 - one driver is enough
-
-    found = await postgres_direct.look(settings)
+    found = await _look(settings)
     if found is None:  # check_database says so
         return Finding("direct database", "not known", is_well=False)
     return Finding("direct database", *found)
@@ -147,11 +164,11 @@ async def check_smtp(settings: Settings) -> Finding:
         return Finding("smtp", "the embedded mailbox of `reach up`")
     where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
     try:
-        paused = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
+        unavailable = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
     except BadSettings as error:
         return Finding("smtp", f"{where}: not asked", str(error))
-    if paused is not None:
-        return Finding("smtp", f"{where}: {paused.words}", _remedy_of(paused, settings))
+    if unavailable is not None:
+        return Finding("smtp", f"{where}: {unavailable.words}", _remedy_of(unavailable, settings))
     return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
 
 
@@ -163,9 +180,9 @@ def _quick(settings: Settings, seconds: float) -> Settings:
     )
 
 
-def _remedy_of(paused: Unavailable, settings: Settings) -> str:
+def _remedy_of(unavailable: Unavailable, settings: Settings) -> str:
     """Say what to look at if the mail server does not let us in, or does not take our sender."""
-    if not paused.text.startswith(MAIL.name):
+    if not unavailable.text.startswith(MAIL.name):
         return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
     sender = parse_mailbox(settings.mail_from).addr_spec
     return (
@@ -211,9 +228,9 @@ async def send_sample(settings: Settings, to: str) -> Finding:
     """Send the welcome to ``to``, once, with sample data; a refusal is not tried again."""
     if settings.smtp is None:
         return Finding("sent", "nothing: there is no mail server", NO_SERVER)
-    message = samples.sample(settings, "welcome", {"name": samples.NAME}, to)
+    message = sample(settings, "welcome", {"name": NAME}, to)
     try:
-        mail = samples.composer(settings, DkimKey.of(settings)).compose(message)
+        mail = sample_composer(settings, DkimKey.of(settings)).compose(message)
         sender = Sender(_quick(settings, STEP_SECONDS), settings.smtp)
         outcome = await sender.send(mail, still_held=lambda: True)
     except (BadSettings, CannotCompose) as error:
@@ -304,3 +321,51 @@ def _hosts_of(kind: str, database: DatabaseUrl) -> Iterator[Server]:
     for place in database.places:
         if place.host and not place.host.startswith("/"):
             yield Server(kind, place.host, place.port or POSTGRES_PORT)
+
+
+async def _look(settings: Settings) -> tuple[str, str, str] | None:
+    """Say what there is, what to do about it, and what might be better; empty if there is nothing.
+
+    None: the database itself does not answer, so nothing is known.
+    """
+    is_set = bool(settings.database_direct_url.get_secret_value())
+    try:
+        usual = await _open(settings.database)
+    except (DatabaseUnavailable, *FAILURES):
+        return None
+    try:
+        if not is_set:
+            return (POLLED, "", ADVICE) if usual.is_shared else (NOT_NEEDED, "", "")
+        return await _compare(usual, settings.direct_database)
+    finally:
+        usual.terminate()
+
+
+async def _compare(usual: PostgresConnection, url: DatabaseUrl) -> tuple[str, str, str]:
+    try:
+        direct = await _open(url)
+        try:
+            if direct.is_shared:
+                return "leads through a pooler", "", POOLED
+            async with asyncio.timeout(PROBE_SECONDS):
+                is_one = await _is_one(usual, direct)
+        finally:
+            direct.terminate()
+    except (DatabaseUnavailable, *FAILURES) as error:
+        remedy = "Check REACH_DATABASE_DIRECT_URL."
+        return f"does not answer. {unavailable_reason(error) or ''}".strip(), remedy, ""
+    if not is_one:
+        return "is not the database of REACH_DATABASE_URL", ANOTHER, ""
+    return "answers, without a pooler", "", ""
+
+
+async def _open(url: DatabaseUrl) -> PostgresConnection:
+    return await PostgresOpener(url, _SESSION, seconds=PROBE_SECONDS).open()
+
+
+async def _is_one(usual: PostgresConnection, direct: PostgresConnection) -> bool:
+    """Whether both are one database, by whatever names: what one locks, the other cannot."""
+    lock, number = "SELECT pg_try_advisory_xact_lock($1)", secrets.randbits(62)
+    async with usual.transaction(), direct.transaction():
+        await usual.fetchval(lock, number)
+        return not await direct.fetchval(lock, number)

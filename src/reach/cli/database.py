@@ -2,15 +2,25 @@
 
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reach.cli.output import FAILED, MARKUP, MISUSED, answer, configured, database_of, end, say
-from reach.cli.progress import watcher
+from reach.cli.output import (
+    FAILED,
+    MARKUP,
+    MISUSED,
+    answer,
+    configured,
+    database_of,
+    end,
+    say,
+)
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
+from reach.transfer import Watcher
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -65,8 +75,7 @@ def copy(from_: From = None, to: To = None) -> None:
 
     say(f"From {source}\nto   {target}", sys.stderr)
     try:
-        with watcher() as watching:
-            rows = asyncio.run(run(source, target, watching))
+        rows = asyncio.run(run(source, target, _watcher()))
     except NotThere as reason:
         end(str(reason), MISUSED)
     except CannotCopy as reason:
@@ -77,6 +86,10 @@ def copy(from_: From = None, to: To = None) -> None:
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
     answer(f"Copied, and verified by count and checksum: {counts}.")
     answer(SAME_KEY + _key_of_source(source, settings))
+
+
+def _watcher() -> Watcher:
+    return Watcher(partial(say, stream=sys.stderr))
 
 
 def _target(settings: Settings, to: str | None) -> DatabaseUrl:
@@ -148,9 +161,9 @@ def backup(
 
     database = Path(settings.database.url.database or "")
     try:
-        with database_of(settings), watcher() as watching:
+        with database_of(settings):
             size_bytes = back_up(
-                database, file, watching, replaces=force, data_dir=settings.data_dir
+                database, file, _watcher(), replaces=force, data_dir=settings.data_dir
             )
     except CannotBackUp as reason:
         end(str(reason), FAILED)

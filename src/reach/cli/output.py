@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, NoReturn, TextIO
 
+import typer
+
 from reach.settings import Settings, load, unknown_variables
 
 
@@ -54,7 +56,11 @@ def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
 
 
 #: By what a line means. What does not matter stays as it is.
-STYLES: Mapping[str, str] = {"good": "green", "bad": "bold red", "warning": "yellow"}
+STYLES: Mapping[str, Mapping[str, Any]] = {
+    "good": {"fg": "green"},
+    "bad": {"fg": "red", "bold": True},
+    "warning": {"fg": "yellow"},
+}
 
 
 def painter() -> Callable[[str, str], str]:
@@ -66,17 +72,7 @@ def painter() -> Callable[[str, str], str]:
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return lambda text, _tone: text
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(force_terminal=True, soft_wrap=True, color_system="standard")
-
-    def paint(text: str, tone: str) -> str:
-        with console.capture() as capture:
-            console.print(Text(text, STYLES.get(tone, "")), end="")
-        return capture.get()
-
-    return paint
+    return lambda text, tone: typer.style(text, **STYLES[tone]) if tone in STYLES else text
 
 
 FAILED, MISUSED = 1, 2

@@ -1,7 +1,7 @@
 """Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
-Which there are, and what changes them, is said by migration 0006. A *level* is how many there are
-now; a *flow* how many there were in an hour.
+Which there are, and what changes them, is said by migration 0008. A *counter* is how many there are
+now; an *hourly count* how many there were in an hour.
 """
 
 from collections.abc import Mapping
@@ -39,17 +39,17 @@ counters = Table(
 )
 Index("ix_counters_hour", counters.c.hour, counters.c.name)
 
-#: The hour of a level.
-LEVEL = EPOCH
+#: The hour of what counts for now, and not for an hour.
+CURRENT = EPOCH
 #: How many rows a transaction folds at most.
 FOLD_ROWS = 5000
-#: How long flows are kept.
+#: How long hourly counts are kept.
 KEPT_DAYS = 14
 
 _SUM = cast(func.sum(counters.c["count"]), BigInteger)
 _SUMS = select(counters.c.name, counters.c.hour, _SUM).group_by(counters.c.hour, counters.c.name)
 _READ = union_all(
-    _SUMS.where(counters.c.hour == LEVEL),
+    _SUMS.where(counters.c.hour == CURRENT),
     _SUMS.where(counters.c.hour >= bindparam("since", type_=Instant)),
 )
 
@@ -91,7 +91,7 @@ _FOLD = select(func.count()).select_from(_gone).add_cte(_summed)
 
 
 def read(tx: Transaction, since: datetime) -> Mapping[tuple[str, datetime], int]:
-    """Read every level (its hour is ``LEVEL``), and the flows from ``since`` on, by name and hour.
+    """Read every counter (its hour is ``CURRENT``), and the hourly counts from ``since`` on.
 
     What is not there is 0.
     """
@@ -115,6 +115,6 @@ def fold(tx: Transaction) -> bool:
 
 
 def sweep(tx: Transaction) -> int:
-    """Delete the flows of more than 14 days ago; returns how many rows."""
-    is_old = (counters.c.hour > LEVEL) & (counters.c.hour < now(-KEPT_DAYS * 86_400))
+    """Delete the hourly counts of more than 14 days ago; returns how many rows."""
+    is_old = (counters.c.hour > CURRENT) & (counters.c.hour < now(-KEPT_DAYS * 86_400))
     return tx.execute(delete(counters).where(is_old)).rowcount

@@ -23,12 +23,12 @@ from sqlalchemy import Connection, NullPool, TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from reach.db import postgres, postgres_pool, sqlite_connection, sqlite_errors
+from reach.db import postgres, postgres_connection, sqlite_connection, sqlite_errors
 from reach.db.errors import NO_FOLDER, DatabaseUnavailable, NoDatabase
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.schema import VERSIONS, is_current, names, revision
 from reach.db.sqlite_files import Place, take_turn
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 
 Say = Callable[[str], None]
 
@@ -143,6 +143,7 @@ def _migrate_sqlite(database: DatabaseUrl) -> str:
     try:
         with take_turn(file), engine.connect() as connection, connection.begin():
             if not is_current(connection):
+                _require_known(revision(connection))
                 upgrade(connection, "head")
             return revision(connection) or ""
     except (DBAPIError, OSError) as error:
@@ -163,18 +164,28 @@ async def _migrate_postgres(database: DatabaseUrl, say: Say, patience: Patience)
         "idle_in_transaction_session_timeout": "0",
     }
     opener = Opener(database, Session("reach migrate", waits), seconds=CONNECT_SECONDS)
-    engine = postgres_pool.create(database, opener, poolclass=NullPool)
+    engine = postgres_connection.create_engine(database, opener, poolclass=NullPool)
     async with engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert isinstance(driver, PostgresConnection)
         turn = _kept_turn if driver.is_shared else _own_turn
         async with turn(connection, say, patience.turn_seconds) as holder:
-            at = await connection.run_sync(revision) or ""
+            at = _require_known(await connection.run_sync(revision)) or ""
             await connection.rollback()
             for name in names():
                 if name[:4] > at:
                     await _take_step(connection, name, say, patience, holder)
             return await connection.run_sync(revision) or ""
+
+
+def _require_known(at: str | None) -> str | None:
+    """Refuse a schema that was made before the oldest one we know. Raises CannotMigrate."""
+    if at is not None and at < (oldest := names()[0][:4]):
+        raise CannotMigrate(
+            f"The schema is at {at}, older than any release: the oldest known is {oldest}. "
+            "Migrate it with an earlier commit of Reach first, or begin with an empty database."
+        )
+    return at
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from reach.db import postgres_connection, postgres_pool, tracing
+from reach.db import postgres_connection, tracing
 from reach.db.database import Database, Group, Kind
 from reach.db.errors import (
     DISK_FULL,
@@ -24,11 +24,10 @@ from reach.db.errors import (
     NotMigrated,
     ReadOnlyDatabase,
 )
-from reach.db.postgres_connection import Opener, PostgresConnection, Session
-from reach.db.postgres_pool import READ_ONLY
+from reach.db.postgres_connection import READ_ONLY, Opener, PostgresConnection, Session
 from reach.db.transaction import Transaction, forget_last, has_committed
 from reach.settings import Settings
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.telemetry import traces
 
 R = TypeVar("R")
@@ -263,7 +262,7 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
     seconds = min(CONNECT_SECONDS, wait_seconds)
     session = Session(NAME, parameters, may_be_renamed=True)
     opener = Opener(database, session, seconds=seconds)
-    engine = postgres_pool.create(
+    engine = postgres_connection.create_engine(
         database, opener, pool_size=connections, max_overflow=0, pool_timeout=wait_seconds
     )
     tracing.watch(engine.sync_engine)

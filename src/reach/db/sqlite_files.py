@@ -128,7 +128,7 @@ class Place:
         return self._is_overwritten
 
     def look(self) -> Files:
-        """See which files are there. Raises NoDatabase."""
+        """Look at which files are there. Raises NoDatabase."""
         try:
             found = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
@@ -152,7 +152,7 @@ class Place:
         )
 
     def change(self, *, writes: bool, may_lag: bool = False) -> Change:
-        """See what has become of the files that connections are open to.
+        """Look at what has become of the files that connections are open to.
 
         Who has a connection ``may_lag``: the database is looked at each time; log, index and header
         where it has changed, and once a second for who reads, every 20 ms for who writes: each look

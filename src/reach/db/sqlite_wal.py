@@ -51,7 +51,7 @@ class Scrubber:
 def switch_on(connection: sqlite3.Connection) -> None:
     """Make the file keep a log, if nobody is in the way: a copy put in place may have lost it.
 
-    Whoever is in the way now is gone when the next connection is made; until then all works,
+    What is in the way now is gone when the next connection is made; until then all works,
     only slower. Where the log is on already, it waits for nobody.
     """
     with suppress(sqlite3.OperationalError), waiting(connection, SWITCH_SECONDS):

@@ -25,7 +25,7 @@ from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailabl
 from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.settings import Settings
 from reach.smtp.sender import Sender
-from reach.telemetry import trace_context, traces
+from reach.telemetry import traces
 from reach.telemetry.logging import frames
 from reach.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, FINISHED, SENT_SECONDS, SLOTS_BUSY
 
@@ -267,8 +267,8 @@ def _about(message: Message) -> Iterator[Span]:
     That may be days old, and of another process. The span begins a trace of its own, linked to
     that one: a trace that goes on for days, or begins again with each retry, no tool can show.
     """
-    caused_by = trace_context.parse(message.trace_context or "")
-    token = trace_context.current.set(caused_by)
+    caused_by = traces.parse(message.trace_context or "")
+    token = traces.current.set(caused_by)
     try:
         if not traces.are_on():
             yield traces.NONE
@@ -282,7 +282,7 @@ def _about(message: Message) -> Iterator[Span]:
         with traces.root(f"deliver {message.template}", links, SpanKind.CLIENT, names) as span:
             yield span
     finally:
-        trace_context.current.reset(token)
+        traces.current.reset(token)
 
 
 def _describe(span: Span, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""The sweep: what is old is deleted, and tallies are folded, a little at a time."""
+"""The sweep: what is old is deleted, and counters are folded, a little at a time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ FOLD_SECONDS = 5.0
 
 
 async def sweep_for_ever(database: Database, days: float) -> NoReturn:
-    """Sweep every hour: messages after ``days``, answers after one, flows after 14.
+    """Sweep every hour: messages after ``days``, responses after one, hourly counts after 14.
 
     What a clock takes for old that was set ahead is gone for good, so then an hour is waited.
     """

@@ -19,7 +19,7 @@ from reach.telemetry.metrics import LEASES_HELD, LEASES_RECLAIMED
 
 log = structlog.get_logger("reach.worker")
 
-#: What a database may raise that is away, or out of order. Neither may end a worker: what it
+#: What a database may raise that is unavailable, or out of order. Neither may end a worker: what it
 #: has sent and not recorded would be sent again.
 FAILURES = (ServiceUnavailable, DBAPIError)
 

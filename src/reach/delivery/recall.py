@@ -26,7 +26,7 @@ RECALL_ROWS = 1000
 #: What other workers may have been told to wait, whatever this one's settings are.
 USUAL_CAP_SECONDS = 4 * 3600.0
 
-#: Further ahead than any delay, pause or lease: read from the far end of the index of what is due.
+#: Further ahead than any delay, probe or lease: read from the far end of the index of what is due.
 IS_FAR: ColumnElement[bool] = IS_QUEUED & (
     messages.c.due_at > now(bindparam("longest_seconds", type_=Float))
 )
@@ -55,7 +55,7 @@ _RECALL = (
 
 
 def longest_wait_seconds(settings: Settings) -> float:
-    """Tell how far ahead ``due_at`` can lie by any rule: a delay or a pause, then a lease."""
+    """Tell how far ahead ``due_at`` can lie by any rule: a delay or a probe, then a lease."""
     cap = max(settings.retry_cap_seconds, settings.breaker_cap_seconds, USUAL_CAP_SECONDS)
     return cap * (1 + JITTER) + settings.lease_seconds
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from reach.limits.redis import RedisUnavailable, Shared
 from reach.limits.refusal import Full, Refusal
 from reach.settings import BadSettings, Settings
-from reach.settings.rate_limit import Policy
+from reach.settings.types import Policy
 from reach.settings.urls import Network
 from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
 
@@ -93,7 +93,7 @@ class Limiter:
         return None
 
     async def _take(self, shared: Shared, name: PolicyName, who: str, now: float) -> Sequence[Full]:
-        """Take one in Redis and here; here alone while Redis is away."""
+        """Take one in Redis and here; here alone while Redis is unavailable."""
         windows, key = self._windows[name], self._sign(f"{name}\n{who}")
         try:
             full = await shared.take(windows.policy, key, lambda: windows.full(who, now))

@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 
 from reach.limits.refusal import Full
 from reach.network.sockets import open_socket
-from reach.settings.rate_limit import Policy, Window
+from reach.settings.types import Policy, Window
 from reach.settings.urls import RedisUrl
 from reach.telemetry.metrics import REDIS_SECONDS, REDIS_UNAVAILABLE
 
@@ -170,7 +170,7 @@ class RedisUnavailable(Exception):
 class Shared:
     """The windows that all processes share. It heals by itself.
 
-    While Redis is away nobody waits for it: one task looks every half second whether it is
+    While Redis is unavailable nobody waits for it: one task looks every half second whether it is
     back. ``outages`` and ``local_decisions`` (of this outage) are for metrics.
     """
 
@@ -182,7 +182,7 @@ class Shared:
         self._turns = asyncio.Semaphore(LINES)
         self._probe: asyncio.Task[None] | None = None
         self.outages = self.local_decisions = 0
-        self.is_away = False
+        self.is_unavailable = False
 
     async def close(self) -> None:
         """Hang up."""
@@ -201,10 +201,10 @@ class Shared:
         counted. ``known_full`` spares the question to those who waited for their turn
         meanwhile. Raises RedisAway.
         """
-        if self.is_away:
+        if self.is_unavailable:
             raise RedisUnavailable
         async with self._turns:
-            if self.is_away:
+            if self.is_unavailable:
                 raise RedisUnavailable
             if full := known_full():
                 return full
@@ -249,7 +249,7 @@ class Shared:
         return self._lines[-1]
 
     def _goes_away(self, error: Exception) -> None:
-        self.is_away = True
+        self.is_unavailable = True
         REDIS_UNAVAILABLE.set(1)
         self.outages += 1
         self.local_decisions = 0
@@ -264,7 +264,7 @@ class Shared:
     async def _wait_until_back(self) -> None:
         line = Line(self._redis)
         try:
-            while self.is_away:
+            while self.is_unavailable:
                 await asyncio.sleep(PROBE_SECONDS)
                 try:
                     await line.probe()
@@ -272,7 +272,7 @@ class Shared:
                     continue
                 for other in self._lines:  # they lead to where Redis was
                     other.is_ready = False
-                self.is_away = False
+                self.is_unavailable = False
                 REDIS_UNAVAILABLE.set(0)
         finally:
             await line.close()

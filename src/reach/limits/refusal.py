@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from reach.settings.rate_limit import Policy, Window
+from reach.settings.types import Policy, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from reach.db.transaction import Transaction, notify
 from reach.db.types import encode, new_id, now, rows
 from reach.messages.model import IS_QUEUED, Message, messages
 from reach.settings import Settings
-from reach.telemetry.trace_context import current_header
+from reach.telemetry.traces import current_header
 
 #: Workers wait for this to be announced.
 CHANNEL = "reach_messages"

@@ -84,7 +84,7 @@ class MessagePage(BaseModel):
 
 
 def message_body(message: Message) -> MessageBody:
-    """Show a message; one that is settled has no next try."""
+    """Show a message; one that is not queued has no next try."""
     body = MessageBody.model_validate(message)
     return body if message.state == "queued" else body.model_copy(update={"due_at": None})
 

@@ -54,7 +54,7 @@ async def refuse_loads_from_elsewhere(request: Request) -> None:
 
 #: The browser may be a shared one; the email with the link stays where it is.
 MOST_SECONDS = 3600
-#: How long somebody may think about whose record to see: see ``pages.switch``.
+#: How long somebody may think about whose record to see: see ``pages.me``.
 OFFER_SECONDS = 600
 #: Of the tokens in one address no more are looked at: a program that mangles links makes two.
 MOST_TOKENS = 4
@@ -77,7 +77,7 @@ class ForeignForm(Problem):
 
 
 @dataclass(frozen=True)
-class Held:
+class FromCookie:
     """A link that works by its signature and date, and what was typed into its form."""
 
     link: Link
@@ -94,17 +94,17 @@ class Cookie:
     most_seconds: int
 
 
-def held_in(scope: Scope) -> Cookie:
-    """The cookie of the link that the browser holds."""
+def link_cookie(scope: Scope) -> Cookie:
+    """The cookie of the link that the browser keeps."""
     return Cookie(f"reach-{scope}", f"/{scope}", MOST_SECONDS)
 
 
-def offered_in(scope: Scope) -> Cookie:
-    """The cookie of another person's link, until somebody says whether it is to be held."""
+def offer_cookie(scope: Scope) -> Cookie:
+    """The cookie of another person's link, until somebody says whether it is to be kept."""
     return Cookie(f"reach-{scope}-offer", f"/{scope}/switch", OFFER_SECONDS)
 
 
-Answer = Callable[[Request, Held], Awaitable[Response]]
+Answer = Callable[[Request, FromCookie], Awaitable[Response]]
 Route = Callable[[Request], Awaitable[Response]]
 
 
@@ -114,7 +114,7 @@ def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
     Who comes from ``keep`` and holds nothing has a browser that keeps no cookies, and is told so.
     A form is read and checked before the answer is made. Raises ForeignForm.
     """
-    cookie = held_in(scope)
+    cookie = link_cookie(scope)
 
     def wrap(answer: Answer) -> Route:
         async def route(request: Request) -> Response:
@@ -131,7 +131,7 @@ def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
     return wrap
 
 
-async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
+async def find(request: Request, scope: Scope, cookie: Cookie) -> FromCookie:
     """Find the link in a cookie; a form must be ours. Raises LinkVoid; ForeignForm."""
     is_form = request.method == "POST"
     if is_form:
@@ -142,12 +142,13 @@ async def find(request: Request, scope: Scope, cookie: Cookie) -> Held:
         raise LinkVoid
     links = services_of(request).links
     if not is_form:
-        return Held(link, links.form_proof(token))
+        return FromCookie(link, links.form_proof(token))
     typed = await read_form(request)
     proof = typed.pop(FIELD, "")
     if not links.is_form_of(token, proof):
         raise ForeignForm
-    return Held(link, proof, typed)  # if the form is shown again, its proof is as good as before
+    # If the form is shown again, its proof is as good as before.
+    return FromCookie(link, proof, typed)
 
 
 def _check_origin(request: Request) -> None:
@@ -187,7 +188,7 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
     By way of a look at whether it is held: what follows could not tell a browser that keeps no
     cookies from one that came without a link.
     """
-    return put(request, see(f"/{scope}?{KEPT}"), token, held_in(scope))
+    return put(request, see(f"/{scope}?{KEPT}"), token, link_cookie(scope))
 
 
 def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:

@@ -3,27 +3,33 @@
 Nothing is changed by a GET: mail scanners follow links, and browsers look ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from reach.auth.links import SCOPES, Link, Scope
 from reach.db.database import Database
 from reach.pages.link_cookie import (
     REFERRER,
-    Held,
+    FromCookie,
+    Route,
+    find,
     forget,
-    held_in,
     holding,
+    keep,
+    link_cookie,
+    look,
+    offer_cookie,
+    put,
     read,
     refuse_loads_from_elsewhere,
     see,
 )
-from reach.pages.links import no_link
-from reach.pages.public import faults_of
-from reach.pages.switch import keep_or_ask
+from reach.pages.public import faults_of, no_link
 from reach.people import links, record
 from reach.people.links import LinkVoid
+from reach.people.model import Person
 from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
 from reach.web.body import validate
@@ -67,51 +73,51 @@ async def _arrive(request: Request, show: Any) -> Response:
 
 
 @holding("manage", no_link)
-async def _show_record(request: Request, held: Held) -> Response:
+async def _show_record(request: Request, given: FromCookie) -> Response:
     done = DONE.get(request.query_params.get("done", ""))
-    return await _record_page(request, held, done=done)
+    return await _record_page(request, given, done=done)
 
 
 @holding("confirm", no_link)
-async def _show_confirm(request: Request, held: Held) -> Response:
-    person = await _database(request).read(links.find_holder, held.link)
-    return _page(request, "confirm.html", person=person, proof=held.proof)
+async def _show_confirm(request: Request, given: FromCookie) -> Response:
+    person = await _database(request).read(links.find_holder, given.link)
+    return _page(request, "confirm.html", person=person, proof=given.proof)
 
 
 @router.post("/confirm")
 @holding("confirm", no_link)
-async def post_confirm(request: Request, held: Held) -> Response:
+async def post_confirm(request: Request, given: FromCookie) -> Response:
     """Confirm the address that the link was sent to."""
-    await _database(request).write(links.act, held.link, record.confirm)
-    return forget(see("/confirm/done"), held_in("confirm"))
+    await _database(request).write(links.act, given.link, record.confirm)
+    return forget(see("/confirm/done"), link_cookie("confirm"))
 
 
 @router.post("/manage")
 @holding("manage", no_link)
-async def post_manage(request: Request, held: Held) -> Response:
+async def post_manage(request: Request, given: FromCookie) -> Response:
     """Change the record; the form comes back, as it was filled in, with what is wrong."""
     try:
-        changes = wanted(validate(Changes, held.typed, services_of(request).settings))
+        changes = wanted(validate(Changes, given.typed, services_of(request).settings))
     except Unprocessable as problem:
-        return await _record_page(request, held, typed=held.typed, problem=problem)
+        return await _record_page(request, given, typed=given.typed, problem=problem)
     settings = services_of(request).settings
-    await _database(request).write(links.act, held.link, record.change, changes, settings)
+    await _database(request).write(links.act, given.link, record.change, changes, settings)
     return see("/manage?done=changed")
 
 
 @router.post("/manage/confirmation")
 @holding("manage", no_link)
-async def post_confirmation(request: Request, held: Held) -> Response:
+async def post_confirmation(request: Request, given: FromCookie) -> Response:
     """Confirm the address: this link, too, was sent to it."""
-    await _database(request).write(links.act, held.link, record.confirm)
+    await _database(request).write(links.act, given.link, record.confirm)
     return see("/manage?done=confirmed")
 
 
 @router.post("/manage/export")
 @holding("manage", no_link)
-async def post_export(request: Request, held: Held) -> Response:
+async def post_export(request: Request, given: FromCookie) -> Response:
     """Hand out everything that is stored of the person, as a file."""
-    found = await _database(request).read(links.export, held.link)
+    found = await _database(request).read(links.export, given.link)
     text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")
@@ -119,28 +125,28 @@ async def post_export(request: Request, held: Held) -> Response:
 
 @router.post("/manage/links")
 @holding("manage", no_link)
-async def post_void_links(request: Request, held: Held) -> Response:
+async def post_void_links(request: Request, given: FromCookie) -> Response:
     """Void every link so far, this one too."""
-    await _database(request).write(links.act, held.link, record.void_links)
-    return forget(see("/manage/voided"), held_in("manage"))
+    await _database(request).write(links.act, given.link, record.void_links)
+    return forget(see("/manage/voided"), link_cookie("manage"))
 
 
 @router.api_route("/manage/removal", methods=READ)
 @holding("manage", no_link)
-async def get_removal(request: Request, held: Held) -> Response:
+async def get_removal(request: Request, given: FromCookie) -> Response:
     """Ask once more."""
-    person = await _database(request).read(links.find_holder, held.link)
-    return _page(request, "removal.html", person=person, proof=held.proof)
+    person = await _database(request).read(links.find_holder, given.link)
+    return _page(request, "removal.html", person=person, proof=given.proof)
 
 
 @router.post("/manage/removal")
 @holding("manage", no_link)
-async def post_removal(request: Request, held: Held) -> Response:
+async def post_removal(request: Request, given: FromCookie) -> Response:
     """Remove the person, their messages and every trace of them."""
     database = _database(request)
-    await database.write(links.erase, held.link)
+    await database.write(links.erase, given.link)
     await database.scrub()
-    return forget(see("/manage/removed"), held_in("manage"))
+    return forget(see("/manage/removed"), link_cookie("manage"))
 
 
 @router.api_route("/confirm/done", methods=READ)
@@ -163,20 +169,20 @@ async def get_removed(request: Request) -> Response:
 
 async def _record_page(
     request: Request,
-    held: Held,
+    given: FromCookie,
     *,
     done: str | None = None,
     typed: Mapping[str, str] | None = None,
     problem: Problem | None = None,
 ) -> Response:
-    person = await _database(request).read(links.find_holder, held.link)
+    person = await _database(request).read(links.find_holder, given.link)
     stored = {"name": person.name, "description": person.description or ""}
     return _page(
         request,
         "manage.html",
         problem.status if problem else 200,
         person=person,
-        proof=held.proof,
+        proof=given.proof,
         done=done,
         typed=stored if typed is None else {name: typed.get(name, "") for name in LABELS},
         **faults_of(problem, LABELS, request),
@@ -191,3 +197,98 @@ def _page(request: Request, name: str, status: int = 200, **values: Any) -> Resp
 def _database(request: Request) -> Database:
     found: Database = services_of(request).database
     return found
+
+
+# Whose record: a link for another person than the one whose link the browser holds. Kept without
+# a question, it would let anyone who sends somebody a link of their own have this person write
+# into their record, in the belief that it is theirs ("login CSRF").
+
+
+async def keep_or_ask(request: Request, token: str, link: Link) -> Response:
+    """Have the browser hold the link that it came with, or first ask whose record is meant.
+
+    It is asked for only if both links work; so the database is for this rare case alone. Raises
+    LinkVoid if the new link does not work: then the one in the cookie stays.
+    """
+    if request.scope["path"] != f"/{link.scope}":
+        # A browser shows what it holds to the pages of its scope only.
+        return see(f"/{link.scope}?token={token}")
+    current = look(request, request.cookies.get(link_cookie(link.scope).name, ""))
+    if current is None or current.scope != link.scope:
+        return keep(request, token, link.scope)
+    if current.person_id == link.person_id:
+        if current.version > link.version:
+            raise LinkVoid  # an older email, whose links were voided
+        return keep(request, token, link.scope)
+    if await _holder(request, current) is None:
+        return keep(request, token, link.scope)
+    if await _holder(request, link) is None:
+        raise LinkVoid
+    return put(request, see(f"/{link.scope}/switch"), token, offer_cookie(link.scope))
+
+
+async def _ask(request: Request, scope: Scope) -> Response:
+    """Show whose link the cookie holds, and a button to take the other one."""
+    try:
+        offered = await find(request, scope, offer_cookie(scope))
+    except LinkVoid:
+        return see(f"/{scope}")
+    if await _holder(request, offered.link) is None:
+        return forget(await no_link(request), offer_cookie(scope))
+    current = look(request, request.cookies.get(link_cookie(scope).name, ""))
+    person = None if current is None or current.scope != scope else await _holder(request, current)
+    if person is None or person.id == offered.link.person_id:
+        return _switch(request, scope)
+    return render(
+        "switch.html",
+        headers=REFERRER,
+        brand_name=services_of(request).settings.brand_name,
+        scope=scope,
+        who=shortened(person.email),
+        proof=offered.proof,
+    )
+
+
+async def _press(request: Request, scope: Scope) -> Response:
+    """Hold the other link from now on, if it still works. Raises ForeignForm."""
+    try:
+        offered = await find(request, scope, offer_cookie(scope))
+        await _database(request).read(links.find_holder, offered.link)
+    except LinkVoid:
+        return forget(await no_link(request), offer_cookie(scope))
+    return _switch(request, scope)
+
+
+def _switch(request: Request, scope: Scope) -> Response:
+    cookie = offer_cookie(scope)
+    return forget(keep(request, request.cookies[cookie.name], scope), cookie)
+
+
+async def _holder(request: Request, link: Link) -> Person | None:
+    """Find whose link it is, if it still works."""
+    try:
+        person: Person = await _database(request).read(links.find_holder, link)
+    except LinkVoid:
+        return None
+    return person
+
+
+def shortened(email: str) -> str:
+    """Write an address so that its owner knows it, and others learn little: ``a…@example.com``.
+
+    The browser may be a shared one.
+    """
+    local, _, domain = email.rpartition("@")
+    return f"{local[:1]}…@{domain}"
+
+
+def _route(answer: Callable[[Request, Scope], Awaitable[Response]], scope: Scope) -> Route:
+    async def route(request: Request) -> Response:
+        return await answer(request, scope)
+
+    return route
+
+
+for _scope in SCOPES:
+    router.add_api_route(f"/{_scope}/switch", _route(_ask, _scope), methods=READ)
+    router.add_api_route(f"/{_scope}/switch", _route(_press, _scope), methods=["POST"])

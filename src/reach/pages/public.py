@@ -1,62 +1,37 @@
-"""The pages that everybody may see: sign up, check your inbox, what a problem means."""
+"""The pages that everybody may see: sign up, ask for a link, what a problem means."""
 
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import RedirectResponse
 
 from reach.mailbox.pages import may_read
+from reach.pages.link_cookie import CHALLENGE, see
 from reach.people.antispam import SendAgain
-from reach.people.schemas import SignUpForm
+from reach.people.schemas import LinkRequestForm, SignUpForm
 from reach.problems import NotFound, Problem, ServiceUnavailable, Unprocessable, all_problems
 from reach.web.body import read_form, validate
 from reach.web.errors import REASON, public_detail
-from reach.web.html import HEADERS, explain, render, static_file
+from reach.web.html import explain, render, static_file
 from reach.web.routes import services_of
 
-
-def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:
-    """Values for a form's template: what is wrong, above the form and beside each field.
-
-    A fault of no field (or of one that the form lacks) stands above the form only.
-    """
-    members: dict[str, Any] = dict(problem.members) if problem else {}
-    faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
-    order = ["", *labels]
-    faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
-    if problem is not None:
-        request.scope[REASON] = problem.detail
-    return {
-        "labels": labels,
-        "faults": faults,
-        "errors": {name: detail for name, detail in reversed(faults) if name in labels},
-        "title": None if problem is None else public_detail(problem) or problem.title,
-        "may_repeat": isinstance(problem, ServiceUnavailable),
-        "is_fine": isinstance(problem, SendAgain),
-    }
-
-
-def fields(request: Request, typed: Mapping[str, str]) -> dict[str, object]:
-    """Make the values that the template of the form needs for it.
-
-    ``typed`` is what came with it, if it is shown again.
-    """
-    robots = services_of(request).spam_protection
-    started = robots.stamp(time.time(), is_again=bool(typed))
-    return {"started": started, "needs_proof": robots.needs_proof}
-
-
-def runs(request: Request) -> Mapping[str, str] | None:
-    """What the form's script may do beyond ``render.PAGE_POLICY``; None if it has no script."""
-    needs_proof: bool = services_of(request).spam_protection.needs_proof
-    return {"connect-src": "'self'"} if needs_proof else None
-
-
 READ = ["GET", "HEAD"]
-#: It reads the document and tries calls here; its stylesheet holds its pictures.
+#: What the page of the API may do: it reads the document and tries calls here; its stylesheet
+#: holds its pictures.
 RUNS = {"connect-src": "'self'", "img-src": "'self' data:"}
+
+LABELS = {
+    "name": "Your name",
+    "email": "Your email address",
+    "description": "Anything we should know?",
+}
+LINK_LABELS = {"email": LABELS["email"]}
+#: What a page's form calls its fields.
+FORMS = {"sign-up.html": LABELS, "links.html": LINK_LABELS}
+NEEDED = ("name", "email")
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 router = APIRouter(include_in_schema=False)
 
@@ -67,18 +42,10 @@ async def get_docs(request: Request) -> Response:
     return render("docs.html", runs=RUNS, brand_name=services_of(request).settings.brand_name)
 
 
-LABELS = {
-    "name": "Your name",
-    "email": "Your email address",
-    "description": "Anything we should know?",
-}
-NEEDED = ("name", "email")
-
-
 @router.api_route("/", methods=READ)
 async def get_sign_up(request: Request) -> Response:
     """Show the form."""
-    return _form(request, 200, typed={})
+    return _sign_up_form(request, {})
 
 
 @router.post("/")
@@ -92,18 +59,16 @@ async def post_sign_up(request: Request) -> Response:
         # A form cannot leave a field out: an empty note is none, and so is what is hidden.
         given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
         await services.sign_up(validate(SignUpForm, given, services.settings))
-    except Unprocessable as problem:
-        return _form(request, 422, typed=typed, problem=problem)
-    except ServiceUnavailable as problem:
-        return _form(request, 503, typed=typed, problem=problem)
-    return RedirectResponse("/check-your-inbox", status_code=303, headers=HEADERS)
+    except (Unprocessable, ServiceUnavailable) as problem:
+        return _sign_up_form(request, typed, problem)
+    return see("/check-your-inbox")
 
 
 @router.api_route("/check-your-inbox", methods=READ)
 async def get_check_your_inbox(request: Request) -> Response:
     """Say the same to everybody, whether their address was known or not.
 
-    What is true for whoever signed up is another thing than for whoever asked for a link.
+    What is true for those who signed up is another thing than for those who asked for a link.
     """
     return render(
         "check-your-inbox.html",
@@ -137,20 +102,96 @@ async def get_static(name: str) -> Response:
     return answer
 
 
-def _form(
-    request: Request, status: int, *, typed: Mapping[str, str], problem: Problem | None = None
+def _sign_up_form(
+    request: Request, typed: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
-    """Show the form, as it was filled in, with what is wrong."""
-    settings = services_of(request).settings
+    shown = {name: typed.get(name, "") for name in LABELS}
+    return _form(request, "sign-up.html", typed, problem, typed=shown)
+
+
+def _form(
+    request: Request,
+    page: str,
+    given: Mapping[str, str],
+    problem: Problem | None,
+    *,
+    status: int = 200,
+    **values: object,
+) -> Response:
+    """Show a form, as it was filled in, with what is wrong."""
+    services = services_of(request)
+    settings, protection = services.settings, services.spam_protection
     return render(
-        "sign-up.html",
-        status,
+        page,
+        problem.status if problem else status,
         headers=problem.headers if problem else {},
-        runs=runs(request),
-        **fields(request, typed),
+        # Its script asks for a task to prove work by; without that it has none.
+        runs={"connect-src": "'self'"} if protection.needs_proof else None,
+        started=protection.stamp(time.time(), is_again=bool(given)),
+        needs_proof=protection.needs_proof,
         brand_name=settings.brand_name,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
-        typed={name: typed.get(name, "") for name in LABELS},
-        **faults_of(problem, LABELS, request),
+        **values,
+        **faults_of(problem, FORMS[page], request),
     )
+
+
+@router.api_route("/links", methods=READ)
+async def get_links(request: Request) -> Response:
+    """Show the form by which a new link is asked for."""
+    return link_form(request)
+
+
+@router.post("/links")
+async def post_links(request: Request) -> Response:
+    """Have a link sent. The 303 is the same whether the address is known or not."""
+    services, typed = services_of(request), await read_form(request)
+    try:
+        # What is hidden may be left empty: it is not there then.
+        given = {name: text for name, text in typed.items() if name in LINK_LABELS or text.strip()}
+        await services.request_link(validate(LinkRequestForm, given, services.settings))
+    except (Unprocessable, ServiceUnavailable) as problem:
+        return link_form(request, typed, problem)
+    return see("/check-your-inbox?for=link")
+
+
+async def no_link(request: Request) -> Response:
+    """Say that a link does not work, or no longer, and offer a new one."""
+    answer = link_form(request, is_void=True)
+    answer.headers["WWW-Authenticate"] = CHALLENGE
+    return answer
+
+
+def link_form(
+    request: Request,
+    typed: Mapping[str, str] = NOTHING,
+    problem: Problem | None = None,
+    *,
+    is_void: bool = False,
+) -> Response:
+    """Show the form, as it was filled in, with what is wrong: with it, or with a link."""
+    email, status = typed.get("email", ""), 401 if is_void else 200
+    values = {"typed": email, "is_void": is_void}
+    return _form(request, "links.html", typed, problem, status=status, **values)
+
+
+def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Request) -> Any:
+    """Values for a form's template: what is wrong, above the form and beside each field.
+
+    A fault of no field (or of one that the form lacks) stands above the form only.
+    """
+    members: dict[str, Any] = dict(problem.members) if problem else {}
+    faults = [(e["pointer"].strip("/"), e["detail"]) for e in members.get("errors", [])]
+    order = ["", *labels]
+    faults.sort(key=lambda fault: order.index(fault[0]) if fault[0] in order else len(order))
+    if problem is not None:
+        request.scope[REASON] = problem.detail
+    return {
+        "labels": labels,
+        "faults": faults,
+        "errors": {name: detail for name, detail in reversed(faults) if name in labels},
+        "title": None if problem is None else public_detail(problem) or problem.title,
+        "may_repeat": isinstance(problem, ServiceUnavailable),
+        "is_fine": isinstance(problem, SendAgain),
+    }

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from reach.network.domains import EVERYWHERE, NOWHERE, Domains
+from reach.network.hosts import EVERYWHERE, NOWHERE, Domains
 
 #: Octets of a whole address, of what stands before the @ (RFC 5321 §4.5.3.1), and of its domain:
 #: of UTF-8 and of A-labels, as they are on the wire. email-validator lets longer local parts by.

@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 log = structlog.get_logger("reach.people")
 
-#: After a day a form is old: its signature would otherwise serve a robot for ever.
+#: After a day a form is old: its signature would otherwise serve a spammer for ever.
 FORM_SECONDS = 24 * 3600
 #: A form that is shown again may come back at once, though two machines' clocks differ by this.
 HEAD_START_SECONDS = 3600
@@ -56,16 +56,16 @@ ASKED_AGAIN = {
     "time forged": ("/started", "The form does not say in words of ours when it was opened."),
     "too fast": ("/started", "The form came back faster than most people type."),
     "too old": ("/started", "This form is more than a day old."),
-    "proof missing": ("/altcha", "The check for robots was not made."),
-    "proof wrong": ("/altcha", "The check for robots did not work."),
-    "proof too old": ("/altcha", "The check for robots is out of date."),
-    "proof used before": ("/altcha", "The check for robots served for a form already."),
+    "proof missing": ("/altcha", "The spam check was not made."),
+    "proof wrong": ("/altcha", "The spam check did not work."),
+    "proof too old": ("/altcha", "The spam check is out of date."),
+    "proof used before": ("/altcha", "The spam check served for a form already."),
     "old trap": ("/website", "The form is of an earlier version, with a hidden field filled in."),
 }
 
 
 class SendAgain(Unprocessable):
-    """The form was filled in well, but not sent in a way that tells it from a robot's.
+    """The form was filled in well, but not sent in a way that tells it from spam.
 
     Nothing was stored, nothing is lost: send it again. On the page that takes one press of the
     button. A program sends the same again; if `errors` points to `/altcha`, with the solution of a
@@ -82,7 +82,7 @@ class SendAgain(Unprocessable):
 
 
 class AntiSpam:
-    """Tells forms of robots from those of people, and makes what forms need for that."""
+    """Tells spam from the forms that people send, and makes what forms need for that."""
 
     def __init__(self, settings: Settings) -> None:
         """Derive the keys. Raises BadSettings if there is no secret."""
@@ -95,8 +95,8 @@ class AntiSpam:
         #: Of each secret two keys: one for challenges, one for what they lead to.
         self._proofs = tuple(zip(challenges.keys, solutions.keys, strict=True))
 
-    def is_robots(self, form: SpamFields) -> bool:
-        """Whether a robot sent this form: then do nothing, and answer as ever.
+    def is_spam(self, form: SpamFields) -> bool:
+        """Whether this form is spam: then do nothing, and answer as ever.
 
         Raises SendAgain if it may be a person's, but not by the rules.
         """

@@ -277,7 +277,7 @@ def links_version(tx: Transaction, person_id: UUID) -> int | None:
 
 
 def lock_links_version(tx: Transaction, person_id: UUID) -> int | None:
-    """As ``links_version``; it stays so, and the record too, until the transaction ends."""
+    """Read ``links_version`` and lock it, and the record too, until the transaction ends."""
     statement = _LINKS_VERSION.with_for_update()
     return tx.execute(statement, {"person_id": person_id}).scalar_one_or_none()
 

@@ -23,7 +23,7 @@ from reach.people.text import (
     clean_name,
 )
 from reach.shapes import BLANK, TEXT, Id
-from reach.telemetry.trace_context import current_header
+from reach.telemetry.traces import current_header
 from reach.web.routes import response_of
 
 F_co = TypeVar("F_co", bound=BaseModel, covariant=True)
@@ -55,7 +55,7 @@ def example(**fields: Any) -> ConfigDict:
     """Say in the document what to send: sent as it is, it does what its route says.
 
     What a form carries beside what people type has no place in it: filled in by those who try
-    things out, it would make robots of them.
+    things out, it would make spam of what they send.
     """
     return ConfigDict(json_schema_extra={"examples": [fields]})
 
@@ -100,7 +100,7 @@ class LinkRequest(BaseModel):
     email: Address
 
 
-TRAP = "A trap for robots: leave it out"
+TRAP = "A trap for spam: leave it out"
 OLD_TRAP = "What the trap was called before: leave it out"
 TIME = "The signed time at which the form was shown, as its page has it"
 PROOF = "The solution of a challenge, in base64"

@@ -45,7 +45,7 @@ ANSWER_SECONDS = 0.005
 ELSEWHERE = "Addresses at this domain cannot sign up here."
 
 #: What came of sign-ups; ``web.middleware`` counts those that were refused.
-_NEW, _KNOWN, _ROBOT = (SIGN_UPS.labels(result) for result in ("new", "known", "robot"))
+_NEW, _KNOWN, _SPAM = (SIGN_UPS.labels(result) for result in ("new", "known", "spam"))
 
 _FORM: Callable[[Submission[SignUp]], SignUp] = attrgetter("form")
 
@@ -60,7 +60,7 @@ class AlreadySignedUp(Conflict):
 
 
 class SignUpService:
-    """Takes public forms: a robot's does nothing, and everybody else's share commits.
+    """Takes public forms: spam does nothing, and all other forms share commits.
 
     The response is the same for all of them, and comes after the same time.
     """
@@ -84,9 +84,9 @@ class SignUpService:
             raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
         if self._disposable is not None:
             self._disposable.refuse(form.email)
-        is_robots, response = await self._take(self._join_sign_ups, form, key, CHECK_YOUR_INBOX)
-        if is_robots:
-            _ROBOT.inc()
+        is_spam, response = await self._take(self._join_sign_ups, form, key, CHECK_YOUR_INBOX)
+        if is_spam:
+            _SPAM.inc()
         return response
 
     async def request_link(
@@ -99,17 +99,17 @@ class SignUpService:
     async def _take(
         self, join: Join, form: SpamFields, key: IdempotencyKey | None, usual: StoredResponse
     ) -> tuple[bool, StoredResponse]:
-        """Do what a form asks for, unless a robot sent it; the response takes 5 ms at least.
+        """Do what a form asks for, unless it is spam; the response takes 5 ms at least.
 
         The time is set beforehand: each address's is another work. What was left of it, once the
         work is done, the event loop would round to milliseconds, and so tell how long that took.
         """
         is_time = asyncio.Event()
         timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, is_time.set)
-        is_robots = False
+        is_spam = False
         try:
             try:
-                is_robots = self._spam.is_robots(form)
+                is_spam = self._spam.is_spam(form)
             except Unprocessable:
                 # It has grown old, say; but it may have been answered while it was new.
                 earlier = None if key is None else await self._database.read(stored.find, key)
@@ -117,11 +117,11 @@ class SignUpService:
                     raise
                 response = earlier
             else:
-                response = usual if is_robots else await join(Submission(form, key))
+                response = usual if is_spam else await join(Submission(form, key))
             await is_time.wait()
         finally:
             timer.cancel()
-        return is_robots, response
+        return is_spam, response
 
 
 def sign_up_all(

@@ -113,7 +113,7 @@ def read(tx: Transaction, settings: Settings) -> Stats:
     hours = [this_hour - n * HOUR for n in reversed(range(HOURS))]
     found = counters.read(tx, hours[0])
 
-    def counter(name: str, hour: datetime = counters.LEVEL) -> int:
+    def counter(name: str, hour: datetime = counters.CURRENT) -> int:
         return found.get((name, hour), 0)
 
     return Stats(
@@ -193,7 +193,7 @@ async def recent(database: Database, settings: Settings) -> Stats:
 async def keep_gauges(database: Database, settings: Settings) -> NoReturn:
     """Keep the gauges that show what the database holds at most 5 s old.
 
-    While it is away they are NaN, and so are not exposed: nobody is shown an old truth, and
+    While it is unavailable they are NaN, and so are not exposed: nobody is shown an old truth, and
     ``absent()`` tells.
     """
     show_unknown()

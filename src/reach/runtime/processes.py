@@ -32,15 +32,13 @@ from reach.mailbox.server import Mailbox
 from reach.people.link_requests import LinkRequests
 from reach.people.stats import keep_gauges
 from reach.runtime.data_dir import operator_key, with_secret_key
-from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served
-from reach.runtime.supervisor import supervise
+from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served, supervise
 from reach.settings import BadSettings, Settings, load
 from reach.settings.urls import SmtpUrl
 from reach.smtp.sender import Sender
 from reach.telemetry import logging, traces
-from reach.telemetry.heartbeat import beating
 from reach.telemetry.logging import frames
-from reach.telemetry.metrics_server import note_build
+from reach.telemetry.metrics_server import beating, note_build
 from reach.telemetry.multiprocess import SolidDict
 
 log = structlog.get_logger("reach")
@@ -248,7 +246,7 @@ def _is_ready(tx: Transaction) -> bool:
 async def _try_out(settings: Settings) -> None:
     """Refuse here what every process would: they are started again for ever. Raises BadSettings.
 
-    A database that is away may come later; a schema that is too old will not do, nor will a
+    A database that is unavailable may come later; a schema that is too old will not do, nor will a
     database that is not Reach's: NoDatabase.
     """
     async with _open(settings) as database:

@@ -140,7 +140,7 @@ class Flow:
 
 
 class QueueFull(Exception):
-    """As many requests wait on one connection as may: nothing more is to be fed."""
+    """All the requests wait on one connection that may: nothing more is to be fed."""
 
 
 class Reader(HttpToolsProtocol):

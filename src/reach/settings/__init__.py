@@ -1,6 +1,6 @@
 """Every setting, read once from the environment and passed down."""
 
 from reach.settings.model import Settings, load, unknown_variables
-from reach.settings.sources import SECRETS, BadSettings
+from reach.settings.types import SECRETS, BadSettings
 
 __all__ = ["SECRETS", "BadSettings", "Settings", "load", "unknown_variables"]

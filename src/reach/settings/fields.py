@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from reach.settings.sources import PREFIX, SecretFiles
 from reach.settings.types import (
+    PREFIX,
     DatabasePlace,
     Domain,
     DomainNames,
@@ -25,6 +25,7 @@ from reach.settings.types import (
     PublicUrl,
     RedisPlace,
     Seconds,
+    SecretFiles,
     SmtpPlace,
 )
 
@@ -126,7 +127,7 @@ class Fields(BaseSettings):
     link_days: Annotated[float, Field(gt=0, le=366)] = 7
     #: ``required``: who has not confirmed gets only welcome, already-signed-up and manage-link.
     confirm: Literal["optional", "required"] = "optional"
-    #: How often one client may knock at the door: sign up, or ask for a link. ``off`` lifts it.
+    #: How often one client may sign up or ask for a link. ``off`` lifts it.
     limit_signups: Limit = "10/minute;100/hour"
     #: How often one operator key, or the holder of one person's links, may call.
     limit_api: Limit = "600/minute"
@@ -154,7 +155,7 @@ class Fields(BaseSettings):
     #: How long a stopping process finishes what it has in hand. Keep it below the pod's
     #: termination grace period.
     grace_seconds: Seconds = 20
-    #: Settled messages are swept after this; each person's welcome is kept.
+    #: Finished messages are swept after this; each person's welcome is kept.
     keep_messages_days: Annotated[float, Field(gt=0)] = 90
     #: First wait after a failed attempt; it doubles up to the cap (RFC 5321 §4.5.4.1).
     retry_first_seconds: Seconds = 30

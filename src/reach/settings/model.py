@@ -9,15 +9,20 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError, model_validator
 
-from reach.network.domains import Domains
-from reach.network.hosts import is_loopback
+from reach.network.hosts import Domains, is_loopback
+from reach.settings.database_url import DatabaseUrl
 from reach.settings.fields import Fields
-from reach.settings.rate_limit import Policy
-from reach.settings.server_urls import Login
-from reach.settings.sources import PREFIX, SECRETS, BadSettings
-from reach.settings.types import parse_name_servers, parse_origins, parts_of
+from reach.settings.types import (
+    PREFIX,
+    SECRETS,
+    BadSettings,
+    Policy,
+    parse_name_servers,
+    parse_origins,
+    parts_of,
+)
 from reach.settings.urls import (
-    DatabaseUrl,
+    Login,
     Network,
     RedisUrl,
     SmtpUrl,

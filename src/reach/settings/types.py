@@ -1,17 +1,20 @@
-"""The kinds of values that settings may have."""
+"""The kinds of values that settings may have, and the sources that they are read from."""
 
+import os
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated, Any
 
+from limits import RateLimitItem, parse_many
 from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import PydanticBaseSettingsSource
 
-from reach.network.domains import Domains
-from reach.network.hosts import LAST_PORT
-from reach.settings.rate_limit import Policy
+from reach.network.hosts import LAST_PORT, Domains
+from reach.settings.database_url import DatabaseUrl
 from reach.settings.urls import (
-    DatabaseUrl,
     RedisUrl,
     SmtpUrl,
     parse_mailbox,
@@ -19,6 +22,101 @@ from reach.settings.urls import (
     parse_origin,
     parse_public_url,
 )
+
+PREFIX = "REACH_"
+#: Whose user and password have variables of their own, such as ``REACH_SMTP_PASSWORD``.
+SERVERS = ("database", "smtp", "redis")
+SECRETS = (
+    *(f"{server}_{part}" for server in SERVERS for part in ("url", "user", "password")),
+    "database_direct_url",
+    "secret_key",
+    "dkim_private_key",
+)
+
+
+class BadSettings(Exception):
+    """The configuration cannot be used; ``args[0]`` names each variable and its remedy."""
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """``REACH_X_FILE``: the value of a secret X is the file's text, less its last line end."""
+
+    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:
+        """Read one field's file. Raises BadSettings if it cannot be read or X is set too."""
+        variable = f"{PREFIX}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if field_name not in SECRETS or not path:
+            return None, field_name, False
+        if os.environ.get(variable):
+            raise BadSettings(f"{variable} and {variable}_FILE are both set: keep one")
+        try:
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSettings(f"{variable}_FILE cannot be read: {error}") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """All fields that have a file."""
+        found = {name: self.get_field_value(None, name)[0] for name in SECRETS}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+OFF = "off"
+MOST_WINDOWS = 5
+LONGEST_SECONDS = 366 * 24 * 3600
+MOST_QUOTA = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """At most ``quota`` in any ``seconds``; ``name`` is what the answer's headers call it."""
+
+    name: str
+    quota: int
+    seconds: int
+    item: RateLimitItem
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Several windows, none of which may be exceeded; the shortest first. None at all: off."""
+
+    name: str
+    windows: tuple[Window, ...]
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> "Policy":
+        """Read ``10/minute;100/hour``, or ``off``. Raises ValueError."""
+        if text.strip().lower() == OFF:
+            return cls(name, ())
+        # The library takes both for something else.
+        if ":" in text or re.search(r"(/|per)\s*0", text, re.IGNORECASE):
+            raise ValueError('must be like 10/minute;100/hour, or "off"')
+        try:
+            items = sorted(parse_many(text), key=lambda item: (item.get_expiry(), item.amount))
+        except ValueError:
+            raise ValueError('must be like 10/minute;100/hour, or "off"') from None
+        windows = tuple(_window(item) for item in items)
+        if len({window.seconds for window in windows}) < len(windows):
+            raise ValueError("names one window twice")
+        if len(windows) > MOST_WINDOWS:
+            raise ValueError(f"has more than {MOST_WINDOWS} windows")
+        if any(not 1 <= w.quota <= MOST_QUOTA or not w.seconds for w in windows):
+            raise ValueError(f'may allow 1 to {MOST_QUOTA} in a window ("off" lifts it)')
+        if windows[-1].seconds > LONGEST_SECONDS:
+            raise ValueError("has a window of more than a year")
+        return cls(name, windows)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether anything goes."""
+        return not self.windows
+
+
+def _window(item: RateLimitItem) -> Window:
+    unit = item.GRANULARITY.name
+    name = unit if item.multiples == 1 else f"{item.multiples}-{unit}s"
+    return Window(name, item.amount, item.get_expiry(), item)
+
 
 Seconds = Annotated[float, Field(gt=0, le=10**9, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65535)]

@@ -1,6 +1,12 @@
-"""The URLs and addresses that settings carry: the database, mail, Redis, proxies, web sites."""
+"""The URLs and addresses that settings carry: servers, proxies, web sites, mailboxes.
+
+Passwords are pasted as providers show them, so ``/ ? # [ @`` may stand in one as they are, although
+RFC 3986 wants them encoded: what is before the *last* ``@`` says who logs in. No error repeats
+any of it, as any of it may be a part of a password.
+"""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from email.headerregistry import Address
 from email.utils import parseaddr
@@ -14,13 +20,135 @@ from ipaddress import (
     ip_network,
 )
 from typing import Any, Literal
-from urllib.parse import urlsplit
-
-from sqlalchemy.engine import URL
+from urllib.parse import unquote, urlsplit
 
 from reach.network.hosts import Place, is_host, is_loopback, is_unspecified
-from reach.settings import libpq
-from reach.settings.server_urls import MASK, Login, ServerUrl, decoded, shown
+
+MASK = "********"
+ENCODED = "/ as %2F, ? as %3F, # as %23, @ as %40, : as %3A, % as %25"
+TWO_WAYS = (
+    f"can be read in two ways: in a user or a password write {ENCODED} (or set the password in its "
+    "own variable), and behind the host @ as %40, # as %23"
+)
+NOT_TEXT = f"holds a % that begins no character of UTF-8: in a user or a password write {ENCODED}"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who logs in with what; None is what is not said. It shows neither.
+
+    Some providers' users are secret too: with Postmark, user and password are one token.
+    """
+
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+    def __bool__(self) -> bool:
+        """Whether anything is said."""
+        return self.user is not None or self.password is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerUrl:
+    """``scheme://[user[:password]@]host[:port][,host[:port]…][/path][?parameters]``.
+
+    The login is percent-decoded; ``path`` (with its slash) and ``parameters`` are as written,
+    None if there is no ``?``.
+    """
+
+    scheme: str
+    login: Login
+    places: tuple[Place, ...]
+    path: str
+    parameters: str | None
+
+    @classmethod
+    def parse(cls, text: str, *, has_more: bool = False) -> "ServerUrl":
+        """Take it apart. ``has_more`` says whether a name and parameters may follow the host.
+
+        Raises ValueError, with words that repeat nothing.
+        """
+        scheme, _, rest = text.strip().partition("://")
+        login, where = _divide(rest, has_more=has_more)
+        hosts, tail = _cut(where)
+        if "#" in tail:
+            raise ValueError("must not hold a # behind its host: write it as %23")
+        path, mark, parameters = tail.partition("?")
+        user, _, password = login.partition(":")
+        return cls(
+            scheme=scheme.lower(),
+            login=Login(decoded(user) or None, decoded(password) or None),
+            places=tuple(_place(part) for part in hosts.split(",")),
+            path=path,
+            parameters=parameters if mark else None,
+        )
+
+    @property
+    def place(self) -> Place:
+        """Its one host and port. Raises ValueError if there is none, or several."""
+        if len(self.places) > 1:
+            raise ValueError("must name one host")
+        if not self.places[0].host:
+            raise ValueError("names no host")
+        return self.places[0]
+
+
+def decoded(text: str) -> str:
+    """Percent-decode. Raises ValueError without repeating it."""
+    try:
+        plain = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ValueError(NOT_TEXT) from None
+    if "\0" in plain:
+        raise ValueError("must not hold %00")
+    return plain
+
+
+def shown(scheme: str, places: Sequence[Place], *, has_login: bool) -> str:
+    """Write a URL up to its path, without who logs in."""
+    return f"{scheme}://{f'{MASK}@' if has_login else ''}{','.join(map(str, places))}"
+
+
+def _divide(rest: str, *, has_more: bool) -> tuple[str, str]:
+    """Divide who logs in from where to, at the last ``@``.
+
+    ``has_more`` says that there may be an ``@`` behind the host too. Raises ValueError if what is
+    before the last ``@`` already makes a whole URL: ``reach:12/3@db`` may be a host, port and name.
+    """
+    login, _, where = rest.rpartition("@")
+    head, _ = _cut(rest)
+    if not has_more or len(head) >= len(login):
+        return login, where
+    if not head:  # postgresql:///name?user=me@example: there is no host, so nobody before it
+        return "", rest
+    if _are_places(head.rpartition("@")[2]):
+        raise ValueError(TWO_WAYS)
+    return login, where
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Cut before the first of what ends a host."""
+    end = re.search(r"[/?#]|$", text)
+    at = end.start() if end else len(text)
+    return text[:at], text[at:]
+
+
+def _are_places(text: str) -> bool:
+    try:
+        for part in text.split(","):
+            _place(part)
+    except ValueError:
+        return False
+    return True
+
+
+def _place(text: str) -> Place:
+    """Read a place; a percent-encoded path is the folder of a socket (as in libpq)."""
+    host, _, port = text.partition(":")
+    if host[:3].upper() != "%2F":
+        return Place.parse(text)
+    return replace(Place.parse(f"socket:{port}"), host=decoded(host))
+
 
 Security = Literal["plain", "tls", "starttls"]
 Network = IPv4Network | IPv6Network
@@ -32,8 +160,6 @@ SMTP_SCHEMES: dict[str, tuple[Security, int]] = {
 }
 REDIS_SCHEMES = ("redis", "rediss")
 REDIS_PORT = 6379
-POSTGRES_SCHEMES = ("postgresql", "postgres")
-POSTGRES_PORT = 5432
 #: Pythons that can be strict refuse ``hello@[192.0.2.1]``, unless told not to be.
 _AS_EVER: dict[str, Any] = {"strict": False} if "strict" in signature(parseaddr).parameters else {}
 #: What is before the IPv4 address in an IPv4-mapped one.
@@ -133,116 +259,11 @@ class RedisUrl:
         return f"{scheme}://{f'{MASK}@' if self.login else ''}{rest}"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class DatabaseUrl:
-    """A database: SQLAlchemy's URL for it, and what its driver needs besides.
-
-    ``connect_args`` are asyncpg's: ``ssl``, ``server_settings`` and ``target_session_attrs``, where
-    the URL says so; ``host`` and ``port``, lists, if it names several servers or a socket.
-    ``places`` are all that it names; ``parameters`` may be shown.
-    """
-
-    url: URL
-    connect_args: dict[str, Any]
-    places: tuple[Place, ...] = ()
-    parameters: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> "DatabaseUrl":
-        """Read ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``.
-
-        Of libpq's parameters those in ``reach.settings.libpq`` are taken. Raises ValueError, with
-        words that do not repeat the URL (it may hold a password).
-        """
-        scheme, _, rest = text.strip().partition("://")
-        if scheme == "sqlite":
-            if not rest.startswith("/") or rest.strip("/") in ("", ":memory:"):
-                raise ValueError("must name a file: sqlite:///relative or sqlite:////absolute")
-            if "?" in rest or "\0" in rest:
-                raise ValueError("must end after the file's name")
-            return cls(URL.create("sqlite", database=rest[1:]), {})
-        url = ServerUrl.parse(text, has_more=True)
-        if url.scheme not in POSTGRES_SCHEMES:
-            raise ValueError("must start with sqlite:/// or postgresql://")
-        return cls._of(url, libpq.read(url.parameters or ""))
-
-    @classmethod
-    def _of(cls, url: ServerUrl, parameters: list[tuple[str, str]]) -> "DatabaseUrl":
-        """Put together what a Postgres URL and its parameters say. Raises ValueError."""
-        given = dict(parameters)
-        places = libpq.places(url.places, parameters)
-        arguments: dict[str, Any] = {}
-        if (security := libpq.security(given)) is not None:
-            arguments["ssl"] = security
-        if session := libpq.session(given):
-            arguments["server_settings"] = session
-        if which := given.get("target_session_attrs"):
-            arguments["target_session_attrs"] = which
-        only = places[0] if len(places) == 1 else Place("")
-        if len(places) > 1 or only.host.startswith("/"):
-            arguments["host"] = [place.host for place in places]
-            arguments["port"] = [place.port or POSTGRES_PORT for place in places]
-            only = Place("")
-        return cls(
-            URL.create(
-                "postgresql+asyncpg",
-                username=url.login.user or given.get("user") or None,
-                password=url.login.password or given.get("password") or None,
-                host=only.host or None,
-                port=only.port,
-                database=decoded(url.path[1:]) or given.get("dbname") or None,
-            ),
-            arguments,
-            places,
-            "&".join(libpq.shown(parameters)),
-        )
-
-    @property
-    def login(self) -> Login:
-        """Who logs in with what."""
-        return Login(self.url.username, self.url.password)
-
-    def with_login(self, login: Login) -> "DatabaseUrl":
-        """Have another log in."""
-        return replace(self, url=self.url.set(username=login.user, password=login.password))
-
-    @property
-    def server_settings(self) -> dict[str, str]:
-        """What the URL wants the server told at the start of a session."""
-        found: dict[str, str] = self.connect_args.get("server_settings", {})
-        return found
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is a file on this machine."""
-        return self.url.get_backend_name() == "sqlite"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether it can only be on this machine: a file, a socket, a loopback address."""
-        hosts = [place.host for place in self.places]
-        return all(host.startswith("/") or is_loopback(host or "localhost") for host in hosts)
-
-    def __str__(self) -> str:
-        """The URL with its credentials masked."""
-        if self.is_sqlite:
-            return f"sqlite:///{self.url.database}"
-        named = {part.partition("=")[0] for part in self.parameters.split("&")}
-        places = () if "host" in named else self.places
-        place = shown("postgresql", places, has_login=bool(self.login))
-        rest = f"?{self.parameters}" if self.parameters else ""
-        return f"{place}/{self.url.database or ''}{rest}"
-
-    def __repr__(self) -> str:
-        """Likewise: what is in ``url`` and ``connect_args`` is for the driver alone."""
-        return f"DatabaseUrl({str(self)!r})"
-
-
 @lru_cache(maxsize=8)
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Read ``10.0.0.0/8, ::1``: addresses and networks. Raises ValueError.
 
-    Those that hold everybody are refused: whoever is believed must be named.
+    Those that hold everybody are refused: proxies that are believed must be named.
     """
     try:
         found = tuple(as_ipv4(ip_network(part)) for part in re.split(r"[\s,]+", text) if part)

@@ -67,27 +67,27 @@ class Sender:
         """
         if (fault := unsendable(mail)) is not None:
             return Rejected(fault)
-        turned_away: Unavailable | None = None
+        refusal: Unavailable | None = None
         while True:
             reused = await self._take_idle()
             if reused is not None:
                 with suppress(Gone, SessionOver):  # not taken: another connection starts over
                     return await self._attempt(reused, mail, still_held, is_fresh=False)
-            if turned_away and self._open:  # while another of ours was let in
+            if refusal and self._open:  # while another of ours was let in
                 self._note_enough()
-            if (turned_away or self._has_enough()) and (self._open or self._opening):
-                turned_away = None if self._open else turned_away
+            if (refusal or self._has_enough()) and (self._open or self._opening):
+                refusal = None if self._open else refusal
                 await self._wait_for_change()
                 continue
-            if turned_away:
-                return turned_away
+            if refusal:
+                return refusal
             fresh = await self._connect()
             if not isinstance(fresh, Unavailable):
                 return await self._attempt(fresh, mail, still_held, is_fresh=True)
             if leaving := self._leaving():
                 await _leave(leaving)  # one of these was one too many
             else:
-                turned_away = fresh
+                refusal = fresh
 
     async def _connect(self) -> Connection | Unavailable:
         self._opening += 1

@@ -42,7 +42,7 @@ EVENTS = {
         "reach.limits", "info", "So many were refused (429) in the last second.", ("count",)
     ),
     "taken for spam": Event(
-        "reach.people", "info", "Somebody behaved like a robot: a 202, and no email.", ("rule",)
+        "reach.people", "info", "A form was filled in as spam is: a 202, and no email.", ("rule",)
     ),
     "asked to send again": Event(
         "reach.people",
@@ -134,7 +134,7 @@ EVENTS = {
     "circuit breaker open": Event(
         "reach.worker",
         "warning",
-        "The mail server turns us away: nothing is sent until it lets us in.",
+        "The mail server is unavailable: nothing is sent until it lets us in.",
         ("smtp_code",),
     ),
     "circuit breaker half-open": Event("reach.worker", "info", "The mail server lets us in again."),
@@ -196,7 +196,7 @@ EVENTS = {
         ("path",),
     ),
     "starting without the database": Event(
-        "reach", "warning", "It is away; it may come later.", ("reason",)
+        "reach", "warning", "It is unavailable; it may come later.", ("reason",)
     ),
     "waiting for the database": Event(
         "reach", "warning", "The worker begins when it answers.", ("reason",)
@@ -217,7 +217,9 @@ EVENTS = {
     ),
     "crashed": Event("reach", "critical", "The process ends by a fault of ours.", _ERROR),
     "traces are not taken": Event(
-        "reach.traces", "warning", "The collector is away or refuses: spans are lost, no mail."
+        "reach.traces",
+        "warning",
+        "The collector is unavailable, or refuses: spans are lost, no mail.",
     ),
     "traces are taken again": Event("reach.traces", "info", "The collector takes spans again."),
     "lines dropped": Event(
@@ -264,7 +266,9 @@ FIELDS = {
     ),
     "template_file": Field("reach.template.file", "keyword", "The template's file that is broken."),
     "template_line": Field("reach.template.line", "long", "In which line."),
-    "outcome": Field("reach.attempt.outcome", "keyword", "later, refused, unsure or paused."),
+    "outcome": Field(
+        "reach.attempt.outcome", "keyword", "deferred, rejected, unknown, unavailable."
+    ),
     "smtp_code": Field("reach.smtp.code", "long", "The mail server's reply code."),
     "enhanced_code": Field("reach.smtp.enhanced_code", "keyword", "Its enhanced code (RFC 3463)."),
     "worker": Field("service.node.name", "keyword", "The worker: host and process id."),
@@ -278,13 +282,17 @@ FIELDS = {
     "port": Field("server.port", "long", "Where it listens."),
     "path": Field("file.path", "keyword", "The folder or file that it is about."),
     "remedy": Field("reach.remedy", "keyword", "What to do about it."),
-    "rule": Field("rule.name", "keyword", "The rule that told a robot."),
+    "rule": Field(
+        "rule.name",
+        "keyword",
+        "The rule by which a form is spam, or to be sent again.",
+    ),
     "local_decisions": Field(
-        "reach.limits.local_decisions", "long", "Decisions taken alone while Redis was away."
+        "reach.limits.local_decisions", "long", "Decisions taken alone while Redis was unavailable."
     ),
 }
 
-#: What every line has, or may have, whoever wrote it.
+#: What every line has, or may have, those of libraries too.
 ALWAYS = (
     Field("@timestamp", "date", "When, in UTC."),
     Field("message", "match_only_text", "What happened, in words that never change."),

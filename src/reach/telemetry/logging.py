@@ -23,7 +23,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.types import EventDict
 
-from reach.telemetry import trace_context
+from reach.telemetry import traces
 from reach.telemetry.log_lines import JsonLines, Told, terminal_line
 from reach.telemetry.metrics import LINES_DROPPED
 
@@ -37,7 +37,7 @@ QUIET = {
 }
 #: With ``REACH_LOG_LEVEL=debug``: each statement, without its parameters; at DEBUG come the rows.
 STATEMENTS = "sqlalchemy.engine"
-MOST_CHARACTERS = 500
+MOST_CHARACTERS = 1000
 #: Where an exception's message may begin in a library's own: asyncio writes it after the name of
 #: what failed, Python's warnings after their kind.
 ENDS = {"asyncio": r"[\n(<]", "py.warnings": r"\n|(?<=Warning):"}
@@ -102,7 +102,7 @@ def _told(logger: _Logger, level: str, event: EventDict) -> tuple[tuple[Told], d
     message = event.pop("event")
     if error := event.pop("exc_info", None):
         event.update(frames(error if isinstance(error, BaseException) else sys.exception()))
-    context = trace_context.current.get()
+    context = traces.current.get()
     return (Told(logger.name, level, message, event, time.time(), context),), {}
 
 
@@ -131,7 +131,7 @@ class LibraryHandler(logging.Handler):
         # Libraries have levels of their own.
         words = ("critical", "error", "warning", "info")
         level = next((w for w in words if record.levelno >= getattr(logging, w.upper())), "debug")
-        context = trace_context.current.get()
+        context = traces.current.get()
         self._writer.write(Told(record.name, level, message, fields, record.created, context))
 
 

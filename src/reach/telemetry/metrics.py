@@ -47,7 +47,7 @@ def _without_samples(found: Iterable[Metric]) -> Iterator[Metric]:
 
 # HTTP
 
-#: A sign-up takes milliseconds; a database that is away is given up after some seconds.
+#: A sign-up takes milliseconds; a database that is unavailable is given up after some seconds.
 REQUEST_SECONDS = Histogram(
     "reach_http_request_duration_seconds",
     "Time from a request's arrival to the end of its answer, by route, method and status.",
@@ -90,7 +90,7 @@ PEOPLE = Known(
     multiprocess_mode="mostrecent",
 )
 
-# The outbox: what the database holds, anyone who is asked. Gone while the database is away.
+# The outbox: what the database holds, anyone who is asked. Gone while the database is unavailable.
 
 OUTBOX_MESSAGES = Known(
     "reach_outbox_messages",
@@ -182,15 +182,15 @@ LIMITER_DECISIONS = Counter(
 )
 LIMITER_FALLBACKS = Counter(
     "reach_limiter_fallbacks_total",
-    "Decisions that a process took alone because Redis was away.",
+    "Decisions that a process took alone because Redis was unavailable.",
 )
 REDIS_UNAVAILABLE = Gauge(
     "reach_redis_unavailable",
-    "1 while Redis is away and processes count for themselves.",
+    "1 while Redis is unavailable and processes count for themselves.",
     (),
     multiprocess_mode="livemax",
 )
-#: Redis has 50 ms; then it counts as away.
+#: Redis has 50 ms; then it counts as unavailable.
 REDIS_SECONDS = Histogram(
     "reach_redis_request_duration_seconds",
     "Time that Redis took to answer.",
@@ -203,7 +203,7 @@ REDIS_SECONDS = Histogram(
 TRANSACTION_SECONDS = Histogram(
     "reach_database_transaction_duration_seconds",
     "Time that a transaction took, waiting for its turn included, by kind (read, write) and result "
-    "(ok; refused: nothing was changed, on purpose; away; failed).",
+    "(ok; refused: nothing was changed, on purpose; unavailable; failed).",
     ("kind", "result"),
     buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )

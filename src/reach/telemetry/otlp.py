@@ -86,17 +86,17 @@ class Exporter(SpanExporter):
     def __init__(self, inner: SpanExporter) -> None:
         """Hand over by ``inner``."""
         self._inner = inner
-        self._is_away = False
+        self._is_unavailable = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Hand over a batch; what is not taken is lost."""
         result = self._inner.export(spans)
-        is_away = result is not SpanExportResult.SUCCESS
-        if is_away and not self._is_away:
+        is_unavailable = result is not SpanExportResult.SUCCESS
+        if is_unavailable and not self._is_unavailable:
             log.warning("traces are not taken")
-        elif self._is_away and not is_away:
+        elif self._is_unavailable and not is_unavailable:
             log.info("traces are taken again")
-        self._is_away = is_away
+        self._is_unavailable = is_unavailable
         return result
 
     def shutdown(self) -> None:

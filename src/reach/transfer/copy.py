@@ -20,7 +20,7 @@ from reach.messages.model import attempts, messages
 from reach.people.antispam import proofs
 from reach.people.link_requests import link_requests
 from reach.people.model import people
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer import Watcher
 from reach.transfer.databases import CannotCopy, NotThere, PostgresSide, Role, Side, SqliteSide
 from reach.transfer.rows import Digest, Row, Shape

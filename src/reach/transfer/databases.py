@@ -16,7 +16,7 @@ from reach.db.errors import RESTORE, NoDatabase, Replaced
 from reach.db.postgres_connection import Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
 from reach.db.types import EPOCH
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from reach.transfer.rows import Row, Shape
 
 Role = Literal["source", "target"]
@@ -242,7 +242,7 @@ class SqliteSide(Side):
             self._connection.executemany(insert, rows)
 
     async def analyse(self) -> None:
-        """Do nothing: its statistics come with the schema (migration 0002)."""
+        """Do nothing: its statistics come with the schema (migration 0008)."""
 
     def explain(self, error: Exception) -> CannotCopy | None:
         """Say what is wrong with the file, or with the disk that it is on."""
@@ -255,7 +255,7 @@ class SqliteSide(Side):
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             return CannotCopy(IN_USE.format(self.role))
         reason = sqlite_errors.unavailable_reason(error, self.file)
-        return CannotCopy(f"The {self.role} is away. {reason}") if reason else None
+        return CannotCopy(f"The {self.role} is unavailable. {reason}") if reason else None
 
     def is_about_values(self, error: Exception) -> bool:
         """Whether what was to be stored is at fault."""
@@ -338,7 +338,7 @@ class PostgresSide(Side):
         await self.fetch(f"ANALYZE {names}")
 
     def explain(self, error: Exception) -> CannotCopy | None:
-        """Say what the role may not do, who is in the way, or in what way the server is away."""
+        """Say what the role may not do, who is in the way, or how the server is unavailable."""
         state = postgres.sqlstate(error)
         if state == LOCK_REFUSED:
             return CannotCopy(HELD.format(self.role))
@@ -352,7 +352,7 @@ class PostgresSide(Side):
         codes = postgres.UNAVAILABLE_CODES + postgres.CONFLICT_CODES
         if is_lost or state[:2] in postgres.UNAVAILABLE_CLASSES or state in codes:
             reason = postgres.unavailable_reason(error) or "The connection to it was lost."
-            return CannotCopy(f"The {self.role} is away. {reason}")
+            return CannotCopy(f"The {self.role} is unavailable. {reason}")
         return None
 
     def is_about_values(self, error: Exception) -> bool:

@@ -22,7 +22,7 @@ from reach.problems import (
     Unprocessable,
 )
 from reach.settings import Settings
-from reach.telemetry import trace_context, traces
+from reach.telemetry import traces
 from reach.telemetry.logging import frames
 from reach.telemetry.metrics import REQUEST_SECONDS, REQUESTS_IN_PROGRESS, SIGN_UPS
 from reach.web.errors import REASON, answer_problem
@@ -154,7 +154,7 @@ class Record:
         self.scope = as_get(scope) if method == "HEAD" else scope
         self._with_body = self.scope is scope
         here = traces.here() if traces.process.tracer else None
-        trace_context.current.set(here or trace_context.of_request(traceparent))
+        traces.current.set(here or traces.of_request(traceparent))
 
     async def send(self, message: Message) -> None:
         """Send the answer on, with the headers that every one has; HEAD's without its body."""

@@ -35,7 +35,7 @@ class UnknownVersion(Problem):
 
 
 class Busy(ServiceUnavailable):
-    """As many requests are being answered as this process takes connections."""
+    """All the requests are being answered that this process takes connections for."""
 
     type, title = "busy", "Too many requests at this moment"
 

@@ -40,7 +40,7 @@ class Submit(Protocol):
 
 
 class SpamProtection(Protocol):
-    """What a public form needs so that people's can be told from robots': see ``people``."""
+    """What a public form needs so that it can be told from spam; ``people`` has the rules."""
 
     needs_proof: bool
 

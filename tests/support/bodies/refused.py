@@ -79,7 +79,7 @@ OTHER_SHAPES = {
     "an unknown field alone": b'{"canary-7f3a": "canary-7f3a"}',
 }
 
-#: Readable, but against the rules of the door: 422, and 422 where operators add people.
+#: Readable, but against the rules of a sign-up: 422, and 422 where operators add people.
 INVALID = {
     **OTHER_SHAPES,
     "a number for an address": sign_up(email=5),

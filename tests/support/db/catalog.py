@@ -106,7 +106,7 @@ def unfinished(before: Schema, after: Schema) -> Iterator[str]:
     """What a migration did to a table in use that took its whole length, or left behind."""
     for table, file in before.files.items():
         if after.files.get(table, file) != file:
-            yield f"table {table} is written anew"
+            yield f"table {table} is rewritten"
     for (_, name, kind), part in after.parts.items():
         if not part.is_valid:
             yield f"{kind} {name} is not valid"

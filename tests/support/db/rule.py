@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from reach.db.migrate import upgrade
 from reach.db.migrations.steps import BATCH_ROWS
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
 from tests.support.db.catalog import Schema, missed, schema_of, unfinished
 
 #: What nobody who writes can have beside them.

@@ -11,7 +11,7 @@ from reach.db.transaction import Transaction
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 
-#: Before every flow, and after the hour of a level.
+#: Before every hourly count, and after the hour of the counters of now.
 LONG_AGO = datetime(1970, 1, 1, 1, tzinfo=UTC)
 OTHERS = ("confirmed", *STATES)
 
@@ -24,17 +24,17 @@ def counted(tx: Transaction) -> dict[str, int]:
     return {"people": every, "confirmed": confirmed, **dict.fromkeys(STATES, 0), **found}
 
 
-def levels(tx: Transaction) -> dict[str, int]:
+def current(tx: Transaction) -> dict[str, int]:
     """What the counters say there is."""
     found = counters.read(tx, datetime.now(UTC))
-    return {name: found.get((name, counters.LEVEL), 0) for name in ("people", *OTHERS)}
+    return {name: found.get((name, counters.CURRENT), 0) for name in ("people", *OTHERS)}
 
 
-def flows(tx: Transaction) -> Counter[str]:
+def hourly(tx: Transaction) -> Counter[str]:
     """What the counters say has happened, in whichever hour."""
     found: Counter[str] = Counter()
     for (name, hour), count in counters.read(tx, LONG_AGO).items():
-        if hour != counters.LEVEL:
+        if hour != counters.CURRENT:
             found[name] += count
     return found
 
@@ -43,7 +43,7 @@ async def are_true(database: Database) -> bool:
     """Whether they are what counting gives, at one moment."""
 
     def compare(tx: Transaction) -> bool:
-        return levels(tx) == counted(tx)
+        return current(tx) == counted(tx)
 
     return await database.read(compare)
 

@@ -90,7 +90,7 @@ def require_tools() -> None:
 
 
 def build(folder: Path) -> dict[str, Any]:
-    """Build the image, or say why it ``failed``: whoever is next need not try. Raises NoImage."""
+    """Build the image, or say why it ``failed``: the next one need not try. Raises NoImage."""
     try:
         return _build(folder)
     except subprocess.CalledProcessError as error:

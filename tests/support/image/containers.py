@@ -48,7 +48,7 @@ class Container(ReachProcess):
         self.volume = volume
         told = {**image.environment, **variables}
         user, _, group = image.config["User"].partition(":")
-        assert user.isdecimal(), "a number: whoever forbids root cannot look names up"
+        assert user.isdecimal(), "a number: what forbids root cannot look names up"
         assert group.isdecimal()
         self._command = (
             *("unshare", *OF_ITS_OWN, "--", "sh", "-c", LAY_OUT, "sh"),

@@ -14,7 +14,7 @@ from tests.support.bodies.raw import connection, read_answer, request
 from tests.support.eventually import eventually
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import door
+from tests.support.promises.running import running_api
 from tests.support.reach import ADA
 
 BODY = json.dumps(ADA).encode()
@@ -92,7 +92,7 @@ async def replicas(
     """Run ``reach api`` so many times, each on a port of its own (see ``ports_of``)."""
     async with AsyncExitStack() as stack:
         each = [settings.model_copy(update={"port": free_port()}) for _ in range(count)]
-        yield [await stack.enter_async_context(door(one, **changes)) for one in each]
+        yield [await stack.enter_async_context(running_api(one, **changes)) for one in each]
 
 
 def ports_of(processes: Sequence[ReachProcess]) -> list[int]:

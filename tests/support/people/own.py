@@ -23,7 +23,7 @@ OWN: dict[tuple[str, str], set[Scope]] = {
 
 
 async def signed_up(reach: Reach, email: str = "ada@example.com", **fields: str) -> Person:
-    """Sign somebody up at the door, and give their record."""
+    """Sign somebody up as strangers do, and give their record."""
     body = {"email": email, "name": "Ada", **fields}
     assert (await reach.http.post("/v1/signups", json=body)).status_code == 202
     (person,) = await reach.database.read(queries.page, limit=1, prefix=email.lower())

@@ -1,4 +1,4 @@
-"""Everybody at once, at several doors, until they are told to stop: whatever fails is kept.
+"""Everybody at once, at several processes, until they are told to stop: whatever fails is kept.
 
 Nobody tries again: a request that is not answered as it should be is a failure.
 """
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 30
 
 
 class Load:
-    """What was asked of every door, and what went wrong."""
+    """What was asked of every process, and what went wrong."""
 
     def __init__(self, key: dict[str, str], known: Sequence[UUID]) -> None:
         """Take an operator's key, and people to be changed: each is one task's alone."""
@@ -35,7 +35,7 @@ class Load:
 
     @asynccontextmanager
     async def at(self, settings: Settings) -> AsyncIterator[None]:
-        """Keep the door at ``settings.port`` busy; at the end, all are answered that asked."""
+        """Keep the API at ``settings.port`` busy; at the end, all are answered that asked."""
         going = asyncio.Event()
         going.set()
         async with client(settings) as http, asyncio.TaskGroup() as group:
@@ -49,7 +49,7 @@ class Load:
                 going.clear()
 
     async def goes_on(self, *ports: int, rounds: int = 5) -> None:
-        """Wait until each door has answered each kind of visitor some more."""
+        """Wait until each process has answered each kind of visitor some more."""
         before = self.answered.copy()
 
         def is_answered() -> bool:

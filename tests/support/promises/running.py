@@ -29,7 +29,7 @@ async def worker(settings: Settings, **changes: Any) -> AsyncIterator[ReachProce
 
 
 @asynccontextmanager
-async def door(
+async def running_api(
     settings: Settings, command: str = "api", **changes: Any
 ) -> AsyncIterator[ReachProcess]:
     """Run ``reach api`` (or ``up``); it takes sign-ups when this begins."""
@@ -61,7 +61,7 @@ async def ended(process: ReachProcess, seconds: float) -> int:
 
 @asynccontextmanager
 async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """Offer a client of the door at ``settings.port``."""
+    """Offer a client of the API at ``settings.port``."""
     limits = httpx.Limits(max_connections=200)
     async with httpx.AsyncClient(
         base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20, limits=limits
@@ -70,7 +70,7 @@ async def client(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def is_closed(settings: Settings) -> bool:
-    """Whether nobody listens at the door's port any more."""
+    """Whether nobody listens at the API's port any more."""
     try:
         _, writer = await asyncio.open_connection(settings.host, settings.port)
     except ConnectionRefusedError:

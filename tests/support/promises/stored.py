@@ -30,7 +30,7 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 
 async def sign_up(database: Database, settings: Settings, *addresses: str) -> None:
-    """Sign up everybody at these addresses in one transaction, as a busy door would."""
+    """Sign up everybody at these addresses in one transaction, as a busy API process would."""
     requests = [
         SignUp.model_construct(
             email=parse_address(address, smtputf8=True), name="Ada", description=None

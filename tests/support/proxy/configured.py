@@ -46,8 +46,8 @@ def places(port: int, inside: int, servers: tuple[int, int], folder: Path) -> li
     ]
 
 
-def door_limit(burst: int) -> list[Change]:
-    """Let the edge admit ``burst`` at the door, and no more while a test runs."""
+def sign_up_limit(burst: int) -> list[Change]:
+    """Let the proxy admit ``burst`` sign-ups, and no more while a test runs."""
     return [
         Change(DYNAMIC, "average: 60 # ADAPT", "average: 1"),
         Change(DYNAMIC, "period: 1m", "period: 1h"),

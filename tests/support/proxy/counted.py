@@ -9,12 +9,12 @@ import anyio
 from tests.support.eventually import eventually
 from tests.support.proxy.echo import Gate
 from tests.support.proxy.edges import Edge
-from tests.support.proxy.sound import DOOR
+from tests.support.proxy.sound import SIGN_UPS
 
 T = TypeVar("T")
 Call = tuple[str, str]
-POSTS: Sequence[Call] = tuple(("POST", path) for path in DOOR)
-#: Paths that are not the door's, each of another kind: exact, with a dot, and all below.
+POSTS: Sequence[Call] = tuple(("POST", path) for path in SIGN_UPS)
+#: Paths that are not of sign-ups, each of another kind: exact, with a dot, and all below.
 OTHERS: Sequence[Call] = tuple(
     ("GET", path)
     for path in ("/docs", "/openapi.json", "/static/style.css", "/v1/people", "/manage")
@@ -61,7 +61,7 @@ def refusals(edge: Edge) -> int:
 
 
 async def undisturbed(edge: Edge, look: Callable[[int], Awaitable[T]]) -> T:
-    """Look, until Traefik made no new routers meanwhile: with them it begins to count anew.
+    """Look, until Traefik made no new routers meanwhile: with them it begins to count again.
 
     It does so as it starts, once for each of its providers. ``look`` gets the number of the first
     client that has not called yet.

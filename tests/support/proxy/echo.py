@@ -19,7 +19,7 @@ class Gate:
         self._open.set()
 
     def shut(self) -> None:
-        """Hold whoever comes from now on."""
+        """Hold every caller from now on."""
         self._open.clear()
 
     def open(self) -> None:

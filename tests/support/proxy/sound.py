@@ -8,8 +8,8 @@ import httpx
 from tests.support.proxy.edges import Edge, layer
 
 #: Where each request may cause an email.
-DOOR = ("/", "/links", "/v1/signups", "/v1/links")
-#: Other ways to write a door's path, by which a request might go round its limiter.
+SIGN_UPS = ("/", "/links", "/v1/signups", "/v1/links")
+#: Other ways to write a sign-up's path, by which a request might go round its limiter.
 DETOURS = (
     *("/v1/%73ignups", "//v1/signups", "/v1/./signups", "/v1/x/../signups", "/v1/signups?a=/"),
     "/v1/signups%0A",
@@ -19,7 +19,7 @@ HIDDEN = (
     *("/readyz%0A", "/v1/signups%0A", "/%7F"),
 )
 #: More than a burst of the shipped limits, and what they let in again while it lasts.
-DOOR_FLOOD, REST_FLOOD, AT_ONCE = 80, 400, 20
+SIGN_UP_FLOOD, REST_FLOOD, AT_ONCE = 80, 400, 20
 MOST_BYTES = 64 * 1024
 JSON = {"Content-Type": "application/json"}
 
@@ -29,7 +29,7 @@ class UnsoundEdgeError(AssertionError):
 
 
 async def check_edge(edge: Edge) -> None:
-    """Prove that an edge leads to Reach, by its name only, and limits every door.
+    """Prove that a proxy leads to Reach, by its name only, and limits every sign-up.
 
     Uses the clients 1 to 29. Raises UnsoundEdgeError.
     """
@@ -38,8 +38,8 @@ async def check_edge(edge: Edge) -> None:
         await _is_for_one_name(edge)
         await _hides_what_is_inside(edge)
         await _refuses_large_bodies(edge)
-        for number, path in enumerate(DOOR, 10):
-            await _limits(edge, number, "POST", path, DOOR_FLOOD)
+        for number, path in enumerate(SIGN_UPS, 10):
+            await _limits(edge, number, "POST", path, SIGN_UP_FLOOD)
         await _has_no_detours(edge)
         await _limits(edge, 21, "GET", "/", REST_FLOOD)
     except httpx.TransportError as error:
@@ -91,10 +91,12 @@ async def _limits(edge: Edge, number: int, method: str, path: str, count: int) -
 async def _has_no_detours(edge: Edge) -> None:
     for number, path in enumerate(DETOURS, 15):
         async with edge.client(number) as http:
-            answers = await flood(http, "POST", path, DOOR_FLOOD)
-        is_door = any(answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY for answer in answers)
-        if is_door and not refusals(answers):
-            raise UnsoundEdgeError(f"POST {path} goes round the door's limit")
+            answers = await flood(http, "POST", path, SIGN_UP_FLOOD)
+        is_sign_up = any(
+            answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY for answer in answers
+        )
+        if is_sign_up and not refusals(answers):
+            raise UnsoundEdgeError(f"POST {path} goes round the limit of sign-ups")
 
 
 def refusals(answers: Sequence[httpx.Response]) -> list[httpx.Response]:

@@ -1,4 +1,4 @@
-"""Processes that count, by the real library, into the shares of whoever started them."""
+"""Processes that count, by the real library, into the shares of the process that started them."""
 
 import subprocess
 import sys
@@ -11,7 +11,8 @@ from reach.telemetry.multiprocess import Shares, told
 #: Counts as often as it is told to, and says so each time.
 CODE = """
 import sys
-from reach.telemetry.metrics import GROUP_MEMBERS, LANE_PAUSES, REQUESTS_IN_PROGRESS, SIGN_UPS
+from reach.telemetry.metrics import CIRCUIT_BREAKER_OPENINGS, GROUP_MEMBERS
+from reach.telemetry.metrics import REQUESTS_IN_PROGRESS, SIGN_UPS
 REQUESTS_IN_PROGRESS.inc()
 print("ready", flush=True)
 for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""A full run of Reach: good requests and bad ones, robots, mail that arrives and that does not.
+"""A full run of Reach: good requests and bad ones, spam, mail that arrives and that does not.
 
 Processes as in production, on a SQLite file of their own; what they wrote on stdout is what
 Filebeat would read.
@@ -22,7 +22,7 @@ from tests.support.mail import MailServer, Reply
 from tests.support.mail_session import Session
 from tests.support.ports import free_port
 from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, door, ended, said, worker
+from tests.support.promises.running import client, ended, running_api, said, worker
 from tests.support.promises.stored import opened
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -71,9 +71,9 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
     async with opened(settings) as database:
         key = keys.generate()
         await database.write(keys.add, key, "test", keys.SCOPES)
-    async with door(settings) as api, worker(settings) as sending:
+    async with running_api(settings) as api, worker(settings) as sending:
         async with client(settings) as http:
-            await _knock(http, done)
+            await _ask(http, done)
             await _deliver(http, done, mail_server, sending)
             await _send_broken(http, done, sending, key)
             await _fail(http, done, settings, key)
@@ -85,14 +85,14 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
     return done
 
 
-async def _knock(http: httpx.AsyncClient, done: FullRun) -> None:
-    """Ask for what is there, for what is not, wrongly, and as a robot does."""
+async def _ask(http: httpx.AsyncClient, done: FullRun) -> None:
+    """Ask for what is there, for what is not, wrongly, and as a spammer does."""
     answers = [
         await http.get("/"),
         await http.get("/nowhere"),
         await http.get("/v1/people"),
         await http.post("/v1/signups", content=b"{"),
-        await sign_up(http, "robot@example.com", motto="https://spam.example"),
+        await sign_up(http, "spammer@example.com", motto="https://spam.example"),
     ]
     done.statuses += [answer.status_code for answer in answers]
 
@@ -114,12 +114,12 @@ async def _deliver(
     answers.append(await sign_up(http, "ada@example.com", headers=headers))
     await eventually(lambda: len(mail_server.messages) == 2, WAIT_SECONDS)
     mail_server.script["mail"] = "421 4.3.2 Not now"
-    answers.append(await sign_up(http, "paused@example.com"))
+    answers.append(await sign_up(http, "unavailable@example.com"))
     await said(sending, "circuit breaker open")
     del mail_server.script["mail"]
     await said(sending, "circuit breaker half-open")
     await eventually(lambda: len(mail_server.messages) == 3, WAIT_SECONDS)
-    await said(sending, "refused")
+    await said(sending, "rejected")
     done.statuses += [answer.status_code for answer in answers]
 
 
@@ -166,7 +166,7 @@ def _count(line: Line) -> int:
 async def sign_up(
     http: httpx.AsyncClient, email: str, headers: Mapping[str, str] | None = None, **more: str
 ) -> httpx.Response:
-    """Sign up at the door."""
+    """Sign up as strangers do."""
     return await http.post(
         "/v1/signups", json={"email": email, "name": "Somebody", **more}, headers=headers
     )

@@ -9,10 +9,10 @@ import ctypes
 import signal
 
 from reach.__main__ import main
-from reach.runtime import supervisor
+from reach.runtime import server
 
 #: For tests; each is half a second.
-supervisor.MOST_SILENT_ROUNDS = 20
+server.MOST_SILENT_ROUNDS = 20
 A_LONG_TIME_SECONDS = 600
 
 
@@ -26,7 +26,7 @@ def keep_the_lock(*_: object) -> None:
     ctypes.PyDLL(None).sleep(A_LONG_TIME_SECONDS)
 
 
-# Also in the processes that `reach api --processes` starts: they import this module anew.
+# Also in the processes that `reach api --processes` starts: they import this module again.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
 signal.signal(signal.SIGUSR1, block)
 if __name__ != "__main__":  # their parent takes it for the wish to have them replaced

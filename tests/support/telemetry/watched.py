@@ -32,7 +32,7 @@ class Watched:
     """A running Reach, and who watches it."""
 
     prometheus: Prometheus
-    doors: list[str]
+    processes: list[str]
     #: Whom a 202 was said to.
     accepted: set[str] = field(default_factory=set)
 
@@ -53,13 +53,13 @@ class Watched:
         return await run_sync(self.prometheus.value, expression)
 
     async def sign_up_for_ever(self) -> None:
-        """Sign somebody new up four times a second, at each door in turn."""
-        doors = itertools.cycle(self.doors)
+        """Sign somebody new up four times a second, at each process in turn."""
+        processes = itertools.cycle(self.processes)
         async with httpx.AsyncClient(verify=NO_CERTIFICATES, trust_env=False, timeout=20) as http:
             for number in itertools.count():
                 email = f"person-{number}@example.com"
                 form = {"email": email, "name": "Ada"}
-                answer = await http.post(f"{next(doors)}/v1/signups", json=form)
+                answer = await http.post(f"{next(processes)}/v1/signups", json=form)
                 assert answer.status_code == httpx.codes.ACCEPTED, answer.text
                 self.accepted.add(email)
                 await anyio.sleep(SIGN_UPS_EVERY_SECONDS)
@@ -68,9 +68,9 @@ class Watched:
 @asynccontextmanager
 async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
     """Run it all; everything is well, and mail goes out, when this begins. May skip."""
-    doors = [free_port(), free_port()]
+    api_ports = [free_port(), free_port()]
     ports = {"reach-api": [free_port(), free_port()], "reach-worker": [free_port(), free_port()]}
-    with processes(settings, doors, ports) as running:
+    with processes(settings, api_ports, ports) as running:
         for process in running:
             words = "api started" if process.arguments == ("api",) else "worker started"
             await said(process, words)
@@ -80,7 +80,7 @@ async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
         except NoPrometheus as reason:
             pytest.skip(str(reason))
         try:
-            now = Watched(server, [f"http://127.0.0.1:{port}" for port in doors])
+            now = Watched(server, [f"http://127.0.0.1:{port}" for port in api_ports])
             async with anyio.create_task_group() as group:
                 group.start_soon(now.sign_up_for_ever)
                 is_well = partial(now.value, "reach:mails_in_time:increase5m > 4")
@@ -94,12 +94,12 @@ async def watched(settings: Settings, folder: Path) -> AsyncIterator[Watched]:
 
 @contextmanager
 def processes(
-    settings: Settings, doors: list[int], ports: dict[str, list[int]]
+    settings: Settings, api_ports: list[int], ports: dict[str, list[int]]
 ) -> Iterator[list[ReachProcess]]:
     """Run them, each with a metrics port of its own."""
     apis = [
-        ReachProcess("api", settings=settings, port=door, metrics_port=port)
-        for door, port in zip(doors, ports["reach-api"], strict=True)
+        ReachProcess("api", settings=settings, port=api, metrics_port=port)
+        for api, port in zip(api_ports, ports["reach-api"], strict=True)
     ]
     workers = [
         ReachProcess("worker", settings=settings, metrics_port=port)

@@ -10,9 +10,9 @@ from typing import Any
 
 import asyncpg
 
-from reach.cli.progress import Lines
 from reach.db.schema import newest
-from reach.settings.urls import DatabaseUrl
+from reach.settings.database_url import DatabaseUrl
+from reach.transfer import Watcher
 from reach.transfer.copy import KEPT, copy
 from tests.support.databases import elsewhere
 
@@ -93,13 +93,12 @@ class Place:
             self.run("DROP FUNCTION test()")
 
 
-def copied(source: Place, target: Place, watching: Lines | None = None) -> Mapping[str, int]:
+def copied(source: Place, target: Place, watcher: Watcher | None = None) -> Mapping[str, int]:
     """Copy in this process; how many rows each table has."""
 
     async def run() -> Mapping[str, int]:
         source_url, target_url = map(DatabaseUrl.parse, (source.url, target.url))
-        with watching or Lines() as lines:
-            return await copy(source_url, target_url, lines)
+        return await copy(source_url, target_url, watcher or Watcher())
 
     return asyncio.run(run())
 
@@ -114,11 +113,12 @@ def is_untouched(target: Place) -> bool:
     )
 
 
-class Noted(Lines):
+class Noted(Watcher):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
         """Nothing yet."""
+        super().__init__()
         self.noted: list[str] = []
 
     def note(self, text: str) -> None:

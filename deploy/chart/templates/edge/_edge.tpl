@@ -9,10 +9,10 @@ deploy/traefik/dynamic/reach.yaml. Here it gets this site's numbers; the rest is
 {{- end -}}
 {{- $http := ($text | fromYaml).http -}}
 {{- $limits := .Values.edge.limits -}}
-{{- $doorRate := mergeOverwrite (index $http.middlewares "door-rate" "rateLimit") $limits.door -}}
+{{- $signupsRate := mergeOverwrite (index $http.middlewares "signups-rate" "rateLimit") $limits.signups -}}
 {{- $restRate := mergeOverwrite (index $http.middlewares "rest-rate" "rateLimit") $limits.rest -}}
 {{- $inFlight := mergeOverwrite (index $http.middlewares "in-flight" "inFlightReq") $limits.inFlight -}}
-{{- range list $doorRate $restRate $inFlight -}}
+{{- range list $signupsRate $restRate $inFlight -}}
 {{- $_ := set .sourceCriterion.ipStrategy "depth" $.Values.edge.proxiesBeforeTraefik -}}
 {{- end -}}
 {{- toYaml $http -}}
@@ -40,10 +40,10 @@ yes
 {{- .Values.edge.entryPoints | default (list $usual) | toJson -}}
 {{- end -}}
 
-{{/* The door's paths, out of its router's rule, as a JSON list: (dict "http" $http). */}}
-{{- define "reach.edge.doorPaths" -}}
+{{/* The paths of the sign-up endpoints, out of their router's rule, as a JSON list: (dict "http" $http). */}}
+{{- define "reach.edge.signupPaths" -}}
 {{- $paths := list -}}
-{{- range regexFindAll "Path\\(`[^`]+`\\)" .http.routers.door.rule -1 -}}
+{{- range regexFindAll "Path\\(`[^`]+`\\)" .http.routers.signups.rule -1 -}}
 {{- $paths = append $paths (. | trimPrefix "Path(`" | trimSuffix "`)") -}}
 {{- end -}}
 {{- $paths | toJson -}}

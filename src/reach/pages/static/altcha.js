@@ -61,13 +61,13 @@
   }
 
   async function proveThenSend() {
-    status.textContent = "One moment: your browser proves that you are no robot…";
+    status.textContent = "One moment: your browser does a short spam check…";
     button.disabled = true;
     try {
       await begin();
       status.textContent = "Done. Signing you up…";
     } catch {
-      status.textContent = "The check for robots did not work. Please try again in a moment.";
+      status.textContent = "The spam check did not work. Please try again in a moment.";
       return;
     } finally {
       button.disabled = false;
@@ -90,6 +90,6 @@
       if (!button.disabled) proveThenSend();
     });
   } else {
-    status.textContent = "The check for robots works only over https.";
+    status.textContent = "The spam check works only over https.";
   }
 }

@@ -12,7 +12,7 @@ from reach.db.types import Instant, Key
 revision = "0101"
 down_revision = max(name[:4] for name in names() if name[:4] < revision)
 
-#: Whoever writes one form gets the other; who writes both is left alone.
+#: Who writes one form gets the other; who writes both is left alone.
 IN_STEP = """
     CREATE FUNCTION people_in_step() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -32,7 +32,7 @@ def upgrade() -> None:
     """Expand."""
     op.add_column("people", sa.Column("display_name", sa.Text))
     op.add_column(
-        "people", sa.Column("came_by", sa.Text, nullable=False, server_default=sa.text("'door'"))
+        "people", sa.Column("came_by", sa.Text, nullable=False, server_default=sa.text("'form'"))
     )
     op.execute(
         "ALTER TABLE people ADD CONSTRAINT ck_people_display_name "

@@ -2,7 +2,8 @@
 
 No release has been made before this one. So it renames at once what a later migration would have
 to expand and contract: ``tallies`` is ``counters``; ``settled_at`` and ``settled_lease`` are
-``finished_at`` and ``recorded_lease``; and the outcomes of attempts have their new names.
+``finished_at`` and ``recorded_lease``; the outcomes of attempts have their new names; and the
+caller of a stored response who had no key is ``public``, no longer ``door``.
 """
 
 import sqlalchemy as sa
@@ -31,6 +32,7 @@ def upgrade() -> None:
         {"outcome": f"CASE outcome {words} END"},
         f"outcome IN ({', '.join(map(repr, OUTCOMES))})",
     )
+    op.execute("UPDATE idempotency_keys SET caller = 'public' WHERE caller = 'door'")
     for old, new in COLUMNS.items():
         op.alter_column("messages", old, new_column_name=new)
     op.rename_table("tallies", "counters")

@@ -1,8 +1,8 @@
 """What counters save, and cost: `python -m benchmarks.counters`, about two minutes.
 
 On each database, with a thousand people and messages and then with a million: reading the stats,
-and counting the same. Then how long the migration that begins the counters keeps writers waiting,
-and how long reading takes while nobody folds. All messages are queued and late, the worst case.
+and counting the same. Then how long reading takes while nobody folds. All messages are queued and
+late, the worst case.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, text
 
 from reach.db import counters
 from reach.db.connect import open_database
@@ -29,7 +29,6 @@ from reach.settings import Settings
 from tests.support.postgres import Postgres
 
 FEW, MANY = 1_000, 1_000_000
-BEFORE_TALLIES = "0005"
 UNFOLDED_ROWS = 100_000
 LOOKS = 21
 
@@ -67,8 +66,6 @@ async def measure(name: str, settings: Settings) -> None:
             found = await database.read(stats.read, settings)
             assert (found.people, found.messages["queued"]) == (last, last)
             print(f"{name:8} {last:9,} rows: read {read:6.2f} ms, counted {counted:7.2f} ms")
-        seconds, waited = await seconds_to_begin(database, settings)
-        print(f"{name:8} {MANY:9,} rows: begun in {seconds:.1f} s; a writer waited {waited:.2f} s")
         if not settings.database.is_sqlite:
             await database.write(unfold)
             read = await milliseconds(database, partial(stats.read, settings=settings))
@@ -103,13 +100,13 @@ def fill(tx: Transaction, first: int, last: int) -> None:
 
 
 def analyse(tx: Transaction) -> None:
-    """Let Postgres's planner know; SQLite has fixed statistics (migration 0002)."""
+    """Let Postgres's planner know; SQLite has fixed statistics (migration 0008)."""
     if tx.dialect.name == "postgresql":
         tx.execute(text("ANALYZE people, messages"))
 
 
 def count(tx: Transaction) -> None:
-    """Count what the levels say."""
+    """Count what the counters of now say."""
     tx.execute(select(func.count(), func.count(people.c.confirmed_at)).select_from(people)).all()
     by_state = select(messages.c.state, func.count()).group_by(messages.c.state)
     tx.execute(by_state).all()
@@ -125,48 +122,9 @@ async def milliseconds(database: Database, fn: Callable[[Transaction], object]) 
     return statistics.median(taken)
 
 
-async def seconds_to_begin(database: Database, settings: Settings) -> tuple[float, float]:
-    """Take the counters away, and migrate while somebody writes: how long it took, and they waited.
-
-    That is the longest of their transactions.
-    """
-    await database.write(forget)
-    began = time.perf_counter()
-    migration = asyncio.create_task(asyncio.to_thread(migrate, settings.database))
-    waited = 0.0
-    while not migration.done():
-        asked = time.perf_counter()
-        await database.write(touch)
-        waited = max(waited, time.perf_counter() - asked)
-    await migration
-    seconds = time.perf_counter() - began
-    assert (await database.read(stats.read, settings)).people == MANY
-    return seconds, waited
-
-
-def touch(tx: Transaction) -> None:
-    """Write something of somebody."""
-    first = select(func.min(people.c.email_key)).scalar_subquery()
-    tx.execute(update(people).where(people.c.email_key == first).values(version=1))
-
-
-def forget(tx: Transaction) -> None:
-    """Be a database of before."""
-    if tx.dialect.name == "sqlite":
-        named = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'count_%'"
-        for trigger in tx.execute(text(named)).scalars().all():
-            tx.execute(text(f'DROP TRIGGER "{trigger}"'))
-    else:
-        named = "SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'counter\\_%'"
-        for function in tx.execute(text(named)).scalars().all():
-            tx.execute(text(f"DROP FUNCTION {function} CASCADE"))
-    tx.execute(text("DROP TABLE counters"))
-    tx.execute(text(f"UPDATE alembic_version SET version_num = '{BEFORE_TALLIES}'"))
-
-
 def unfold(tx: Transaction) -> None:
     """Leave as many rows as pile up while no worker runs."""
-    row = {"name": "queued", "hour": counters.LEVEL, "count": 0}
+    row = {"name": "queued", "hour": counters.CURRENT, "count": 0}
     tx.execute(counters.counters.insert(), [row] * UNFOLDED_ROWS)
 
 

@@ -20,7 +20,7 @@ EACH_ROUND = 3
 MORE_THAN_MAY_WAIT = 20
 
 
-class Knocks:
+class Callers:
     """Rounds of calls: in each, ``EACH_ROUND`` callers of every kind, all at the same time."""
 
     def __init__(self, http: httpx.AsyncClient, settings: Settings) -> None:
@@ -30,15 +30,15 @@ class Knocks:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, settings: Settings) -> AsyncIterator["Knocks"]:
-        """Get ready to call at the door of ``settings``."""
+    async def at(cls, settings: Settings) -> AsyncIterator["Callers"]:
+        """Get ready to call the API of ``settings``."""
         async with client(settings) as http:
             yield cls(http, settings)
 
     async def go_on(self, between: Callable[[], Awaitable[object]]) -> None:
         """Call for ever, with ``between`` between rounds."""
         while True:
-            kinds = [self.people, self.known, self.robot, self.mistaken]
+            kinds = [self.people, self.known, self.spammer, self.mistaken]
             kinds += [self.impatient, self.thief, self.gone, self.scanner, self.greedy]
             await asyncio.gather(*(kind() for kind in kinds * EACH_ROUND))
             await between()
@@ -52,9 +52,9 @@ class Knocks:
         """Sign up again and again."""
         await self._sign_up("known", address="known@good.example")
 
-    async def robot(self) -> None:
+    async def spammer(self) -> None:
         """Fill in what people do not see."""
-        await self._sign_up("robot", motto="https://buy.example")
+        await self._sign_up("spammer", motto="https://buy.example")
 
     async def mistaken(self) -> None:
         """Mistype."""
@@ -105,7 +105,7 @@ class Knocks:
         return {"X-Forwarded-For": ONE_PLACE.get(kind, anywhere)}
 
 
-def turn_away(server: MailServer) -> None:
+def refuse(server: MailServer) -> None:
     """Have our mail server say what each caller's own would have it say."""
 
     def to_recipient(_: Session, argument: str) -> Reply:
@@ -115,6 +115,8 @@ def turn_away(server: MailServer) -> None:
 
     def when_accepted(_: Session, __: str) -> Reply:
         recipient = server.messages[-1].recipient
-        return DROP if "@unsure." in recipient and server.recipients.count(recipient) == 1 else None
+        return (
+            DROP if "@unknown." in recipient and server.recipients.count(recipient) == 1 else None
+        )
 
     server.script |= {"rcpt": to_recipient, "accepted": when_accepted}

@@ -1,4 +1,4 @@
-"""The parameters of a Postgres URL: libpq's, made asyncpg's, or refused by name.
+"""The URL of the database, and libpq's parameters in it: made asyncpg's, or refused by name.
 
 https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
@@ -6,10 +6,17 @@ https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 import re
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from reach.network.hosts import Place
-from reach.settings.server_urls import decoded
+from sqlalchemy.engine import URL
 
+from reach.network.hosts import Place, is_loopback
+from reach.settings import urls
+from reach.settings.urls import Login, ServerUrl, decoded
+
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+POSTGRES_PORT = 5432
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 #: Those that encrypt or fail.
 STRICT_MODES = ("require", "verify-ca", "verify-full")
@@ -67,7 +74,7 @@ NAMES = frozenset(
 )
 
 
-def read(text: str) -> list[tuple[str, str]]:
+def _read(text: str) -> list[tuple[str, str]]:
     """Read what is behind the ``?``: names and values, in order. Raises ValueError.
 
     A ``+`` is a plus, as in libpq. A name that is none of libpq's is not repeated: it may be what a
@@ -104,7 +111,7 @@ def _check(name: str, value: str) -> None:
         raise ValueError(f"has a {name} that is not a whole number")
 
 
-def places(named: Sequence[Place], parameters: list[tuple[str, str]]) -> tuple[Place, ...]:
+def _places(named: Sequence[Place], parameters: list[tuple[str, str]]) -> tuple[Place, ...]:
     """Add what ``host`` and ``port`` say to what stands before the ``?``.
 
     Several have commas between them, or parameters of their own; a host that begins with a slash is
@@ -136,7 +143,7 @@ def _place(host: str) -> Place:
     return Place.parse(f"[{host}]" if host.count(":") > 1 and "[" not in host else host)
 
 
-def security(parameters: Mapping[str, str]) -> str | ssl.SSLContext | None:
+def _tls(parameters: Mapping[str, str]) -> str | ssl.SSLContext | None:
     """Make asyncpg's ``ssl`` of libpq's words. Raises ValueError.
 
     As in libpq, a root certificate makes ``require`` verify, and ``sslrootcert=system`` verifies
@@ -185,11 +192,110 @@ def _introduce(context: ssl.SSLContext, parameters: Mapping[str, str]) -> None:
         raise ValueError(words) from None
 
 
-def session(parameters: Mapping[str, str]) -> dict[str, str]:
+def _session(parameters: Mapping[str, str]) -> dict[str, str]:
     """Choose what the server is told at the start of a session."""
     return {name: parameters[name] for name in SESSION if parameters.get(name)}
 
 
-def shown(parameters: list[tuple[str, str]]) -> Iterator[str]:
+def _shown(parameters: list[tuple[str, str]]) -> Iterator[str]:
     """Write what may be shown."""
     return (f"{name}={value}" for name, value in parameters if name not in UNSHOWN)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DatabaseUrl:
+    """A database: SQLAlchemy's URL for it, and what its driver needs besides.
+
+    ``connect_args`` are asyncpg's: ``ssl``, ``server_settings`` and ``target_session_attrs``, where
+    the URL says so; ``host`` and ``port``, lists, if it names several servers or a socket.
+    ``places`` are all that it names; ``parameters`` may be shown.
+    """
+
+    url: URL
+    connect_args: dict[str, Any]
+    places: tuple[Place, ...] = ()
+    parameters: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "DatabaseUrl":
+        """Read ``sqlite:///file``, ``postgresql://…`` or ``postgres://…``.
+
+        Of libpq's parameters those in ``NAMES`` are taken. Raises ValueError, with
+        words that do not repeat the URL (it may hold a password).
+        """
+        scheme, _, rest = text.strip().partition("://")
+        if scheme == "sqlite":
+            if not rest.startswith("/") or rest.strip("/") in ("", ":memory:"):
+                raise ValueError("must name a file: sqlite:///relative or sqlite:////absolute")
+            if "?" in rest or "\0" in rest:
+                raise ValueError("must end after the file's name")
+            return cls(URL.create("sqlite", database=rest[1:]), {})
+        url = ServerUrl.parse(text, has_more=True)
+        if url.scheme not in POSTGRES_SCHEMES:
+            raise ValueError("must start with sqlite:/// or postgresql://")
+        return cls._of(url, _read(url.parameters or ""))
+
+    @classmethod
+    def _of(cls, url: ServerUrl, parameters: list[tuple[str, str]]) -> "DatabaseUrl":
+        """Put together what a Postgres URL and its parameters say. Raises ValueError."""
+        given = dict(parameters)
+        places = _places(url.places, parameters)
+        arguments: dict[str, Any] = {}
+        if (tls := _tls(given)) is not None:
+            arguments["ssl"] = tls
+        if session := _session(given):
+            arguments["server_settings"] = session
+        if which := given.get("target_session_attrs"):
+            arguments["target_session_attrs"] = which
+        only = places[0] if len(places) == 1 else Place("")
+        if len(places) > 1 or only.host.startswith("/"):
+            arguments["host"] = [place.host for place in places]
+            arguments["port"] = [place.port or POSTGRES_PORT for place in places]
+            only = Place("")
+        return cls(
+            URL.create(
+                "postgresql+asyncpg",
+                username=url.login.user or given.get("user") or None,
+                password=url.login.password or given.get("password") or None,
+                host=only.host or None,
+                port=only.port,
+                database=decoded(url.path[1:]) or given.get("dbname") or None,
+            ),
+            arguments,
+            places,
+            "&".join(_shown(parameters)),
+        )
+
+    @property
+    def login(self) -> Login:
+        """Who logs in with what."""
+        return Login(self.url.username, self.url.password)
+
+    def with_login(self, login: Login) -> "DatabaseUrl":
+        """Have another log in."""
+        return replace(self, url=self.url.set(username=login.user, password=login.password))
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file on this machine."""
+        return self.url.get_backend_name() == "sqlite"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it can only be on this machine: a file, a socket, a loopback address."""
+        hosts = [place.host for place in self.places]
+        return all(host.startswith("/") or is_loopback(host or "localhost") for host in hosts)
+
+    def __str__(self) -> str:
+        """The URL with its credentials masked."""
+        if self.is_sqlite:
+            return f"sqlite:///{self.url.database}"
+        named = {part.partition("=")[0] for part in self.parameters.split("&")}
+        places = () if "host" in named else self.places
+        place = urls.shown("postgresql", places, has_login=bool(self.login))
+        rest = f"?{self.parameters}" if self.parameters else ""
+        return f"{place}/{self.url.database or ''}{rest}"
+
+    def __repr__(self) -> str:
+        """Show no more than that: ``url`` and ``connect_args`` are for the driver alone."""
+        return f"DatabaseUrl({str(self)!r})"
