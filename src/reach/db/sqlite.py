@@ -86,11 +86,9 @@ class ConnectionThread(threading.Thread):
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._engine = create(place, busy_seconds=busy_seconds, writes=writes)
         self._place = place
-        self._busy_seconds = busy_seconds
-        self._writes = writes
+        self._busy_seconds, self._writes = busy_seconds, writes
         #: Whether a caller has given up what still is under way: a lock or a disk hangs.
-        self.is_stuck = False
-        self.lock = threading.RLock()
+        self.is_stuck, self.lock = False, threading.RLock()
         self._connection: Connection | None = None
         place.connected.append(self)
         self.start()
