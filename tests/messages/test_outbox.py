@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from reach.db.types import now
-from reach.messages.operations import cancel
+from reach.messages.outbox import cancel
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unknown
 from tests.support.messages.outboxes import (
     ABOUT_SECONDS,

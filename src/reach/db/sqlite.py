@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from itertools import cycle
@@ -23,7 +24,8 @@ from reach.telemetry import traces
 R = TypeVar("R")
 
 READERS = 2
-WATCH_SECONDS = 0.02
+#: How often others' commits are looked for, and how often whether the files are still the same.
+WATCH_SECONDS, LOOK_SECONDS = 0.02, 1.0
 WATCH_AGAIN_SECONDS = 1
 #: How long one that hangs has to come round, and close its file, when all ends.
 STUCK_SECONDS = 0.25
@@ -77,14 +79,15 @@ class SqliteDatabase(Database):
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
 
-        It takes microseconds and never waits, so it runs on the event loop.
+        It takes microseconds and never waits, so it runs on the event loop. What was committed it
+        does not say, so only the first channel is announced, whose listener looks for all.
         """
         while True:
             with suppress(sqlite3.Error, OSError, NoDatabase):
-                await self._watch(channels)
+                await self._watch(channels[0])
             await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
 
-    async def _watch(self, channels: Sequence[str]) -> None:
+    async def _watch(self, channel: str) -> None:
         """Watch until the files are others."""
         file, found = self._place.file, self._place.look()
         if self._place.opened not in (None, found):
@@ -95,20 +98,35 @@ class SqliteDatabase(Database):
         try:
             if found == self._place.look():
                 with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
-                    await self._watch_by(watcher, channels)
+                    await self._watch_by(watcher, channel)
         finally:
             self._place.unwatched.set()
 
-    async def _watch_by(self, watcher: sqlite3.Connection, channels: Sequence[str]) -> None:
-        seen, files = None, None
-        while files is None or files == self._place.look():
+    async def _watch_by(self, watcher: sqlite3.Connection, channel: str) -> None:
+        """Announce ``channel`` after each commit that is not this process's own.
+
+        The version changes with our own commits too; whether there was another's beside, only the
+        connection that makes ours can tell.
+        """
+        seen, files, look_at = None, None, 0.0
+        asking: asyncio.Task[None] | None = None
+        while not self._place.is_closing:
             (version,) = watcher.execute("PRAGMA data_version").fetchone()
-            if version != seen:
-                seen = version
-                for channel in channels:
-                    self.announce(channel)
-            files = files or self._place.look()  # it may have made some of them
+            if version != seen and (asking is None or asking.done()):
+                seen, asking = version, asyncio.create_task(self._announce_others(channel))
+            if time.monotonic() >= look_at:
+                found = self._place.look()
+                if files not in (None, found):
+                    return
+                files, look_at = found, time.monotonic() + LOOK_SECONDS
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _announce_others(self, channel: str) -> None:
+        have_others = True
+        with suppress(sqlite3.Error, DBAPIError):  # then nobody knows
+            have_others = await self._writer.call(self._writer.have_others_committed)
+        if have_others:
+            self.announce(channel)
 
     async def scrub(self) -> None:
         """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""

@@ -175,6 +175,7 @@ class ConnectionThread(threading.Thread):
         self.is_stuck = False
         self.lock = threading.RLock()
         self._connection: Connection | None = None
+        self._data_version: int | None = None
         place.connected.append(self)
         self.start()
 
@@ -254,6 +255,19 @@ class ConnectionThread(threading.Thread):
                 return empty_log(driver)
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise self._explained(error, Attempt()) from error
+
+    def have_others_committed(self) -> bool:
+        """Whether another connection has committed since this was last asked, or nobody knows.
+
+        A connection's own commits do not change its ``data_version``.
+        """
+        with self.lock:
+            before, self._data_version = self._data_version, None
+            if self._connection is None:
+                return True
+            driver: Any = self._connection.connection.driver_connection
+            (self._data_version,) = driver.execute("PRAGMA data_version").fetchone()
+            return self._data_version != before
 
     # Its connection, and the files it has
 
@@ -352,6 +366,7 @@ class ConnectionThread(threading.Thread):
         """Let go of the connection; the next call opens another."""
         with self.lock:
             connection, self._connection = self._connection, None
+            self._data_version = None
             if connection is None:
                 return
             if self._place.is_overwritten:

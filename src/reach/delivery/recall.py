@@ -16,7 +16,8 @@ from reach.db.types import now
 from reach.delivery.attempt import JITTER
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages.model import IS_QUEUED, messages
-from reach.messages.outbox import CHANNEL, no_later
+from reach.messages.outbox import CHANNEL
+from reach.messages.queue import no_later
 from reach.settings import Settings
 
 log = structlog.get_logger("reach.worker")

@@ -49,14 +49,16 @@ Attributes = Mapping[str, str | int]
 
 
 @dataclass
-class _Process:
+class Process:
     """What this process traces with."""
 
     provider: "TracerProvider | None" = None
     tracer: trace.Tracer | None = None
+    is_on: bool = False
 
 
-_process = _Process()
+#: What happens often asks ``process.is_on`` before anything else here: that costs no call.
+process = Process()
 #: A span that is none, and what is entered in its place.
 NONE = INVALID_SPAN
 OFF = nullcontext(NONE)
@@ -117,17 +119,18 @@ def configure() -> None:
 
     Call it before the database is opened and the application made: they look whether it is on.
     """
-    if _process.provider is None and require_installed():
+    if process.provider is None and require_installed():
         try:
-            _process.provider = provider = import_module(OTLP).provider()
+            process.provider = provider = import_module(OTLP).provider()
         except ValueError as error:
             raise BadSettings(f"OpenTelemetry cannot use its OTEL_ variables: {error}") from None
-        _process.tracer = provider.get_tracer("reach")
+        process.tracer, process.is_on = provider.get_tracer("reach"), True
 
 
 def stop() -> None:
     """Turn traces off, and hand over what was gathered: for 2 s at most."""
-    provider, _process.provider, _process.tracer = _process.provider, None, None
+    provider, process.provider, process.tracer = process.provider, None, None
+    process.is_on = False
     if provider is not None:
         # A daemon: a collector that never answers must not keep the process from ending.
         last = threading.Thread(target=provider.shutdown, name="reach-traces-end", daemon=True)
@@ -137,17 +140,17 @@ def stop() -> None:
 
 def are_on() -> bool:
     """Whether this process traces."""
-    return _process.tracer is not None
+    return process.tracer is not None
 
 
 def provider() -> "TracerProvider | None":
     """What FastAPI is to trace with; None while traces are off."""
-    return _process.provider
+    return process.provider
 
 
 def here() -> SpanContext | None:
     """Say where in a trace the caller is; None if in none, or while traces are off."""
-    if _process.tracer is None:
+    if process.tracer is None:
         return None
     found = trace.get_current_span().get_span_context()
     return found if found.is_valid else None
@@ -177,11 +180,11 @@ def begin(
     of_ended: bool = False,
 ) -> Span | None:
     """Begin what ``child`` does, for a caller that has to end it."""
-    if _process.tracer is None:
+    if process.tracer is None:
         return None
     above = trace.get_current_span()
     if above.is_recording() or (of_ended and above.get_span_context().trace_flags.sampled):
-        return _process.tracer.start_span(name, kind=kind, attributes=attributes)
+        return process.tracer.start_span(name, kind=kind, attributes=attributes)
     return None
 
 
@@ -192,10 +195,10 @@ def root(
     attributes: Attributes | None = None,
 ) -> AbstractContextManager[Span]:
     """Begin a trace of its own that is linked to others."""
-    if _process.tracer is None:
+    if process.tracer is None:
         return OFF
     return _begun(
-        _process.tracer.start_span(
+        process.tracer.start_span(
             name,
             context=Context(),
             kind=kind,
