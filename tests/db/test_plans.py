@@ -10,7 +10,7 @@ from sqlalchemy import Engine, event, select, text, update
 
 from reach.db import counters
 from reach.db.transaction import Transaction
-from reach.delivery import recall
+from reach.delivery import cleanup
 from reach.delivery.cleanup import sweep
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
@@ -114,8 +114,8 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
             outbox.cancel(tx, held[2].id)
             record.erase(tx, leased[3].person_id)
             stats.read(tx, settings)
-            recall.is_any(tx, settings)
-            recall.recall(tx, settings)
+            cleanup.is_any_far(tx, settings)
+            cleanup.recall(tx, settings)
             counters.fold(tx)
             counters.sweep(tx)
 

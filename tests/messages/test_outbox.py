@@ -226,6 +226,17 @@ async def test_a_lease_is_settled_once(outbox: Outbox, outcome: Outcome, again: 
     assert len(await outbox.attempts()) == 1
 
 
+async def test_a_late_word_beside_the_current_one_changes_nothing(outbox: Outbox) -> None:
+    """Even in the transaction that records what became of the lease after it."""
+    await outbox.fill()
+    late = await outbox.lease_one()
+    await outbox.change(due_at=now(-HOUR))
+    current = await outbox.lease_one()
+    answers = await outbox.record_outcomes([(late, Rejected("late")), (current, SENT)])
+    assert answers == [None, "sent"]
+    assert [attempt.outcome for attempt in await outbox.attempts()] == [SENT.name]
+
+
 async def test_a_lease_that_is_over_counts_until_another_begins(outbox: Outbox) -> None:
     """A send that happened is noted, if a little late: nobody else has begun."""
     await outbox.fill()

@@ -120,7 +120,7 @@ class Attempts:
         self._began[holding] = time.monotonic()
         SLOTS_BUSY.inc()
         try:
-            with _span_of(message, caused_by) if traces.process.is_on else traces.OFF as span:
+            with _span_of(message, caused_by) if traces.process.tracer else traces.OFF as span:
                 try:
                     outcome = await self._send(holding)
                 except anyio.get_cancelled_exc_class():
@@ -168,7 +168,7 @@ class Attempts:
     ) -> None:
         try:
             with anyio.CancelScope(shield=True):
-                if not traces.process.is_on:
+                if not traces.process.tracer:
                     await self._record(holding, outcome, started_at, took)
                     return
                 with traces.child("record the outcome", of_ended=True):

@@ -11,9 +11,8 @@ from sqlalchemy import Select
 
 from reach.db.database import Database
 from reach.delivery.attempt import Attempts
-from reach.delivery.cleanup import fold_for_ever, sweep_for_ever
+from reach.delivery.cleanup import fold_for_ever, recall_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
-from reach.delivery.recall import recall_for_ever
 from reach.mail.compose import Composer
 from reach.messages import queue
 from reach.messages.outbox import CHANNEL

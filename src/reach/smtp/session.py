@@ -141,7 +141,7 @@ async def _step(  # noqa: PLR0913 - what is said, how long it may take, and afte
     was_idle: bool = False,
 ) -> Reply:
     """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone, SessionOver."""
-    span_of = traces.child(stage.name, SpanKind.CLIENT) if traces.process.is_on else traces.OFF
+    span_of = traces.child(stage.name, SpanKind.CLIENT) if traces.process.tracer else traces.OFF
     with span_of as span:
         try:
             reply = await connection.ask(words, seconds)

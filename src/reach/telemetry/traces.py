@@ -49,16 +49,15 @@ Attributes = Mapping[str, str | int]
 
 
 @dataclass
-class Process:
+class _Process:
     """What this process traces with."""
 
     provider: "TracerProvider | None" = None
     tracer: trace.Tracer | None = None
-    is_on: bool = False
 
 
-#: What happens often asks ``process.is_on`` before anything else here: that costs no call.
-process = Process()
+#: Its ``tracer`` is None while traces are off.
+process = _Process()
 #: A span that is none, and what is entered in its place.
 NONE = INVALID_SPAN
 OFF = nullcontext(NONE)
@@ -124,13 +123,12 @@ def configure() -> None:
             process.provider = provider = import_module(OTLP).provider()
         except ValueError as error:
             raise BadSettings(f"OpenTelemetry cannot use its OTEL_ variables: {error}") from None
-        process.tracer, process.is_on = provider.get_tracer("reach"), True
+        process.tracer = provider.get_tracer("reach")
 
 
 def stop() -> None:
     """Turn traces off, and hand over what was gathered: for 2 s at most."""
     provider, process.provider, process.tracer = process.provider, None, None
-    process.is_on = False
     if provider is not None:
         # A daemon: a collector that never answers must not keep the process from ending.
         last = threading.Thread(target=provider.shutdown, name="reach-traces-end", daemon=True)
