@@ -1,6 +1,6 @@
 """What works directly works through a real HAProxy and a real Traefik too.
 
-They are set up as docs/guides/reverse-proxy.md says.
+They are set up as docs/guides/other-proxies.md says.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Real HAProxies, with the configuration of docs/guides/reverse-proxy.md."""
+"""Real HAProxies, with the configuration of docs/guides/other-proxies.md."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from tests.support.ports import free_port
 from tests.support.program import Program
 from tests.support.root import ROOT
 
-PAGE = ROOT / "docs" / "guides" / "reverse-proxy.md"
+PAGE = ROOT / "docs" / "guides" / "other-proxies.md"
 PLACE = "bind :80"
 SERVER = "127.0.0.1:8000"
 
