@@ -25,7 +25,7 @@ from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
 from reach.mail.compose import Composer, Mail
 from reach.messages.model import messages
-from reach.messages.outbox import lease_due
+from reach.messages.queue import lease_due
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.schemas import SignUp, Submission

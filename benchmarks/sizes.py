@@ -21,9 +21,9 @@ from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
-from reach.messages.outbox import Held, Promise, lease_due, promise
+from reach.messages.outbox import Promise, promise
 from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held, lease_due, record_outcomes
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.schemas import SignUp, Submission

@@ -21,11 +21,10 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.idempotency.stored import IdempotencyKey, idempotency_keys
-from reach.messages import outbox
+from reach.messages import queue
 from reach.messages.model import Message, messages
-from reach.messages.outbox import Held
 from reach.messages.outcome import Deferred
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held, record_outcomes
 from reach.people import link_requests, record
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
@@ -287,7 +286,7 @@ async def test_sign_ups_and_workers_at_once(
 
     for _ in range(5):
         shares = [
-            await db.write(outbox.lease_due, limit=COUNT // 2, lease_seconds=1000) for db in two
+            await db.write(queue.lease_due, limit=COUNT // 2, lease_seconds=1000) for db in two
         ]
         work = [
             *map(sign_ups[0], requests()),
@@ -317,7 +316,7 @@ async def test_each_replaces_what_the_other_has_sent(
     ups = [db.group(partial(sign_up_all, settings=unlimited)) for db in two]
     records = [db.group(partial(record_outcomes, settings=unlimited), apart=True) for db in two]
     for _ in range(8):
-        leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
+        leased = await two[0].write(queue.lease_due, limit=COUNT, lease_seconds=1000)
         work: list[Awaitable[object]] = []
         for number in (0, 1):
             work += map(ups[number], [asked[one.recipient] for one in leased[number::2]])
@@ -334,13 +333,13 @@ async def test_leasing_waits_for_nobody(
     await sign_up(two[0], settings, *addresses(COUNT))
     async with held(settings, "SELECT id FROM messages ORDER BY due_at, id LIMIT 50 FOR UPDATE"):
         takes = await asyncio.gather(
-            *(db.write(outbox.lease_due, limit=60, lease_seconds=1000) for db in two)
+            *(db.write(queue.lease_due, limit=60, lease_seconds=1000) for db in two)
         )
-        left = await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)
+        left = await two[0].write(queue.lease_due, limit=60, lease_seconds=1000)
     taken = [message.id for take in (*takes, left) for message in take]
     assert (len(taken), len(set(taken))) == (COUNT - 50, COUNT - 50)
     assert [len(take) for take in takes] == [60, 60]
-    assert len(await two[0].write(outbox.lease_due, limit=60, lease_seconds=1000)) == 50
+    assert len(await two[0].write(queue.lease_due, limit=60, lease_seconds=1000)) == 50
     assert errors == []
 
 
@@ -351,15 +350,15 @@ async def test_what_is_held_from_both_ends(
 ) -> None:
     """Renewing, releasing and recording the same messages: nobody waits in a circle."""
     await sign_up(two[0], settings, *addresses(COUNT))
-    leased = await two[0].write(outbox.lease_due, limit=COUNT, lease_seconds=1000)
+    leased = await two[0].write(queue.lease_due, limit=COUNT, lease_seconds=1000)
     leased = sorted(leased, key=lambda message: message.id)
 
     def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
         holds = [Held(message.id, message.lease) for message in shares]
         work: dict[str, Coroutine[object, object, object]] = {
             "record": database.write(record_outcomes, attempt_outcomes(shares), settings),
-            "renew": database.write(outbox.renew, holds, lease_seconds=1000),
-            "release": database.write(outbox.release, holds),
+            "renew": database.write(queue.renew, holds, lease_seconds=1000),
+            "release": database.write(queue.release, holds),
         }
         chosen = work.pop(what)
         for unused in work.values():

@@ -10,16 +10,15 @@ from sqlalchemy import Engine, event, select, text, update
 
 from reach.db import counters
 from reach.db.transaction import Transaction
-from reach.delivery import recall
+from reach.delivery import cleanup
 from reach.delivery.cleanup import sweep
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
-from reach.messages import budget, filters, operations, outbox
+from reach.messages import budget, filters, outbox, queue
 from reach.messages.filters import Filter
 from reach.messages.model import messages
-from reach.messages.outbox import Held
 from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held, record_outcomes
 from reach.people import antispam, link_requests, queries, record, stats
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
@@ -72,7 +71,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
     """Leasing, recording, signing up, a page of a list: each statement's plan uses an index."""
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(100))
-        leased = await database.write(outbox.lease_due, limit=4, lease_seconds=60)
+        leased = await database.write(queue.lease_due, limit=4, lease_seconds=60)
         held = [Held(message.id, message.lease) for message in leased]
         at = datetime.now(UTC)
         claimed = IdempotencyKey((("me", "/", "key"), ("me too", "/", "key")), ("x",))
@@ -84,17 +83,17 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
                 tx.execute(text(f"ANALYZE {tables}"))  # as autovacuum does
                 # It reads a small table whole for choice; now it does only where it must.
                 tx.execute(text("SET LOCAL enable_seqscan = off"))
-            outbox.lease_due(tx, limit=4, lease_seconds=60)
-            outbox.renew(tx, held, lease_seconds=60)
+            queue.lease_due(tx, limit=4, lease_seconds=60)
+            queue.renew(tx, held, lease_seconds=60)
             record_outcomes(tx, attempt_outcomes, settings)
-            outbox.release(tx, held[1:2])
+            queue.release(tx, held[1:2])
             sweep(tx, days=90)
             stored.claim(tx, [claimed])
             kept = StoredResponse(202, person_id=leased[0].person_id)
             stored.keep(tx, {claimed.names[0]: kept})
             stored.claim(tx, [claimed])
             stored.sweep(tx)
-            operations.hold_person(tx, held[2].id)
+            outbox.hold_person(tx, held[2].id)
             sign_up_all(tx, [Submission(request_of("ada7@example.com"))], settings)
             ask_for_links(tx, settings)
             budget.within(tx, [message.person_id for message in leased], settings)
@@ -110,13 +109,13 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
                 for chosen_by in FILTERS:
                     filters.retryable(tx, replace(chosen_by, state=state))
                 filters.retry_all(tx, [held[2].id], state)
-            operations.history(tx, held[0].id)
-            operations.retry(tx, held[2].id)
-            operations.cancel(tx, held[2].id)
+            outbox.history(tx, held[0].id)
+            outbox.retry(tx, held[2].id)
+            outbox.cancel(tx, held[2].id)
             record.erase(tx, leased[3].person_id)
             stats.read(tx, settings)
-            recall.is_any(tx, settings)
-            recall.recall(tx, settings)
+            cleanup.is_any_far(tx, settings)
+            cleanup.recall(tx, settings)
             counters.fold(tx)
             counters.sweep(tx)
 

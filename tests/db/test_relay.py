@@ -1,6 +1,7 @@
 """Waking up: a commit is heard in other processes, a rollback is not."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +12,7 @@ from sqlalchemy import text
 
 from reach.db.connect import open_database
 from reach.db.database import Database
+from reach.db.sqlite import WATCH_SECONDS
 from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
 from tests.support.eventually import eventually
@@ -47,6 +49,11 @@ def make(tx: Transaction) -> None:
     tx.execute(text("CREATE TABLE numbers (name varchar(20))"))
 
 
+def change(tx: Transaction) -> None:
+    """Change something, and announce nothing."""
+    tx.execute(text("INSERT INTO numbers VALUES ('two')"))
+
+
 def say(tx: Transaction, *, fail: bool = False) -> None:
     """Change something and announce it."""
     tx.execute(text("INSERT INTO numbers VALUES ('one')"))
@@ -66,6 +73,34 @@ async def test_a_commit_is_heard(settings: Settings, speaker: Database) -> None:
             await asyncio.wait_for(heard.wait(), 1)
             own.clear()
             heard.clear()
+
+
+async def test_its_own_commits_are_no_news(
+    make_settings: Callable[..., Settings], sqlite: str
+) -> None:
+    """What a process commits itself wakes nobody; what another one commits beside, does.
+
+    SQLite's ``data_version`` alone tells of both.
+    """
+    settings = make_settings(database_url=sqlite)
+    database, speaker = open_database(settings), open_database(settings)
+    await database.write(make)
+    heard = database.subscribe(CHANNEL)
+    async with anyio.create_task_group() as group:
+        group.start_soon(database.relay, CHANNEL)
+        await asyncio.wait_for(heard.wait(), 10)
+        heard.clear()
+        ends_at = time.monotonic() + 5 * WATCH_SECONDS
+        while time.monotonic() < ends_at:
+            await database.write(change)
+        assert not heard.is_set()
+        for _ in range(3):
+            await asyncio.gather(speaker.write(change), database.write(change))
+            await asyncio.wait_for(heard.wait(), 1)
+            heard.clear()
+        group.cancel_scope.cancel()
+    await database.close()
+    await speaker.close()
 
 
 async def test_a_rollback_is_not_announced(speaker: Database) -> None:

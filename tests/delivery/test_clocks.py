@@ -15,11 +15,9 @@ from reach.auth import keys
 from reach.db import types
 from reach.db.transaction import Transaction
 from reach.db.types import earliest_id, new_id, now
-from reach.delivery import cleanup as sweeping
-from reach.delivery import recall
-from reach.delivery.cleanup import Clock
+from reach.delivery import cleanup
+from reach.delivery.cleanup import Clock, longest_wait_seconds
 from reach.delivery.leases import now_seconds
-from reach.delivery.recall import longest_wait_seconds
 from reach.messages import budget
 from reach.messages.model import STRANGERS
 from reach.messages.outcome import Deferred, Outcome, Unknown
@@ -46,7 +44,7 @@ SUSPECT = Deferred("550 5.7.1 spam", 550, "5.7.1", is_suspect=True)
 
 async def recalled(outbox: Outbox) -> int:
     """Recall once; how many there were."""
-    return await outbox.database.write(recall.recall, outbox.settings)
+    return await outbox.database.write(cleanup.recall, outbox.settings)
 
 
 async def test_a_time_that_no_rule_can_have_set_is_now(outbox: Outbox) -> None:
@@ -60,7 +58,7 @@ async def test_a_time_that_no_rule_can_have_set_is_now(outbox: Outbox) -> None:
     assert await recalled(outbox) == 1
     assert [message.id for message in await outbox.lease()] == [far.id]
     assert await recalled(outbox) == 0
-    assert not await outbox.database.read(recall.is_any, outbox.settings)
+    assert not await outbox.database.read(cleanup.is_any_far, outbox.settings)
 
 
 async def test_a_longer_wait_that_the_settings_ask_for_stays(outbox: Outbox) -> None:
@@ -68,8 +66,8 @@ async def test_a_longer_wait_that_the_settings_ask_for_stays(outbox: Outbox) -> 
     settings = outbox.settings.model_copy(update={"retry_cap_seconds": 2 * DAY})
     await outbox.fill()
     await outbox.change(due_at=now(2 * DAY * 1.2))
-    assert not await outbox.database.read(recall.is_any, settings)
-    assert await outbox.database.write(recall.recall, settings) == 0
+    assert not await outbox.database.read(cleanup.is_any_far, settings)
+    assert await outbox.database.write(cleanup.recall, settings) == 0
     assert (await outbox.database.read(stats.read, settings)).oldest_due_seconds == 0
 
 
@@ -190,13 +188,13 @@ async def test_where_all_is_old_nothing_is_swept_at_first(
     await outbox.change(finished_at=now(-DAY))
     assert await Clock(90).is_trusted(outbox.database)
     await outbox.change(finished_at=now(-400 * DAY))
-    monkeypatch.setattr(sweeping, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(cleanup, "SWEEP_SECONDS", 0.01)
 
     async def is_swept() -> bool:
         return await outbox.all() == []
 
     async with anyio.create_task_group() as group:
-        group.start_soon(sweeping.sweep_for_ever, outbox.database, 90)
+        group.start_soon(cleanup.sweep_for_ever, outbox.database, 90)
         await eventually(is_swept)
         group.cancel_scope.cancel()
     assert told().count("not swept") == 1
@@ -208,7 +206,7 @@ async def test_nothing_is_swept_after_the_clock_was_set(
     """By an hour or more, as the machine's own tells, which nobody sets; here that one moves."""
     clock = Clock(90)
     for days, is_trusted in ((0, True), (0, True), (-10, False), (-10, True), (0, False)):
-        monkeypatch.setattr(sweeping, "now_seconds", lambda days=days: now_seconds() + days * DAY)
+        monkeypatch.setattr(cleanup, "now_seconds", lambda days=days: now_seconds() + days * DAY)
         assert await clock.is_trusted(outbox.database) == is_trusted, days
 
 

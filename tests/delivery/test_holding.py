@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from reach.db.types import now
-from reach.messages.operations import cancel
+from reach.messages.outbox import cancel
 from reach.messages.outcome import Sent
 from tests.support.messages.outboxes import (
     ABOUT_SECONDS,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from reach.db.types import now
-from reach.messages.operations import cancel
+from reach.messages.outbox import cancel
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unknown
 from tests.support.messages.outboxes import (
     ABOUT_SECONDS,
@@ -224,6 +224,17 @@ async def test_a_lease_is_recorded_once(outbox: Outbox, outcome: Outcome, again:
     assert not await outbox.record(held, again)
     assert await outbox.only() == recorded
     assert len(await outbox.attempts()) == 1
+
+
+async def test_a_late_word_beside_the_current_one_changes_nothing(outbox: Outbox) -> None:
+    """Even in the transaction that records what became of the lease after it."""
+    await outbox.fill()
+    late = await outbox.lease_one()
+    await outbox.change(due_at=now(-HOUR))
+    current = await outbox.lease_one()
+    answers = await outbox.record_outcomes([(late, Rejected("late")), (current, SENT)])
+    assert answers == [None, "sent"]
+    assert [attempt.outcome for attempt in await outbox.attempts()] == [SENT.name]
 
 
 async def test_a_lease_that_is_over_counts_until_another_begins(outbox: Outbox) -> None:

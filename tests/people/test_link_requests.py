@@ -1,6 +1,5 @@
 """A request for a link is a row, whatever the address is; a worker looks it up."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,10 +10,12 @@ from sqlalchemy import Engine, event, select, update
 
 from reach.db.connect import open_database
 from reach.db.database import Database
-from reach.db.transaction import Transaction, notify
+from reach.db.transaction import Transaction
 from reach.db.types import now
+from reach.delivery import worker
 from reach.idempotency.stored import idempotency_keys
 from reach.messages.filters import Filter, page
+from reach.people import link_requests as requests
 from reach.people import stats
 from reach.people.link_requests import (
     BATCH,
@@ -102,22 +103,18 @@ async def test_a_worker_answers_at_once(reach: Reach, mail_server: MailServer) -
     assert "asked for this link" in mail_server.messages[1].text
 
 
-async def test_a_commit_elsewhere_wakes_who_answers(settings: Settings) -> None:
-    """On the channels of both, over one connection: there is no poll here."""
-    async with opened(settings) as here, opened(settings) as there:
-        events = {name: here.subscribe(name) for name in (CHANNEL, "other")}
-        async with anyio.create_task_group() as group:
-            group.start_soon(here.relay, *events)
-            for came in events.values():
-                await eventually(came.is_set)  # it listens
-            for name, came in events.items():
-                came.clear()
-                asked = [Asked(UNKNOWN, None)]
-                await there.write(add, asked)
-                await there.write(notify, name)
-                async with asyncio.timeout(10):
-                    await came.wait()
-            group.cancel_scope.cancel()
+async def test_a_commit_elsewhere_is_answered_without_a_poll(
+    reach: Reach, mail_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker hears of it, and its look finds the request: also where nothing is due."""
+    monkeypatch.setattr(worker, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(requests, "POLL_SECONDS", 3600.0)
+    await signed_up(reach)
+    async with running_worker(reach.settings), opened(reach.settings) as elsewhere:
+        await eventually(lambda: len(mail_server.messages) == 1)
+        for _ in range(3):
+            await elsewhere.write(add, [Asked(UNKNOWN, None)])
+            await eventually(lambda: none_waits(elsewhere))
 
 
 async def test_what_no_worker_has_seen_is_answered_by_the_next(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from reach.db.database import Database
-from reach.messages import operations, outbox
+from reach.messages import outbox, queue
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.mail import DROP, MailServer
@@ -92,9 +92,9 @@ async def test_a_message_that_kills_its_workers_cannot_loop(
 
     async def vanishes() -> bool:
         """A worker takes it, and is never heard of again."""
-        return bool(await database.write(outbox.lease_due, limit=1, lease_seconds=0.001))
+        return bool(await database.write(queue.lease_due, limit=1, lease_seconds=0.001))
 
-    for _ in range(outbox.MOST_VANISHED):
+    for _ in range(queue.MOST_VANISHED):
         await eventually(vanishes)
     async with worker(mailing, retry_first_seconds=600, retry_cap_seconds=600):
         await eventually(lambda: attempts_in(database))
@@ -104,7 +104,7 @@ async def test_a_message_that_kills_its_workers_cannot_loop(
         assert (message.state, message.attempts, message.failures) == ("queued", 1, 1)
         assert (attempt.outcome, attempt.smtp_code) == ("deferred", None)
         assert 0.75 * 600 < (message.due_at - attempt.finished_at).total_seconds() < 1.25 * 600
-        await database.write(operations.retry, message.id)
+        await database.write(outbox.retry, message.id)
         await all_sent(database)
     assert [attempt.outcome for attempt in await attempts_in(database)] == ["deferred", "sent"]
 

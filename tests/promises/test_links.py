@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
-from reach.messages.operations import retry
+from reach.messages.outbox import retry
 from reach.people import record
 from reach.settings import Settings
 from tests.support.eventually import eventually

@@ -5,7 +5,8 @@ import asyncio
 import anyio
 
 from reach.db.database import Database
-from reach.messages.outbox import CHANNEL, next_due_seconds
+from reach.messages.outbox import CHANNEL
+from reach.messages.queue import look
 from reach.settings import Settings
 from tests.support.eventually import eventually
 from tests.support.promises.stored import all_sent, opened, sign_up
@@ -47,5 +48,5 @@ async def test_a_worker_that_finds_nothing_rests(mailing: Settings, database: Da
         before = writes()
         assert before > none
         for _ in range(300):
-            await database.read(next_due_seconds)
+            await database.read(look)
         assert writes() - before < 30

@@ -3,7 +3,8 @@
 import pytest
 
 from reach.messages.outcome import Deferred, Outcome, Rejected, Unavailable
-from reach.smtp.replies import DATA, DOT, MAIL, RCPT, RULES, Meaning, Reply, Rule, meaning_of
+from reach.smtp.connection import Reply
+from reach.smtp.replies import DATA, DOT, MAIL, RCPT, RULES, Meaning, Rule, meaning_of
 from tests.support.mail import MailServer
 from tests.support.messages.senders import send, sender_to
 

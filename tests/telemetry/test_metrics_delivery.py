@@ -8,7 +8,7 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from reach.db.database import Database
-from reach.messages import operations, outbox
+from reach.messages import outbox, queue
 from reach.people.model import people
 from reach.settings import Settings
 from tests.promises.conftest import database, mailing
@@ -165,7 +165,7 @@ async def test_what_an_operator_retried_is_sent_and_was_not_late_a_second_time(
         # Put off once more, it has failures again: fewer than attempts.
         mail_server.script["rcpt"] = once("451 4.2.1 Not now")
         (failed,) = await messages_in(database)
-        await database.write(operations.retry, failed.id)
+        await database.write(outbox.retry, failed.id)
         await eventually(lambda: since.of(FINISHED, state="sent") == 1)
         assert since.all_of(f"{SENT}_count", "template") == {}
         await sign_up(database, mailing, "bob@example.com")
@@ -198,9 +198,9 @@ async def test_what_a_vanished_worker_held_is_counted_when_it_is_leased_again(
 ) -> None:
     """One that gave its messages back has not vanished."""
     await sign_up(database, mailing, *addresses(3))
-    leased = await database.write(outbox.lease_due, limit=2, lease_seconds=0)
-    returned = outbox.Held(leased[0].id, leased[0].lease)
-    await database.write(outbox.release, [returned])
+    leased = await database.write(queue.lease_due, limit=2, lease_seconds=0)
+    returned = queue.Held(leased[0].id, leased[0].lease)
+    await database.write(queue.release, [returned])
     async with running_worker(mailing):
         await all_sent(database)
         await eventually(lambda: since.of(FINISHED, state="sent") == 3)

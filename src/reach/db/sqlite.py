@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
 from contextvars import Context, copy_context
@@ -52,7 +53,8 @@ log = structlog.get_logger("reach.db")
 R = TypeVar("R")
 
 READERS = 2
-WATCH_SECONDS = 0.02
+#: How often others' commits are looked for, and how often whether the files are still the same.
+WATCH_SECONDS, LOOK_SECONDS = 0.02, 1.0
 WATCH_AGAIN_SECONDS = 1
 #: How long one that hangs has to come round, and close its file, when all ends.
 STUCK_SECONDS = 0.25
@@ -90,6 +92,7 @@ class ConnectionThread(threading.Thread):
         #: Whether a caller has given up what still is under way: a lock or a disk hangs.
         self.is_stuck, self.lock = False, threading.RLock()
         self._connection: Connection | None = None
+        self._data_version: int | None = None
         place.connected.append(self)
         self.start()
 
@@ -164,6 +167,19 @@ class ConnectionThread(threading.Thread):
                 return empty_log((self._connection or self._open()).connection.driver_connection)
         except (DBAPIError, sqlite3.Error, OSError) as error:
             raise self._explained(error, Attempt()) from error
+
+    def have_others_committed(self) -> bool:
+        """Whether another connection has committed since this was last asked, or nobody knows.
+
+        A connection's own commits do not change its ``data_version``.
+        """
+        with self.lock:
+            before, self._data_version = self._data_version, None
+            if self._connection is None:
+                return True
+            driver: Any = self._connection.connection.driver_connection
+            (self._data_version,) = driver.execute("PRAGMA data_version").fetchone()
+            return self._data_version != before
 
     @property
     def is_open(self) -> bool:
@@ -256,6 +272,7 @@ class ConnectionThread(threading.Thread):
         """Let go of the connection; the next call opens another."""
         with self.lock:
             connection, self._connection = self._connection, None
+            self._data_version = None
             if connection is None:
                 return
             if self._place.is_overwritten:
@@ -324,14 +341,15 @@ class SqliteDatabase(Database):
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
 
-        It takes microseconds and never waits, so it runs on the event loop.
+        It takes microseconds and never waits, so it runs on the event loop. What was committed it
+        does not say, so only the first channel is announced, whose listener looks for all.
         """
         while True:
             with suppress(sqlite3.Error, OSError, NoDatabase):
-                await self._watch(channels)
+                await self._watch(channels[0])
             await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
 
-    async def _watch(self, channels: Sequence[str]) -> None:
+    async def _watch(self, channel: str) -> None:
         """Watch until the files are others."""
         file, found = self._place.file, self._place.look()
         if self._place.opened not in (None, found):
@@ -342,20 +360,35 @@ class SqliteDatabase(Database):
         try:
             if found == self._place.look():
                 with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
-                    await self._watch_by(watcher, channels)
+                    await self._watch_by(watcher, channel)
         finally:
             self._place.unwatched.set()
 
-    async def _watch_by(self, watcher: sqlite3.Connection, channels: Sequence[str]) -> None:
-        seen, files = None, None
-        while files is None or files == self._place.look():
+    async def _watch_by(self, watcher: sqlite3.Connection, channel: str) -> None:
+        """Announce ``channel`` after each commit that is not this process's own.
+
+        The version changes with our own commits too; whether there was another's beside, only the
+        connection that makes ours can tell.
+        """
+        seen, files, look_at = None, None, 0.0
+        asking: asyncio.Task[None] | None = None
+        while not self._place.is_closing:
             (version,) = watcher.execute("PRAGMA data_version").fetchone()
-            if version != seen:
-                seen = version
-                for channel in channels:
-                    self.announce(channel)
-            files = files or self._place.look()  # it may have made some of them
+            if version != seen and (asking is None or asking.done()):
+                seen, asking = version, asyncio.create_task(self._announce_others(channel))
+            if time.monotonic() >= look_at:
+                found = self._place.look()
+                if files not in (None, found):
+                    return
+                files, look_at = found, time.monotonic() + LOOK_SECONDS
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _announce_others(self, channel: str) -> None:
+        have_others = True
+        with suppress(sqlite3.Error, DBAPIError):  # then nobody knows
+            have_others = await self._writer.call(self._writer.have_others_committed)
+        if have_others:
+            self.announce(channel)
 
     async def scrub(self) -> None:
         """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""

@@ -116,6 +116,8 @@ class Place:
         self.connected: list[Connected] = []
         self.unwatched = Event()
         self.unwatched.set()
+        #: Whether all are to let go of the files, the watcher too.
+        self.is_closing = False
 
     @property
     def opened(self) -> Files | None:
@@ -219,8 +221,12 @@ class Place:
                 if not one.lock.acquire(timeout=seconds):
                     raise DatabaseUnavailable(TIMED_OUT)
                 held.callback(one.lock.release)
-            if not self.unwatched.wait(seconds):
-                raise DatabaseUnavailable(TIMED_OUT)
+            self.is_closing = True
+            try:
+                if not self.unwatched.wait(seconds):
+                    raise DatabaseUnavailable(TIMED_OUT)
+            finally:
+                self.is_closing = False
             for one in self.connected:
                 one.close()
             self._opened = self._header = None

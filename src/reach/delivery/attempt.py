@@ -5,24 +5,23 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import cache, partial
 
 import anyio
 import anyio.abc
 import structlog
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from reach.delivery.circuit_breaker import CircuitBreaker
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.mail.compose import CannotCompose, Composer
-from reach.messages import outbox
+from reach.messages import queue
 from reach.messages.model import Message, State
-from reach.messages.outbox import MOST_VANISHED
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import MOST_VANISHED, AttemptOutcome, record_outcomes
 from reach.settings import Settings
 from reach.smtp.sender import Sender
 from reach.telemetry import traces
@@ -49,16 +48,16 @@ _CLASSES = {2: "2xx", 4: "4xx", 5: "5xx"}
 _attempts = cache(ATTEMPTS.labels)
 _sent_seconds = cache(SENT_SECONDS.labels)
 #: What there can be is there from the start, at 0: ``rate`` does not see a series' first event.
-_EXPECTED = {
-    "sent": ("2xx",),
-    "deferred": ("4xx", "none"),
-    "rejected": ("5xx", "none"),
-    "unknown": ("none",),
-    "unavailable": ("4xx", "5xx", "none"),
+_EXPECTED: Mapping[type[Outcome], Sequence[str]] = {
+    Sent: ("2xx",),
+    Deferred: ("4xx", "none"),
+    Rejected: ("5xx", "none"),
+    Unknown: ("none",),
+    Unavailable: ("4xx", "5xx", "none"),
 }
 for _outcome, _found in _EXPECTED.items():
     for _class in _found:
-        _attempts(_outcome, _class)
+        _attempts(_outcome.name, _class)
 _finished = {state: FINISHED.labels(state) for state in ("sent", "failed")}
 
 
@@ -114,25 +113,32 @@ class Attempts:
         if not holding.is_current():
             self._leases.drop(holding)
             return
-        with _about(holding.message) as span:
-            started_at, self._began[holding] = datetime.now(UTC), time.monotonic()
-            SLOTS_BUSY.inc()
-            try:
-                outcome = await self._send(holding)
-            except anyio.get_cancelled_exc_class():
+        message, started_at = holding.message, datetime.now(UTC)
+        # Its lines carry the trace of its request, which may be days old, and of another process.
+        caused_by = traces.parse(message.trace_context or "")
+        token = traces.current.set(caused_by)
+        self._began[holding] = time.monotonic()
+        SLOTS_BUSY.inc()
+        try:
+            with _span_of(message, caused_by) if traces.process.tracer else traces.OFF as span:
+                try:
+                    outcome = await self._send(holding)
+                except anyio.get_cancelled_exc_class():
+                    with anyio.CancelScope(shield=True):
+                        await self._cut_off(holding, started_at)
+                    raise
+                finally:
+                    SLOTS_BUSY.dec()
+                    took = time.monotonic() - self._began.pop(holding)
+                self._usual_seconds += 0.1 * (took - self._usual_seconds)
+                outcome = self.breaker.judge(outcome, message)
+                if span.is_recording():
+                    _describe(span, outcome)
                 with anyio.CancelScope(shield=True):
-                    await self._cut_off(holding, started_at)
-                raise
-            finally:
-                SLOTS_BUSY.dec()
-                took = time.monotonic() - self._began.pop(holding)
-            self._usual_seconds += 0.1 * (took - self._usual_seconds)
-            outcome = self.breaker.judge(outcome, holding.message)
-            if span.is_recording():
-                _describe(span, outcome)
-            with anyio.CancelScope(shield=True):
-                await self._places.acquire()
-            deliveries.start_soon(self._record_beside, holding, outcome, started_at, took)
+                    await self._places.acquire()
+                deliveries.start_soon(self._record_beside, holding, outcome, started_at, took)
+        finally:
+            traces.current.reset(token)
 
     async def _send(self, holding: Holding) -> Outcome:
         message = holding.message
@@ -161,8 +167,12 @@ class Attempts:
         self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
     ) -> None:
         try:
-            with anyio.CancelScope(shield=True), traces.child("record the outcome", of_ended=True):
-                await self._record(holding, outcome, started_at, took)
+            with anyio.CancelScope(shield=True):
+                if not traces.process.tracer:
+                    await self._record(holding, outcome, started_at, took)
+                    return
+                with traces.child("record the outcome", of_ended=True):
+                    await self._record(holding, outcome, started_at, took)
         finally:
             self._leases.drop(holding)
             self._places.release()
@@ -181,11 +191,13 @@ class Attempts:
         if isinstance(outcome, Unavailable):
             await self._give_back(holding, outcome)
             return
-        delay_seconds = next_delay_seconds(
-            message.failures + 1,
-            first_seconds=self._settings.retry_first_seconds,
-            cap_seconds=self._settings.retry_cap_seconds,
-        )
+        delay_seconds = 0.0
+        if not isinstance(outcome, Sent):
+            delay_seconds = next_delay_seconds(
+                message.failures + 1,
+                first_seconds=self._settings.retry_first_seconds,
+                cap_seconds=self._settings.retry_cap_seconds,
+            )
         state = await self._keep(
             AttemptOutcome(
                 holding.held, self.worker, started_at, finished_at, outcome, delay_seconds
@@ -237,7 +249,7 @@ class Attempts:
         """
         while self.is_unavailable:
             with suppress(*FAILURES):
-                await self._database.read(outbox.next_due_seconds)
+                await self._database.read(queue.look)
                 self.is_unavailable = self._unrecorded > 0
             await anyio.sleep(LOOK_SECONDS)
 
@@ -260,29 +272,18 @@ def next_delay_seconds(
     return delay_seconds * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - jitter needs no secrecy
 
 
-@contextmanager
-def _about(message: Message) -> Iterator[Span]:
-    """Be about ``message`` until the end: its lines carry the trace of its request.
+def _span_of(message: Message, caused_by: SpanContext | None) -> AbstractContextManager[Span]:
+    """Begin the span of an attempt: a trace of its own, linked to that of the request.
 
-    That may be days old, and of another process. The span begins a trace of its own, linked to
-    that one: a trace that goes on for days, or begins again with each retry, no tool can show.
+    A trace that goes on for days, or begins again with each retry, no tool can show.
     """
-    caused_by = traces.parse(message.trace_context or "")
-    token = traces.current.set(caused_by)
-    try:
-        if not traces.are_on():
-            yield traces.NONE
-            return
-        names: dict[str, str | int] = {
-            "reach.message.id": str(message.id),
-            "reach.message.template": message.template,
-            "reach.message.attempt": message.attempts + 1,
-        }
-        links = [caused_by] if caused_by else []
-        with traces.root(f"deliver {message.template}", links, SpanKind.CLIENT, names) as span:
-            yield span
-    finally:
-        traces.current.reset(token)
+    names: dict[str, str | int] = {
+        "reach.message.id": str(message.id),
+        "reach.message.template": message.template,
+        "reach.message.attempt": message.attempts + 1,
+    }
+    links = [caused_by] if caused_by else []
+    return traces.root(f"deliver {message.template}", links, SpanKind.CLIENT, names)
 
 
 def _describe(span: Span, outcome: Outcome) -> None:

@@ -52,6 +52,14 @@ class CircuitBreaker:
 
     def __init__(self, settings: Settings) -> None:
         """Begin closed."""
+        #: Whether nothing may be sent, and why.
+        self.is_open = False
+        self.reason: Unavailable | None = None
+        #: Whether it has opened, and no message has been dealt with since.
+        self.is_half_open = False
+        #: How many messages may be sent at the same time: half as many after each "too many", one
+        #: more after as many were sent, which is what TCP does.
+        self.slots = settings.worker_slots
         self._first_seconds = settings.breaker_first_seconds
         self._cap_seconds = settings.breaker_cap_seconds
         self._openings_in_a_row = 0
@@ -73,18 +81,7 @@ class CircuitBreaker:
         self._excesses: dict[object, tuple[int, int]] = {}
         self._no_longer_open, self._has_opened = anyio.Event(), anyio.Event()
         self._no_longer_open.set()
-        self.reason: Unavailable | None = None
         CIRCUIT_BREAKER_OPEN.set(0)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether nothing may be sent."""
-        return self.reason is not None
-
-    @property
-    def is_half_open(self) -> bool:
-        """Whether it has opened, and no message has been dealt with since."""
-        return self._openings_in_a_row > 0
 
     @property
     def wait_seconds(self) -> float:
@@ -96,14 +93,6 @@ class CircuitBreaker:
     def hold_seconds(self) -> float:
         """How long a message waits that opened it: until others have had their turn."""
         return self.wait_seconds if self.is_open else self._cap_seconds
-
-    @property
-    def slots(self) -> int:
-        """How many messages may be sent at the same time.
-
-        Half as many after each "too many", one more after as many were sent: what TCP does.
-        """
-        return max(1, int(self._slots))
 
     def judge(self, outcome: Outcome, message: Message) -> Outcome:
         """Note an attempt's outcome, and return what it means for its message."""
@@ -183,6 +172,7 @@ class CircuitBreaker:
         self._excesses[message.id] = times, self._served
         _keep_few(self._excesses)
         self._slots = max(1.0, self._slots / 2)
+        self.slots = int(self._slots)
         self.open(unavailable)
         return unavailable
 
@@ -199,17 +189,20 @@ class CircuitBreaker:
             self._suspected.clear()
             self._sent_at = time.monotonic()
             self._slots = min(self._most_slots, self._slots + 1 / self._slots)
+            self.slots = int(self._slots)
         if not self.is_open:
-            self._openings_in_a_row = 0
+            self._openings_in_a_row, self.is_half_open = 0, False
             CIRCUIT_BREAKER_OPEN.set(0)
-        self._suspects.pop(message.id, None)
-        self._suspects = dict.fromkeys(self._suspects, True)
+        if self._suspects:
+            self._suspects.pop(message.id, None)
+            self._suspects = dict.fromkeys(self._suspects, True)
 
     def open(self, reason: Unavailable) -> None:
         """Send nothing from now on, until a probe is answered."""
         if not self.is_open:
             self._no_longer_open = anyio.Event()
             self._openings_in_a_row += 1
+            self.is_open = self.is_half_open = True
             self._rejected_while_half_open = 0
             CIRCUIT_BREAKER_OPENINGS.inc()
             CIRCUIT_BREAKER_OPEN.set(1)
@@ -218,7 +211,7 @@ class CircuitBreaker:
 
     def half_open(self) -> None:
         """Let one message through: a probe was answered."""
-        self.reason = None
+        self.is_open, self.reason = False, None
         CIRCUIT_BREAKER_OPEN.set(0)
         self._has_opened = anyio.Event()
         self._no_longer_open.set()

@@ -3,17 +3,17 @@
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import anyio
 import structlog
 from sqlalchemy.exc import DBAPIError
 
 from reach.db.database import Database
-from reach.messages import outbox
+from reach.messages import queue
 from reach.messages.model import Message
-from reach.messages.outbox import Held
 from reach.messages.outcome import Unavailable
+from reach.messages.queue import Held
 from reach.problems import ServiceUnavailable
 from reach.telemetry.metrics import LEASES_HELD, LEASES_RECLAIMED
 
@@ -36,21 +36,17 @@ def reason_of(error: Exception) -> str | None:
 
 @dataclass(slots=True, eq=False)
 class Holding:
-    """A message in hand.
+    """A message in hand, and by which lease.
 
     ``expires`` is on the machine's clock (see ``now_seconds``): past it, another worker may have
     leased the message.
     """
 
     message: Message
+    held: Held
     expires: float
     is_lost: bool = False
     content_began: bool = False
-    held: Held = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Remember by which lease."""
-        self.held = Held(self.message.id, self.message.lease)
 
     def is_current(self) -> bool:
         """Whether nobody else can have leased it by now."""
@@ -69,50 +65,37 @@ class Leases:
         """Hold nothing yet."""
         self.database = database
         self._seconds = lease_seconds
-        self._in_hand: set[Holding] = set()
-        self._counted = 0
-        self._waiting: deque[Holding] = deque()
-
-    def __len__(self) -> int:
-        """How many messages are in hand, waiting or not."""
-        return len(self._in_hand)
-
-    @property
-    def waiting(self) -> int:
-        """How many messages wait for their first step."""
-        return len(self._waiting)
-
-    async def next_due_seconds(self) -> float:
-        """Look how soon a message falls due; that writes nothing. Raises Unavailable."""
-        return await self.database.read(outbox.next_due_seconds)
+        #: All that is held, whether it waits for its turn or not.
+        self.in_hand: set[Holding] = set()
+        #: What waits for its turn, the longest first.
+        self.waiting: deque[Holding] = deque()
 
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable."""
         expires = now_seconds() + self._seconds
         leased = await self.database.write(
-            outbox.lease_due, limit=limit, lease_seconds=self._seconds
+            queue.lease_due, limit=limit, lease_seconds=self._seconds
         )
-        holdings = [Holding(message, expires) for message in leased]
-        self._in_hand.update(holdings)
-        self._count()
-        LEASES_RECLAIMED.inc(sum(one.lease - one.recorded_lease > 1 for one in leased))
-        self._waiting.extend(holdings)
-        return len(holdings)
-
-    def take_next(self) -> Holding:
-        """Take the longest waiting; it stays in hand. Raises IndexError."""
-        return self._waiting.popleft()
+        for message in leased:
+            holding = Holding(message, Held(message.id, message.lease), expires)
+            self.in_hand.add(holding)
+            self.waiting.append(holding)
+            if message.lease - message.recorded_lease > 1:
+                LEASES_RECLAIMED.inc()
+        LEASES_HELD.inc(len(leased))
+        return len(leased)
 
     def take_waiting(self) -> Sequence[Holding]:
         """Take all that wait; they stay in hand."""
-        waiting = list(self._waiting)
-        self._waiting.clear()
+        waiting = list(self.waiting)
+        self.waiting.clear()
         return waiting
 
     def drop(self, holding: Holding) -> None:
         """Forget it: its outcome is recorded, or it is another worker's."""
-        self._in_hand.discard(holding)
-        self._count()
+        if holding in self.in_hand:
+            self.in_hand.remove(holding)
+            LEASES_HELD.dec()
 
     async def give_back(
         self,
@@ -127,12 +110,12 @@ class Leases:
         try:
             if held:
                 await self.database.write(
-                    outbox.release, held, reason=text, delay_seconds=delay_seconds
+                    queue.release, held, reason=text, delay_seconds=delay_seconds
                 )
         except FAILURES as error:
             log.warning("cannot release", reason=reason_of(error))
-        self._in_hand.difference_update(holdings)
-        self._count()
+        for holding in holdings:
+            self.drop(holding)
 
     async def keep(self) -> None:
         """Renew every lease in hand each third of its time; runs until cancelled.
@@ -143,22 +126,19 @@ class Leases:
         stale: set[Holding] = set()
         while True:
             await anyio.sleep(self._seconds / 3)
-            stale.intersection_update(self._waiting)
-            self._waiting = deque(one for one in self._waiting if one not in stale)
+            stale.intersection_update(self.waiting)
+            for holding in stale:
+                self.waiting.remove(holding)
             await self.give_back(stale)
-            stale = set(self._waiting)
-            if self._in_hand:
-                await self._renew(list(self._in_hand))
-
-    def _count(self) -> None:
-        LEASES_HELD.inc(len(self._in_hand) - self._counted)
-        self._counted = len(self._in_hand)
+            stale = set(self.waiting)
+            if self.in_hand:
+                await self._renew(list(self.in_hand))
 
     async def _renew(self, holdings: Sequence[Holding]) -> None:
         expires = now_seconds() + self._seconds
         held = [holding.held for holding in holdings]
         try:
-            kept = await self.database.write(outbox.renew, held, lease_seconds=self._seconds)
+            kept = await self.database.write(queue.renew, held, lease_seconds=self._seconds)
         except FAILURES as error:
             log.warning("cannot renew leases", reason=reason_of(error))
             return

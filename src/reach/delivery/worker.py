@@ -2,18 +2,19 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import anyio.abc
 import structlog
+from sqlalchemy import Select
 
 from reach.db.database import Database
 from reach.delivery.attempt import Attempts
-from reach.delivery.cleanup import fold_for_ever, sweep_for_ever
+from reach.delivery.cleanup import fold_for_ever, recall_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
-from reach.delivery.recall import recall_for_ever
 from reach.mail.compose import Composer
+from reach.messages import queue
 from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
 from reach.smtp.sender import Sender
@@ -35,9 +36,17 @@ LEAST_GIVE_WAY_SECONDS, FIRST_GIVE_WAY_SECONDS, MOST_GIVE_WAY_SECONDS = 0.005, 0
 
 
 class Chore(Protocol):
-    """What a worker does beside delivering, for somebody else; ``channel`` is what it waits for."""
+    """What a worker does beside delivering, for somebody else.
+
+    ``channel`` announces that there is something to do; ``waiting`` then finds a row, and is part
+    of the worker's own look: so that one sees all that the worker is there for.
+    """
 
     channel: str
+    waiting: Select[Any]
+
+    def wake(self) -> None:
+        """Note that there is something to do."""
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -56,6 +65,7 @@ class Worker:
     ) -> None:
         """Take the collaborators; touch nothing yet."""
         self._chores = chores
+        self._look = queue.looking_also(*(chore.waiting for chore in chores))
         self._settings = settings
         self._database = database
         self._sender = sender
@@ -148,13 +158,14 @@ class Worker:
     def _room(self) -> int:
         """How many more messages this worker should hold."""
         if self._breaker.is_half_open:
-            return 1 - len(self._leases)
+            return 1 - len(self._leases.in_hand)
         slots = self._breaker.slots
         ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempts.expected_seconds(slots), 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
-        most = slots + int(slots * ahead)
-        return most - len(self._leases) if self._leases.waiting <= self._low_water else 0
+        if len(self._leases.waiting) > self._low_water:
+            return 0
+        return slots + int(slots * ahead) - len(self._leases.in_hand)
 
     async def _lease(self, limit: int) -> int:
         """Lease up to ``limit`` messages, if one is due; returns how many.
@@ -165,7 +176,10 @@ class Worker:
         looks = not self._is_full or limit == 1
         try:
             if looks:
-                due_in = await self._leases.next_due_seconds()
+                due_in, others = await self._database.read(queue.look, self._look)
+                for chore, has_work in zip(self._chores, others, strict=True):
+                    if has_work:
+                        chore.wake()
                 self._idle_seconds = min(POLL_SECONDS, max(due_in, SHORTEST_WAIT_SECONDS))
                 if due_in > 0:
                     return 0
@@ -192,18 +206,18 @@ class Worker:
             self._due.set()
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
-        for _ in range(min(self._breaker.slots - self._busy_slots, self._leases.waiting)):
+        for _ in range(min(self._breaker.slots - self._busy_slots, len(self._leases.waiting))):
             self._busy_slots += 1
-            deliveries.start_soon(self._slot, self._leases.take_next(), deliveries)
+            deliveries.start_soon(self._slot, self._leases.waiting.popleft(), deliveries)
 
     async def _slot(self, holding: Holding, deliveries: anyio.abc.TaskGroup) -> None:
         """Deliver one message, then others for as long as there are any."""
         try:
             await self._attempts.make(holding, deliveries)
             while self._leases.waiting and self._may_go_on():
-                if self._leases.waiting <= self._low_water:
+                if len(self._leases.waiting) <= self._low_water:
                     self._due.set()
-                await self._attempts.make(self._leases.take_next(), deliveries)
+                await self._attempts.make(self._leases.waiting.popleft(), deliveries)
         finally:
             self._busy_slots -= 1
             self._wake()

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import format_datetime
-from itertools import count
 
 from reach.auth.links import DAY_SECONDS, Links
 from reach.mail.dkim import DkimKey
@@ -153,8 +152,8 @@ class Composer:
         if is_held_back and message.template not in STRANGERS:
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
         subject, text, html = self._templates.render(message.template, self._values(message))
-        parts = _part(b"plain", text), _part(b"html", html)
-        boundary = _boundary(message, parts)
+        plain, rich = _part(b"plain", text), _part(b"html", html)
+        boundary = _boundary(message, plain + rich)
         head = (
             f"{message_id_header(message.message_id)}"
             f"Date: {format_datetime(message.created_at.astimezone(UTC))}\r\n"
@@ -167,19 +166,24 @@ class Composer:
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'
         )
         line = b"\r\n--" + boundary.encode()
-        return line.join((head.encode(), *(b"\r\n" + part for part in parts), b"--\r\n"))
+        return line.join((head.encode(), b"\r\n" + plain, b"\r\n" + rich, b"--\r\n"))
 
 
-def _boundary(message: Message, parts: tuple[bytes, ...]) -> str:
-    """Choose a boundary that is in no part, and always the same one."""
-    candidates = (f"=_{message.id.hex}_{number}" for number in count())
-    return next(b for b in candidates if not any(b.encode() in part for part in parts))
+def _boundary(message: Message, content: bytes) -> str:
+    """Choose a boundary that is not in the content, and always the same one."""
+    number = 0
+    while True:
+        boundary = f"=_{message.id.hex}_{number}"
+        if boundary.encode() not in content:
+            return boundary
+        number += 1
 
 
 def _part(subtype: bytes, text: str) -> bytes:
     """Build one body part, in the plainest encoding that carries it through any mail server."""
     lines = text.rstrip("\n").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
-    encoding, body = _encoded(lines.encode() + b"\r\n")
+    raw = lines.encode() + b"\r\n"
+    encoding, body = (b"7bit", raw) if PLAIN_LINES.fullmatch(raw) else _encoded(raw)
     return (
         b"Content-Type: text/" + subtype + b'; charset="utf-8"\r\n'
         b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body
@@ -187,9 +191,7 @@ def _part(subtype: bytes, text: str) -> bytes:
 
 
 def _encoded(raw: bytes) -> tuple[bytes, bytes]:
-    """Encode whole CRLF lines: as they are, else as is shorter to send and easier to read."""
-    if PLAIN_LINES.fullmatch(raw):
-        return b"7bit", raw
+    """Encode whole CRLF lines as is shorter to send and easier to read."""
     # Every byte that is not ASCII takes three in quoted-printable, four thirds in base64. And
     # b2a_qp breaks a line that ends in a blank one character too late (RFC 2045 §6.7, rule 5).
     others = 0 if raw.isascii() else len(raw) - len(raw.decode().encode("ascii", "ignore"))

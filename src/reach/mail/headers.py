@@ -28,8 +28,9 @@ class BadHeader(ValueError):
     """A header would hold what none may; the text does not repeat it."""
 
 
-def refuse_forbidden(text: str) -> str:
-    """Give ``text`` back. Raises BadHeader if it could end a header line, or mangle one."""
+def refuse_forbidden(value: object) -> str:
+    """Give a value as text. Raises BadHeader if it could end a header line, or mangle one."""
+    text = str(value)
     if FORBIDDEN.search(text):
         raise BadHeader("a header must not hold control characters, line breaks or half characters")
     return text
@@ -80,10 +81,12 @@ def recipient_header(address: str) -> str:
 
 def is_too_long(address: str) -> bool:
     """Whether an address is longer than mail servers must take, in octets."""
-    local, _, domain = address.rpartition("@")
-    sizes = (len(part.encode("utf-8", "surrogatepass")) for part in (local, domain, address))
-    most = (LOCAL_OCTETS, DOMAIN_OCTETS, ADDRESS_OCTETS)
-    return any(size > limit for size, limit in zip(sizes, most, strict=True))
+    local, _, domain = address.encode("utf-8", "surrogatepass").rpartition(b"@")
+    return (
+        len(local) > LOCAL_OCTETS
+        or len(domain) > DOMAIN_OCTETS
+        or len(local) + len(b"@") + len(domain) > ADDRESS_OCTETS
+    )
 
 
 def message_id_header(message_id: str) -> str:

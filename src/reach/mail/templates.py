@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, Template, meta
+from jinja2 import BaseLoader, Environment, StrictUndefined, meta
 from jinja2.exceptions import (
     SecurityError,
     TemplateError,
@@ -47,20 +47,17 @@ class MessageLinks:
 
     def __call__(self, scope: str) -> str:
         """Give the link with a scope. Raises CannotLink."""
-        found = self._minted.get(scope)
-        if found is None:
-            found = self._minted[scope] = self._mint(scope)
-        return found
-
-    def _mint(self, scope: str) -> str:
-        known = next((known for known in SCOPES if known == scope), None)
-        if known is None:
+        if (found := self._minted.get(scope)) is not None:
+            return found
+        if scope not in SCOPES:
             raise CannotLink(f"there is no such link; there are: {', '.join(SCOPES)}")
         if self._links is None:
             raise CannotLink("links need REACH_SECRET_KEY")
         if self._version is None:
             raise CannotLink("a message has links once it is leased")
-        return self._links.url(Link(self._person_id, known, self._version), self._made_at)
+        link = Link(self._person_id, scope, self._version)
+        self._minted[scope] = made = self._links.url(link, self._made_at)
+        return made
 
     def __str__(self) -> str:
         """Refuse to be printed: a template forgot to say which link. Raises CannotLink."""
@@ -174,7 +171,7 @@ class Templates:
         found = []
         for file in self._loader.list_templates():
             try:
-                self._get(file)
+                self._environments[file.rpartition(".")[2]].get_template(file)
             except (TemplateError, OSError, UnicodeDecodeError) as error:
                 found.append(fault_of(error, file))
         return found
@@ -184,7 +181,7 @@ class Templates:
         found = []
         for kind in KINDS:
             try:
-                self._render(f"{name}.{kind}", variables)
+                self._render(name, kind, variables)
             except BrokenTemplate as broken:
                 found.append(broken.fault)
         return found
@@ -208,18 +205,17 @@ class Templates:
 
     def render(self, name: str, variables: Mapping[str, object]) -> Rendered:
         """Render the three files of ``name``. Raises BrokenTemplate."""
-        subject, text, html = (self._render(f"{name}.{kind}", variables) for kind in KINDS)
+        subject = self._render(name, "subject", variables)
+        text, html = self._render(name, "txt", variables), self._render(name, "html", variables)
         # Only blanks of the template's own: what it was given may hold no line break.
         return Rendered(re.sub(r"[ \t\r\n]+", " ", subject).strip(" "), text, html)
 
-    def _render(self, file: str, variables: Mapping[str, object]) -> str:
+    def _render(self, name: str, kind: str, variables: Mapping[str, object]) -> str:
+        file = f"{name}.{kind}"
         try:
-            return self._get(file).render(variables)
+            return self._environments[kind].get_template(file).render(variables)
         except Exception as error:
             raise BrokenTemplate(fault_of(error, file)) from error
-
-    def _get(self, file: str) -> Template:
-        return self._environments[file.rpartition(".")[2]].get_template(file)
 
 
 def fault_of(error: Exception, file: str = "") -> Fault:
@@ -257,7 +253,7 @@ def _environment(loader: Files, kind: str) -> Environment:
         loader=loader,
         autoescape=kind == "html",
         undefined=StrictUndefined,
-        finalize=_one_line if kind == "subject" else None,
+        finalize=refuse_forbidden if kind == "subject" else None,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -266,11 +262,6 @@ def _environment(loader: Files, kind: str) -> Environment:
     for name in UNREPEATABLE_GLOBALS:
         del environment.globals[name]
     return environment
-
-
-def _one_line(value: object) -> str:
-    """Pass what a subject's expression gives. Raises BadHeader."""
-    return refuse_forbidden(str(value))
 
 
 def _stamp(path: str) -> tuple[int, int, int] | None:

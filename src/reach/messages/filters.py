@@ -13,7 +13,6 @@ from sqlalchemy import (
     Executable,
     and_,
     bindparam,
-    case,
     column,
     func,
     select,
@@ -26,7 +25,7 @@ from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, OrderedText, earliest_id, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import Message, State, messages
-from reach.messages.outbox import CHANNEL
+from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
 
 #: How many are queued again in one transaction, in statements of so many each, and for how long
 #: another one is begun.
@@ -90,20 +89,6 @@ def page(
         statement = statement.where(messages.c.id < before)
     statement = statement.order_by(messages.c.id.desc()).limit(limit)
     return [Message(**row) for row in tx.execute(statement).mappings()]
-
-
-#: A worker is sending it at this moment.
-IS_HELD = (messages.c.lease > messages.c.recorded_lease) & (messages.c.due_at > now())
-#: What a message becomes that is tried again: due now, its four days begin again. One that is held
-#: stays with its worker: two would send it twice.
-AGAIN: dict[str, Any] = {
-    "state": "queued",
-    "due_at": case((IS_HELD, messages.c.due_at), else_=now()),
-    "failures": 0,
-    "first_failed_at": None,
-    "suspected_at": None,
-    "finished_at": None,
-}
 
 
 def retryable(tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AGAIN + 1) -> Sequence[UUID]:

@@ -1,10 +1,8 @@
-"""The outbox: messages promised, leased, given back.
+"""The outbox, from the side of those who ask: promise an email, look at one, retry, cancel.
 
-What became of an attempt is recorded by ``queue``; what an operator asks (list, retry, cancel) is
-in ``operations``.
+What a worker does with it is in ``queue``; how many messages are found together, in ``filters``.
 """
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,31 +10,60 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    ColumnElement,
     Executable,
-    Float,
-    Integer,
     Text,
     bindparam,
     case,
-    func,
+    column,
     insert,
     literal,
     select,
+    table,
     update,
 )
 
-from reach.auth.links import is_confirmed, version_of
 from reach.db.transaction import Transaction, notify
-from reach.db.types import encode, new_id, now, rows
-from reach.messages.model import IS_QUEUED, Message, messages
+from reach.db.types import Key, encode, new_id, now, rows
+from reach.messages.model import Attempt, Message, attempts, messages
+from reach.problems import Conflict, NotFound
 from reach.settings import Settings
 from reach.telemetry.traces import current_header
 
 #: Workers wait for this to be announced.
 CHANNEL = "reach_messages"
-#: A message that so many workers in a row have vanished with counts as failed once.
-MOST_VANISHED = 5
+#: All that is known of people here.
+_people = table("people", column("id", Key))
+
+#: A worker is sending it at this moment.
+IS_HELD = (messages.c.lease > messages.c.recorded_lease) & (messages.c.due_at > now())
+#: What a message becomes that is tried again: due now, its four days begin again. One that is held
+#: stays with its worker: two would send it twice.
+AGAIN: dict[str, Any] = {
+    "state": "queued",
+    "due_at": case((IS_HELD, messages.c.due_at), else_=now()),
+    "failures": 0,
+    "first_failed_at": None,
+    "suspected_at": None,
+    "finished_at": None,
+}
+
+
+class NoSuchMessage(NotFound):
+    """No message has this id, or it has been swept or erased."""
+
+    type, title = "no-such-message", "There is no such message"
+
+
+class AlreadySent(Conflict):
+    """The mail server has taken this message: it can be neither retried nor cancelled."""
+
+    type, title = "already-sent", "This message was sent"
+
+
+class NotQueued(Conflict):
+    """Only a message that is still queued can be cancelled."""
+
+    type, title = "not-queued", "This message is not queued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +79,6 @@ class Promise:
     template: str
     data: Mapping[str, Any] = field(repr=False)
     trace_context: str | None = field(default_factory=current_header)
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A worker's hold on a message: which, and by which lease."""
-
-    id: UUID
-    lease: int
 
 
 _PROMISED = [messages.c[n] for n in ("id", "person_id", "template", "data", "recipient")]
@@ -150,141 +169,90 @@ def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason:
     tx.execute(_supersede(tx.dialect.name), values)
 
 
-_NEXT = select(messages.c.due_at, now()).where(IS_QUEUED).order_by(messages.c.due_at).limit(1)
+def view(tx: Transaction, message_id: UUID) -> Message:
+    """Find a message. Raises NoSuchMessage."""
+    row = tx.execute(select(messages).where(messages.c.id == message_id)).mappings().one_or_none()
+    if row is None:
+        raise NoSuchMessage
+    return Message(**row)
 
 
-def next_due_seconds(tx: Transaction) -> float:
-    """Read how soon the next message falls due: 0 or less, one is due; infinite, none is queued.
+def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attempt]]:
+    """Find a message with every attempt, the oldest first. Raises NoSuchMessage."""
+    statement = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
+    message = view(tx, message_id)
+    return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
 
-    A worker's lease makes its messages due at the lease's end.
+
+def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
+    """All that is stored of a person's messages, each with its attempts; the oldest first.
+
+    But for the worker, which is ours, the lease, which says nothing of them, and the trace of the
+    request that promised it, which may be an operator's or a stranger's.
     """
-    found = tx.execute(_NEXT).one_or_none()
-    return math.inf if found is None else (found[0] - found[1]).total_seconds()
+    theirs = select(messages).where(messages.c.person_id == person_id).order_by(messages.c.id)
+    found = [dict(row) for row in tx.execute(theirs).mappings()]
+    tries: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in found}
+    made = select(attempts).join(messages).where(messages.c.person_id == person_id)
+    for attempt in tx.execute(made.order_by(attempts.c.id)).mappings():
+        shown = {name: attempt[name] for name in attempt if name not in ("worker", "message_id")}
+        tries[attempt["message_id"]].append(shown)
+    hidden = {"lease", "recorded_lease", "trace_context"}
+    return [
+        {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
+        for row in found
+    ]
 
 
-def since_tried(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Move a time of a message that is held ahead by how long its lease has been over.
+def hold_person(tx: Transaction, message_id: UUID) -> None:
+    """Keep a message's person from being erased until the transaction ends.
 
-    So a clock that is set ahead by days in the middle of an attempt makes no message older.
+    For who will refer to the person after the message is locked: an erasure locks them in the
+    other order.
     """
-    untried = now() - messages.c.due_at
-    return case((messages.c.due_at < now(), column + untried), else_=column)
-
-
-def no_later(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Take a time, or now if it lies ahead: the clock that it was read from was set back."""
-    return case((column > now(), now()), else_=column)
-
-
-_DUE = (
-    select(messages.c.id)
-    .where(IS_QUEUED, messages.c.due_at <= now())
-    .order_by(messages.c.due_at)
-    .limit(bindparam("most", type_=Integer))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-    .prefix_with("MATERIALIZED")
-)
-_LEASE_DUE = (
-    update(messages)
-    .where(messages.c.id.in_(select(_DUE.c.id)))
-    .values(
-        due_at=now(bindparam("lease_seconds", type_=Float)),
-        lease=messages.c.lease + 1,
-        # Time that it lay due and untried is not the message's fault.
-        first_failed_at=no_later(messages.c.first_failed_at + (now() - messages.c.due_at)),
-        suspected_at=no_later(messages.c.suspected_at + (now() - messages.c.due_at)),
+    statement = (
+        select(_people.c.id)
+        .join_from(messages, _people, _people.c.id == messages.c.person_id)
+        .where(messages.c.id == message_id)
+        .with_for_update(read=True, key_share=True, of=_people)
     )
-    .returning(
-        *messages.c,
-        version_of(messages.c.person_id).label("links_version"),
-        is_confirmed(messages.c.person_id).label("is_confirmed"),
-    )
-)
+    tx.execute(statement)
 
 
-def lease_due(tx: Transaction, *, limit: int, lease_seconds: float) -> Sequence[Message]:
-    """Take up to ``limit`` due messages for ``lease_seconds``, the longest due first.
+def retry(tx: Transaction, message_id: UUID) -> Message:
+    """Queue a message again, due now, its four days begin again.
 
-    The CTE is materialised: with a bare ``IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)``
-    Postgres may run the subquery again and take more than n.
+    One that a worker is sending at this moment stays with that worker: two would send it
+    twice. Raises NoSuchMessage; AlreadySent.
     """
-    found = tx.execute(_LEASE_DUE, {"most": limit, "lease_seconds": lease_seconds})
-    return [Message(**row) for row in found.mappings()]
-
-
-HELD = (messages.c.id, messages.c.lease)
-
-
-@cache
-def _renew(dialect: str) -> Executable:
-    given = rows(dialect, *HELD)
-    return (
+    statement = (
         update(messages)
-        .where(
-            messages.c.id == given.c.id,
-            messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.recorded_lease,
-            # Nothing about the state: it would tempt SQLite to go through all that are queued.
-        )
-        .values(
-            due_at=now(bindparam("lease_seconds", type_=Float)),
-            first_failed_at=since_tried(messages.c.first_failed_at),
-            suspected_at=since_tried(messages.c.suspected_at),
-        )
-        .returning(messages.c.id, messages.c.state)
+        .where(messages.c.id == message_id, messages.c.state != "sent")
+        .values(AGAIN)
+        .returning(*messages.c)
     )
-
-
-def renew(tx: Transaction, held: Iterable[Held], *, lease_seconds: float) -> set[UUID]:
-    """Hold on to messages for ``lease_seconds`` from now; returns the ids of those still held.
-
-    A message that was leased by another worker, cancelled or erased is not.
-    """
-    given = _given(tx, held)
-    statement = _renew(tx.dialect.name)
-    found = tx.execute(statement, {"rows": given, "lease_seconds": lease_seconds})
-    return {row.id for row in found if row.state == "queued"}
-
-
-def _given(tx: Transaction, held: Iterable[Held]) -> str:
-    """Write holds as rows, in one order for all: those who lock in two orders can deadlock."""
-    ordered = sorted(held, key=lambda one: one.id)
-    return encode(tx.dialect.name, [{"id": one.id, "lease": one.lease} for one in ordered])
-
-
-@cache
-def _release(dialect: str) -> Executable:
-    given = rows(dialect, *HELD)
-    return (
-        update(messages)
-        .where(
-            messages.c.id == given.c.id,
-            messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.recorded_lease,
-        )
-        .values(
-            due_at=now(bindparam("delay_seconds", type_=Float)),
-            first_failed_at=since_tried(messages.c.first_failed_at),
-            suspected_at=since_tried(messages.c.suspected_at),
-            recorded_lease=messages.c.lease,
-            # Why one was cancelled meanwhile stays.
-            last_error=case(
-                (messages.c.state == "cancelled", messages.c.last_error),
-                else_=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
-            ),
-        )
-    )
-
-
-def release(
-    tx: Transaction, held: Iterable[Held], *, reason: str | None = None, delay_seconds: float = 0
-) -> None:
-    """Give messages back, no attempt spent; they are due in ``delay_seconds``.
-
-    ``reason`` is what an operator sees as the last error meanwhile.
-    """
-    given = _given(tx, held)
-    values = {"rows": given, "reason": reason, "delay_seconds": delay_seconds}
-    tx.execute(_release(tx.dialect.name), values)
+    row = tx.execute(statement).mappings().one_or_none()
+    if row is None:
+        view(tx, message_id)
+        raise AlreadySent
     notify(tx, CHANNEL)
+    return Message(**row)
+
+
+def cancel(tx: Transaction, message_id: UUID) -> Message:
+    """Stop a queued message from being sent.
+
+    If a worker is sending it at this moment and the mail server takes it, it ends as
+    ``sent``, because it was. Raises NoSuchMessage; NotQueued.
+    """
+    statement = (
+        update(messages)
+        .where(messages.c.id == message_id, messages.c.state == "queued")
+        .values(state="cancelled", finished_at=now())
+        .returning(*messages.c)
+    )
+    row = tx.execute(statement).mappings().one_or_none()
+    if row is None:
+        view(tx, message_id)
+        raise NotQueued
+    return Message(**row)

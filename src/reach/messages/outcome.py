@@ -9,6 +9,7 @@ Outcome
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +18,13 @@ class Outcome:
 
     ``code`` is the SMTP reply code, ``enhanced`` RFC 3463's ``x.y.z``, both None if the
     server gave none; ``text`` may hold an address, so it is stored but never logged.
+    ``name`` is how it is stored and counted.
     """
 
+    name: ClassVar[str]
     text: str = field(repr=False)
     code: int | None = None
     enhanced: str | None = None
-
-    @property
-    def name(self) -> str:
-        """``sent``, ``deferred``, ``rejected``, ``unknown`` or ``unavailable``."""
-        return type(self).__name__.lower()
 
     @property
     def words(self) -> str:
@@ -40,6 +38,8 @@ class Outcome:
 class Sent(Outcome):
     """The mail server has taken responsibility for the message."""
 
+    name = "sent"
+
 
 @dataclass(frozen=True, slots=True)
 class Deferred(Outcome):
@@ -49,6 +49,7 @@ class Deferred(Outcome):
     message. Other messages tell (see ``CircuitBreaker``).
     """
 
+    name = "deferred"
     is_suspect: bool = False
 
 
@@ -56,10 +57,14 @@ class Deferred(Outcome):
 class Rejected(Outcome):
     """Never. ``code`` is None if it was us who could not: a broken template, say."""
 
+    name = "rejected"
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown(Outcome):
     """The server had all of it and did not say what it made of it."""
+
+    name = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +75,6 @@ class Unavailable(Outcome):
     ``is_rate``: we send more than it takes, in a second or a day; never a message's fault.
     """
 
+    name = "unavailable"
     was_heard: bool = False
     is_rate: bool = False

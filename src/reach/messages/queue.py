@@ -1,10 +1,13 @@
-"""The worker's side of the outbox: what became of an attempt, and so of its message."""
+"""The outbox, from the worker's side: what is due is leased, renewed, released and recorded."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
+from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import (
     Boolean,
@@ -12,6 +15,8 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Integer,
+    Select,
     Text,
     and_,
     bindparam,
@@ -20,15 +25,30 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    type_coerce,
     update,
 )
+from sqlalchemy.types import NullType
 
-from reach.db.transaction import Transaction
+from reach.auth.links import is_confirmed, version_of
+from reach.db.transaction import Transaction, notify
 from reach.db.types import encode, new_id, now, rows
-from reach.messages.model import State, attempts, messages
-from reach.messages.outbox import HELD, Held, since_tried
-from reach.messages.outcome import Deferred, Outcome
+from reach.messages.model import IS_QUEUED, Message, State, attempts, messages
+from reach.messages.outbox import CHANNEL
+from reach.messages.outcome import Deferred, Outcome, Sent
 from reach.settings import Settings
+
+#: A message that so many workers in a row have vanished with counts as failed once.
+MOST_VANISHED = 5
+MICROSECONDS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A worker's hold on a message: which, and by which lease."""
+
+    id: UUID
+    lease: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +66,166 @@ class AttemptOutcome:
     delay_seconds: float
 
 
+# Looking
+
+
+def looking_also(*others: Select[Any]) -> Select[Any]:
+    """Build the statement of ``look``: what is due, and whether each of ``others`` finds a row."""
+    first = select(messages.c.due_at).where(IS_QUEUED).order_by(messages.c.due_at).limit(1)
+    wait = type_coerce(first.scalar_subquery() - now(), NullType())
+    found: list[ColumnElement[Any]] = [wait, *(other.exists() for other in others)]
+    return select(*found)
+
+
+_LOOK = looking_also()
+
+
+def look(tx: Transaction, statement: Select[Any] = _LOOK) -> tuple[float, Sequence[bool]]:
+    """Read how soon the next message falls due, and what else there is (see ``looking_also``).
+
+    0 or less: one is due; infinite: none is queued. A worker's lease makes its messages due at the
+    lease's end.
+    """
+    wait, *others = tx.execute(statement).one()
+    if wait is None:
+        return math.inf, others
+    return wait.total_seconds() if isinstance(wait, timedelta) else wait / MICROSECONDS, others
+
+
+# Leasing
+
+
+def since_tried(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Move a time of a message that is held ahead by how long its lease has been over.
+
+    So a clock that is set ahead by days in the middle of an attempt makes no message older.
+    """
+    untried = now() - messages.c.due_at
+    return case((messages.c.due_at < now(), column + untried), else_=column)
+
+
+def no_later(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Take a time, or now if it lies ahead: the clock that it was read from was set back."""
+    return case((column > now(), now()), else_=column)
+
+
+_DUE = (
+    select(messages.c.id)
+    .where(IS_QUEUED, messages.c.due_at <= now())
+    .order_by(messages.c.due_at)
+    .limit(bindparam("most", type_=Integer))
+    .with_for_update(skip_locked=True)
+    .cte("due")
+    .prefix_with("MATERIALIZED")
+)
+_LEASE_DUE = (
+    update(messages)
+    .where(messages.c.id.in_(select(_DUE.c.id)))
+    .values(
+        due_at=now(bindparam("lease_seconds", type_=Float)),
+        lease=messages.c.lease + 1,
+        # Time that it lay due and untried is not the message's fault.
+        first_failed_at=no_later(messages.c.first_failed_at + (now() - messages.c.due_at)),
+        suspected_at=no_later(messages.c.suspected_at + (now() - messages.c.due_at)),
+    )
+    .returning(
+        *messages.c,
+        version_of(messages.c.person_id).label("links_version"),
+        is_confirmed(messages.c.person_id).label("is_confirmed"),
+    )
+)
+
+
+def lease_due(tx: Transaction, *, limit: int, lease_seconds: float) -> Sequence[Message]:
+    """Take up to ``limit`` due messages for ``lease_seconds``, the longest due first.
+
+    The CTE is materialised: with a bare ``IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)``
+    Postgres may run the subquery again and take more than n.
+    """
+    found = tx.execute(_LEASE_DUE, {"most": limit, "lease_seconds": lease_seconds})
+    return [Message(**row) for row in found.mappings()]
+
+
+HELD = (messages.c.id, messages.c.lease)
+
+
+def _is_still_held(given: Any) -> ColumnElement[bool]:
+    """Whether a message is held by the lease that is given: an older lease changes nothing.
+
+    It says nothing about the state: that would tempt SQLite to go through all that are queued.
+    """
+    return and_(
+        messages.c.id == given.c.id,
+        messages.c.lease == given.c.lease,
+        messages.c.lease > messages.c.recorded_lease,
+    )
+
+
+@cache
+def _renew(dialect: str) -> Executable:
+    return (
+        update(messages)
+        .where(_is_still_held(rows(dialect, *HELD)))
+        .values(
+            due_at=now(bindparam("lease_seconds", type_=Float)),
+            first_failed_at=since_tried(messages.c.first_failed_at),
+            suspected_at=since_tried(messages.c.suspected_at),
+        )
+        .returning(messages.c.id, messages.c.state)
+    )
+
+
+def renew(tx: Transaction, held: Iterable[Held], *, lease_seconds: float) -> set[UUID]:
+    """Hold on to messages for ``lease_seconds`` from now; returns the ids of those still held.
+
+    A message that was leased by another worker, cancelled or erased is not.
+    """
+    given = _given(tx, held)
+    statement = _renew(tx.dialect.name)
+    found = tx.execute(statement, {"rows": given, "lease_seconds": lease_seconds})
+    return {row.id for row in found if row.state == "queued"}
+
+
+def _given(tx: Transaction, held: Iterable[Held]) -> str:
+    """Write holds as rows, in one order for all: those who lock in two orders can deadlock."""
+    ordered = sorted(held, key=attrgetter("id"))
+    return encode(tx.dialect.name, [{"id": one.id, "lease": one.lease} for one in ordered])
+
+
+@cache
+def _release(dialect: str) -> Executable:
+    return (
+        update(messages)
+        .where(_is_still_held(rows(dialect, *HELD)))
+        .values(
+            due_at=now(bindparam("delay_seconds", type_=Float)),
+            first_failed_at=since_tried(messages.c.first_failed_at),
+            suspected_at=since_tried(messages.c.suspected_at),
+            recorded_lease=messages.c.lease,
+            # Why one was cancelled meanwhile stays.
+            last_error=case(
+                (messages.c.state == "cancelled", messages.c.last_error),
+                else_=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
+            ),
+        )
+    )
+
+
+def release(
+    tx: Transaction, held: Iterable[Held], *, reason: str | None = None, delay_seconds: float = 0
+) -> None:
+    """Give messages back, no attempt spent; they are due in ``delay_seconds``.
+
+    ``reason`` is what an operator sees as the last error meanwhile.
+    """
+    given = _given(tx, held)
+    values = {"rows": given, "reason": reason, "delay_seconds": delay_seconds}
+    tx.execute(_release(tx.dialect.name), values)
+    notify(tx, CHANNEL)
+
+
+# Recording
+
 _RECORDED = (
     *HELD,
     Column("outcome", Text),
@@ -58,37 +238,44 @@ _RECORDED = (
 @cache
 def _record_outcome(dialect: str) -> Executable:
     given = rows(dialect, *_RECORDED)
+    is_sent, stays = given.c.outcome == "sent", _stays(given)
     return (
         update(messages)
-        .where(
-            messages.c.id == given.c.id,
-            messages.c.lease == given.c.lease,
-            messages.c.lease > messages.c.recorded_lease,  # so it is queued, or was cancelled
-        )
+        .where(_is_still_held(given))  # so it is queued, or was cancelled meanwhile
         .values(
-            **_fate(given),
-            due_at=case((_stays(given), now(given.c.delay_seconds)), else_=messages.c.due_at),
+            **_fate(given, is_sent, stays),
+            due_at=case((stays, now(given.c.delay_seconds)), else_=messages.c.due_at),
             recorded_lease=messages.c.lease,
             attempts=messages.c.attempts + 1,
-            failures=case((_is_sent(given), messages.c.failures), else_=messages.c.failures + 1),
+            failures=case((is_sent, messages.c.failures), else_=messages.c.failures + 1),
             first_failed_at=case(
-                (_is_sent(given), messages.c.first_failed_at),
+                (is_sent, messages.c.first_failed_at),
                 else_=func.coalesce(since_tried(messages.c.first_failed_at), now()),
             ),
             suspected_at=case(
                 (given.c.is_suspect, func.coalesce(since_tried(messages.c.suspected_at), now())),
                 else_=None,
             ),
-            last_error=_last_error(given),
         )
-        .returning(messages.c.id, messages.c.state)
+        .returning(messages.c.id, messages.c.lease, messages.c.state)
     )
 
 
-def _fate(given: Any) -> dict[str, ColumnElement[Any]]:
-    """What becomes of a message by its attempt, and when it was finished."""
-    is_sent, stays = _is_sent(given), _stays(given)
+def _stays(given: Any) -> ColumnElement[bool]:
+    """Whether a message is to be tried again: not for ever."""
+    outcome = given.c.outcome
+    again = or_(outcome == "deferred", outcome == "unknown")  # an IN is expanded at every execution
+    last_time = now(-bindparam("give_up_seconds", type_=Float))
+    first = messages.c.first_failed_at
+    return and_(again, or_(first.is_(None), since_tried(first) > last_time))
+
+
+def _fate(
+    given: Any, is_sent: ColumnElement[bool], stays: ColumnElement[bool]
+) -> dict[str, ColumnElement[Any]]:
+    """What becomes of a message by its attempt, when it was finished, and what operators see."""
     was_cancelled = messages.c.state == "cancelled"
+    why = func.coalesce(messages.c.last_error, given.c.error)
     return {
         # Sent is the truth, even of a message that was cancelled a moment ago.
         "state": case(
@@ -99,28 +286,9 @@ def _fate(given: Any) -> dict[str, ColumnElement[Any]]:
             (and_(was_cancelled, ~is_sent), messages.c.finished_at),
             else_=now(),
         ),
+        # Of one that was cancelled: why, if that is known.
+        "last_error": case((is_sent, None), (was_cancelled, why), else_=given.c.error),
     }
-
-
-def _last_error(given: Any) -> ColumnElement[Any]:
-    """What an operator sees: of one that was cancelled, why, if that is known."""
-    was_cancelled = messages.c.state == "cancelled"
-    why = func.coalesce(messages.c.last_error, given.c.error)
-    return case((_is_sent(given), None), (was_cancelled, why), else_=given.c.error)
-
-
-def _is_sent(given: Any) -> ColumnElement[bool]:
-    sent: ColumnElement[bool] = given.c.outcome == "sent"
-    return sent
-
-
-def _stays(given: Any) -> ColumnElement[bool]:
-    """Whether a message is to be tried again: not for ever."""
-    outcome = given.c.outcome
-    again = or_(outcome == "deferred", outcome == "unknown")  # an IN is expanded at every execution
-    last_time = now(-bindparam("give_up_seconds", type_=Float))
-    first = messages.c.first_failed_at
-    return and_(again, or_(first.is_(None), since_tried(first) > last_time))
 
 
 @cache
@@ -136,40 +304,28 @@ def record_outcomes(
 
     A stale worker's word changes nothing: its message is another's by now, or is finished.
     """
-    dialect = tx.dialect.name
-    given = encode(
-        dialect,
-        [
-            {
-                "id": s.held.id,
-                "lease": s.held.lease,
-                "outcome": s.outcome.name,
-                "delay_seconds": s.delay_seconds,
-                "error": s.outcome.words,
-                "is_suspect": isinstance(s.outcome, Deferred) and s.outcome.is_suspect,
-            }
-            for s in sorted(attempt_outcomes, key=lambda one: one.held.id)
-        ],
-    )
-    give_up = {"give_up_seconds": settings.give_up_seconds}
-    recorded = tx.execute(_record_outcome(dialect), {"rows": given, **give_up})
-    states = {row.id: row.state for row in recorded}
-    records = [_attempt(s) for s in attempt_outcomes if s.held.id in states]
-    if records:
-        tx.execute(_record(dialect), {"rows": encode(dialect, records)})
-    return [states.get(s.held.id) for s in attempt_outcomes]
-
-
-def _attempt(attempt_outcome: AttemptOutcome) -> dict[str, object]:
-    outcome = attempt_outcome.outcome
-    return {
-        "id": new_id(),
-        "message_id": attempt_outcome.held.id,
-        "worker": attempt_outcome.worker,
-        "started_at": attempt_outcome.started_at,
-        "finished_at": attempt_outcome.finished_at,
-        "outcome": outcome.name,
-        "smtp_code": outcome.code,
-        "enhanced_code": outcome.enhanced,
-        "text": outcome.text,
-    }
+    dialect, given, tries = tx.dialect.name, [], {}
+    for one in sorted(attempt_outcomes, key=attrgetter("held.id")):
+        outcome, message_id = one.outcome, str(one.held.id)
+        fate = {"id": message_id, "lease": one.held.lease, "outcome": outcome.name}
+        fate["delay_seconds"] = one.delay_seconds
+        fate["error"] = None if isinstance(outcome, Sent) else outcome.words
+        fate["is_suspect"] = isinstance(outcome, Deferred) and outcome.is_suspect
+        given.append(fate)
+        tries[one.held.id, one.held.lease] = {
+            "id": str(new_id()),
+            "message_id": message_id,
+            "worker": one.worker,
+            "started_at": one.started_at,
+            "finished_at": one.finished_at,
+            "outcome": outcome.name,
+            "smtp_code": outcome.code,
+            "enhanced_code": outcome.enhanced,
+            "text": outcome.text,
+        }
+    values = {"rows": encode(dialect, given), "give_up_seconds": settings.give_up_seconds}
+    recorded = tx.execute(_record_outcome(dialect), values)
+    states = {(id_, lease): state for id_, lease, state in recorded}
+    if states:
+        tx.execute(_record(dialect), {"rows": encode(dialect, [tries[key] for key in states])})
+    return [states.get((one.held.id, one.held.lease)) for one in attempt_outcomes]

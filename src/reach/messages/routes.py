@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
-from reach.messages import operations
+from reach.messages import outbox
 from reach.messages.model import TEMPLATE_NAME, TEMPLATE_NAME_CHARACTERS, Attempt, Message
-from reach.messages.operations import NoSuchMessage
+from reach.messages.outbox import NoSuchMessage
 from reach.problems import MethodNotAllowed
 from reach.shapes import Shape, shaped
 from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
@@ -120,7 +120,7 @@ MessageId = Annotated[UUID, Depends(message_id)]
 )
 async def get_message(request: Request, id_: MessageId) -> Any:
     """Show a message with every attempt and the time of the next try."""
-    message, attempts = await services_of(request).database.read(operations.history, id_)
+    message, attempts = await services_of(request).database.read(outbox.history, id_)
     return as_json(_with_history(message, attempts))
 
 
@@ -132,7 +132,7 @@ async def get_message(request: Request, id_: MessageId) -> Any:
 )
 async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Queue a message again, due now. 409 if it was sent."""
-    return await _change(request, operator, operations.retry, id_)
+    return await _change(request, operator, outbox.retry, id_)
 
 
 @router.post(
@@ -143,7 +143,7 @@ async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
 )
 async def post_cancel(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Keep a queued message from being sent. 409 unless it is queued."""
-    return await _change(request, operator, operations.cancel, id_)
+    return await _change(request, operator, outbox.cancel, id_)
 
 
 async def _change(
@@ -153,7 +153,7 @@ async def _change(
 
     def work(tx: Transaction) -> StoredResponse:
         if key is not None:
-            operations.hold_person(tx, id_)
+            outbox.hold_person(tx, id_)
         message = change(tx, id_)
         return response_of(message_body(message), person_id=message.person_id)
 

@@ -30,7 +30,9 @@ log = structlog.get_logger("reach.worker")
 
 #: Workers that answer requests wait for this to be announced.
 CHANNEL = "reach_link_requests"
-POLL_SECONDS = 1.0
+#: The worker's look tells at once what waits (see ``LinkRequests.waiting``); but it does not look
+#: while the mail server is unavailable, nor while it has more to send than it can hold.
+POLL_SECONDS = 5.0
 #: How many requests one transaction answers at most.
 BATCH = 100
 
@@ -134,13 +136,17 @@ def export(tx: Transaction, email_key: str) -> Sequence[Mapping[str, Any]]:
 class LinkRequests:
     """What a worker does about requests for links, beside delivering messages."""
 
-    channel = CHANNEL
+    channel, waiting = CHANNEL, _ANY
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Take the collaborators; from now on it notices what comes."""
         self._settings = settings
         self._database = database
         self._came = database.subscribe(CHANNEL)
+
+    def wake(self) -> None:
+        """Have requests answered that are known to wait."""
+        self._came.set()
 
     async def run(self) -> NoReturn:
         """Answer requests as they come, until cancelled. It looks first: idle, it writes nothing.

@@ -8,7 +8,7 @@ from pydantic_core import to_jsonable_python
 
 from reach.db.transaction import Transaction
 from reach.idempotency import stored as stored_responses
-from reach.messages import operations, outbox
+from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
@@ -89,7 +89,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
         raise NoSuchPerson
     found = {
         "person": dict(row),
-        "messages": operations.export(tx, person_id),
+        "messages": outbox.export(tx, person_id),
         "answers": stored_responses.export(tx, person_id),
         "link_requests": link_requests.export(tx, row["email_key"]),
     }
@@ -156,7 +156,7 @@ def promise(
     recipient = stored_recipient(person.email)
     words = {"name": person.name, **data, **BY_OPERATOR}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)
-    return operations.view(tx, message_id)
+    return outbox.view(tx, message_id)
 
 
 def _lock(tx: Transaction, person_id: UUID, conditions: Conditions = ANY) -> Person:

@@ -19,8 +19,8 @@ from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import Key, earliest_id, now
+from reach.delivery.cleanup import IS_FAR, longest_wait_seconds
 from reach.delivery.leases import FAILURES
-from reach.delivery.recall import IS_FAR, longest_wait_seconds
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import IS_QUEUED, STATES, State, messages
 from reach.people.link_requests import link_requests
@@ -44,7 +44,7 @@ _OLDEST_DUE = (
     .order_by(messages.c.due_at)
     .limit(1)
 )
-#: It waits for a time that no rule can have set (see ``delivery.recall``): so it is due.
+#: It waits for a time that no rule can have set (see ``delivery.cleanup``): so it is due.
 _FAR_DUE = select(messages.c.id).where(IS_FAR).limit(1)
 #: By their ids, which sort by the time of the promise: ``created_at`` has no index. Those that were
 #: promised in days to come are late too: the clock was ahead.

@@ -1,28 +1,90 @@
 """An open connection to the mail server: ask, and be answered.
 
-aiosmtplib opens it (see opener). From there on the dialogue is ours, because what a failure means
-depends on exactly what was sent before it: so are its time-outs, its parsing, and what becomes of
-bytes not sent yet (they are thrown away with the connection, never flushed).
+aiosmtplib opens it (see ``Opener``). From there on the dialogue is ours, because what a failure
+means depends on exactly what was sent before it: so are its time-outs, its parsing, and what
+becomes of bytes not sent yet (they are thrown away with the connection, never flushed).
 """
 
 import asyncio
+import math
 import re
 import ssl
 from base64 import b64encode
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
 import aiosmtplib
 import anyio
 
-from reach.messages.outcome import Unavailable
+from reach.messages.outcome import Outcome, Unavailable
 from reach.network.sockets import open_socket
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import SmtpUrl, parse_mailbox
-from reach.smtp.replies import Garbage, Lost, NoReply, Reply, Silent, outcome, parse
+
+T = TypeVar("T", bound=Outcome)
 
 #: How long a server may take to answer QUIT.
 QUIT_SECONDS = 1.0
+#: Longest text kept of what a server said.
+TEXT_CHARACTERS = 500
+#: Longest reply read: a real EHLO is a few hundred bytes.
+REPLY_BYTES = 1 << 16
+
+REPLY_LINE = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?\r?\n", re.DOTALL)
+ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9.])")
+#: What a text column cannot hold, or a page should not: controls and lone surrogates.
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+
+
+class NoReply(Exception):
+    """The server gave no usable reply. The connection is closed already."""
+
+
+class Lost(NoReply):
+    """The connection ended."""
+
+
+class Silent(NoReply):
+    """No reply in time."""
+
+
+class Garbage(NoReply):
+    """The reply is not SMTP, or makes no sense at this stage."""
+
+
+class Reply(NamedTuple):
+    """A reply's code, and its lines' texts joined by spaces."""
+
+    code: int
+    text: str
+
+
+def parse(buffer: bytes | bytearray) -> tuple[Reply | None, int]:
+    """Read a whole reply from the start of ``buffer``: it, and how many bytes it took.
+
+    None if more is to come. Raises Garbage.
+    """
+    start, code, texts = 0, b"", []
+    while end := buffer.find(b"\n", start) + 1:
+        line = REPLY_LINE.fullmatch(buffer, start, end)
+        if line is None or code not in (b"", line[1]):
+            raise Garbage(f"not an SMTP reply: {bytes(buffer[start:end])!r}")
+        code, more, text = line.groups(b"")
+        texts.append(text.decode("utf-8", "replace").strip())
+        if more != b"-":
+            return Reply(int(code), " ".join(texts)), end
+        start = end
+    if len(buffer) > REPLY_BYTES:
+        raise Garbage("a reply without end")
+    return None, 0
+
+
+def outcome(kind: type[T], stage: str, said: Reply | str) -> T:
+    """Make an outcome of what the server said (or did) at ``stage``, fit to be stored."""
+    code, text = (None, said) if isinstance(said, str) else said
+    enhanced = None if code is None else ENHANCED.match(text)
+    words = UNPRINTABLE.sub("\ufffd", f"{stage}: {text}")[:TEXT_CHARACTERS]
+    return kind(words, code, enhanced.group() if enhanced else None)
 
 
 class Connection(asyncio.Protocol):
@@ -33,7 +95,7 @@ class Connection(asyncio.Protocol):
     else, so the connection is given up.
     """
 
-    def __init__(self, client: aiosmtplib.SMTP) -> None:
+    def __init__(self, client: aiosmtplib.SMTP, settings: Settings) -> None:
         """Take over from ``client``, which is not to be used any more. Raises Lost."""
         transport = cast("asyncio.Transport | None", client.transport)
         if transport is None or transport.is_closing():
@@ -42,11 +104,15 @@ class Connection(asyncio.Protocol):
         self.smtputf8 = client.supports_extension("smtputf8")
         #: How many messages it has carried.
         self.messages = 0
-        #: How many the server takes on one connection, if it says so (RFC 9422, MAILMAX).
-        self.most_messages = _mail_max(client.esmtp_extensions.get("limits", ""))
+        #: How many it may carry: fewer, if the server says so (RFC 9422, MAILMAX).
+        self.most_messages = min(
+            settings.smtp_messages_per_connection,
+            _mail_max(client.esmtp_extensions.get("limits", "")),
+        )
         self._loop = asyncio.get_running_loop()
-        #: When it was opened and when it was last used, by the event loop's clock.
-        self.opened_at = self.used_at = self._loop.time()
+        #: When it was last used, and from when on it is too old, by the event loop's clock.
+        self.used_at = self._loop.time()
+        self.leaves_at = self.used_at + settings.smtp_connection_seconds
         self._transport = transport
         self._waiter: asyncio.Future[Reply] | None = None
         #: Done when the connection is closed.
@@ -73,7 +139,7 @@ class Connection(asyncio.Protocol):
         Raises NoReply. Whatever it raises, the connection is closed and what was not sent yet
         never will be.
         """
-        if not self.is_open:
+        if self._over or self._transport.is_closing():
             raise Lost("the connection was lost")
         self._waiter = self._loop.create_future()
         timer = self._loop.call_later(seconds, self._fall_silent, seconds)
@@ -138,10 +204,10 @@ class Connection(asyncio.Protocol):
         self.abort()
 
 
-def _mail_max(limits: str) -> int | None:
-    """Read ``MAILMAX=10`` among the limits that a server announces; None if it is not there."""
+def _mail_max(limits: str) -> float:
+    """Read ``MAILMAX=10`` among the limits that a server announces; infinite if it is not there."""
     found = re.search(r"(?:^|\s)MAILMAX=([1-9][0-9]{0,5})(?:\s|$)", limits, re.IGNORECASE)
-    return int(found[1]) if found else None
+    return int(found[1]) if found else math.inf
 
 
 #: How long the network may take to reach the server, as in Postfix (smtp_connect_timeout): RFC
@@ -156,7 +222,7 @@ class Opener:
 
     def __init__(self, settings: Settings, server: SmtpUrl) -> None:
         """Load what TLS needs, once. Raises BadSettings if the CA file cannot be used."""
-        self._server = server
+        self._settings, self._server = settings, server
         self._seconds = settings.smtp_greeting_seconds
         # EHLO's name: the sender's domain. It costs no look-up (socket.getfqdn may block for
         # seconds), is the same on every replica, and is a real domain where a pod's is not.
@@ -208,7 +274,7 @@ class Opener:
             if self._server.username is not None:
                 stage = "AUTH"
                 await self._log_in(client)
-            return Connection(client)
+            return Connection(client, self._settings)
         except BaseException as error:
             if transport is not None:
                 cast("asyncio.Transport", transport).abort()

@@ -12,8 +12,7 @@ from reach.mail.compose import Mail
 from reach.messages.outcome import Outcome, Rejected, Sent, Unavailable
 from reach.settings import Settings
 from reach.settings.urls import SmtpUrl, parse_mailbox
-from reach.smtp.connection import QUIT_SECONDS, Connection, Opener
-from reach.smtp.replies import NoReply
+from reach.smtp.connection import QUIT_SECONDS, Connection, NoReply, Opener
 from reach.smtp.session import Gone, SessionOver, converse, may_send, unsendable
 from reach.telemetry import traces
 
@@ -148,28 +147,21 @@ class Sender:
             connection.abort()
             raise
         connection.messages += 1
-        if not isinstance(result, Sent) or self._is_closed or self._is_worn(connection):
+        now = asyncio.get_running_loop().time()
+        is_worn = connection.messages >= connection.most_messages or now >= connection.leaves_at
+        if not isinstance(result, Sent) or self._is_closed or is_worn:
             connection.leave()
         elif connection.is_open:
-            self._keep(connection)
+            self._keep(connection, now)
         return result
 
-    def _is_worn(self, connection: Connection) -> bool:
-        """Whether a connection has carried as many messages, or is as old, as is good for it."""
-        most = self._settings.smtp_messages_per_connection
-        if connection.most_messages is not None:
-            most = min(most, connection.most_messages)
-        age_seconds = asyncio.get_running_loop().time() - connection.opened_at
-        is_old = age_seconds >= self._settings.smtp_connection_seconds
-        return is_old or connection.messages >= most
-
-    def _keep(self, connection: Connection) -> None:
-        loop = asyncio.get_running_loop()
-        connection.used_at = loop.time()
+    def _keep(self, connection: Connection, now: float) -> None:
+        connection.used_at = now
         self._idle.append(connection)
         self._tell()
         if self._reaper is None:
-            self._reaper = loop.call_later(self._settings.smtp_idle_seconds, self._reap)
+            seconds = self._settings.smtp_idle_seconds
+            self._reaper = asyncio.get_running_loop().call_later(seconds, self._reap)
 
     def _count(self, connection: Connection) -> None:
         """Know a connection as open until it is closed."""
@@ -200,19 +192,19 @@ class Sender:
 
     async def _take_idle(self) -> Connection | None:
         """Find a connection that still lives, checking it if there is reason to."""
+        now = asyncio.get_running_loop().time()
         while self._idle:
             connection = self._idle.pop()
-            if self._is_worn(connection):
+            if now >= connection.leaves_at:
                 connection.leave()
             elif connection.is_open:
+                if now - connection.used_at <= TRUSTED_SECONDS:
+                    return connection
                 # If it fails its check, the older ones hardly deserve the time of theirs.
                 return connection if await self._is_usable(connection) else None
         return None
 
     async def _is_usable(self, connection: Connection) -> bool:
-        idle_seconds = asyncio.get_running_loop().time() - connection.used_at
-        if idle_seconds <= TRUSTED_SECONDS:
-            return True
         seconds = min(CHECK_SECONDS, self._settings.smtp_mail_seconds)
         try:
             with traces.child("NOOP", SpanKind.CLIENT) as span:

@@ -15,8 +15,8 @@ from reach.mail.compose import Mail
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
 from reach.settings import Settings
 from reach.smtp import replies
-from reach.smtp.connection import Connection
-from reach.smtp.replies import Garbage, Lost, Meaning, NoReply, Reply, meaning_of, outcome
+from reach.smtp.connection import Connection, Garbage, Lost, NoReply, Reply, outcome
+from reach.smtp.replies import Meaning, meaning_of
 from reach.telemetry import traces
 
 #: "Closing this connection": on one that lay idle, it says nothing about a message.
@@ -51,14 +51,12 @@ class Stage:
     welcome: frozenset[int]
     unanswered: type[Outcome]
 
-    def judge(self, reply: Reply, *, is_first: bool = True) -> Outcome | None:
-        """Say what ``reply`` means (see ``replies``); None: go on.
+    def judge(self, reply: Reply, *, is_first: bool = True) -> Outcome:
+        """Say what a ``reply`` means that is not welcome (see ``replies``).
 
         ``is_first``: the session has had no message before. Raises SessionOver; Garbage if it
         means nothing here.
         """
-        if reply.code in self.welcome:
-            return None
         match meaning_of(self.name, reply):
             case Meaning.SESSION_OVER if not is_first:
                 raise SessionOver
@@ -86,7 +84,8 @@ DOT = Stage(replies.DOT, frozenset(range(200, 300)), unanswered=Unknown)
 async def may_send(connection: Connection, sender: str, settings: Settings) -> Unavailable | None:
     """Ask whether ``sender`` may send, and take it back (RSET); None means yes."""
     try:
-        await _step(connection, MAIL, _mail_from(sender), settings.smtp_mail_seconds)
+        words = f"MAIL FROM:<{sender}>\r\n".encode()
+        await _step(connection, MAIL, words, settings.smtp_mail_seconds)
         await connection.ask(b"RSET\r\n", settings.smtp_mail_seconds)
     except Ended as ended:
         result = ended.outcome
@@ -94,10 +93,6 @@ async def may_send(connection: Connection, sender: str, settings: Settings) -> U
     except NoReply as why:
         return outcome(Unavailable, "RSET", str(why))
     return None
-
-
-def _mail_from(sender: str, parameters: str = "") -> bytes:
-    return f"MAIL FROM:<{sender}>{parameters}\r\n".encode()
 
 
 async def converse(
@@ -117,7 +112,7 @@ async def converse(
     parameters = "" if mail.recipient.isascii() else " SMTPUTF8"
     if parameters and not connection.smtputf8:
         return Rejected("the mail server does not take SMTPUTF8")
-    mail_from = _mail_from(mail.sender, parameters)
+    mail_from = f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
     rcpt_to = f"RCPT TO:<{mail.recipient}>\r\n".encode()
     try:
         step = partial(_step, connection, is_first=is_fresh)
@@ -146,14 +141,16 @@ async def _step(  # noqa: PLR0913 - what is said, how long it may take, and afte
     was_idle: bool = False,
 ) -> Reply:
     """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone, SessionOver."""
-    with traces.child(stage.name, SpanKind.CLIENT) as span:
+    span_of = traces.child(stage.name, SpanKind.CLIENT) if traces.process.tracer else traces.OFF
+    with span_of as span:
         try:
             reply = await connection.ask(words, seconds)
             span.set_attribute("reach.smtp.code", reply.code)
             if reply.code == SERVICE_CLOSING and was_idle:
                 raise Gone
-            if (result := stage.judge(reply, is_first=is_first)) is None:
+            if reply.code in stage.welcome:
                 return reply
+            result = stage.judge(reply, is_first=is_first)
         except NoReply as why:
             connection.abort()  # open still, if its reply only made no sense
             if isinstance(why, Lost) and was_idle:

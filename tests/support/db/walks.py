@@ -11,11 +11,10 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.delivery.cleanup import sweep
-from reach.messages import operations, outbox
+from reach.messages import outbox, queue
 from reach.messages.model import messages
-from reach.messages.outbox import Held
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent
-from reach.messages.queue import record_outcomes
+from reach.messages.queue import Held, record_outcomes
 from reach.people import queries, record, signup
 from reach.people.address import parse_address
 from reach.people.link_requests import answer_some
@@ -140,8 +139,8 @@ class Walk:
             record.change(tx, person_id, {"name": f"A{self._random.random()}"}, self._settings)
 
     def _lease_and_record(self, tx: Transaction) -> None:
-        taken = outbox.lease_due(tx, limit=self._random.randrange(5), lease_seconds=60)
-        outbox.renew(tx, [Held(one.id, one.lease) for one in taken], lease_seconds=60)
+        taken = queue.lease_due(tx, limit=self._random.randrange(5), lease_seconds=60)
+        queue.renew(tx, [Held(one.id, one.lease) for one in taken], lease_seconds=60)
         outcomes = [(one, self._random.choice(OUTCOMES)) for one in taken]
         recorded = record_outcomes(tx, attempt_outcomes(outcomes, 0), self._settings)
         self.deliveries += sum(
@@ -151,8 +150,8 @@ class Walk:
 
     def _lease_and_cancel(self, tx: Transaction) -> None:
         """A worker sends what is cancelled at that moment."""
-        for one in outbox.lease_due(tx, limit=1, lease_seconds=60):
-            operations.cancel(tx, one.id)
+        for one in queue.lease_due(tx, limit=1, lease_seconds=60):
+            outbox.cancel(tx, one.id)
             (recorded,) = record_outcomes(
                 tx, attempt_outcomes([(one, OUTCOMES[0])], 0), self._settings
             )
@@ -160,11 +159,11 @@ class Walk:
 
     def _cancel(self, tx: Transaction) -> None:
         if message_id := self._message(tx, "queued"):
-            operations.cancel(tx, message_id)
+            outbox.cancel(tx, message_id)
 
     def _retry(self, tx: Transaction) -> None:
         if message_id := self._message(tx, "failed", "cancelled", "queued"):
-            operations.retry(tx, message_id)
+            outbox.retry(tx, message_id)
 
     def _erase(self, tx: Transaction) -> None:
         if person_id := self._person(tx):

@@ -9,11 +9,10 @@ from sqlalchemy import delete, update
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.messages import outbox
+from reach.messages import queue
 from reach.messages.model import Attempt, Message, State, messages
-from reach.messages.outbox import Held
 from reach.messages.outcome import Outcome
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held, record_outcomes
 from reach.people.model import people
 from reach.settings import Settings
 from tests.support.promises.stored import addresses, attempts_in, messages_in, sign_up
@@ -54,7 +53,7 @@ class Outbox:
 
     async def lease(self, limit: int = 100) -> Sequence[Message]:
         """Take what is due."""
-        return await self.database.write(outbox.lease_due, limit=limit, lease_seconds=LEASE_SECONDS)
+        return await self.database.write(queue.lease_due, limit=limit, lease_seconds=LEASE_SECONDS)
 
     async def lease_one(self) -> Message:
         """Take the one message that is due."""
@@ -79,13 +78,13 @@ class Outbox:
     async def renew(self, *held: Message, seconds: float = LEASE_SECONDS) -> set[UUID]:
         """Hold on to messages; the ids of those that are still held."""
         return await self.database.write(
-            outbox.renew, [held_by(message) for message in held], lease_seconds=seconds
+            queue.renew, [held_by(message) for message in held], lease_seconds=seconds
         )
 
     async def release(self, *held: Message, reason: str | None = None) -> None:
         """Give messages back."""
         await self.database.write(
-            outbox.release, [held_by(message) for message in held], reason=reason
+            queue.release, [held_by(message) for message in held], reason=reason
         )
 
     async def change(self, message: Message | None = None, **values: Any) -> None:
