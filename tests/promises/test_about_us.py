@@ -36,7 +36,11 @@ TOO_MUCH = [
 def mailing(mailing: Settings) -> Settings:
     """Settings that try again soon."""
     return mailing.model_copy(
-        update={"breaker_first_seconds": 0.05, "breaker_cap_seconds": 0.2, "retry_first_seconds": 0.05}
+        update={
+            "breaker_first_seconds": 0.05,
+            "breaker_cap_seconds": 0.2,
+            "retry_first_seconds": 0.05,
+        }
     )
 
 
