@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import watchdog
-from tests.support.eventually import wait_until
+from tests.support.clock import wait_until
+from tests.support.processes import watchdog
 from tests.support.root import ROOT
 
 PYPROJECT = """\

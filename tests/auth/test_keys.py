@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reach.auth import keys
-from tests.support.reach import Reach
+from tests.support.processes.reach import Reach
 
 
 def test_keys_are_long_and_all_different() -> None:

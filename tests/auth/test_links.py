@@ -17,12 +17,11 @@ from reach.auth.signing import Signer
 from reach.settings import BadSettings, Settings
 from reach.telemetry.logging import PRIVATE
 from reach.web.middleware import REQUEST_ID
-from tests.auth.test_guard import OPEN, operations
 from tests.support.canaries import found_in
-from tests.support.people.operator import NOBODY
-from tests.support.people.own import OWN, by_link, say, signed_up, token_of
-from tests.support.people.traces import everything
-from tests.support.reach import Reach, running_reach
+from tests.support.database.stored import everything
+from tests.support.http.document import OPEN, operations
+from tests.support.people import NOBODY, OWN, by_link, say, signed_up, token_of
+from tests.support.processes.reach import Reach, running_reach
 
 FIRST, SECOND, THIRD = ("a-secret-key-of-forty-characters-number-" + n for n in "123")
 ADA = Link(UUID(NOBODY), "manage", 7)

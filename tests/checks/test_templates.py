@@ -11,10 +11,10 @@ from reach.checks.local import check_templates
 from reach.checks.report import Finding
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.people.operator import add, operator
-from tests.support.promises.stored import messages_in
-from tests.support.reach import ADA, Reach
+from tests.support.clock import eventually
+from tests.support.database.stored import messages_in
+from tests.support.people import add, operator
+from tests.support.processes.reach import ADA, Reach
 
 MakeSettings = Callable[..., Settings]
 

@@ -13,7 +13,7 @@ from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.clock import eventually
 
 CHANNEL = "reach_test"
 

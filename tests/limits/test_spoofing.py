@@ -12,9 +12,9 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import api_process
-from tests.support.reach import ADA
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
 
 LIMIT = 7
 NAMES = (

@@ -11,8 +11,7 @@ import pytest
 
 from reach.network.names import CannotConnect, look_up
 from reach.network.sockets import in_order, open_socket, try_each
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.hosts import hosts
+from tests.support.network import OTHERS, DeadAddress, hosts
 
 NAME, ALIVE = "server.test", "127.0.0.1"
 #: What a busy machine may be late by.

@@ -1,20 +1,218 @@
 """Postfix and Exim as they come, and set up wrong: nobody's message fails for it."""
 
+import os
 import re
+import shutil
+import signal
+import smtplib
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.exim import Exim, NoExim
-from tests.support.postfix import NoPostfix, Postfix
-from tests.support.promises.stored import addresses, all_sent, messages_in, sign_up
-from tests.support.reach import running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, all_sent, messages_in, sign_up
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import running_worker
+from tests.support.servers.server import Program
+
+#: Whatever it takes it appends to one file, but for what it queues.
+CONFIGURATION = """
+exim_user = nobody
+exim_group = nogroup
+never_users =
+spool_directory = {folder}/spool
+log_file_path = {folder}/log/%slog
+primary_hostname = mail.example.org
+local_interfaces = 127.0.0.1
+daemon_smtp_ports = {port}
+pid_file_path = {folder}/exim.pid
+tls_advertise_hosts =
+host_lookup =
+rfc1413_query_timeout = 0s
+acl_smtp_rcpt = accept
+acl_smtp_data = accept
+begin acl
+begin routers
+all:
+  driver = accept
+  transport = file
+begin transports
+file:
+  driver = appendfile
+  file = {folder}/spool/delivered
+  user = nobody
+  group = nogroup
+  create_file = anywhere
+begin retry
+* * F,1h,1m
+"""
+
+
+class NoExim(Exception):
+    """No Exim can be had here; ``args[0]`` says why."""
+
+
+class Exim(Program):
+    """Exim as it comes, but for where it lies. Raises NoExim."""
+
+    def __init__(self) -> None:
+        """Write its configuration."""
+        found = shutil.which("exim4")
+        if os.geteuid() != 0 or found is None:
+            raise NoExim("Exim needs root, and Debian's package exim4-daemon-light")
+        super().__init__()
+        self._program = found
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="exim-"))
+        self.folder.chmod(0o755)
+        for name in ("spool", "log"):
+            (self.folder / name).mkdir()
+            shutil.chown(self.folder / name, "nobody", "nogroup")
+        self._configuration = self.folder / "exim.conf"
+        self._configuration.write_text(CONFIGURATION.format(folder=self.folder, port=self.port))
+
+    @property
+    def url(self) -> str:
+        """What REACH_SMTP_URL is for it."""
+        return f"smtp://127.0.0.1:{self.port}"
+
+    @property
+    def delivered(self) -> int:
+        """How many messages it has delivered."""
+        file = self.folder / "spool" / "delivered"
+        return file.read_text().count("\nMessage-ID: ") if file.exists() else 0
+
+    @property
+    def log(self) -> str:
+        """What it has written to its log so far."""
+        return (self.folder / "log" / "mainlog").read_text()
+
+    def command(self) -> list[str]:
+        """Say how it is started."""
+        return [self._program, "-C", str(self._configuration), "-bdf", "-q1h"]
+
+    def is_ready(self) -> bool:
+        """Whether it greets."""
+        try:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End it, and remove its folder."""
+        super().close()
+        shutil.rmtree(self.folder)
+
+
+#: Where Debian keeps what is not for people to call.
+DAEMONS = Path("/usr/lib/postfix/sbin")
+
+#: Mail that it takes is thrown away, and noted in its log.
+MAIN = """
+compatibility_level = 3.6
+myhostname = mail.example.org
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+default_transport = discard
+relay_transport = discard
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+smtpd_peername_lookup = no
+"""
+MASTER = """
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+class NoPostfix(Exception):
+    """No Postfix can be had here; ``args[0]`` says why."""
+
+
+class Postfix(Program):
+    """Postfix with settings of a test's. Raises NoPostfix."""
+
+    def __init__(self, **settings: str) -> None:
+        """Write its configuration; ``settings`` are main.cf's."""
+        if os.geteuid() != 0 or shutil.which("postfix") is None:
+            raise NoPostfix("Postfix needs root, and Debian's package postfix")
+        super().__init__()
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="postfix-"))
+        self.folder.chmod(0o755)
+        self._configuration = self.folder / "etc"
+        for name in ("etc", "queue", "data"):
+            (self.folder / name).mkdir()
+        shutil.chown(self.folder / "data", "postfix")
+        given = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        main = MAIN.format(folder=self.folder) + given
+        (self._configuration / "main.cf").write_text(main)
+        (self._configuration / "master.cf").write_text(MASTER.format(port=self.port))
+        # It makes the folders of the queue.
+        check = ["postfix", "-c", str(self._configuration), "check"]
+        subprocess.run(check, check=True, capture_output=True)
+
+    @property
+    def url(self) -> str:
+        """What REACH_SMTP_URL is for it."""
+        return f"smtp://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        """What it has written to its log so far."""
+        file = self.folder / "log"
+        return file.read_text() if file.exists() else ""
+
+    def set(self, **settings: str) -> None:
+        """Change its settings; sessions that are open keep the old ones."""
+        given = [f"{name}={value}" for name, value in settings.items()]
+        subprocess.run(["postconf", "-c", str(self._configuration), *given], check=True)
+        if self._process is not None:
+            self._process.send_signal(signal.SIGHUP)
+
+    def command(self) -> list[str]:
+        """Say how it is started: in the foreground, and without its scripts."""
+        return [str(DAEMONS / "master"), "-c", str(self._configuration), "-d", "-s"]
+
+    def is_ready(self) -> bool:
+        """Whether it greets."""
+        try:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=1):
+                return True
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """End it and all its processes, and remove its folder."""
+        super().close()
+        shutil.rmtree(self.folder)
+
 
 #: These are about mail servers, and slow: ``test_about_us`` is on both databases.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -7,10 +7,8 @@ import httpx
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.promises.running import client, door, ended, everything, worker
-from tests.support.promises.stored import (
+from tests.support.clock import eventually
+from tests.support.database.stored import (
     addresses,
     all_sent,
     attempts_in,
@@ -18,6 +16,8 @@ from tests.support.promises.stored import (
     people_in,
     sign_up,
 )
+from tests.support.processes.running import client, door, ended, everything, worker
+from tests.support.servers.mail import MailServer
 
 MESSAGES = 2000
 CALLERS, CALLS = 20, 10

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.promises.running import door
-from tests.support.proxy.configured import door_limit
-from tests.support.proxy.edges import address_of, running_edge
+from tests.support.clock import eventually
+from tests.support.deploy.edges import address_of, door_limit, running_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import door
 
 CLIENT = 77
 KEPT = {

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.promises.running import door
-from tests.support.proxy.configured import DYNAMIC, Change
-from tests.support.proxy.edges import Edge, running_edge
-from tests.support.proxy.sound import UnsoundEdgeError, check_edge
+from tests.support.deploy.edges import DYNAMIC, Change, Edge, running_edge
+from tests.support.deploy.sound import UnsoundEdgeError, check_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import door
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
