@@ -48,7 +48,7 @@ STORY = Search(
 )
 REFUSALS = Search(
     "reach-refusals",
-    "Reach: robots and refusals",
+    "Reach: spam and refusals",
     "Who was taken for a robot, or asked to send a form again, by which rule; who came too often.",
     happened("taken for spam", "asked to send again", "refused by a rate limit") | status(429, 430),
     (ACTION, field("rule"), field("count"), field("method"), field("route"), TRACE),

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034 # read by platform.sh and elastic.sh
 # Every version of somebody else's that platform.sh installs, and where its chart comes from. What is
-# known of each, and what nobody could fetch where this was made, is in docs/guides/kubernetes.md.
+# known of each, and what nobody could fetch where this was made, is in docs/reference/not-run.md.
 
 TRAEFIK_REPO=https://traefik.github.io/charts
 TRAEFIK_VERSION=41.7.1

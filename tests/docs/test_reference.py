@@ -63,10 +63,3 @@ def test_it_is_written_by_a_command(tmp_path: Path) -> None:
     assert {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()} == {
         name: page() for name, page in PAGES.items()
     }
-
-
-def test_links_between_the_pages_lead_somewhere() -> None:
-    """Those of the guide and of the README, too."""
-    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.relative_to(ROOT)}: {target}"

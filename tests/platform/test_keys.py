@@ -10,7 +10,7 @@ import yaml
 from tests.support.deploy.platform import FILES, MANIFESTS, PLATFORM
 from tests.support.root import ROOT
 
-#: Seen in each chart's values, of the version in docs/guides/kubernetes.md: helm takes a key that
+#: Seen in each chart's values, of the version in docs/reference/not-run.md: helm takes a key that
 #: does not exist without a word. To use another one, look it up first. A name that ends in ``.*``
 #: has below it what is not the chart's to name: Kubernetes's fields, labels, users.
 SEEN = {

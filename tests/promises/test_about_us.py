@@ -36,7 +36,11 @@ TOO_MUCH = [
 def mailing(mailing: Settings) -> Settings:
     """Settings that try again soon."""
     return mailing.model_copy(
-        update={"pause_first_seconds": 0.05, "pause_cap_seconds": 0.2, "retry_first_seconds": 0.05}
+        update={
+            "breaker_first_seconds": 0.05,
+            "breaker_cap_seconds": 0.2,
+            "retry_first_seconds": 0.05,
+        }
     )
 
 
@@ -192,7 +196,7 @@ async def test_many_that_are_suspect_hold_up_nobody(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
     """Whoever signs up after a stranger's thirty does not wait for thirty pauses."""
-    settings = mailing.model_copy(update={"pause_cap_seconds": 60})
+    settings = mailing.model_copy(update={"breaker_cap_seconds": 60})
     mail_server.script["rcpt"] = refuse("bad", "554 5.7.1 Policy")
     await sign_up(database, settings, *addresses(30, "bad"))
     async with running_worker(settings):
@@ -206,7 +210,7 @@ async def test_a_lane_on_trial_counts_as_paused_until_something_is_sent(
     mailing: Settings, mail_server: MailServer, database: Database
 ) -> None:
     """It is tried beside pauses, and alerts go by the metric."""
-    settings = mailing.model_copy(update={"pause_cap_seconds": 1, "pause_first_seconds": 0.01})
+    settings = mailing.model_copy(update={"breaker_cap_seconds": 1, "breaker_first_seconds": 0.01})
     mail_server.script["rcpt"] = "554 5.7.1 Policy"
     await sign_up(database, settings, *addresses(2))
     async with running_worker(settings):

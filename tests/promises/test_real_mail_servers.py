@@ -239,8 +239,8 @@ def to(server: Postfix | Exim, settings: Settings) -> Settings:
         update={
             "smtp_url": SecretStr(server.url),
             "mail_from": SENDER,
-            "pause_first_seconds": 0.1,
-            "pause_cap_seconds": 0.5,
+            "breaker_first_seconds": 0.1,
+            "breaker_cap_seconds": 0.5,
             "retry_first_seconds": 0.1,
         }
     )

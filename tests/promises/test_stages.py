@@ -211,7 +211,7 @@ async def test_a_server_that_allows_few_connections_gets_everything(
         return "421 4.7.0 Too many connections" if mail_server.connections > most else None
 
     mail_server.script["greeting"] = greet
-    settings = mailing.model_copy(update={"worker_slots": 8, "pause_cap_seconds": 60})
+    settings = mailing.model_copy(update={"worker_slots": 8, "breaker_cap_seconds": 60})
     await sign_up(database, settings, *addresses(200))
     async with running_worker(settings):
         await all_sent(database, 20)

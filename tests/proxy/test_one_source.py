@@ -249,8 +249,10 @@ def as_flag(value: Any) -> str:
 
 
 def test_what_a_site_sets_is_documented() -> None:
-    """Each value of the edge is named in docs/guides/reverse-proxy.md."""
-    page = (DEPLOY.parent / "docs" / "guides" / "reverse-proxy.md").read_text(encoding="utf-8")
+    """Each value of the edge is named in docs/guides/reverse-proxy-on-kubernetes.md."""
+    page = (DEPLOY.parent / "docs" / "guides" / "reverse-proxy-on-kubernetes.md").read_text(
+        encoding="utf-8"
+    )
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     for name, value in values["edge"].items():
         names = [f"edge.{name}.{part}" for part in value] if isinstance(value, dict) else []
@@ -260,7 +262,9 @@ def test_what_a_site_sets_is_documented() -> None:
 
 def test_what_is_documented_for_a_cluster_renders() -> None:
     """The command as it is printed, with a certificate; and the policy for another's Traefik."""
-    page = (DEPLOY.parent / "docs" / "guides" / "reverse-proxy.md").read_text(encoding="utf-8")
+    page = (DEPLOY.parent / "docs" / "guides" / "reverse-proxy-on-kubernetes.md").read_text(
+        encoding="utf-8"
+    )
     command = page.split("**2. Reach**")[1].split("```sh\n")[1].split("```")[0]
     words = shlex.split(command.replace("\\\n", " "))
     assert words[:5] == ["helm", "upgrade", "--install", "reach", "deploy/chart"]

@@ -1,6 +1,6 @@
 """What works directly works through a real HAProxy and a real Traefik too.
 
-They are set up as docs/guides/reverse-proxy.md says.
+They are set up as docs/guides/other-proxies.md says.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from tests.support.servers.server import Program
 from tests.support.servers.traefik import NoTraefik
 from tests.support.servers.traefik import binary as traefik_binary
 
-PAGE = ROOT / "docs" / "guides" / "reverse-proxy.md"
+PAGE = ROOT / "docs" / "guides" / "other-proxies.md"
 PLACE = "bind :80"
 SERVER = "127.0.0.1:8000"
 

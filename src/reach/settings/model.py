@@ -50,7 +50,7 @@ class Settings(Fields):
 
     @model_validator(mode="after")
     def _first_waits_fit(self) -> "Settings":
-        for name in ("retry", "pause"):
+        for name in ("retry", "breaker"):
             if getattr(self, f"{name}_first_seconds") > getattr(self, f"{name}_cap_seconds"):
                 raise ValueError(f"REACH_{name.upper()}_FIRST_SECONDS is above its cap")
         return self
