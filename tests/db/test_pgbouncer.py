@@ -29,28 +29,14 @@ from tests.support.processes import watchdog
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, door, said, sign_up, worker
+from tests.support.root import ROOT
 from tests.support.servers.mail import MailServer
 from tests.support.servers.postgres import NOBODY
 from tests.support.servers.server import Server
 
 Mode = Literal["session", "transaction"]
 
-CONFIGURATION = """\
-[databases]
-* = host={host} port={server}
-
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {folder}/users
-pool_mode = {mode}
-default_pool_size = {size}
-max_client_conn = 500
-; A transaction and the next one in another process, whenever there are two.
-server_round_robin = 1
-"""
+CONFIGURATION = (ROOT / "deploy" / "tests" / "pgbouncer.ini").read_text(encoding="utf-8")
 
 
 class NoPgBouncer(Exception):

@@ -21,39 +21,11 @@ from tests.support.clock import eventually
 from tests.support.database.stored import addresses, all_sent, messages_in, sign_up
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import running_worker
+from tests.support.root import ROOT
 from tests.support.servers.server import Program
 
 #: Whatever it takes it appends to one file, but for what it queues.
-CONFIGURATION = """
-exim_user = nobody
-exim_group = nogroup
-never_users =
-spool_directory = {folder}/spool
-log_file_path = {folder}/log/%slog
-primary_hostname = mail.example.org
-local_interfaces = 127.0.0.1
-daemon_smtp_ports = {port}
-pid_file_path = {folder}/exim.pid
-tls_advertise_hosts =
-host_lookup =
-rfc1413_query_timeout = 0s
-acl_smtp_rcpt = accept
-acl_smtp_data = accept
-begin acl
-begin routers
-all:
-  driver = accept
-  transport = file
-begin transports
-file:
-  driver = appendfile
-  file = {folder}/spool/delivered
-  user = nobody
-  group = nogroup
-  create_file = anywhere
-begin retry
-* * F,1h,1m
-"""
+EXIM = (ROOT / "deploy" / "tests" / "exim.conf").read_text(encoding="utf-8")
 
 
 class NoExim(Exception):
@@ -77,7 +49,7 @@ class Exim(Program):
             (self.folder / name).mkdir()
             shutil.chown(self.folder / name, "nobody", "nogroup")
         self._configuration = self.folder / "exim.conf"
-        self._configuration.write_text(CONFIGURATION.format(folder=self.folder, port=self.port))
+        self._configuration.write_text(EXIM.format(folder=self.folder, port=self.port))
 
     @property
     def url(self) -> str:
@@ -117,38 +89,8 @@ class Exim(Program):
 DAEMONS = Path("/usr/lib/postfix/sbin")
 
 #: Mail that it takes is thrown away, and noted in its log.
-MAIN = """
-compatibility_level = 3.6
-myhostname = mail.example.org
-mydestination =
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file = {folder}/log
-maillog_file_prefixes = {folder}
-default_transport = discard
-relay_transport = discard
-mynetworks = 127.0.0.0/8
-alias_maps =
-alias_database =
-smtpd_peername_lookup = no
-"""
-MASTER = """
-127.0.0.1:{port} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-proxymap unix - - n - - proxymap
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
-"""
+POSTFIX_MAIN = (ROOT / "deploy" / "tests" / "postfix-main.cf").read_text(encoding="utf-8")
+POSTFIX_MASTER = (ROOT / "deploy" / "tests" / "postfix-master.cf").read_text(encoding="utf-8")
 
 
 class NoPostfix(Exception):
@@ -171,9 +113,9 @@ class Postfix(Program):
             (self.folder / name).mkdir()
         shutil.chown(self.folder / "data", "postfix")
         given = "".join(f"{name} = {value}\n" for name, value in settings.items())
-        main = MAIN.format(folder=self.folder) + given
+        main = POSTFIX_MAIN.format(folder=self.folder) + given
         (self._configuration / "main.cf").write_text(main)
-        (self._configuration / "master.cf").write_text(MASTER.format(port=self.port))
+        (self._configuration / "master.cf").write_text(POSTFIX_MASTER.format(port=self.port))
         # It makes the folders of the queue.
         check = ["postfix", "-c", str(self._configuration), "check"]
         subprocess.run(check, check=True, capture_output=True)

@@ -11,6 +11,7 @@ import yaml
 from tests.support.deploy.chart import LEAST, Manifest, only, render
 from tests.support.deploy.edges import SHIPPED, Edge
 from tests.support.processes.ports import free_port
+from tests.support.root import ROOT
 from tests.support.servers.kubernetes import Kubernetes, running_kubernetes
 from tests.support.servers.traefik import ClusterTraefik
 
@@ -141,21 +142,8 @@ def installed(values: Manifest) -> list[Manifest]:
 
 def before_it() -> list[Manifest]:
     """What Traefik's own chart, and the cluster's keeper, have put there."""
-    return [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "IngressClass",
-            "metadata": {"name": "traefik"},
-            "spec": {"controller": "traefik.io/ingress-controller"},
-        },
-        {
-            "apiVersion": "gateway.networking.k8s.io/v1",
-            "kind": "GatewayClass",
-            "metadata": {"name": "traefik"},
-            "spec": {"controllerName": "traefik.io/gateway-controller"},
-        },
-    ]
+    text = (ROOT / "deploy" / "tests" / "cluster.yaml").read_text(encoding="utf-8")
+    return list(yaml.safe_load_all(text))
 
 
 def shipped_arguments() -> list[str]:
