@@ -107,22 +107,19 @@ def watch() -> "Iterator[Watch]":
 
 @pytest.fixture(autouse=True)
 def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
-    """Fail a test in which Reach logs or counts an address, a name, a key or a token."""
+    """Fail a test in which Reach logs or counts an address, a name, a key or a token.
+
+    Or in which it logs a line that deploy/elastic's index template does not fit.
+    """
     from tests.support.canaries import found_in
+    from tests.support.telemetry.elastic import complaints
 
     watch.begin()
     yield
-    told = found_in(watch.told()) + found_in(watch.counted())
-    assert not told, "\n".join(("this was told:", *told))
-
-
-@pytest.fixture(autouse=True)
-def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:
-    """Fail a test in which Reach logs a line that deploy/elastic's index template does not fit."""
-    from tests.support.telemetry.elastic import complaints
-
-    yield
-    faults = [fault for line in watch.told().splitlines() for fault in complaints(json.loads(line))]
+    told = watch.told()
+    private = found_in(told) + found_in(watch.counted())
+    assert not private, "\n".join(("this was told:", *private))
+    faults = [fault for line in told.splitlines() for fault in complaints(json.loads(line))]
     assert not faults, "\n".join(("Elasticsearch would not search for this:", *faults))
 
 

@@ -264,6 +264,8 @@ async def test_anothers_link_changes_another(reach: Reach) -> None:
     assert by_hers.json() == before[0]
 
 
+# It is refused before any database is asked.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_no_bit_of_a_link_can_be_changed_over_http(reach: Reach) -> None:
     """Every bit, at one address: 401, or 400 where it is no HTTP any more; never what is hers."""
     ada = await signed_up(reach)

@@ -55,7 +55,7 @@ async def test_the_sums_hold_while_a_process_is_killed_and_replaced(
             await eventually(lambda: is_ready(http), DEADLINE_SECONDS, 0.05)
             jobs = {"api": [serving.metrics_port or 0], "worker": ports}
             try:
-                with running_prometheus(jobs, every_seconds=2) as prometheus:
+                with running_prometheus(jobs) as prometheus:
                     await eventually(lambda: prometheus.healthy_targets() == 3, DEADLINE_SECONDS)
                     await go_through(serving, http, api, prometheus)
             except NoPrometheus as reason:
