@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.support.clock import wait_until
+from tests.support.deploy.chart import program
 from tests.support.deploy.platform import KEY, PROGRAMS, Platform, elastic, environment
-from tests.support.deploy.tools import program
 from tests.support.root import ROOT
 from tests.support.servers.mail import Authority
 

@@ -25,10 +25,17 @@ from tests.support.database.locks import (
 )
 from tests.support.database.stored import all_sent, messages_in, opened, people_in
 from tests.support.forms import shape
-from tests.support.processes.killed import KILLED, MOST_RACES, add_ballast, killed_unanswered
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA
-from tests.support.processes.running import client, door, worker
+from tests.support.processes.running import (
+    KILLED,
+    MOST_RACES,
+    add_ballast,
+    client,
+    door,
+    killed_unanswered,
+    worker,
+)
 from tests.support.servers.mail import MailServer
 from tests.support.servers.postgres import Postgres
 

@@ -20,16 +20,18 @@ from tests.support.database.locks import (
     let_commits_go,
 )
 from tests.support.database.stored import all_sent, messages_in, opened, people_in
-from tests.support.processes.killed import (
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import (
     KILLED,
     MOST_RACES,
     PATIENT_SECONDS,
     add_ballast,
+    client,
+    door,
     killed_unanswered,
+    worker,
 )
-from tests.support.processes.ports import free_port
-from tests.support.processes.reach import ADA
-from tests.support.processes.running import client, door, worker
 from tests.support.servers.mail import MailServer
 from tests.support.servers.postgres import Postgres
 

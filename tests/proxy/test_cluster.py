@@ -17,8 +17,7 @@ from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.deploy.chart import Manifest
 from tests.support.deploy.clusters import Cluster, Pod, address_of, pod, release, running_cluster
-from tests.support.deploy.edges import sign_ups
-from tests.support.deploy.sound import check_edge
+from tests.support.deploy.edges import check_edge, sign_ups
 from tests.support.http.clients import spoofs
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA

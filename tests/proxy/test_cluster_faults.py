@@ -11,8 +11,7 @@ import trustme
 
 from tests.support.deploy.chart import LEAST, Manifest, Refused, only, render
 from tests.support.deploy.clusters import NAMESPACE, Pod, release, running_cluster
-from tests.support.deploy.edges import NAME
-from tests.support.deploy.sound import UnsoundEdgeError, check_edge
+from tests.support.deploy.edges import NAME, UnsoundEdgeError, check_edge
 from tests.support.processes.ports import free_port
 from tests.support.servers.echo import echo
 from tests.support.servers.kubernetes import NotTaken, running_kubernetes

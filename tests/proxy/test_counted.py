@@ -26,8 +26,7 @@ from tests.support.deploy.clusters import (
     release,
     running_cluster,
 )
-from tests.support.deploy.edges import DYNAMIC, NAME, Edge, door_limit, running_edge
-from tests.support.deploy.sound import DOOR
+from tests.support.deploy.edges import DOOR, DYNAMIC, NAME, Edge, door_limit, running_edge
 from tests.support.processes.ports import free_port
 from tests.support.servers.echo import Gate, echo
 

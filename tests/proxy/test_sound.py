@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.deploy.edges import DYNAMIC, Change, Edge, running_edge
-from tests.support.deploy.sound import UnsoundEdgeError, check_edge
+from tests.support.deploy.edges import (
+    DYNAMIC,
+    Change,
+    Edge,
+    UnsoundEdgeError,
+    check_edge,
+    running_edge,
+)
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import door
 

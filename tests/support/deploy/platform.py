@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.deploy.tools import program
+from tests.support.deploy.chart import program
 from tests.support.root import ROOT
 
 STANDIN = ROOT / "deploy" / "tests" / "standin.py"
