@@ -34,10 +34,11 @@ def tried(reader, copy):
 folder = Path(sys.argv[1])
 source = str(folder / "source.db")
 writer = apsw.Connection(source)
-writer.execute("PRAGMA journal_mode=WAL; CREATE TABLE people (id INTEGER PRIMARY KEY)")
+writer.execute("PRAGMA journal_mode=WAL").fetchall()
+writer.execute("CREATE TABLE people (id INTEGER PRIMARY KEY)")
 writer.executemany("INSERT INTO people VALUES (?)", ((number,) for number in range(1000)))
 careful = apsw.Connection(source)
-careful.execute("PRAGMA query_only=ON")
+careful.execute("PRAGMA query_only=ON").fetchall()
 read_only = apsw.Connection(source, flags=apsw.SQLITE_OPEN_READONLY)
 found = {
     "opened read-only": tried(read_only, folder / "one.db"),
