@@ -23,9 +23,9 @@ STUCK = 70
 class Heart:
     """Tells when something last moved."""
 
-    def __init__(self, limit_seconds: float | None = None) -> None:
+    def __init__(self, limit_seconds: float = STUCK_SECONDS) -> None:
         """Begin with a beat."""
-        self._limit_seconds = STUCK_SECONDS if limit_seconds is None else limit_seconds
+        self._limit_seconds = limit_seconds
         self.beat()
 
     def beat(self) -> None:
