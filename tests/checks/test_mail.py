@@ -122,12 +122,12 @@ async def test_one_message_is_sent_as_any_other(mailing: Settings, mail_server: 
 @pytest.mark.parametrize(
     ("stage", "said", "words", "remedy"),
     [
-        ("rcpt", "550 5.1.1 No such user", "refused: 550 5.1.1 RCPT TO: No such user", "address"),
-        ("rcpt", "450 4.2.1 Busy", "later: 450 4.2.1 RCPT TO: Busy", "address"),
-        ("mail", "550 5.7.1 Not you", "paused: 550 5.7.1 MAIL FROM: Not you", "REACH_MAIL_FROM"),
-        ("ehlo", "554 5.7.1 Go away", "paused: 554 5.7.1 EHLO: Go away", "REACH_SMTP_URL"),
-        ("dot", "554 5.6.0 Spam", "refused: 554 5.6.0 final dot: Spam", "address"),
-        ("accepted", DROP, "unsure: final dot: the connection was lost", "address"),
+        ("rcpt", "550 5.1.1 No such user", "rejected: 550 5.1.1 RCPT TO: No such user", "address"),
+        ("rcpt", "450 4.2.1 Busy", "deferred: 450 4.2.1 RCPT TO: Busy", "address"),
+        ("mail", "550 5.7.1 Not you", "unavailable: 550 5.7.1 MAIL FROM: Not you", "REACH_MAIL_FROM"),
+        ("ehlo", "554 5.7.1 Go away", "unavailable: 554 5.7.1 EHLO: Go away", "REACH_SMTP_URL"),
+        ("dot", "554 5.6.0 Spam", "rejected: 554 5.6.0 final dot: Spam", "address"),
+        ("accepted", DROP, "unknown: final dot: the connection was lost", "address"),
     ],
 )
 async def test_what_is_not_taken(
@@ -155,7 +155,7 @@ async def test_the_command_sends_and_says(mailing: Settings, mail_server: MailSe
             await asyncio.to_thread(it.wait, 60)
             lines = it.output.splitlines()
             (line,) = (line for line in lines if " sent: " in line)
-            assert line.startswith("!! sent: refused: 550 5.1.1" if code else "ok sent: 250 2.0.0")
+            assert line.startswith("!! sent: rejected: 550 5.1.1" if code else "ok sent: 250 2.0.0")
             assert it.exit_code == code, it.output
     assert mail_server.recipients == [TO]
 

@@ -233,7 +233,7 @@ async def test_after_delete_nothing_is_left(
     # What was asked at the door is under nobody: see tests/idempotency/test_one_answer.py.
     assert {
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
-    } == {("door", None)}
+    } == {("public", None)}
     assert len(after["messages"]) == len(after["attempts"]) == 1
     assert "erase-me" not in repr(after).lower()
     assert person["id"] not in repr(after)

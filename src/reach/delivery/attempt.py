@@ -51,10 +51,10 @@ _sent_seconds = cache(SENT_SECONDS.labels)
 #: What there can be is there from the start, at 0: ``rate`` does not see a series' first event.
 _EXPECTED = {
     "sent": ("2xx",),
-    "later": ("4xx", "none"),
-    "refused": ("5xx", "none"),
+    "deferred": ("4xx", "none"),
+    "rejected": ("5xx", "none"),
     "unknown": ("none",),
-    "paused": ("4xx", "5xx", "none"),
+    "unavailable": ("4xx", "5xx", "none"),
 }
 for _outcome, _found in _EXPECTED.items():
     for _class in _found:

@@ -66,7 +66,7 @@ class AttemptBody(BaseModel):
     worker: str
     started_at: datetime
     finished_at: datetime
-    outcome: Literal["sent", "later", "refused", "unknown"]
+    outcome: Literal["sent", "deferred", "rejected", "unknown"]
     smtp_code: int | None
     enhanced_code: str | None
     text: str
