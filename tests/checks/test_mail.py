@@ -124,7 +124,12 @@ async def test_one_message_is_sent_as_any_other(mailing: Settings, mail_server: 
     [
         ("rcpt", "550 5.1.1 No such user", "rejected: 550 5.1.1 RCPT TO: No such user", "address"),
         ("rcpt", "450 4.2.1 Busy", "deferred: 450 4.2.1 RCPT TO: Busy", "address"),
-        ("mail", "550 5.7.1 Not you", "unavailable: 550 5.7.1 MAIL FROM: Not you", "REACH_MAIL_FROM"),
+        (
+            "mail",
+            "550 5.7.1 Not you",
+            "unavailable: 550 5.7.1 MAIL FROM: Not you",
+            "REACH_MAIL_FROM",
+        ),
         ("ehlo", "554 5.7.1 Go away", "unavailable: 554 5.7.1 EHLO: Go away", "REACH_SMTP_URL"),
         ("dot", "554 5.6.0 Spam", "rejected: 554 5.6.0 final dot: Spam", "address"),
         ("accepted", DROP, "unknown: final dot: the connection was lost", "address"),
