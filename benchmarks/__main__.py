@@ -31,9 +31,9 @@ from reach.people.model import people
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess, api_process, worker_process
+from tests.support.processes.commands import ReachProcess, api_process, worker_process
+from tests.support.processes.ports import free_port
+from tests.support.servers.postgres import Postgres
 
 SIGN_UPS, CONNECTIONS = 4000, 64
 MAILS, SLOTS = 4000, 8

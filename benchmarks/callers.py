@@ -34,8 +34,8 @@ from reach.db.migrate import migrate
 from reach.people.model import people
 from reach.runtime.server import allow_many_connections
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 MB = 1_000_000

@@ -26,7 +26,7 @@ from reach.messages.model import messages
 from reach.people import stats
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.postgres import Postgres
+from tests.support.servers.postgres import Postgres
 
 FEW, MANY = 1_000, 1_000_000
 UNFOLDED_ROWS = 100_000

@@ -15,9 +15,9 @@ from pydantic import SecretStr
 from benchmarks.load import sign_up
 from reach.db.migrate import migrate
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import api_process
-from tests.support.redis import Redis
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
+from tests.support.servers.redis import Redis
 
 SIGN_UPS, PER_SECOND = 200, 80.0
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from benchmarks.load import HEADERS
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import api_process
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
 
 REFUSED, CONNECTIONS = 8000, 64
 BODY = '{"email": "ada@example.com", "name": "Ada Lovelace"}'

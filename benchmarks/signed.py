@@ -29,9 +29,9 @@ from reach.people.model import people
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.messages.signing import signing
-from tests.support.ports import free_port
-from tests.support.processes import worker_process
+from tests.support.messages import signing
+from tests.support.processes.commands import worker_process
+from tests.support.processes.ports import free_port
 
 MAILS, TURNS, SIGNATURES = 1500, 5, 200
 

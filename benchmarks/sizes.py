@@ -29,7 +29,7 @@ from reach.people.model import people
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.postgres import Postgres
+from tests.support.servers.postgres import Postgres
 
 PEOPLE, AT_ONCE = 50_000, 200
 LEASE_SECONDS = 3600.0

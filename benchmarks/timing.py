@@ -38,9 +38,9 @@ from reach.people.model import people
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import api_process
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
+from tests.support.servers.postgres import Postgres
 
 PAIRS = 2000
 WARM_UPS = 200

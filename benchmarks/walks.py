@@ -38,10 +38,10 @@ from benchmarks.load import flood
 from reach.db.migrate import migrate
 from reach.settings import Settings
 from reach.telemetry import logging
-from tests.support.bodies.raw import read_answer, request
-from tests.support.ports import free_port
-from tests.support.processes import api_process
-from tests.support.reach import running_reach, running_worker
+from tests.support.http.raw import read_answer, request
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import running_reach, running_worker
 
 SOURCE = str(Path(reach.__file__).parent) + os.sep
 #: Reads a request from the socket: told apart, since most of its calls are a header each.

@@ -31,10 +31,10 @@ from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.databases import create_database
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
+from tests.support.database.databases import create_database
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.servers.postgres import Postgres
 
 T = TypeVar("T")
 

@@ -20,18 +20,26 @@ import pytest
 from pydantic import SecretStr
 
 from tests.skips import pytest_sessionfinish, pytest_terminal_summary
-from tests.support.databases import create_database, drop_database, empty
-from tests.support.mail import Authority, MailServer
-from tests.support.postgres import Postgres, started
-from tests.support.programs import NoPostgres
-from tests.support.redis import NoRedis, Redis, some_redis
+from tests.support.database.databases import (
+    SERVER,
+    create_database,
+    drop_database,
+    empty,
+    migrate,
+    postgres_server,
+    tables,
+)
+from tests.support.processes.ports import free_port
+from tests.support.servers.mail import Authority, MailServer
+from tests.support.servers.postgres import NoPostgres, Postgres
+from tests.support.servers.redis import NoRedis, Redis, some_redis
+from tests.support.times import LEASE_SECONDS, SHORT_TIMES, UNLIMITED
 
 if TYPE_CHECKING:
+    from reach.db.database import Database
     from reach.settings import Settings
     from tests.support.canaries import Watch
-    from tests.support.reach import Reach
-
-SERVER = pytest.StashKey[Postgres]()
+    from tests.support.processes.reach import Reach
 
 
 def pytest_configure() -> None:
@@ -67,7 +75,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have what processes are copied from import Reach, should there be tests that start any."""
-    processes = sys.modules.get("tests.support.processes")
+    processes = sys.modules.get("tests.support.processes.commands")
     if processes is not None and not session.config.option.collectonly:
         processes.warm_up()
 
@@ -87,23 +95,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[SERVER].close()
 
 
-def postgres_server(config: pytest.Config) -> str:
-    """Give the URL of this run's Postgres server; start it if it is not there yet.
-
-    Raises NoPostgres.
-    """
-    if given := os.environ.get("REACH_TEST_POSTGRES_URL"):
-        return given
-    worker: dict[str, str] = getattr(config, "workerinput", {})
-    if "no_postgres" in worker:
-        raise NoPostgres(worker["no_postgres"])
-    if "postgres" in worker:
-        return worker["postgres"]
-    if SERVER not in config.stash:
-        config.stash[SERVER] = started()
-    return config.stash[SERVER].url
-
-
 @pytest.fixture(scope="session")
 def watch() -> "Iterator[Watch]":
     """Watch Reach's log and metrics in this process, whichever test makes them."""
@@ -116,22 +107,19 @@ def watch() -> "Iterator[Watch]":
 
 @pytest.fixture(autouse=True)
 def nothing_private_is_told(watch: "Watch") -> Iterator[None]:
-    """Fail a test in which Reach logs or counts an address, a name, a key or a token."""
+    """Fail a test in which Reach logs or counts an address, a name, a key or a token.
+
+    Or in which it logs a line that deploy/elastic's index template does not fit.
+    """
     from tests.support.canaries import found_in
+    from tests.support.telemetry.elastic import complaints
 
     watch.begin()
     yield
-    told = found_in(watch.told()) + found_in(watch.counted())
-    assert not told, "\n".join(("this was told:", *told))
-
-
-@pytest.fixture(autouse=True)
-def every_line_is_mapped(watch: "Watch", nothing_private_is_told: None) -> Iterator[None]:
-    """Fail a test in which Reach logs a line that deploy/elastic's index template does not fit."""
-    from tests.support.telemetry.mapped import complaints
-
-    yield
-    faults = [fault for line in watch.told().splitlines() for fault in complaints(json.loads(line))]
+    told = watch.told()
+    private = found_in(told) + found_in(watch.counted())
+    assert not private, "\n".join(("this was told:", *private))
+    faults = [fault for line in told.splitlines() for fault in complaints(json.loads(line))]
     assert not faults, "\n".join(("Elasticsearch would not search for this:", *faults))
 
 
@@ -235,49 +223,10 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     return make
 
 
-#: Tests come from one address and come often; those of limits set their own.
-UNLIMITED = dict.fromkeys(
-    ("limit_signups", "limit_api", "limit_failed_keys", "limit_failed_links"), "off"
-)
-#: Each has the same relation to the others as the real ones have.
-SHORT_TIMES = {
-    "secret_key": "a-key-that-is-long-enough-for-tests",
-    "lease_seconds": 5,
-    "grace_seconds": 5,
-    "retry_first_seconds": 0.2,
-    "retry_cap_seconds": 2,
-    "breaker_first_seconds": 0.1,
-    "breaker_cap_seconds": 0.5,
-    "smtp_greeting_seconds": 3,
-    "smtp_mail_seconds": 3,
-    "smtp_rcpt_seconds": 3,
-    "smtp_data_seconds": 3,
-    "smtp_final_seconds": 6,
-}
-
-
 @pytest.fixture
 def settings(make_settings: "Callable[..., Settings]", database_url: str) -> "Settings":
     """Settings for a test on both databases."""
     return make_settings(database_url=database_url)
-
-
-def migrate(url: str) -> None:
-    """Bring a database to the newest schema."""
-    from reach.db.migrate import migrate as to_newest
-    from reach.settings.database_url import DatabaseUrl
-
-    to_newest(DatabaseUrl.parse(url))
-
-
-def tables() -> list[str]:
-    """Name every table, in an order in which they can be emptied."""
-    from reach.db.counters import counters
-    from reach.db.types import metadata
-
-    others = [table.name for table in reversed(metadata.sorted_tables) if table is not counters]
-    # Last: until the others are empty, it is written to.
-    return [*others, counters.name]
 
 
 @pytest.fixture
@@ -294,9 +243,30 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
+def mailing(settings: "Settings", mail_server: MailServer) -> "Settings":
+    """Settings on both databases whose mail goes to ``mail_server``, with a port of their own."""
+    return settings.model_copy(
+        update={
+            "smtp_url": SecretStr(mail_server.url),
+            "port": free_port(),
+            "lease_seconds": LEASE_SECONDS,
+        }
+    )
+
+
+@pytest.fixture
+async def database(settings: "Settings") -> "AsyncIterator[Database]":
+    """Offer the database itself, to promise by and to look into."""
+    from tests.support.database.stored import opened
+
+    async with opened(settings) as database:
+        yield database
+
+
+@pytest.fixture
 async def reach(settings: "Settings", mail_server: MailServer) -> "AsyncIterator[Reach]":
     """Reach on both databases, served on a real socket; no worker yet (see running_worker)."""
-    from tests.support.reach import running_reach
+    from tests.support.processes.reach import running_reach
 
     smtp_url = SecretStr(mail_server.url)
     async with running_reach(settings.model_copy(update={"smtp_url": smtp_url})) as running:

@@ -193,7 +193,7 @@ FAULTS: Sequence[Fault] = (
         "access/answers.py",
         "return self.answer if self.fingerprint in once.fingerprints else KeyReused()",
         "return self.answer",
-        "tests/auth/test_idempotency.py::test_another_body_is_refused",
+        "tests/idempotency/test_idempotency.py::test_another_body_is_refused",
     ),
     Fault(
         "claim-apart",
@@ -202,7 +202,7 @@ FAULTS: Sequence[Fault] = (
         "    stored = answers.claim(tx, [once])\n",
         '    stored = answers.claim(tx, [once])\n    tx.exec_driver_sql("COMMIT")\n'
         '    tx.exec_driver_sql("BEGIN IMMEDIATE")\n',
-        "tests/auth/test_idempotency.py::test_what_fails_is_not_stored[sqlite]",
+        "tests/idempotency/test_idempotency.py::test_what_fails_is_not_stored[sqlite]",
     ),
     Fault(
         "everybodys-key",
@@ -210,7 +210,7 @@ FAULTS: Sequence[Fault] = (
         "access/idempotency.py",
         'f"operator:{key_id}"',
         '"operator"',
-        "tests/auth/test_idempotency.py::test_a_key_is_its_callers_and_its_routes",
+        "tests/idempotency/test_idempotency.py::test_a_key_is_its_callers_and_its_routes",
     ),
     Fault(
         "no-probe",
@@ -234,7 +234,7 @@ FAULTS: Sequence[Fault] = (
         "bodies/guard.py",
         "        if len(body) > MOST_BYTES:\n            raise TooLarge\n",
         "",
-        "tests/bodies/test_guard.py::test_a_large_body_is_a_413",
+        "tests/web/test_guard.py::test_a_large_body_is_a_413",
     ),
     Fault(
         "blind-change",

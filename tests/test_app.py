@@ -9,8 +9,8 @@ from sqlalchemy import text
 from reach.db.schema import newest
 from reach.problems import all_problems
 from reach.settings import Settings
-from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, change_services, running_reach
+from tests.support.database.locks import held
+from tests.support.processes.reach import ADA, Reach, change_services, running_reach
 
 
 async def test_probes(reach: Reach) -> None:

@@ -12,39 +12,12 @@ from sqlalchemy import update
 from reach.auth import keys
 from reach.db.transaction import Transaction
 from reach.settings import Settings
-from tests.support.bodies.refused import JSON
-from tests.support.eventually import eventually
-from tests.support.people.operator import NOBODY, operator
-from tests.support.people.own import OWN
-from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, running_reach
-
-#: What anybody may do. All else below /v1 needs a key, or a link.
-OPEN = {("POST", "/v1/signups"), ("POST", "/v1/links"), ("GET", "/v1/challenge")}
-#: The scopes that an operation needs, all of them.
-SCOPES = {
-    ("POST", "/v1/people"): {"people:write"},
-    ("GET", "/v1/people"): {"people:read"},
-    ("GET", "/v1/people/{id}"): {"people:read"},
-    ("PATCH", "/v1/people/{id}"): {"people:write"},
-    ("DELETE", "/v1/people/{id}"): {"people:write"},
-    ("GET", "/v1/people/{id}/messages"): {"people:read", "messages:read"},
-    ("GET", "/v1/messages"): {"messages:read"},
-    ("POST", "/v1/messages"): {"messages:write"},
-    ("GET", "/v1/messages/{id}"): {"messages:read"},
-    ("POST", "/v1/messages/{id}/retry"): {"messages:write"},
-    ("POST", "/v1/messages/{id}/cancel"): {"messages:write"},
-    ("POST", "/v1/messages/retry"): {"messages:write"},
-    ("GET", "/v1/stats"): {"people:read", "messages:read"},
-    ("GET", "/v1/keys"): {"keys:write"},
-    ("POST", "/v1/keys"): {"keys:write"},
-    ("DELETE", "/v1/keys/{id}"): {"keys:write"},
-}
-
-
-def operations(reach: Reach) -> set[tuple[str, str]]:
-    """Every method and path below /v1 that the application has, in its document or not."""
-    return {(method, path) for method, path in reach.routes if path.startswith("/v1")}
+from tests.support.clock import eventually
+from tests.support.database.locks import held
+from tests.support.http.bodies import JSON
+from tests.support.http.document import OPEN, SCOPES, operations
+from tests.support.people import NOBODY, OWN, operator
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 
 async def call(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reach.auth import keys
 from reach.auth.keys import Operator
-from tests.support.reach import Reach
+from tests.support.processes.reach import Reach
 
 
 def test_keys_are_long_and_all_different() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from reach.settings import Settings
-from tests.support.processes import ReachProcess
+from tests.support.processes.commands import ReachProcess
 
 
 def run(settings: Settings, *arguments: str) -> tuple[int, str, str]:

@@ -17,12 +17,11 @@ from reach.auth.signing import Signer
 from reach.settings import BadSettings, Settings
 from reach.telemetry.logging import PRIVATE
 from reach.web.middleware import REQUEST_ID
-from tests.auth.test_guard import OPEN, operations
 from tests.support.canaries import found_in
-from tests.support.people.operator import NOBODY
-from tests.support.people.own import OWN, by_link, say, signed_up, token_of
-from tests.support.people.traces import everything
-from tests.support.reach import Reach, running_reach
+from tests.support.database.stored import everything
+from tests.support.http.document import OPEN, operations
+from tests.support.people import NOBODY, OWN, by_link, say, signed_up, token_of
+from tests.support.processes.reach import Reach, running_reach
 
 FIRST, SECOND, THIRD = ("a-secret-key-of-forty-characters-number-" + n for n in "123")
 ADA = Link(UUID(NOBODY), "manage", 7)
@@ -265,6 +264,8 @@ async def test_anothers_link_changes_another(reach: Reach) -> None:
     assert by_hers.json() == before[0]
 
 
+# It is refused before any database is asked.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_no_bit_of_a_link_can_be_changed_over_http(reach: Reach) -> None:
     """Every bit, at one address: 401, or 400 where it is no HTTP any more; never what is hers."""
     ada = await signed_up(reach)

@@ -13,9 +13,9 @@ import pytest
 
 from reach.auth import keys
 from reach.settings import Settings
-from tests.support.bodies.refused import CANARY
-from tests.support.people.operator import NOBODY, operator
-from tests.support.reach import Reach
+from tests.support.http.bodies import CANARY
+from tests.support.people import NOBODY, operator
+from tests.support.processes.reach import Reach
 
 SHOP = {"name": "shop", "scopes": ["people:read"]}
 FIELDS = {

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chart.rendered import LEAST, notes
+from tests.support.deploy.chart import LEAST, notes
 
 AUTOSCALED: dict[str, Any] = {"worker": {"autoscaling": {"enabled": True}}}
 NO_TLS = {"publicUrl": "http://signup.example.com"}

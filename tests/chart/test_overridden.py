@@ -8,9 +8,11 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 
-from tests.chart.test_rendered import VERSIONS
-from tests.support.chart.rendered import (
+from tests.support.deploy.chart import (
+    EVERYTHING,
     LEAST,
+    SIDECAR,
+    VERSIONS,
     Manifest,
     Refused,
     container_of,
@@ -18,7 +20,6 @@ from tests.support.chart.rendered import (
     pod_of,
     render,
 )
-from tests.support.chart.sites import EVERYTHING, SIDECAR
 
 #: What OpenShift's restricted-v2 gives by itself, and refuses from others.
 OWN_IDS = ("runAsUser", "runAsGroup", "fsGroup")

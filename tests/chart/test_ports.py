@@ -4,8 +4,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.chart.rendered import LEAST, Manifest, container_of, only, render
-from tests.support.chart.sites import BY_VALUE, VALUES, site
+from tests.support.deploy.chart import (
+    BY_VALUE,
+    LEAST,
+    VALUES,
+    Manifest,
+    container_of,
+    only,
+    render,
+    site,
+)
 
 #: All that a site may write, and the port that a policy reads in it.
 URLS = {

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.chart.rendered import LEAST, Refused, render
-from tests.support.chart.sites import PASSWORD
+from tests.support.deploy.chart import LEAST, PASSWORD, Refused, render
 
 ALONE = "API processes must count together: set redis.existingSecret or redis.url"
 NO_REDIS = {**LEAST, "redis": {}}

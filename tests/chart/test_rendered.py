@@ -6,11 +6,19 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from tests.support.chart.rendered import CHART, Manifest, helm, render
-from tests.support.chart.sites import EVERYTHING, FILES, MADE, VALUES, site
+from tests.support.deploy.chart import (
+    CHART,
+    EVERYTHING,
+    FILES,
+    MADE,
+    VALUES,
+    VERSIONS,
+    Manifest,
+    helm,
+    render,
+    site,
+)
 
-#: Each minor version from Chart.yaml's kubeVersion to the newest that there is a schema of.
-VERSIONS = [f"1.{minor}" for minor in range(30, 38)]
 #: Sites that have all there is between them.
 MOST = ("everything", "values-production.yaml", "by-value")
 #: Objects of operators, which Kubernetes itself has no schema of.

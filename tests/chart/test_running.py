@@ -1,5 +1,6 @@
 """What the chart says of Reach's processes is true of them, in the environment of their pods."""
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,17 +10,73 @@ import pytest
 
 from reach.limits.limiter import require_one_count
 from reach.settings import Settings, load, unknown_variables
-from tests.conftest import postgres_server
-from tests.support.chart.environment import Secrets, environment, mount, secrets_of
-from tests.support.chart.rendered import Manifest, container_of, only, pod_of
-from tests.support.chart.sites import SECRET_KEY, VALUES, site
-from tests.support.databases import create_database, drop_database
-from tests.support.eventually import wait_until
-from tests.support.mail import Authority
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.programs import NoPostgres
+from tests.support.clock import wait_until
+from tests.support.database.databases import create_database, drop_database, postgres_server
+from tests.support.deploy.chart import (
+    SECRET_KEY,
+    VALUES,
+    Manifest,
+    container_of,
+    only,
+    pod_of,
+    site,
+)
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.servers.mail import Authority
+from tests.support.servers.postgres import NoPostgres
+
+#: By the name of a Secret and its key.
+Secrets = Mapping[tuple[str, str], str]
+REFERENCE = re.compile(r"\$\$\((?P<escaped>[\w.-]+)\)|\$\((?P<name>[\w.-]+)\)")
+MOUNTED = "/etc/reach"
+
+
+def environment(thing: Manifest, secrets: Secrets, folder: Path) -> dict[str, str]:
+    """Make the variables of Reach's container; what it mounts is in ``folder`` instead."""
+    found: dict[str, str] = {}
+    for variable in container_of(thing)["env"]:
+        if "value" in variable:
+            text = REFERENCE.sub(lambda one: _resolved(one, found), variable["value"])
+            found[variable["name"]] = text.replace(MOUNTED, str(folder))
+        else:
+            source = variable["valueFrom"]["secretKeyRef"]
+            found[variable["name"]] = secrets[source["name"], source["key"]]
+    return found
+
+
+def _resolved(one: re.Match[str], before: Mapping[str, str]) -> str:
+    """https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables."""
+    if one["escaped"] is not None:
+        return f"$({one['escaped']})"
+    return before.get(one["name"], one[0])
+
+
+def mount(thing: Manifest, secrets: Secrets, folder: Path) -> None:
+    """Put the files of Secrets where ``environment`` says that they are."""
+    pod = pod_of(thing)
+    assert pod is not None
+    places = {one["name"]: one["mountPath"] for one in container_of(thing)["volumeMounts"]}
+    for volume in pod["volumes"]:
+        place = folder / places[volume["name"]].removeprefix(MOUNTED).lstrip("/")
+        for item in volume.get("secret", {}).get("items", ()):
+            place.mkdir(parents=True, exist_ok=True)
+            text = secrets[volume["secret"]["secretName"], item["key"]]
+            (place / item["path"]).write_text(text, encoding="utf-8")
+        if "configMap" in volume:
+            place.mkdir(parents=True, exist_ok=True)
+
+
+def secrets_of(objects: list[Manifest]) -> dict[tuple[str, str], str]:
+    """List what a release's own Secrets hold, in clear text."""
+    return {
+        (one["metadata"]["name"], key): text
+        for one in objects
+        if one["kind"] == "Secret"
+        for key, text in one.get("stringData", {}).items()
+    }
+
 
 SERVICES = ("api", "worker")
 #: A password that no URL holds as it is.

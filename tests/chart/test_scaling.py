@@ -9,9 +9,8 @@ import yaml
 
 from reach.db.migrate import DEFAULT as PATIENCE
 from reach.telemetry import metrics
-from tests.support.chart.rendered import CHART, LEAST, Manifest, only, render
-from tests.support.chart.sites import VALUES, site
-from tests.support.prometheus import NoPrometheus, program
+from tests.support.deploy.chart import CHART, LEAST, VALUES, Manifest, only, render, site
+from tests.support.servers.prometheus import NoPrometheus, program
 
 AGE = "reach_outbox_oldest_due_age_seconds"
 SCALED = {

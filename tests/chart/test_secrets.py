@@ -11,8 +11,20 @@ from typing import Any
 
 import pytest
 
-from tests.support.chart.rendered import CHART, LEAST, Manifest, container_of, only, pod_of, render
-from tests.support.chart.sites import BY_VALUE, MADE, PASSWORD, VALUES, site
+from tests.support.deploy.chart import (
+    BY_VALUE,
+    CHART,
+    LEAST,
+    MADE,
+    PASSWORD,
+    VALUES,
+    Manifest,
+    container_of,
+    only,
+    pod_of,
+    render,
+    site,
+)
 
 KEPT = "reach-secret-key"
 #: What the release is made of, by group: helm asks whether the cluster knows it.

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.chart.rendered import Manifest, container_of, only, pod_of
-from tests.support.chart.sites import SIDECAR, VALUES, site
+from tests.support.deploy.chart import SIDECAR, VALUES, Manifest, container_of, only, pod_of, site
 
 IMAGE_USER = 10001
 

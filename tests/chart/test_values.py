@@ -11,7 +11,7 @@ import yaml
 from docs.reference import chart
 from reach.settings import Settings
 from reach.settings.types import PREFIX, SERVERS
-from tests.support.chart.rendered import CHART, LEAST, Refused, render
+from tests.support.deploy.chart import CHART, LEAST, Refused, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 #: Settings that the chart gives by values of its own, or that no pod needs.

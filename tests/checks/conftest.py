@@ -1,6 +1,6 @@
 """What checks of DNS share: a server that says what the test has it say, and a sender."""
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +8,9 @@ import pytest
 from reach.checks.dns_records import check_mail_dns
 from reach.checks.report import Finding
 from reach.settings import Settings
-from tests.support.dns import DnsServer
-from tests.support.messages.signing import signing
-
-Checked = Callable[..., Awaitable[dict[str, Finding]]]
+from tests.support.checks import Checked
+from tests.support.messages import signing
+from tests.support.servers.dns import DnsServer
 
 
 @pytest.fixture(scope="session")

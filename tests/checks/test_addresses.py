@@ -9,10 +9,9 @@ from pydantic import SecretStr
 
 from reach.checks.servers import check_addresses, servers_of
 from reach.settings import Settings
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.hosts import environment_with, hosts
-from tests.support.mail import MailServer
-from tests.support.processes import ReachProcess
+from tests.support.network import OTHERS, DeadAddress, environment_with, hosts
+from tests.support.processes.commands import ReachProcess
+from tests.support.servers.mail import MailServer
 
 MakeSettings = Callable[..., Settings]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.checks.conftest import Checked
-from tests.support.dns import DnsServer
-from tests.support.messages.signing import a_key, pem, pem_of_mersenne_primes
+from tests.support.checks import Checked
+from tests.support.messages import a_key, pem, pem_of_mersenne_primes
+from tests.support.servers.dns import DnsServer
 
 NAME = "reach1._domainkey.example.org"
 

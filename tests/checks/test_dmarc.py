@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.checks.conftest import Checked
-from tests.support.dns import DnsServer
+from tests.support.checks import Checked
+from tests.support.servers.dns import DnsServer
 
 NAME = "_dmarc.example.org"
 NO_REPORTS = "rua tag (destination for aggregate reports) not found."

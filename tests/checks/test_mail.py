@@ -9,10 +9,10 @@ from pydantic import SecretStr
 from reach.checks.servers import check_smtp, check_smtputf8, send_sample
 from reach.checks.templates import IN_PLACE
 from reach.settings import Settings
-from tests.support.mail import DROP, MailServer, Reply
-from tests.support.messages.signing import a_key, is_believed, signing
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.messages import a_key, is_believed, signing
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.servers.mail import DROP, MailServer, Reply
 
 MakeSettings = Callable[..., Settings]
 TO = "somebody@example.com"

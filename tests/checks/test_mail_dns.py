@@ -8,12 +8,11 @@ import pytest
 from anyio import to_thread
 
 from reach.settings import Settings
-from tests.checks.conftest import Checked
-from tests.checks.test_checks import MakeSettings, check, failed, finding
-from tests.support.dns import DnsServer
-from tests.support.mail import MailServer
-from tests.support.messages.signing import a_key, signing
+from tests.support.checks import Checked, MakeSettings, check, failed, finding
+from tests.support.messages import a_key, signing
 from tests.support.root import ROOT
+from tests.support.servers.dns import DnsServer
+from tests.support.servers.mail import MailServer
 
 SUBJECTS = {"sender", "spf", "dkim", "dmarc"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ReachProcess
+from tests.support.processes.commands import ReachProcess
 from tests.support.root import ROOT
 
 SETTING = re.compile(r"[* ] (REACH_\w+)=(.*)")

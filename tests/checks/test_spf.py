@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.checks.conftest import Checked
-from tests.support.dns import DnsServer
+from tests.support.checks import Checked
+from tests.support.servers.dns import DnsServer
 
 
 def published(remedy: str) -> str:

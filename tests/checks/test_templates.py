@@ -10,10 +10,10 @@ from reach.checks.report import Finding
 from reach.checks.templates import DATA, check_templates, sample_composer
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.people.operator import add, operator
-from tests.support.promises.stored import messages_in
-from tests.support.reach import ADA, Reach
+from tests.support.clock import eventually
+from tests.support.database.stored import messages_in
+from tests.support.people import add, operator
+from tests.support.processes.reach import ADA, Reach
 
 MakeSettings = Callable[..., Settings]
 

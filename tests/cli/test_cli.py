@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from reach.auth.keys import SCOPES
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, ended, everything, running_api
-from tests.support.reach import ADA
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import client, ended, everything, running_api
 from tests.support.root import ROOT
 
 MakeSettings = Callable[..., Settings]

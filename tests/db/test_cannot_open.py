@@ -11,10 +11,10 @@ import pytest
 
 from reach.db.errors import NoDatabase
 from reach.settings import Settings
-from tests.support.db.files import signed_up
-from tests.support.ports import free_port
-from tests.support.promises.running import client, running_api, said
-from tests.support.promises.stored import opened, people_in, sign_up
+from tests.support.database.files import signed_up
+from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, running_api, said
 
 MakeSettings = Callable[..., Settings]
 

@@ -13,9 +13,8 @@ from reach.db.database import Database
 from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.db.transaction import Transaction
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.postgres import Postgres
-from tests.support.promises.locks import (
+from tests.support.clock import eventually
+from tests.support.database.locks import (
     ask,
     fetch,
     hang_commits,
@@ -23,6 +22,7 @@ from tests.support.promises.locks import (
     is_awaited,
     let_commits_go,
 )
+from tests.support.servers.postgres import Postgres
 
 COUNT_UP = "UPDATE numbers SET count = count + 1 WHERE name = :name"
 

@@ -1,7 +1,7 @@
 """Counters are what counting would give, whatever is done, by whichever process."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import anyio
 import anyio.lowlevel
@@ -16,16 +16,8 @@ from reach.db.types import new_id, now
 from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.db.tallied import OTHERS, are_true, counted, current, hourly
-from tests.support.db.walks import Walk
-from tests.support.promises.stored import addresses, opened, sign_up
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    """An empty database."""
-    async with opened(settings) as found:
-        yield found
+from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.walks import OTHERS, Walk, are_true, counted, current, hourly
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -1,12 +1,11 @@
 """Counters stay few: their rows are folded, and old hourly counts go; what they say stays true."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import pytest
 from sqlalchemy import insert, select
 
 from reach.db import counters
@@ -18,16 +17,9 @@ from reach.people.link_requests import answer_some
 from reach.people.links import request_links_all
 from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
 from reach.settings import Settings
-from tests.support.db.tallied import LONG_AGO, OTHERS, are_true, current, hourly, row_count
-from tests.support.eventually import eventually
-from tests.support.promises.stored import addresses, opened, sign_up
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    """An empty database."""
-    async with opened(settings) as found:
-        yield found
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.walks import LONG_AGO, OTHERS, are_true, current, hourly, row_count
 
 
 async def test_a_worker_keeps_them_few(

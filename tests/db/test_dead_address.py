@@ -15,12 +15,10 @@ from reach.db.schema import newest, revision
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer.databases import PostgresSide
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.eventually import eventually
-from tests.support.hosts import hosts
-from tests.support.mail import Authority
-from tests.support.postgres import Postgres
-from tests.support.tls_front import tls_front
+from tests.support.clock import eventually
+from tests.support.network import OTHERS, DeadAddress, hosts, tls_front
+from tests.support.servers.mail import Authority
+from tests.support.servers.postgres import Postgres
 
 MakeSettings = Callable[..., Settings]
 

@@ -16,8 +16,8 @@ from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.promises.locks import held
+from tests.support.clock import eventually
+from tests.support.database.locks import held
 
 
 def add_all(tx: Transaction, names: Sequence[str]) -> Sequence[str]:

@@ -32,11 +32,11 @@ from reach.people.model import people
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.people.operator import everybody, operator
-from tests.support.promises.locks import fetch, held
-from tests.support.promises.stored import addresses, messages_in, people_in, sign_up
-from tests.support.reach import running_reach
+from tests.support.clock import eventually
+from tests.support.database.locks import ADD_PERSON, fetch, held
+from tests.support.database.stored import addresses, messages_in, people_in, sign_up
+from tests.support.people import everybody, operator
+from tests.support.processes.reach import running_reach
 
 COUNT = 200
 #: One that lies in the middle, from either end.
@@ -44,11 +44,6 @@ MIDDLE = addresses(COUNT)[COUNT // 2]
 BLOCKED = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
-#: Ways to hold the row of the person with the address ``$1``.
-ADD_PERSON = (
-    "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
-    "version) VALUES (gen_random_uuid(), $1, $1, 'Eve', 0, now(), now(), 1)"
 )
 LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
 #: … or of the key.

@@ -11,8 +11,8 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
 from reach.problems import Conflict, Problem, ServiceUnavailable
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.promises.locks import held, is_awaited
+from tests.support.clock import eventually
+from tests.support.database.locks import held, is_awaited
 
 LOCK = "LOCK TABLE numbers IN ACCESS EXCLUSIVE MODE"
 INSERT = "INSERT INTO numbers"

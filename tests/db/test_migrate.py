@@ -18,8 +18,8 @@ from reach.db.schema import newest, revision
 from reach.db.transaction import Transaction
 from reach.db.types import metadata
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 
 
 async def test_the_migrated_schema_is_the_codes(settings: Settings) -> None:

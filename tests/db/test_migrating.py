@@ -14,17 +14,16 @@ from reach.db.migrate import LOCK, CannotMigrate, Patience, migrate, require_tur
 from reach.db.schema import VERSIONS, names, newest, revision
 from reach.db.transaction import Transaction
 from reach.settings import Settings
-from tests.db.test_lock_order import ADD_PERSON
-from tests.support.databases import create_database, drop_database
-from tests.support.db import rule
-from tests.support.db.releases import NEXT_REVISION, SOURCE, next_release
-from tests.support.eventually import eventually
-from tests.support.people.operator import everybody, operator
-from tests.support.processes import ReachProcess
-from tests.support.promises.locks import ask, fetch, held
-from tests.support.promises.running import START_SECONDS, ended, said
-from tests.support.promises.stored import addresses, opened, sign_up
-from tests.support.reach import running_reach
+from tests.support.clock import eventually
+from tests.support.database import rule
+from tests.support.database.databases import create_database, drop_database
+from tests.support.database.locks import ADD_PERSON, ask, fetch, held
+from tests.support.database.releases import NEXT_REVISION, SOURCE, next_release
+from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.people import everybody, operator
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.reach import running_reach
+from tests.support.processes.running import START_SECONDS, ended, said
 
 #: As a transaction does that has written, and has not ended.
 WRITES = "LOCK TABLE people IN ROW EXCLUSIVE MODE"

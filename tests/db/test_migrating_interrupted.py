@@ -9,12 +9,12 @@ from pathlib import Path
 
 from reach.db.migrate import LOCK
 from reach.settings import Settings
-from tests.support.databases import create_database, drop_database
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.processes import HEARS_CTRL_C, ReachProcess
-from tests.support.promises.locks import fetch, held
-from tests.support.promises.running import START_SECONDS, ended, said
+from tests.support.clock import eventually
+from tests.support.database.databases import create_database, drop_database
+from tests.support.database.locks import fetch, held
+from tests.support.processes.commands import HEARS_CTRL_C, ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import START_SECONDS, ended, said
 
 TURN = f"SELECT pg_advisory_lock({LOCK})"
 #: A migration's statement that takes as long as it takes.

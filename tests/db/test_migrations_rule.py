@@ -12,9 +12,9 @@ from sqlalchemy.exc import OperationalError
 
 from reach.db.migrate import upgrade
 from reach.db.schema import VERSIONS, names
-from tests.support.databases import create_database, drop_database, elsewhere
-from tests.support.db import rule
-from tests.support.db.releases import NEXT, migrations_with
+from tests.support.database import rule
+from tests.support.database.databases import create_database, drop_database, elsewhere
+from tests.support.database.releases import NEXT, migrations_with
 
 #: Those before are the first release's: nobody ran a version without them.
 FIRST_RELEASE = "0009"

@@ -2,7 +2,6 @@
 
 import resource
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,22 +10,11 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import api_process
-
-ANSWER_SECONDS = 5
-
-
-async def sign_up(http: httpx.AsyncClient, name: str) -> httpx.Response:
-    """Sign up, and see that the answer comes in time."""
-    began = time.monotonic()
-    body = {"email": f"{name}@example.com", "name": "Ada"}
-    answer = await http.post("/v1/signups", json=body)
-    assert time.monotonic() - began < ANSWER_SECONDS, answer
-    return answer
+from tests.support.clock import eventually
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, sign_up
+from tests.support.servers.postgres import Postgres
 
 
 async def is_unavailable(http: httpx.AsyncClient, prefix: str) -> None:
@@ -64,14 +52,6 @@ async def is_back(http: httpx.AsyncClient, prefix: str) -> None:
             group.start_soon(one, f"{prefix}-{number}")
     assert statuses == [202] * 50
     assert (await http.get("/readyz")).status_code == 200
-
-
-def client(settings: Settings) -> httpx.AsyncClient:
-    """Speak to the API of these settings."""
-    limits = httpx.Limits(max_connections=100)
-    return httpx.AsyncClient(
-        base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20, limits=limits
-    )
 
 
 @pytest.mark.parametrize(

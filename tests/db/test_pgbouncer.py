@@ -1,8 +1,16 @@
 """Reach behind a real PgBouncer, as it is delivered, in session and in transaction mode."""
 
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 import anyio
 import asyncpg
@@ -13,16 +21,100 @@ from reach.db.connect import open_database
 from reach.db.migrate import LOCK
 from reach.db.transaction import Transaction
 from reach.settings import Settings
-from tests.db.test_outages import client, sign_up
-from tests.support.databases import create_database, drop_database
-from tests.support.db.releases import NEXT_REVISION, next_release
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.locks import held
-from tests.support.promises.running import running_api, said, worker
+from tests.support.clock import eventually, wait_until
+from tests.support.database.databases import create_database, drop_database
+from tests.support.database.locks import held
+from tests.support.database.releases import NEXT_REVISION, next_release
+from tests.support.processes import watchdog
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, running_api, said, sign_up, worker
+from tests.support.root import ROOT
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import NOBODY
+from tests.support.servers.server import Server
+
+Mode = Literal["session", "transaction"]
+
+CONFIGURATION = (ROOT / "deploy" / "tests" / "pgbouncer.ini").read_text(encoding="utf-8")
+
+
+class NoPgBouncer(Exception):
+    """No PgBouncer can be had here; ``args[0]`` says why."""
+
+
+def program() -> str:
+    """Find it, on the PATH or where Debian keeps it. Raises NoPgBouncer."""
+    found = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise NoPgBouncer("there is no pgbouncer on the PATH (Debian's package is pgbouncer)")
+    return found
+
+
+class PgBouncer(Server):
+    """A PgBouncer before the server of ``url``, with up to ``size`` processes for each database."""
+
+    def __init__(self, url: str, mode: Mode, size: int = 20) -> None:
+        self._program = program()
+        self._url = urlsplit(url)
+        self.folder = Path(tempfile.mkdtemp(prefix="reach-pgbouncer-"))
+        self.port = free_port()
+        (self.folder / "users").write_text(f'"{self._url.username}" ""\n')
+        (self.folder / "ini").write_text(
+            CONFIGURATION.format(
+                host=self._url.hostname,
+                server=self._url.port,
+                port=self.port,
+                folder=self.folder,
+                mode=mode,
+                size=size,
+            )
+        )
+        #: It refuses to run as root.
+        self._user = NOBODY if os.geteuid() == 0 else None
+        if self._user is not None:
+            for path in (self.folder, *self.folder.iterdir()):
+                os.chown(path, self._user, self._user)
+
+    def through(self, url: str) -> str:
+        """Give the URL by which a database of its server is reached through it."""
+        parts = urlsplit(url)
+        return parts._replace(netloc=f"{parts.username}@127.0.0.1:{self.port}").geturl()
+
+    def start(self) -> None:
+        """Start it on its port, and wait until it takes connections."""
+        with (self.folder / "log").open("wb") as output:
+            self._process = subprocess.Popen(
+                [self._program, str(self.folder / "ini")],
+                user=self._user,
+                group=self._user,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        watchdog.guard(self._process.pid, signal.SIGKILL, self.folder)
+        wait_until(lambda: not self.is_running or self._answers())
+        assert self.is_running, (self.folder / "log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """Stop it: connections are cut."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            watchdog.release(self._process.pid)
+
+    def close(self) -> None:
+        """Stop it for good and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
 
 #: Fewer processes of the server than one process of Reach has connections.
 SIZE = 4

@@ -25,7 +25,7 @@ from reach.people.link_requests import Asked
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.promises.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, opened, sign_up
 
 PLANNED = (
     "SELECT people",

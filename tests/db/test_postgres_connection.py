@@ -15,8 +15,8 @@ from reach.db.connect import open_database
 from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
-from tests.support.dead import DeadAddress
-from tests.support.promises.locks import ask
+from tests.support.database.locks import ask
+from tests.support.network import DeadAddress
 
 WITHIN_SECONDS = 2
 END_THEM = (

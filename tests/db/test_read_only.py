@@ -6,8 +6,9 @@ being there, all goes on.
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import anyio
 import asyncpg
@@ -17,17 +18,58 @@ import pytest
 from reach.auth import keys
 from reach.db.errors import READ_ONLY_DATABASE
 from reach.settings import Settings
-from tests.conftest import migrate
-from tests.db.test_outages import client, sign_up
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
-from tests.support.programs import NoPostgres
-from tests.support.promises.running import running_api, worker
-from tests.support.promises.stored import opened
-from tests.support.standby import fail_over, pair
+from tests.support.clock import eventually
+from tests.support.database.databases import execute, migrate
+from tests.support.database.stored import opened
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, running_api, sign_up, worker
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import NoPostgres, Postgres
+
+
+class Replica(Postgres):
+    """A server that begins as a copy of another one, which has not started yet."""
+
+    def __init__(self, other: Postgres) -> None:
+        self._other = other
+        super().__init__()
+
+    def _initialise(self) -> None:
+        self._prepare()
+        shutil.copytree(self._other.folder / "data", self.folder / "data", symlinks=True)
+        self._hand_over(self.folder / "data")
+
+
+@contextmanager
+def pair() -> Iterator[tuple[Postgres, Postgres]]:
+    """Run a primary, and a standby that follows it. Raises NoPostgres."""
+    primary = Postgres()
+    try:
+        standby = Replica(primary)
+        try:
+            primary.start()
+            standby.follow(primary)
+            standby.start()
+            yield primary, standby
+        finally:
+            standby.close()
+    finally:
+        primary.close()
+
+
+def promote(standby: Postgres) -> None:
+    """Make a standby the primary, and wait until it is."""
+    execute(standby.url, "SELECT pg_promote(true, 30)")
+
+
+def fail_over(primary: Postgres, standby: Postgres) -> None:
+    """Have the standby be the primary, and the primary come back as its standby."""
+    primary.stop()
+    promote(standby)
+    primary.follow(standby)
+    primary.start()
+
 
 HEALED_SECONDS = 2
 SAID = "the database takes no writes"

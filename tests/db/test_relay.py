@@ -15,7 +15,7 @@ from reach.db.database import Database
 from reach.db.sqlite import WATCH_SECONDS
 from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
-from tests.support.eventually import eventually
+from tests.support.clock import eventually
 
 CHANNEL = "reach_test"
 

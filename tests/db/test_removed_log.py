@@ -14,11 +14,11 @@ import pytest
 from reach.db.errors import DatabaseUnavailable
 from reach.db.sqlite_files import LAG_SECONDS, WRITE_LAG_SECONDS
 from reach.settings import Settings
-from tests.support.db.files import beside, is_whole, named, remove, signed_up, stuck
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.promises.running import client, running_api
-from tests.support.promises.stored import opened, people_in, sign_up
+from tests.support.clock import eventually
+from tests.support.database.files import beside, is_whole, named, remove, signed_up, stuck
+from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, running_api
 
 MakeSettings = Callable[..., Settings]
 

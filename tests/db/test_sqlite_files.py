@@ -18,12 +18,12 @@ from reach.db.errors import NoDatabase, Replaced
 from reach.settings import Settings
 from reach.transfer import Watcher
 from reach.transfer.backup import back_up
-from tests.support.db.files import beside, is_whole, moved, remove, signed_up, stuck
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, ended, everything, running_api, said, worker
-from tests.support.promises.stored import opened, people_in, sign_up
+from tests.support.database.files import beside, is_whole, moved, remove, signed_up, stuck
+from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, ended, everything, running_api, said, worker
+from tests.support.servers.mail import MailServer
 
 MakeSettings = Callable[..., Settings]
 

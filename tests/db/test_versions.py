@@ -17,14 +17,14 @@ from reach.db.schema import is_current, names, newest, revision
 from reach.db.transaction import Transaction
 from reach.db.types import metadata
 from reach.settings import Settings
-from tests.support.databases import create_database, drop_database
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.locks import held
-from tests.support.promises.running import START_SECONDS, client, ended, running_api, said, worker
-from tests.support.promises.stored import all_sent, opened
-from tests.support.reach import ADA, Reach
+from tests.support.database.databases import create_database, drop_database
+from tests.support.database.locks import held
+from tests.support.database.stored import all_sent, opened
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA, Reach
+from tests.support.processes.running import START_SECONDS, client, ended, running_api, said, worker
+from tests.support.servers.mail import MailServer
 
 TURN = f"SELECT pg_advisory_lock({LOCK})"
 WAITS = "Another `reach migrate` is at work"

@@ -1,24 +1,11 @@
 """Whether a database takes writes: anybody may ask, by ``/readyz``."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
-import pytest
-
-from reach.db.connect import open_database
 from reach.db.database import Database
-from reach.settings import Settings
-from tests.support.telemetry.counted import value
+from tests.support.telemetry.metrics import value
 
 TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
-
-
-@pytest.fixture
-async def database(settings: Settings) -> AsyncIterator[Database]:
-    """Offer a migrated database."""
-    database = open_database(settings)
-    yield database
-    await database.close()
 
 
 async def test_who_asks_at_once_is_one_question(database: Database) -> None:

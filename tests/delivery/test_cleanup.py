@@ -13,7 +13,7 @@ from reach.messages.outbox import Promise, promise
 from reach.messages.outcome import Rejected, Sent
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.messages.outboxes import DAY, MINUTE, Outbox
+from tests.support.database.outboxes import DAY, MINUTE, Outbox
 
 DAYS = 90
 OLD, YOUNG = -DAYS * DAY - MINUTE, -DAYS * DAY + MINUTE

@@ -23,9 +23,8 @@ from reach.messages.model import STRANGERS
 from reach.messages.outcome import Deferred, Outcome, Unknown
 from reach.people import queries, stats
 from reach.people.model import people
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.outboxes import (
+from tests.support.clock import eventually
+from tests.support.database.outboxes import (
     ABOUT_SECONDS,
     DAY,
     HOUR,
@@ -34,8 +33,9 @@ from tests.support.messages.outboxes import (
     Outbox,
     seconds_ahead,
 )
-from tests.support.promises.running import worker
-from tests.support.promises.stored import all_sent
+from tests.support.database.stored import all_sent
+from tests.support.processes.running import worker
+from tests.support.servers.mail import MailServer
 
 AHEAD = 10 * DAY
 DEFERRED = Deferred("450 4.2.1 busy", 450, "4.2.1")

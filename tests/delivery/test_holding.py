@@ -7,7 +7,7 @@ import pytest
 from reach.db.types import now
 from reach.messages.outbox import cancel
 from reach.messages.outcome import Sent
-from tests.support.messages.outboxes import (
+from tests.support.database.outboxes import (
     ABOUT_SECONDS,
     HOUR,
     LEASE_SECONDS,

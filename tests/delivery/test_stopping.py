@@ -7,9 +7,9 @@ import pytest
 
 from reach.messages.outcome import Deferred, Sent, Unavailable, Unknown
 from reach.smtp import sender as smtp
-from tests.support.eventually import eventually
-from tests.support.mail import SILENCE, MailServer, once
-from tests.support.messages.senders import ADA, LARGE, LONG_SECONDS, send, sender_to
+from tests.support.clock import eventually
+from tests.support.messages import ADA, LARGE, LONG_SECONDS, send, sender_to
+from tests.support.servers.mail import SILENCE, MailServer, once
 
 
 async def test_a_lost_lease_sends_no_dot() -> None:

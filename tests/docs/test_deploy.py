@@ -9,8 +9,8 @@ import yaml
 
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.settings import Settings
-from tests.platform.test_values import VERSIONS
-from tests.support.processes import ReachProcess
+from tests.support.deploy.platform import VERSIONS
+from tests.support.processes.commands import ReachProcess
 from tests.support.root import ROOT
 
 GUIDES = ("one-server", "kubernetes", "sizing", "postgres", "drills", "upgrade")

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tests.docs.test_deploy import PAGE
-from tests.support.chart.rendered import Manifest, only
-from tests.support.chart.sites import site
+from tests.support.deploy.chart import Manifest, only, site
+from tests.support.root import ROOT
+
+PAGE = (ROOT / "docs" / "guides" / "kubernetes.md").read_text(encoding="utf-8")
 
 (STEPS,) = (part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE) if part[:3] == "GKE")
 VALUES = "values-gke.yaml"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from tests.support.docs.pages import FENCE, PAGES, each_page
+from tests.support.documentation import FENCE, PAGES, each_page
 from tests.support.root import ROOT
 
 FOLDERS = "benchmarks|deploy|docs|findings|requirements|src|tests"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.support.docs.pages import FENCE, PAGES, each_page
+from tests.support.documentation import FENCE, PAGES, each_page
 
 #: Words that a reader who is not a native speaker stumbles over, and words that we had before.
 NOT_OURS = re.compile(

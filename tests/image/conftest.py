@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.image.built import Image, NoImage, built
+from tests.support.deploy.image import Image, NoImage, built
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,18 @@ import pytest
 import yaml
 
 from reach.settings import load, unknown_variables
-from tests.support.image.built import NoImage
-from tests.support.image.composed import DEPLOY, FILE, Service, compose, document, prepare, services
-from tests.support.prometheus import NoPrometheus, program
+from tests.support.deploy.image import (
+    DEPLOY,
+    FILE,
+    NoImage,
+    Service,
+    compose,
+    document,
+    prepare,
+    services,
+)
 from tests.support.root import ROOT
+from tests.support.servers.prometheus import NoPrometheus, program
 
 SMALL = {"prepare", "migrate", "api", "worker", "postgres", "redis", "traefik", "mailpit"}
 WATCHING = {

@@ -10,13 +10,12 @@ import pytest
 import yaml
 
 from reach.settings import Settings
-from tests.support.image.composed import DEPLOY, prepare, services
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.proxy.configured import SHIPPED, STATIC, Change, changed
-from tests.support.proxy.edges import layer
-from tests.support.reach import ADA, running_reach
-from tests.support.traefik import NoTraefik, Traefik, binary
+from tests.support.deploy.edges import SHIPPED, STATIC, Change, changed, layer
+from tests.support.deploy.image import DEPLOY, prepare, services
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA, running_reach
+from tests.support.servers.traefik import NoTraefik, Traefik, binary
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
 """The image: what it is told, what is in it, and that it signs people up."""
 
 import os
+import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,15 +11,82 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.eventually import eventually
-from tests.support.image.built import Image
-from tests.support.image.containers import Container
-from tests.support.mail import MailServer
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.promises.running import ended, everything, said
-from tests.support.reach import ADA
+from tests.support.clock import eventually
+from tests.support.deploy.image import Image
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import ended, everything, said
 from tests.support.root import ROOT
+from tests.support.servers.mail import MailServer
+
+LAY_OUT = """
+set -e
+root=$1 volume=$2
+shift 2
+mount --make-rprivate /
+mount --bind "$root" "$root"
+mount -o remount,bind,ro "$root"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+mount --bind "$volume" "$root/var/lib/reach"
+for shell in sh dash bash; do
+  [ ! -e "$root/usr/bin/$shell" ] || mount --bind /dev/null "$root/usr/bin/$shell"
+done
+exec "$@"
+"""
+OF_ITS_OWN = ("--mount", "--pid", "--fork", "--kill-child=SIGKILL")
+
+
+class Container(ReachProcess):
+    """One process of the image, on this machine's own network."""
+
+    def __init__(
+        self,
+        image: Image,
+        *arguments: str,
+        volume: Path,
+        variables: Mapping[str, str],
+        entrypoint: Sequence[str] | None = None,
+    ) -> None:
+        """Run the image's entrypoint with ``arguments``, or another one."""
+        super().__init__(*arguments)
+        self.volume = volume
+        told = {**image.environment, **variables}
+        user, _, group = image.config["User"].partition(":")
+        assert user.isdecimal(), "a number: what forbids root cannot look names up"
+        assert group.isdecimal()
+        self._command = (
+            *("unshare", *OF_ITS_OWN, "--", "sh", "-c", LAY_OUT, "sh"),
+            *(str(image.root), str(volume)),
+            *("setpriv", "--no-new-privs", "--bounding-set=-all,+setuid,+setgid,+sys_chroot"),
+            *("env", "-i", *(f"{name}={value}" for name, value in told.items())),
+            *(_here("chroot"), f"--userspec={user}:{group}", "--groups=", str(image.root)),
+            # An engine looks it up so too; chroot itself runs with the image's PATH.
+            *(image.config["Entrypoint"] if entrypoint is None else entrypoint),
+            *arguments,
+        )
+
+    @property
+    def first(self) -> psutil.Process:
+        """Process 1."""
+        (found,) = psutil.Process(self.pid).children()
+        return found
+
+    def stop(self, seconds: float = 15) -> int:
+        """Ask it to end (SIGTERM), and return its exit code."""
+        self.first.terminate()
+        return self.wait(seconds)
+
+
+def _here(program: str) -> str:
+    """Find a program of this machine's, where the image's PATH holds."""
+    found = shutil.which(program)
+    assert found is not None, program
+    return found
+
 
 pytestmark = pytest.mark.timeout(400)
 

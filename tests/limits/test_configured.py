@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.checks.test_checks import check, failed, finding
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.redis import Redis
+from tests.support.checks import check, failed, finding
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.servers.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 

@@ -12,13 +12,11 @@ from redis.exceptions import RedisError
 from reach.limits.redis import Line
 from reach.settings import Settings
 from reach.settings.urls import RedisUrl
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.eventually import eventually
-from tests.support.hosts import environment_with, hosts
-from tests.support.limits.traffic import crowd, ports_of, replicas
-from tests.support.mail import Authority
-from tests.support.redis import Redis
-from tests.support.tls_front import tls_front
+from tests.support.clock import eventually
+from tests.support.http.traffic import crowd, ports_of, replicas
+from tests.support.network import OTHERS, DeadAddress, environment_with, hosts, tls_front
+from tests.support.servers.mail import Authority
+from tests.support.servers.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from redis import Redis as Client
 
 from reach.settings import Settings
-from tests.support.limits.traffic import crowd, ports_of, replicas
-from tests.support.redis import Redis
+from tests.support.http.traffic import crowd, ports_of, replicas
+from tests.support.servers.redis import Redis
 
 MakeSettings = Callable[..., Settings]
 

@@ -12,10 +12,10 @@ import pytest
 
 from reach.auth import keys
 from reach.settings import Settings
-from tests.support.bodies.raw import connection, read_answer, request
-from tests.support.eventually import eventually
-from tests.support.pages.holder import holder
-from tests.support.reach import ADA, Reach, running_reach
+from tests.support.clock import eventually
+from tests.support.http.raw import connection, read_answer, request
+from tests.support.people import holder
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 MakeSettings = Callable[..., Settings]
 

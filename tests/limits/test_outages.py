@@ -9,11 +9,11 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.support.bodies.raw import exchange, request
-from tests.support.eventually import eventually
-from tests.support.limits.traffic import Traffic, crowd, ports_of, replicas
-from tests.support.processes import ReachProcess
-from tests.support.redis import Redis
+from tests.support.clock import eventually
+from tests.support.http.raw import exchange, request
+from tests.support.http.traffic import Traffic, crowd, ports_of, replicas
+from tests.support.processes.commands import ReachProcess
+from tests.support.servers.redis import Redis
 
 LIMIT, TIMES = 40, 5
 AWAY, BACK = "redis is unavailable: each process counts for itself", "redis is back"

@@ -11,8 +11,16 @@ from hypothesis import strategies as st
 
 from reach.mail.compose import CannotCompose, Composer
 from reach.settings import Settings
-from tests.support.messages.promised import CREATED_AT, ID, a_composer, a_message, a_welcome
-from tests.support.messages.received import contents, foldable, parse
+from tests.support.messages import (
+    CREATED_AT,
+    ID,
+    a_composer,
+    a_message,
+    a_welcome,
+    contents,
+    foldable,
+    parse,
+)
 
 HEADERS = [
     "Message-ID",

@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 from reach.mail.compose import Composer, Mail
 from reach.mail.dkim import DkimKey
 from reach.settings import BadSettings, Settings
-from tests.support.messages.promised import a_message, a_welcome, usual_settings
-from tests.support.messages.received import lines, parse
-from tests.support.messages.signing import (
+from tests.support.messages import (
     a_key,
+    a_message,
+    a_welcome,
     is_believed,
+    lines,
+    parse,
     pem,
     pem_of_another_kind,
     pem_of_mersenne_primes,
     signing,
+    usual_settings,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)

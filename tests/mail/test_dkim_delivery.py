@@ -7,14 +7,14 @@ import pytest
 
 from reach.mail import dkim
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.signing import a_key, is_believed, pem, signing
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import ended, everything, said, worker
-from tests.support.promises.stored import opened, sign_up
+from tests.support.clock import eventually
+from tests.support.database.stored import opened, sign_up
+from tests.support.messages import a_key, is_believed, pem, signing
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import ended, everything, said, worker
 from tests.support.root import ROOT
+from tests.support.servers.mail import MailServer
 
 MakeSettings = Callable[..., Settings]
 #: Python runs it first of all: what is None here cannot be imported.

@@ -12,8 +12,15 @@ from hypothesis import strategies as st
 from reach.mail.compose import CannotCompose, Composer
 from reach.people.text import clean_name
 from reach.settings import BadSettings
-from tests.support.messages.promised import a_composer, a_message, a_welcome
-from tests.support.messages.received import contents, foldable, parse, parse_old
+from tests.support.messages import (
+    a_composer,
+    a_message,
+    a_welcome,
+    contents,
+    foldable,
+    parse,
+    parse_old,
+)
 
 FORBIDDEN = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xD800, 0xDBFF, 0xDC00, 0xDFFF]
 LOOKALIKES = [

@@ -9,8 +9,7 @@ from reach.auth.links import Link, Links
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.templates import lasts
 from reach.settings import Settings
-from tests.support.messages.promised import ID, ORIGIN, a_composer, a_message
-from tests.support.messages.received import contents, links_in
+from tests.support.messages import ID, ORIGIN, a_composer, a_message, contents, links_in
 
 UNCONFIRMED = {"name": "Ada", "confirmed": False}
 #: The links in both parts of each mail.

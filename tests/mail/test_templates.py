@@ -10,8 +10,7 @@ import pytest
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.templates import BUILT_IN
 from reach.settings import BadSettings
-from tests.support.messages.promised import ORIGIN, a_composer, a_message, a_welcome
-from tests.support.messages.received import contents, parse
+from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, contents, parse
 from tests.support.root import ROOT
 
 BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link"}

@@ -5,10 +5,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.people.operator import add, operator, owed
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import add, operator, owed
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer
 
 #: A file, what is wrong in it, and what an operator is told.
 BROKEN = {

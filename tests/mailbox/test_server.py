@@ -19,7 +19,7 @@ import pytest
 
 from reach.mailbox.server import MOST_BYTES, Mailbox, NoSuchMail
 from reach.problems import NotFound
-from tests.support.eventually import eventually
+from tests.support.clock import eventually
 from tests.support.root import ROOT
 
 ADA = "ada@example.com"

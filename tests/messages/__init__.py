@@ -1,1 +1,0 @@
-"""Tests of what we owe people, and of how it reaches them."""

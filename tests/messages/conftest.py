@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reach.settings import Settings
-from tests.support.messages.outboxes import Outbox
-from tests.support.promises.stored import opened
+from tests.support.database.outboxes import Outbox
+from tests.support.database.stored import opened
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from reach.messages.model import STRANGERS, messages
 from reach.messages.outbox import Promise
 from reach.people.model import people
 from reach.settings import BadSettings, Settings, load
-from tests.support.promises.stored import opened, sign_up
+from tests.support.database.stored import opened, sign_up
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -18,12 +18,12 @@ from reach.people.address import parse_address
 from reach.people.model import people
 from reach.settings import Settings
 from reach.shapes import NO_TIME
-from tests.support.bodies.refused import CANARY
-from tests.support.db.walks import Walk
-from tests.support.messages.outboxes import Outbox
-from tests.support.people.operator import add, operator, owed
-from tests.support.promises.stored import messages_in, opened
-from tests.support.reach import Reach
+from tests.support.database.outboxes import Outbox
+from tests.support.database.stored import messages_in, opened
+from tests.support.database.walks import Walk
+from tests.support.http.bodies import CANARY
+from tests.support.people import add, operator, owed
+from tests.support.processes.reach import Reach
 
 #: Who signs up, and how else they may be written.
 SPELLINGS = {

@@ -13,12 +13,12 @@ from reach.db.types import now
 from reach.delivery import worker
 from reach.messages.queue import look
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.outboxes import HOUR, MINUTE, Outbox
-from tests.support.promises.stored import sign_up
-from tests.support.reach import running_worker
-from tests.support.telemetry.counted import Since
+from tests.support.clock import eventually
+from tests.support.database.outboxes import HOUR, MINUTE, Outbox
+from tests.support.database.stored import sign_up
+from tests.support.processes.reach import running_worker
+from tests.support.servers.mail import MailServer
+from tests.support.telemetry.metrics import Since
 
 TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
 FINISHED = "reach_messages_finished_total"

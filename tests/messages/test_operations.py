@@ -8,9 +8,9 @@ import pytest
 from reach.db.types import now
 from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Rejected, Sent
-from tests.support.messages.outboxes import ABOUT_SECONDS, HOUR, Outbox
-from tests.support.people.operator import NOBODY, add, operator, owed
-from tests.support.reach import Reach
+from tests.support.database.outboxes import ABOUT_SECONDS, HOUR, Outbox
+from tests.support.people import NOBODY, add, operator, owed
+from tests.support.processes.reach import Reach
 
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
 DEFERRED = Deferred("450 4.2.1 busy", 450, "4.2.1")

@@ -9,7 +9,7 @@ import pytest
 from reach.db.types import now
 from reach.messages.outbox import cancel
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unknown
-from tests.support.messages.outboxes import (
+from tests.support.database.outboxes import (
     ABOUT_SECONDS,
     DAY,
     DELAY_SECONDS,

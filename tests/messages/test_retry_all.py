@@ -11,14 +11,14 @@ from reach.db.types import now
 from reach.messages import filters
 from reach.messages.filters import BATCH, MOST_AGAIN
 from reach.messages.outcome import Deferred, Rejected, Sent
-from tests.support.bodies.refused import CANARY
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.outboxes import HOUR, Outbox
-from tests.support.people.operator import NOBODY, operator, owed
-from tests.support.promises.locks import held
-from tests.support.promises.stored import addresses, opened, sign_up
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.locks import held
+from tests.support.database.outboxes import HOUR, Outbox
+from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.http.bodies import CANARY
+from tests.support.people import NOBODY, operator, owed
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer
 
 SENT, DEFERRED = Sent("250 2.0.0 taken", 250, "2.0.0"), Deferred("450 4.2.1 busy", 450, "4.2.1")
 REJECTED = Rejected("550 5.1.1 nobody", 550, "5.1.1")

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from reach.network.sockets import CannotConnect, look_up
-from tests.support.hosts import environment_with, hosts
+from tests.support.network import environment_with, hosts
 
 #: A look-up of which a test does not want the end.
 LONG_SECONDS = 60

@@ -10,8 +10,7 @@ import psutil
 import pytest
 
 from reach.network.sockets import CannotConnect, in_order, look_up, open_socket, try_each
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.hosts import hosts
+from tests.support.network import OTHERS, DeadAddress, hosts
 
 NAME, ALIVE = "server.test", "127.0.0.1"
 #: What a busy machine may be late by.

@@ -15,10 +15,17 @@ from pydantic import SecretStr
 from reach.auth.links import SCOPES, Scope
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
-from tests.support.browser import NoBrowser, Visit, started, visiting, visiting_without_cookies
-from tests.support.eventually import eventually
-from tests.support.pages.holder import holder
-from tests.support.reach import Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import holder
+from tests.support.processes.reach import Reach, running_reach, running_worker
+from tests.support.servers.browser import (
+    WIDEST,
+    NoBrowser,
+    Visit,
+    started,
+    visiting,
+    visiting_without_cookies,
+)
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
 PAGES += [
@@ -32,7 +39,6 @@ PAGES += [
 #: How many wrong links, and wrong keys, are told so; and what the page elsewhere loads of Reach.
 MOST_WRONG = 30
 LOADED = 1 + 2 * MOST_WRONG
-WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 
 
 @pytest.fixture(scope="module")

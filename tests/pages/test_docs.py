@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.reach import Reach
+from tests.support.processes.reach import Reach
 
 
 async def test_only_the_scripts_of_this_page_may_run(reach: Reach) -> None:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from reach.settings import Settings
-from tests.support.pages.holder import holder
-from tests.support.reach import Reach, running_reach
+from tests.support.people import holder
+from tests.support.processes.reach import Reach, running_reach
 
 #: By whom, how and for what browsers ask, in Chromium's words (Sec-Fetch-Site, -Mode, -Dest); and
 #: of links that are loaded ahead, Sec-Purpose.

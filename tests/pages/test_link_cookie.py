@@ -5,8 +5,8 @@ import pytest
 
 from reach.auth.links import SCOPES, Scope
 from reach.auth.signing import Signer
-from tests.support.pages.holder import Holder, holder
-from tests.support.reach import Reach, change_services
+from tests.support.people import Holder, holder
+from tests.support.processes.reach import Reach, change_services
 
 #: Each button, and what it would need besides.
 BUTTONS = {

@@ -6,9 +6,9 @@ import pytest
 
 from reach.people.link_requests import answer_some
 from reach.problems import ServiceUnavailable
-from tests.support.pages.holder import holder
-from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, change_services, messages_of
+from tests.support.database.locks import held
+from tests.support.people import holder
+from tests.support.processes.reach import ADA, Reach, change_services, messages_of
 
 BROWSER = {"Accept": "text/html"}
 

@@ -8,8 +8,8 @@ import pytest
 from reach.auth.links import Link, Scope
 from reach.db.types import new_id
 from reach.settings import Settings
-from tests.support.pages.holder import Holder, holder
-from tests.support.reach import Reach, messages_of, running_reach
+from tests.support.people import Holder, holder
+from tests.support.processes.reach import Reach, messages_of, running_reach
 
 SCOPES: tuple[Scope, ...] = ("manage", "confirm")
 

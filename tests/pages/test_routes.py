@@ -7,8 +7,8 @@ import pytest
 
 from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
 from reach.problems import ServiceUnavailable, all_problems
-from tests.pages.conftest import Site
-from tests.support.reach import change_services
+from tests.support.processes.reach import change_services
+from tests.support.site import Site
 
 ADA = {"name": "Ada", "email": "ada@example.com", "description": ""}
 EVERYBODYS_PAGES = ["/", "/check-your-inbox", "/problems/not-found"]

@@ -8,10 +8,9 @@ from playwright.async_api import Browser, Page, expect
 
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.support.browser import NoBrowser, started, visiting
-from tests.support.people.operator import everybody, operator, owed
-from tests.support.people.solved import opened_too_long_ago
-from tests.support.reach import Reach, running_reach
+from tests.support.people import everybody, opened_too_long_ago, operator, owed
+from tests.support.processes.reach import Reach, running_reach
+from tests.support.servers.browser import NoBrowser, started, visiting
 
 #: Fill the form in as a password manager does that knows of no field but the person's, and send it
 #: before a person could have.

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from reach.auth.links import SCOPES, Link, Scope
-from tests.support.pages.holder import PROOF, Holder, holder
-from tests.support.reach import Reach
+from tests.support.people import PROOF, Holder, holder
+from tests.support.processes.reach import Reach
 
 
 class Browser:

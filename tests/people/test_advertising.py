@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from reach.people.advertising import top_level_domains
 from reach.people.text import clean_description, clean_name
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.people.operator import everybody, operator
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import everybody, operator
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer
 
 
 def _each(text: str) -> list[str]:

@@ -2,11 +2,9 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
-from typing import Any
 
-import httpx
 import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
@@ -15,18 +13,10 @@ from reach.people.antispam import FORM_SECONDS, HEAD_START_SECONDS, AntiSpam
 from reach.people.link_requests import answer_some
 from reach.people.schemas import SpamFields
 from reach.settings import Settings
-from tests.people.test_form import BROWSER
-from tests.people.test_sign_up import shape
-from tests.support.people.operator import everybody, operator, owed
-from tests.support.people.solved import opened_ago, opened_too_long_ago
-from tests.support.reach import ADA, Reach, running_reach
+from tests.support.forms import BROWSER, ENDPOINTS, FILLED, NOW, hidden_in, shape
+from tests.support.people import everybody, opened_ago, opened_too_long_ago, operator, owed
+from tests.support.processes.reach import ADA, Reach, running_reach
 
-NOW = 1_800_000_000.0
-#: Each endpoint where anybody can sign up: how to send a form to it.
-ENDPOINTS: dict[str, Callable[[httpx.AsyncClient, Mapping[str, str]], Any]] = {
-    "API": lambda http, fields: http.post("/v1/signups", json=fields),
-    "page": lambda http, fields: http.post("/", data=fields, headers=BROWSER),
-}
 #: What may be a person's all the same, by the rule that it breaks, and what is pointed to.
 ASKED: dict[str, tuple[str, Callable[[Settings], dict[str, str]]]] = {
     "time forged": ("/started", lambda _: {"started": "1800000000000.c2lnbmF0dXJl"}),
@@ -35,15 +25,6 @@ ASKED: dict[str, tuple[str, Callable[[Settings], dict[str, str]]]] = {
     "too old": ("/started", lambda settings: {"started": opened_too_long_ago(settings)}),
     "old trap": ("/website", lambda _: {"website": "https://ada.example"}),
 }
-FILLED = {"motto": "https://buy.example"}
-
-
-def hidden_in(page: str) -> dict[str, str]:
-    """The form's hidden fields, as the page has them."""
-    inputs = re.findall(r'<input [^>]*name="(started|motto|altcha)"[^>]*>', page)
-    values = re.findall(r'name="(started|motto|altcha)" [^>]*value="([^"]*)"', page)
-    assert len(inputs) == len(values)
-    return dict(values)
 
 
 def counted(result: str) -> float:

@@ -10,8 +10,8 @@ from anyio import to_thread
 from playwright.async_api import Browser, Error, async_playwright, expect
 
 from reach.settings import Settings
-from tests.support.people.operator import everybody, operator
-from tests.support.reach import Reach, running_reach
+from tests.support.people import everybody, operator
+from tests.support.processes.reach import Reach, running_reach
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 

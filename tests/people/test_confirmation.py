@@ -8,10 +8,10 @@ import pytest
 
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.people.own import at_work, owed
-from tests.support.reach import Reach, messages_of, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import at_work, templates_in
+from tests.support.processes.reach import Reach, messages_of, running_reach, running_worker
+from tests.support.servers.mail import MailServer
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ async def test_who_has_not_confirmed_gets_little(strict: Reach) -> None:
     key = await strict.key()
     url = f"/v1/people/{person.id}"
     assert (await http.patch(url, json={"name": "Ada C"}, headers=key)).status_code == 200
-    assert await owed(strict) == ["welcome"]
+    assert await templates_in(strict) == ["welcome"]
     message = {"person_id": str(person.id), "template": "changed", "data": {"fields": ["x"]}}
     answer = await http.post("/v1/messages", json=message, headers=key)
     assert (answer.status_code, answer.headers["content-type"]) == (409, "application/problem+json")
@@ -47,11 +47,11 @@ async def test_who_has_not_confirmed_gets_little(strict: Reach) -> None:
     assert (await http.post("/v1/links", json={"email": person.email})).status_code == 202
     await strict.database.write(answer_some, strict.settings)
     free_ones = ["manage-link", "manage-link", "already-signed-up", "welcome", "welcome"]
-    assert await owed(strict) == free_ones
+    assert await templates_in(strict) == free_ones
     assert (await http.post("/v1/me/confirmation")).status_code == 200
     assert (await http.patch("/v1/me", json={"name": "Ada D"})).status_code == 200
     assert (await http.post("/v1/messages", json=message, headers=key)).status_code == 201
-    assert await owed(strict) == ["changed", "changed", *free_ones]
+    assert await templates_in(strict) == ["changed", "changed", *free_ones]
 
 
 async def test_what_was_promised_before_waits_for_confirmation(

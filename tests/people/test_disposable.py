@@ -8,11 +8,11 @@ import pytest
 from reach.people.address import parse_address
 from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings
-from tests.people.test_antispam import ENDPOINTS
-from tests.support.people.operator import everybody, operator
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.reach import ADA, running_reach
+from tests.support.forms import ENDPOINTS
+from tests.support.people import everybody, operator
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA, running_reach
 
 LIST = """\ufeff# thrown away soon
 trash.example   # all of it

@@ -9,12 +9,12 @@ from reach.network.hosts import EVERYWHERE, NOWHERE, Domains, is_intranet
 from reach.people.address import parse_address, stored_recipient
 from reach.settings import Settings
 from reach.smtp.session import unsendable
-from tests.people.test_antispam import ENDPOINTS
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.promised import a_composer, a_message
-from tests.support.people.operator import everybody, operator, owed
-from tests.support.reach import ADA, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.forms import ENDPOINTS
+from tests.support.messages import a_composer, a_message
+from tests.support.people import everybody, operator, owed
+from tests.support.processes.reach import ADA, running_reach, running_worker
+from tests.support.servers.mail import MailServer
 
 ALLOWED = ".local, .home.arpa corp.internal,mailhost  .BÜCHER.lan 10.test"
 #: As typed; the recipient.

@@ -7,12 +7,10 @@ from urllib.parse import urlencode
 import httpx
 
 from reach.settings import Settings
-from tests.people.test_sign_up import DESCRIPTIONS, NAMES
-from tests.support.bodies.refused import CANARY, FORM
-from tests.support.people.operator import everybody, operator, templates
-from tests.support.reach import ADA, Reach, running_reach
-
-BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+from tests.support.forms import BROWSER, DESCRIPTIONS, NAMES
+from tests.support.http.bodies import CANARY, FORM
+from tests.support.people import everybody, operator, templates
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 UNREADABLE = {
     "a field twice": b"name=Ada&name=Eve&email=canary-7f3a%40example.com",

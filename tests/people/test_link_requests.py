@@ -29,13 +29,13 @@ from reach.people.link_requests import (
 )
 from reach.people.model import people
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.people.own import at_work, owed, signed_up
-from tests.support.promises.locks import held
-from tests.support.promises.stored import addresses, messages_in, opened, sign_up
-from tests.support.reach import ADA, Reach, running_worker
-from tests.support.telemetry.counted import Since
+from tests.support.clock import eventually
+from tests.support.database.locks import held
+from tests.support.database.stored import addresses, messages_in, opened, sign_up
+from tests.support.people import at_work, signed_up, templates_in
+from tests.support.processes.reach import ADA, Reach, running_worker
+from tests.support.servers.mail import MailServer
+from tests.support.telemetry.metrics import Since
 
 UNKNOWN = "nobody@example.com"
 
@@ -87,7 +87,7 @@ async def test_one_row_whatever_the_address(reach: Reach) -> None:
     known, unknown = await rows(reach.database)
     assert (known.email_key, unknown.email_key) == (ADA["email"], UNKNOWN)
     assert [value is None for value in known] == [value is None for value in unknown]
-    assert await owed(reach) == ["welcome"]
+    assert await templates_in(reach) == ["welcome"]
 
 
 async def test_a_worker_answers_at_once(reach: Reach, mail_server: MailServer) -> None:
@@ -130,11 +130,11 @@ async def test_what_no_worker_has_seen_is_answered_by_the_next(
 
     with pytest.raises(CutOff):
         await reach.database.write(cut_off)
-    assert await owed(reach) == ["welcome"]
+    assert await templates_in(reach) == ["welcome"]
     assert len(await rows(reach.database)) == 1
     async with running_worker(reach.settings):
         await eventually(lambda: len(mail_server.messages) == 2)
-    assert await owed(reach) == ["manage-link", "welcome"]
+    assert await templates_in(reach) == ["manage-link", "welcome"]
     assert await none_waits(reach.database)
 
 
@@ -176,7 +176,7 @@ async def test_the_mail_budget_holds(reach: Reach) -> None:
     for _ in range(4):
         await ask(reach)
         assert await reach.database.write(answer_some, poor) == 1
-    assert await owed(reach) == ["manage-link", "manage-link", "welcome"]
+    assert await templates_in(reach) == ["manage-link", "manage-link", "welcome"]
     assert await none_waits(reach.database)
 
 

@@ -14,12 +14,12 @@ import pytest
 
 from reach.people import queries
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer, once
-from tests.support.people.own import OWN, at_work, by_link, owed, say, signed_up, token_of
-from tests.support.people.traces import contents, everything
-from tests.support.promises.locks import is_awaited
-from tests.support.reach import Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.locks import is_awaited
+from tests.support.database.stored import contents, everything
+from tests.support.people import OWN, at_work, by_link, say, signed_up, templates_in, token_of
+from tests.support.processes.reach import Reach, running_reach, running_worker
+from tests.support.servers.mail import MailServer, once
 
 
 async def record_of(reach: Reach, person_id: UUID) -> Any:
@@ -60,7 +60,7 @@ async def test_a_change_is_made_and_told(reach: Reach) -> None:
     assert (await http.patch("/v1/me", json={"name": "Ada L"})).headers["etag"] == '"3.queued"'
     for wrong in ({"name": "a@b.c"}, {"email": "eve@example.com"}, {"confirmed_at": None}):
         assert (await http.patch("/v1/me", json=wrong)).status_code == 422, wrong
-    assert await owed(reach) == ["changed", "changed", "welcome", "welcome"]
+    assert await templates_in(reach) == ["changed", "changed", "welcome", "welcome"]
     assert (await record_of(reach, bob.id))["name"] == "Ada"
 
 
@@ -88,7 +88,7 @@ async def test_confirming_twice_is_confirming_once(reach: Reach, scope: Any) -> 
     assert (again.status_code, again.json()) == (200, first.json())
     found = await record_of(reach, person.id)
     assert found["confirmed_at"] == first.json()["confirmed_at"] is not None
-    assert await owed(reach) == ["welcome"]
+    assert await templates_in(reach) == ["welcome"]
 
 
 async def test_voided_links_are_void_at_once(reach: Reach) -> None:
@@ -147,7 +147,7 @@ async def test_a_link_voided_meanwhile_changes_nothing(
     found = await reach.database.read(queries.stored, person.id)
     assert found is not None
     assert (found["name"], found["version"], found["links_version"]) == ("Ada", 1, 1)
-    assert (found["confirmed_at"], await owed(reach)) == (None, ["welcome"])
+    assert (found["confirmed_at"], await templates_in(reach)) == (None, ["welcome"])
 
 
 async def test_a_voided_link_takes_no_turn_of_its_owners(reach: Reach) -> None:
@@ -236,7 +236,7 @@ async def test_after_delete_nothing_is_left(
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
     assert len(after["messages"]) == len(after["attempts"]) == 1
-    # What strangers asked for is under nobody: see tests/auth/test_one_answer.py.
+    # What strangers asked for is under nobody: see tests/idempotency/test_one_answer.py.
     assert {
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
     } == {("public", None)}

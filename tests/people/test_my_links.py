@@ -7,16 +7,16 @@ import pytest
 
 from reach.messages.filters import Filter, page
 from reach.people.link_requests import answer_some, is_any
-from tests.people.test_sign_up import shape
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.received import links_in
-from tests.support.people.own import by_link, signed_up
-from tests.support.people.traces import everything
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import everything
+from tests.support.forms import shape
+from tests.support.messages import links_in
+from tests.support.people import by_link, signed_up
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer
 
 
-async def ask(reach: Reach, email: object) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
+async def ask(reach: Reach, email: object) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
     """Ask for a link; all of the answer that a stranger could learn something from."""
     return shape(await reach.http.post("/v1/links", json={"email": email}))
 

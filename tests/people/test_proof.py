@@ -26,11 +26,9 @@ from reach.people.antispam import (
 from reach.people.schemas import SpamFields, Submission
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
-from tests.people.test_antispam import ENDPOINTS, NOW, hidden_in
-from tests.people.test_sign_up import shape
-from tests.support.people.operator import everybody, operator
-from tests.support.people.solved import solution, solved
-from tests.support.reach import ADA, Reach, running_reach
+from tests.support.forms import ENDPOINTS, NOW, hidden_in, shape
+from tests.support.people import everybody, operator, solution, solved
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 
 @pytest.fixture

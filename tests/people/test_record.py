@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
-from tests.support.bodies.refused import JSON
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer, once
-from tests.support.people.operator import add, everybody, operator, templates
-from tests.support.people.traces import contents, everything
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import contents, everything
+from tests.support.http.bodies import JSON
+from tests.support.people import add, everybody, operator, templates
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer, once
 
 AGAINST_THE_RULES: list[Any] = [
     {"name": None},
@@ -230,7 +230,7 @@ async def test_after_delete_nothing_is_left(
     assert (await http.get(f"{url}/messages")).status_code == 404
     after = await reach.database.read(everything)
     assert after["people"] == before["people"]
-    # What strangers asked for is under nobody: see tests/auth/test_one_answer.py.
+    # What strangers asked for is under nobody: see tests/idempotency/test_one_answer.py.
     assert {
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
     } == {("public", None)}

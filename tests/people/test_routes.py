@@ -10,10 +10,10 @@ from sqlalchemy import update
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.people.model import people
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.people.operator import NOBODY, add, everybody, operator, owed, templates
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import NOBODY, add, everybody, operator, owed, templates
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.servers.mail import MailServer
 
 ADDRESSES = ["ada@example.com", "a_d%a@example.com", "'@example.com", "bob@bücher.example"]
 #: What is asked for, and who is found.

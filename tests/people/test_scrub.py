@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.people.operator import add, operator
-from tests.support.reach import Reach, running_reach
+from tests.support.clock import eventually
+from tests.support.people import add, operator
+from tests.support.processes.reach import Reach, running_reach
 
 #: Far longer than an answer takes, far shorter than a writer waits for a lock.
 AT_ONCE = 10

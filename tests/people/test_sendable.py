@@ -17,11 +17,11 @@ from reach.people.address import SPECIAL_DOMAINS, parse_address, stored_recipien
 from reach.people.model import people
 from reach.settings import Settings
 from reach.smtp.session import unsendable
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.promised import a_composer, a_message
-from tests.support.people.operator import everybody, operator, owed
-from tests.support.reach import ADA, Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.messages import a_composer, a_message
+from tests.support.people import everybody, operator, owed
+from tests.support.processes.reach import ADA, Reach, running_reach, running_worker
+from tests.support.servers.mail import MailServer
 
 D63 = "d" * 63
 #: The longest domain beside a local part of 64 octets, and one octet more.

@@ -1,50 +1,14 @@
 """Signing up: one answer for everybody, one person for one mailbox, text by the rules."""
 
-import httpx
 import pytest
 from sqlalchemy import update
 
 from reach.messages.model import messages
 from reach.settings import Settings
-from tests.support.people.operator import everybody, operator, owed, templates
-from tests.support.promises.stored import confirm_everybody
-from tests.support.reach import ADA, Reach, running_reach
-
-#: Which may differ between two answers.
-OF_THEIR_TIME = (b"date", b"x-request-id")
-
-#: What text becomes; None if it is refused. The same wherever it is typed.
-NAMES: dict[str, str | None] = {
-    "Ada": "Ada",
-    "  Ada  ": "Ada",
-    "Zoe\u0308": "Zo\u00eb",
-    "😀" * 100: "😀" * 100,
-    "a" * 101: None,
-    "   ": None,
-    "": None,
-    "\u200b": None,
-    "A\u202eda": None,
-    "A\x07da": None,
-    "A\u2028da": None,
-    "see https://example.com": None,
-    "WWW.example.com": None,
-    "ada@example.com": None,
-    "ada\uff20example.com": None,
-}
-DESCRIPTIONS: dict[str, str | None] = {
-    "curious": "curious",
-    " see https://example.com ": "see https://example.com",
-    "é" * 500: "é" * 500,
-    "a" * 501: None,
-    "a\u2066b": None,
-    "a\x1bb": None,
-}
-
-
-def shape(answer: httpx.Response) -> tuple[int, bytes, list[tuple[bytes, bytes]]]:
-    """All of an answer that a stranger could learn something from."""
-    headers = [(n, v) for n, v in answer.headers.raw if n.lower() not in OF_THEIR_TIME]
-    return answer.status_code, answer.content, headers
+from tests.support.database.stored import confirm_everybody
+from tests.support.forms import DESCRIPTIONS, NAMES, shape
+from tests.support.people import everybody, operator, owed, templates
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 
 async def test_new_and_known_get_the_same_answer(reach: Reach) -> None:

@@ -15,13 +15,12 @@ from reach.people import queries
 from reach.people.model import Person, people
 from reach.people.signup import REPLACED
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.received import links_in
-from tests.support.people.operator import operator
-from tests.support.people.own import at_work, by_link, token_of
-from tests.support.promises.stored import all_sent, attempts_in, confirm_everybody, messages_in
-from tests.support.reach import ADA, Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import all_sent, attempts_in, confirm_everybody, messages_in
+from tests.support.messages import links_in
+from tests.support.people import at_work, by_link, operator, token_of
+from tests.support.processes.reach import ADA, Reach, running_reach, running_worker
+from tests.support.servers.mail import MailServer
 
 HOUR = 3600.0
 #: What strangers type.

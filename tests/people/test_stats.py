@@ -20,12 +20,12 @@ from reach.people import record, stats
 from reach.people.stats import keep_gauges, recent
 from reach.settings import Settings
 from reach.telemetry import metrics
-from tests.support.eventually import eventually
-from tests.support.messages.outboxes import Outbox
-from tests.support.people.operator import operator
-from tests.support.promises.locks import held
-from tests.support.promises.stored import opened
-from tests.support.reach import Reach
+from tests.support.clock import eventually
+from tests.support.database.locks import held
+from tests.support.database.outboxes import Outbox
+from tests.support.database.stored import opened
+from tests.support.people import operator
+from tests.support.processes.reach import Reach
 
 
 @pytest.fixture

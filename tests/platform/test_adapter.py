@@ -10,13 +10,13 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.telemetry import metrics
-from tests.platform.test_values import values
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.prometheus import NoPrometheus, Prometheus
-from tests.support.prometheus import program as prometheus_program
-from tests.support.promises.running import client, running_api, worker
-from tests.support.reach import ADA
+from tests.support.clock import eventually
+from tests.support.deploy.platform import values
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import client, running_api, worker
+from tests.support.servers.prometheus import NoPrometheus, Prometheus
+from tests.support.servers.prometheus import program as prometheus_program
 
 NAMESPACE = "signup"
 DEADLINE_SECONDS = 60

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.platform.test_values import values
-from tests.support.chart.rendered import CHART, Manifest, helm, only
-from tests.support.platform.recorded import Platform
+from tests.support.deploy.chart import CHART, Manifest, helm, only
+from tests.support.deploy.platform import Platform, values
 
 ADDRESS = "http://signup.localhost:8080"
 LOCAL = {"CLUSTER": "kind"}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.platform.test_values import FILES, MANIFESTS, PLATFORM
+from tests.support.deploy.platform import FILES, MANIFESTS, PLATFORM
 from tests.support.root import ROOT
 
 #: Seen in each chart's values, of the version in docs/reference/not-run.md: helm takes a key that

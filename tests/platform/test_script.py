@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.eventually import wait_until
-from tests.support.layer import program
-from tests.support.mail import Authority
-from tests.support.platform.recorded import KEY, PROGRAMS, Platform, elastic, environment
+from tests.support.clock import wait_until
+from tests.support.deploy.chart import program
+from tests.support.deploy.platform import KEY, PROGRAMS, Platform, elastic, environment
 from tests.support.root import ROOT
+from tests.support.servers.mail import Authority
 
 SCRIPTS = sorted((ROOT / "deploy/platform").glob("*.sh"))
 #: What must have happened before what.

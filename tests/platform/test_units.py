@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
 
 UNITS = ROOT / "deploy" / "systemd"

@@ -7,10 +7,10 @@ from redis import Redis as Client
 from redis.exceptions import NoPermissionError
 
 from reach.settings import Settings
-from tests.checks.test_checks import check, finding
-from tests.platform.test_values import values
-from tests.support.reach import running_reach
-from tests.support.redis import Redis
+from tests.support.checks import check, finding
+from tests.support.deploy.platform import values
+from tests.support.processes.reach import running_reach
+from tests.support.servers.redis import Redis
 
 PASSWORD = "a-password-of-the-secret"
 

@@ -4,27 +4,23 @@ import re
 import subprocess
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.support.platform.recorded import Call, Platform
-from tests.support.prometheus import NoPrometheus, program
+from tests.support.deploy.platform import (
+    FILES,
+    MANIFESTS,
+    OBJECT,
+    PLATFORM,
+    VERSIONS,
+    Call,
+    Platform,
+    values,
+)
 from tests.support.root import ROOT
+from tests.support.servers.prometheus import NoPrometheus, program
 
-PLATFORM = ROOT / "deploy" / "platform"
-FILES = sorted(PLATFORM.glob("*.yaml"))
-VERSIONS = dict(
-    re.findall(r"^([A-Z_]+)=(\S+)$", (PLATFORM / "versions.sh").read_text(), re.MULTILINE)
-)
-MANIFESTS = (
-    "database.yaml",
-    "database-metrics.yaml",
-    "mailpit.yaml",
-    "elastic.yaml",
-    "filebeat.yaml",
-)
 #: Kinds of others, whose definitions cannot be had here: the fields that we rely on, so that a
 #: misspelt one is seen. They are in their operators' types; whether those take them was not tried.
 FIELDS = {
@@ -36,7 +32,6 @@ FIELDS = {
     "Elasticsearch": {"version", "http", "nodeSets"},
     "Kibana": {"version", "count", "elasticsearchRef", "http", "podTemplate"},
 }
-OBJECT = dict[str, Any]
 
 
 def objects(name: str) -> list[OBJECT]:
@@ -45,12 +40,6 @@ def objects(name: str) -> list[OBJECT]:
     for key, version in VERSIONS.items():
         text = text.replace(f"@{key}@", version)
     return list(yaml.safe_load_all(text))
-
-
-def values(name: str) -> OBJECT:
-    """Read a values file."""
-    found: OBJECT = yaml.safe_load((PLATFORM / name).read_text(encoding="utf-8"))
-    return found
 
 
 def call_for(tmp_path: Path, part: str, release: str) -> Call:

@@ -12,11 +12,11 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer, Reply
-from tests.support.mail_session import Session
-from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
-from tests.support.reach import running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.processes.reach import running_worker
+from tests.support.servers.mail import MailServer, Reply
+from tests.support.servers.mail_session import Session
 
 DAY = timedelta(days=1)
 #: What failed 19 to 34 of 40 sign-ups for ever.

@@ -8,13 +8,13 @@ import pytest
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.promises.conftest import LEASE_SECONDS
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.postgres import Postgres
-from tests.support.promises.locks import ROWS_OF_MESSAGES, held
-from tests.support.promises.running import ended, everything, said, worker
-from tests.support.promises.stored import addresses, all_sent, attempts_in, opened, sign_up
+from tests.support.clock import eventually
+from tests.support.database.locks import ROWS_OF_MESSAGES, held
+from tests.support.database.stored import addresses, all_sent, attempts_in, opened, sign_up
+from tests.support.processes.running import ended, everything, said, worker
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import Postgres
+from tests.support.times import LEASE_SECONDS
 
 SLOTS = 2
 #: A lease is renewed each third of its time: after so many failures it is long over.

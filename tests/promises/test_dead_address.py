@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.eventually import eventually
-from tests.support.hosts import environment_with
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.promises.running import client, running_api
-from tests.support.reach import ADA
-from tests.support.redis import Redis
+from tests.support.clock import eventually
+from tests.support.network import OTHERS, DeadAddress, environment_with
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import client, running_api
+from tests.support.servers.mail import MailServer
+from tests.support.servers.redis import Redis
 
 ALIVE, DEAD = "127.0.0.1", OTHERS[0]
 NAMES = dict.fromkeys(("db.localhost", "redis.localhost", "mail.localhost"), (DEAD, ALIVE))

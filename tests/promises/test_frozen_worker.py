@@ -4,10 +4,10 @@ from collections import Counter
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.promises.running import ended, said, worker
-from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.processes.running import ended, said, worker
+from tests.support.servers.mail import MailServer
 
 SLOTS = 6
 TAKEN, BEGUN, WAITING = addresses(3, "taken"), addresses(3, "begun"), addresses(4, "waiting")

@@ -13,13 +13,8 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.people.model import people
 from reach.settings import Settings
-from tests.people.test_sign_up import shape
-from tests.promises.test_killed_api import KILLED, MOST_RACES, add_ballast, killed_unanswered
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.promises.locks import (
+from tests.support.clock import eventually
+from tests.support.database.locks import (
     SIGNS_UP,
     TABLE_OF_MESSAGES,
     hang_commits,
@@ -28,9 +23,21 @@ from tests.support.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.promises.running import client, running_api, worker
-from tests.support.promises.stored import all_sent, messages_in, opened, people_in
-from tests.support.reach import ADA
+from tests.support.database.stored import all_sent, messages_in, opened, people_in
+from tests.support.forms import shape
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import (
+    KILLED,
+    MOST_RACES,
+    add_ballast,
+    client,
+    killed_unanswered,
+    running_api,
+    worker,
+)
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import Postgres
 
 TIMES = 50
 POSTS = ["/v1/signups", "/v1/people"]

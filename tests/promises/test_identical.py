@@ -14,9 +14,9 @@ from sqlalchemy import func, select, update
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.people.link_requests import link_requests
-from tests.people.test_sign_up import shape
-from tests.support.promises.stored import confirm_everybody, messages_in, people_in
-from tests.support.reach import Reach, running_reach
+from tests.support.database.stored import confirm_everybody, messages_in, people_in
+from tests.support.forms import shape
+from tests.support.processes.reach import Reach, running_reach
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 #: By its name, how somebody asks with an address.

@@ -1,27 +1,15 @@
 """kill -9 of the API around its COMMIT: both, person and email, or neither; never an echo."""
 
 import asyncio
-import json
-import os
-import signal
-import socket
-import sqlite3
-import time
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from types import MappingProxyType
+from collections.abc import Callable
 
 import httpx
 import pytest
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
-from tests.support.promises.locks import (
+from tests.support.clock import eventually
+from tests.support.database.locks import (
     SIGNS_UP,
     TABLE_OF_MESSAGES,
     fetch,
@@ -31,13 +19,21 @@ from tests.support.promises.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.promises.running import client, running_api, worker
-from tests.support.promises.stored import all_sent, messages_in, opened, people_in
-from tests.support.reach import ADA
-
-KILLED = -9
-PATIENT_SECONDS = 30
-MOST_RACES = 20
+from tests.support.database.stored import all_sent, messages_in, opened, people_in
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import (
+    KILLED,
+    MOST_RACES,
+    PATIENT_SECONDS,
+    add_ballast,
+    client,
+    killed_unanswered,
+    running_api,
+    worker,
+)
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import Postgres
 
 
 async def test_killed_before_commit_leaves_nothing(
@@ -134,50 +130,3 @@ async def test_killed_after_commit_on_sqlite_keeps_the_promise(
     mine = [mail for mail in mail_server.messages if mail.recipient == email]
     assert len(mine) == 1
     assert len(mail_server.messages) == number + 1
-
-
-def add_ballast(settings: Settings) -> None:
-    """Fill the write-ahead log, so that the next COMMIT folds it in before it returns.
-
-    That COMMIT is durable and seen by others while it does so: time enough for a kill.
-    """
-    with closing(sqlite3.connect(settings.database.url.database or "")) as connection:
-        connection.execute("PRAGMA wal_autocheckpoint=0")
-        connection.execute("PRAGMA synchronous=OFF")
-        connection.execute("CREATE TABLE IF NOT EXISTS ballast (bytes)")
-        connection.execute("INSERT INTO ballast VALUES (zeroblob(30000000))")
-        connection.commit()
-
-
-def killed_unanswered(
-    settings: Settings,
-    api: ReachProcess,
-    email: str,
-    path: str = "/v1/signups",
-    headers: Mapping[str, str] = MappingProxyType({}),
-) -> bool:
-    """Sign up and kill the API as soon as its COMMIT is seen; whether it had not answered yet.
-
-    It blocks on purpose: nothing else may come between seeing and killing.
-    """
-    body = json.dumps({"email": email, "name": "Ada"}).encode()
-    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: {settings.host}\r\nConnection: close\r\n{more}"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    file = settings.database.url.database or ""
-    with closing(sqlite3.connect(file)) as watcher:
-        version = watcher.execute("PRAGMA data_version").fetchone()
-        with socket.create_connection((settings.host, settings.port), timeout=10) as caller:
-            caller.sendall(head.encode() + body)
-            deadline = time.monotonic() + PATIENT_SECONDS
-            while watcher.execute("PRAGMA data_version").fetchone() == version:
-                assert time.monotonic() < deadline, "the sign-up was never committed"
-            os.kill(api.pid, signal.SIGKILL)
-            try:
-                answer = caller.recv(1)
-            except ConnectionResetError:
-                answer = b""
-    assert api.wait() == KILLED
-    return not answer

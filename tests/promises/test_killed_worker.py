@@ -7,11 +7,11 @@ import pytest
 from reach.db.database import Database
 from reach.messages import outbox, queue
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import DROP, MailServer
-from tests.support.promises.locks import ROWS_OF_MESSAGES, held, is_awaited
-from tests.support.promises.running import worker
-from tests.support.promises.stored import all_sent, attempts_in, messages_in, sign_up
+from tests.support.clock import eventually
+from tests.support.database.locks import ROWS_OF_MESSAGES, held, is_awaited
+from tests.support.database.stored import all_sent, attempts_in, messages_in, sign_up
+from tests.support.processes.running import worker
+from tests.support.servers.mail import DROP, MailServer
 
 #: More than the system keeps for a connection whose other end does not read.
 LONG_TEXT = "{{ ('Dear ' ~ name ~ ', this is long.\n') * 640000 }}"

@@ -11,18 +11,17 @@ from reach.messages.model import messages
 from reach.messages.outbox import retry
 from reach.people import record
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.messages.received import links_in
-from tests.support.people.own import by_link, signed_up, token_of
-from tests.support.people.traces import everything
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, running_api, worker
-from tests.support.promises.running import everything as written
-from tests.support.promises.stored import all_sent, messages_in, opened
-from tests.support.reach import Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import all_sent, everything, messages_in, opened
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.messages import links_in
+from tests.support.people import by_link, signed_up, token_of
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import Reach, running_worker
+from tests.support.processes.running import client, running_api, worker
+from tests.support.processes.running import everything as written
+from tests.support.servers.mail import MailServer
 
 
 def links_of(mail_server: MailServer) -> Sequence[tuple[str, str]]:

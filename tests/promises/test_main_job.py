@@ -2,9 +2,9 @@
 
 from email.utils import parsedate_to_datetime
 
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.reach import Reach, messages_of, running_worker
+from tests.support.clock import eventually
+from tests.support.processes.reach import Reach, messages_of, running_worker
+from tests.support.servers.mail import MailServer
 
 
 async def test_who_signs_up_gets_an_email(reach: Reach, mail_server: MailServer) -> None:

@@ -3,13 +3,12 @@
 import asyncio
 from itertools import product
 
-import httpx
-
 from reach.people.signup import REPLACED
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.promises.stored import all_sent, confirm_everybody, messages_in, people_in
-from tests.support.reach import Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import all_sent, confirm_everybody, messages_in, people_in
+from tests.support.forms import shape
+from tests.support.processes.reach import Reach, running_reach, running_worker
+from tests.support.servers.mail import MailServer
 
 SPELLINGS = [
     f"{local}@{domain}"
@@ -21,14 +20,6 @@ SPELLINGS = [
 TIMES = 5
 #: How many emails strangers can have sent to one address in an hour.
 BUDGET = 5
-#: An answer's own: when it was given, and which it was.
-ITS_OWN = ("date", "x-request-id")
-
-
-def seen(answer: httpx.Response) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
-    """What a stranger can compare: status, bytes and headers."""
-    headers = [(k, v) for k, v in answer.headers.raw if k.decode().lower() not in ITS_OWN]
-    return answer.status_code, answer.content, tuple(headers)
 
 
 async def test_a_hundred_sign_ups_at_once_are_one_person(
@@ -42,14 +33,14 @@ async def test_a_hundred_sign_ups_at_once_are_one_person(
     answers = await asyncio.gather(*calls)
     assert len(answers) == 100
     assert {answer.status_code for answer in answers} == {202}
-    assert len({seen(answer) for answer in answers}) == 1
+    assert len({shape(answer) for answer in answers}) == 1
     *older, newest = await messages_in(reach.database)
     assert len(older) < BUDGET
     assert {(one.state, one.last_error) for one in older} <= {("cancelled", REPLACED)}
     async with running_worker(reach.settings):
         await eventually(lambda: mail_server.messages)
         if len(older) + 1 < BUDGET:
-            assert seen(await reach.sign_up(SPELLINGS[0])) == seen(answers[0])
+            assert shape(await reach.sign_up(SPELLINGS[0])) == shape(answers[0])
             await eventually(lambda: len(mail_server.messages) == 2)
     (person,) = await people_in(reach.database)
     assert person.lower() == SPELLINGS[0]
@@ -68,7 +59,7 @@ async def test_a_known_address_is_told_so_once_it_is_time(
         await confirm_everybody(reach.database)
         async with running_reach(reach.settings.model_copy(update=changes)) as hasty:
             known = [await hasty.sign_up("ADA@Example.com") for _ in range(3)]
-        assert {seen(answer) for answer in known} == {seen(unknown)}
+        assert {shape(answer) for answer in known} == {shape(unknown)}
         assert len(await people_in(reach.database)) == 1
         templates = [message.template for message in await messages_in(reach.database)]
         assert templates == ["welcome", *["already-signed-up"] * 3]

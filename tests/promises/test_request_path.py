@@ -8,11 +8,11 @@ import asyncpg
 import httpx
 
 from reach.settings import Settings
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.promises.running import client, running_api
-from tests.support.promises.stored import messages_in, opened, people_in
+from tests.support.database.stored import messages_in, opened, people_in
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, running_api
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import Postgres
 
 #: Where the index of the write-ahead log counts transactions (https://sqlite.org/walformat.html).
 WAL_COUNTER = slice(8, 12)

@@ -8,11 +8,11 @@ from pydantic import SecretStr
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, once
-from tests.support.mail_session import Session
-from tests.support.promises.stored import addresses, all_sent, attempts_in, messages_in, sign_up
-from tests.support.reach import running_worker
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, all_sent, attempts_in, messages_in, sign_up
+from tests.support.processes.reach import running_worker
+from tests.support.servers.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, once
+from tests.support.servers.mail_session import Session
 
 SHORT_SECONDS = 0.3
 #: Where a reply is about the message.

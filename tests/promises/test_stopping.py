@@ -12,26 +12,15 @@ import pytest
 from reach.db.database import Database
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import SILENCE, MailServer
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
-from tests.support.promises.locks import (
+from tests.support.clock import eventually
+from tests.support.database.locks import (
     ROWS_OF_MESSAGES,
     SIGNS_UP,
     TABLE_OF_MESSAGES,
     held,
     is_awaited,
 )
-from tests.support.promises.running import (
-    client,
-    ended,
-    half_a_request,
-    is_closed,
-    running_api,
-    worker,
-)
-from tests.support.promises.stored import (
+from tests.support.database.stored import (
     addresses,
     all_sent,
     attempts_in,
@@ -41,7 +30,18 @@ from tests.support.promises.stored import (
     released_in,
     sign_up,
 )
-from tests.support.reach import ADA
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import (
+    client,
+    ended,
+    half_a_request,
+    is_closed,
+    running_api,
+    worker,
+)
+from tests.support.servers.mail import SILENCE, MailServer
+from tests.support.servers.postgres import Postgres
 
 SLOTS = 4
 

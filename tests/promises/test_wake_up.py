@@ -8,10 +8,10 @@ from reach.db.database import Database
 from reach.messages.outbox import CHANNEL
 from reach.messages.queue import look
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.promises.stored import all_sent, opened, sign_up
-from tests.support.reach import running_worker
-from tests.support.telemetry.counted import value
+from tests.support.clock import eventually
+from tests.support.database.stored import all_sent, opened, sign_up
+from tests.support.processes.reach import running_worker
+from tests.support.telemetry.metrics import value
 
 
 async def test_a_commit_elsewhere_wakes_who_waits_for_messages(

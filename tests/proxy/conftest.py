@@ -6,11 +6,10 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.proxy.configured import NAME
-from tests.support.proxy.edges import address_of
-from tests.support.traefik import NoTraefik, binary
+from tests.support.deploy.edges import NAME, address_of
+from tests.support.processes.ports import free_port
+from tests.support.servers.mail import MailServer
+from tests.support.servers.traefik import NoTraefik, binary
 
 
 @pytest.fixture(autouse=True)

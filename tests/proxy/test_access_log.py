@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api
-from tests.support.proxy.configured import sign_up_limit
-from tests.support.proxy.edges import address_of, running_edge
+from tests.support.clock import eventually
+from tests.support.deploy.edges import address_of, running_edge, sign_up_limit
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import running_api
 
 CLIENT = 77
 KEPT = {

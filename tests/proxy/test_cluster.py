@@ -1,7 +1,7 @@
 """The chart's edge, read by a real Traefik from a cluster's API: requests do arrive.
 
-The cluster's API is a stand-in (``tests/support/kubernetes.py``): no kubelet and no cloud ran here.
-Where a Service leads follows from the rendered Service and Deployment.
+The cluster's API is a stand-in (``tests/support/servers/kubernetes.py``): no kubelet and no cloud
+ran here. Where a Service leads follows from the rendered Service and Deployment.
 """
 
 from collections import Counter
@@ -14,17 +14,15 @@ import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.proxy.test_limits import sign_ups
-from tests.support.chart.rendered import Manifest
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api, worker
-from tests.support.proxy.clusters import Cluster, release, running_cluster
-from tests.support.proxy.pods import Pod, address_of, pod
-from tests.support.proxy.sound import check_edge
-from tests.support.proxy.spoofed import spoofs
-from tests.support.reach import ADA
+from tests.support.clock import eventually
+from tests.support.deploy.chart import Manifest
+from tests.support.deploy.clusters import Cluster, Pod, address_of, pod, release, running_cluster
+from tests.support.deploy.edges import check_edge, sign_ups
+from tests.support.http.clients import spoofs
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import running_api, worker
+from tests.support.servers.mail import MailServer
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

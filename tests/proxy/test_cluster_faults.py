@@ -9,15 +9,12 @@ import httpx
 import pytest
 import trustme
 
-from tests.support.chart.rendered import LEAST, Manifest, Refused, only, render
-from tests.support.kinds import NotTaken
-from tests.support.kubernetes import running_kubernetes
-from tests.support.ports import free_port
-from tests.support.proxy.clusters import NAMESPACE, release, running_cluster
-from tests.support.proxy.configured import NAME
-from tests.support.proxy.echo import echo
-from tests.support.proxy.pods import Pod
-from tests.support.proxy.sound import UnsoundEdgeError, check_edge
+from tests.support.deploy.chart import LEAST, Manifest, Refused, only, render
+from tests.support.deploy.clusters import NAMESPACE, Pod, release, running_cluster
+from tests.support.deploy.edges import NAME, UnsoundEdgeError, check_edge
+from tests.support.processes.ports import free_port
+from tests.support.servers.echo import echo
+from tests.support.servers.kubernetes import NotTaken, running_kubernetes
 
 Fault = Callable[[list[Manifest]], None]
 

@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
-from tests.support.ports import free_port
-from tests.support.proxy.configured import DYNAMIC, SHIPPED, STATIC, Change, changed, routers
-from tests.support.proxy.edges import Edge, running_edge
+from tests.support.deploy.edges import (
+    DYNAMIC,
+    SHIPPED,
+    STATIC,
+    Change,
+    Edge,
+    changed,
+    routers,
+    running_edge,
+)
+from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
 
 DOCUMENTED = ROOT / "docs" / "guides" / "reverse-proxy.md"

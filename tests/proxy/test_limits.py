@@ -1,38 +1,25 @@
 """Who is limited at the edge, who behind it, and that no header changes a client's address."""
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.promises.running import running_api
-from tests.support.proxy.configured import behind_proxy, sign_up_limit
-from tests.support.proxy.echo import echo, seen
-from tests.support.proxy.edges import Edge, address_of, layer, running_edge
-from tests.support.proxy.spoofed import spoofs
+from tests.support.deploy.edges import (
+    address_of,
+    behind_proxy,
+    layer,
+    running_edge,
+    sign_up_limit,
+    sign_ups,
+)
+from tests.support.http.clients import NO_CERTIFICATES, spoofs
+from tests.support.processes.running import running_api
+from tests.support.servers.echo import echo, seen
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-async def sign_ups(
-    edge: Edge, number: int, count: int, *headers: list[tuple[str, str]]
-) -> Counter[tuple[str, int]]:
-    """Sign so many up from one client, and count who answered what."""
-    async with edge.client(number) as http:
-        calls = [
-            http.post(
-                "/v1/signups",
-                json={"email": f"ada{number}-{index}@example.com", "name": "Ada"},
-                headers=[*http.headers.items(), *(headers[index] if headers else [])],
-            )
-            for index in range(count)
-        ]
-        answers = await asyncio.gather(*calls)
-    return Counter((layer(answer), answer.status_code) for answer in answers)
 
 
 async def test_what_is_too_much_is_refused_by_the_edge(behind: Settings, tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import pytest
 
 from reach.db.database import Database
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api, said
-from tests.support.promises.stored import messages_in, opened, people_in
-from tests.support.proxy.configured import DYNAMIC, Change
-from tests.support.proxy.edges import Edge, running_edge
+from tests.support.clock import eventually
+from tests.support.database.stored import messages_in, opened, people_in
+from tests.support.deploy.edges import DYNAMIC, Change, Edge, running_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import running_api, said
 
 #: No limits: what is counted here is what gets lost.
 UNLIMITED = [

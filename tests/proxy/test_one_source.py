@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.chart.rendered import CHART, LEAST, Manifest, helm, only, render
-from tests.support.ports import free_port
-from tests.support.proxy.clusters import release, running_cluster, shipped_arguments
-from tests.support.proxy.configured import DYNAMIC, SHIPPED, STATIC
-from tests.support.proxy.edges import running_edge
-from tests.support.proxy.pods import pod
-from tests.support.reach import Reach
+from tests.support.deploy.chart import CHART, LEAST, Manifest, helm, only, render
+from tests.support.deploy.clusters import pod, release, running_cluster, shipped_arguments
+from tests.support.deploy.edges import DYNAMIC, SHIPPED, STATIC, running_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import Reach
 
 DEPLOY = SHIPPED.parent
 LINKED = {

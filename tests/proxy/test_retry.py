@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.proxy.echo import echo
-from tests.support.proxy.edges import Edge, running_edge
+from tests.support.deploy.edges import Edge, running_edge
+from tests.support.servers.echo import echo
 
 TRIES = 8
 

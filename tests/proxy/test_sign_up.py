@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api, worker
-from tests.support.proxy.edges import layer, running_edge
-from tests.support.reach import ADA
+from tests.support.clock import eventually
+from tests.support.deploy.edges import layer, running_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import running_api, worker
+from tests.support.servers.mail import MailServer
 
 MOST_BYTES, CHUNK = 64 * 1024, 1024
 

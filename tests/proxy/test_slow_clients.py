@@ -7,10 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.eventually import eventually
-from tests.support.proxy.configured import DYNAMIC, STATIC, Change
-from tests.support.proxy.echo import echo
-from tests.support.proxy.edges import Edge, address_of, running_edge
+from tests.support.clock import eventually
+from tests.support.deploy.edges import DYNAMIC, STATIC, Change, Edge, address_of, running_edge
+from tests.support.servers.echo import echo
 
 MOST = 5
 

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api
-from tests.support.proxy.configured import DYNAMIC, Change
-from tests.support.proxy.edges import Edge, running_edge
-from tests.support.proxy.sound import UnsoundEdgeError, check_edge
+from tests.support.deploy.edges import (
+    DYNAMIC,
+    Change,
+    Edge,
+    UnsoundEdgeError,
+    check_edge,
+    running_edge,
+)
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import running_api
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

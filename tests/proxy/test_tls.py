@@ -10,10 +10,9 @@ import pytest
 import trustme
 
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.promises.running import running_api
-from tests.support.proxy.configured import DYNAMIC, NAME, STATIC, Change
-from tests.support.proxy.edges import layer, running_edge
+from tests.support.deploy.edges import DYNAMIC, NAME, STATIC, Change, layer, running_edge
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import running_api
 from tests.support.root import ROOT
 
 
@@ -34,7 +33,7 @@ async def test_https_works_once_turned_on(
     behind: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sign-ups are answered at https, and http only leads there."""
-    monkeypatch.setattr("tests.support.proxy.configured.SHIPPED", turned_on(tmp_path))
+    monkeypatch.setattr("tests.support.deploy.edges.SHIPPED", turned_on(tmp_path))
     authority, port = trustme.CA(), free_port()
     certificate = authority.issue_cert(NAME)
     certificate.private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.support.bodies import raw
-from tests.support.reach import Reach
-from tests.support.runtime.caller import CHUNKED, LIVEZ, calling
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, LIVEZ, calling
+from tests.support.processes.reach import Reach
 
 FIVE = b"5\r\nhello\r\n0\r\n\r\n"
 

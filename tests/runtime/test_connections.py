@@ -9,17 +9,15 @@ import pytest
 from anyio import to_thread
 
 from reach.settings import Settings
-from tests.runtime.conftest import Serving
-from tests.support.bodies import raw
-from tests.support.eventually import eventually
-from tests.support.reach import Reach
-from tests.support.runtime.caller import JSON, LIVEZ, Caller, calling
+from tests.support.clock import eventually
+from tests.support.http import raw
+from tests.support.http.clients import HALF_A_BODY, HALF_A_HEAD, JSON, LIVEZ, Caller, calling
+from tests.support.http.serving import Serving
+from tests.support.processes.reach import Reach
 
 MOST, HALF = 16, 8
 WAITS = raw.request("/waiting", method="GET")
 DEADLINE_SECONDS = 30
-HALF_A_HEAD = LIVEZ[:-2]
-HALF_A_BODY = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")
 WAITING = {"silent": b"", "half a head": HALF_A_HEAD, "half a body": HALF_A_BODY, "kept": LIVEZ}
 
 

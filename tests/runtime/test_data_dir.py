@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from reach.db.database import Database
 from reach.runtime.data_dir import make_data_dir, operator_key, secret_key
 from reach.settings import BadSettings, Settings
-from tests.support.processes import ReachProcess
-from tests.support.promises.stored import opened
+from tests.support.database.stored import opened
+from tests.support.processes.commands import ReachProcess
 
 MakeSettings = Callable[..., Settings]
 

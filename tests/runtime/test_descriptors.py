@@ -14,12 +14,12 @@ import pytest
 
 from reach.runtime.connections import FEWEST_CONNECTIONS, RESERVED_DESCRIPTORS
 from reach.settings import Settings
-from tests.runtime.test_connections import HALF_A_BODY, HALF_A_HEAD
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, everything, running_api
+from tests.support.clock import eventually
+from tests.support.http.clients import HALF_A_BODY, HALF_A_HEAD
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, everything, running_api
+from tests.support.servers.mail import MailServer
 
 #: What the process may have open, and how many strangers come: more than that.
 MOST = RESERVED_DESCRIPTORS + 2 * FEWEST_CONNECTIONS

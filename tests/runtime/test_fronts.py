@@ -5,8 +5,12 @@ They are set up as docs/guides/other-proxies.md says.
 
 import asyncio
 import json
+import os
+import shutil
+import socket
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +19,70 @@ import psutil
 import pytest
 
 from reach.limits.limiter import Clients
-from tests.runtime.conftest import Serving
-from tests.runtime.test_upgrade import H2C
-from tests.support.bodies import raw
-from tests.support.eventually import eventually
-from tests.support.haproxy import Haproxy, NoHaproxy
-from tests.support.haproxy import binary as haproxy_binary
-from tests.support.proxy.configured import DYNAMIC, NAME, Change
-from tests.support.proxy.edges import address_of, running_edge
-from tests.support.reach import Reach
-from tests.support.runtime.caller import CHUNKED, JSON, calling
-from tests.support.traefik import NoTraefik
-from tests.support.traefik import binary as traefik_binary
+from tests.support.clock import eventually
+from tests.support.deploy.edges import DYNAMIC, NAME, Change, address_of, running_edge
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, H2C, JSON, calling
+from tests.support.http.serving import Serving
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import Reach
+from tests.support.root import ROOT
+from tests.support.servers.server import Program
+from tests.support.servers.traefik import NoTraefik
+from tests.support.servers.traefik import binary as traefik_binary
+
+PAGE = ROOT / "docs" / "guides" / "other-proxies.md"
+PLACE = "bind :80"
+SERVER = "127.0.0.1:8000"
+
+
+class NoHaproxy(Exception):
+    """No HAProxy can be had here; ``args[0]`` says why."""
+
+
+def binary() -> str:
+    """Find it, on the PATH or where Debian keeps it. Raises NoHaproxy."""
+    found = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise NoHaproxy("there is no haproxy on the PATH (Debian's package is haproxy)")
+    return found
+
+
+def configuration() -> str:
+    """The page's own."""
+    page = PAGE.read_text(encoding="utf-8")
+    return page.split("\n```haproxy\n", 1)[1].split("\n```\n", 1)[0] + "\n"
+
+
+class Haproxy(Program):
+    """One HAProxy before the Reach at ``server`` (a port), until ``close``."""
+
+    def __init__(self, server: int) -> None:
+        super().__init__()
+        self.port = free_port()
+        self._folder = tempfile.TemporaryDirectory(prefix="reach-haproxy-")
+        text = configuration()
+        assert (text.count(PLACE), text.count(SERVER)) == (1, 1), text
+        text = text.replace(PLACE, f"bind 127.0.0.1:{self.port}")
+        text = text.replace(SERVER, f"127.0.0.1:{server}")
+        self._file = Path(self._folder.name, "haproxy.cfg")
+        self._file.write_text(text, encoding="utf-8")
+
+    def command(self) -> list[str]:
+        """In the foreground, by its configuration."""
+        return [binary(), "-db", "-f", str(self._file)]
+
+    def close(self) -> None:
+        """End it, and remove its folder."""
+        super().close()
+        self._folder.cleanup()
+
+    def is_ready(self) -> bool:
+        """Whether somebody listens."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
 
 PROXIES = ["haproxy", "traefik"]
 #: The edge's own limits, which are not what is tested here.
@@ -79,7 +135,7 @@ async def front_of(kind: str, reach: Reach, folder: Path) -> AsyncIterator[Front
         yield Front(kind, port, reach)
     elif kind == "haproxy":
         try:
-            haproxy_binary()
+            binary()
         except NoHaproxy as reason:
             pytest.skip(str(reason))
         proxy = Haproxy(port)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.runtime.conftest import Serving
-from tests.support.bodies import raw
-from tests.support.reach import Reach
-from tests.support.runtime.caller import JSON, LIVEZ, calling
+from tests.support.http import raw
+from tests.support.http.clients import JSON, LIVEZ, calling
+from tests.support.http.serving import Serving
+from tests.support.processes.reach import Reach
 
 MOST, MOST_FIELDS = 32 * 1024, 128
 #: Where a head does not begin with a packet, the version in its first line is not counted.

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.support.bodies import raw
-from tests.support.reach import Reach
-from tests.support.runtime.caller import JSON, calling
+from tests.support.http import raw
+from tests.support.http.clients import JSON, calling
+from tests.support.processes.reach import Reach
 
 HOSTS = [
     "localhost",

@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from reach.settings import Settings
-from tests.conftest import SHORT_TIMES, UNLIMITED
-from tests.support.bodies import raw
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess, api_process
-from tests.support.runtime.caller import CHUNKED, JSON, LIVEZ, Caller, calling
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, JSON, LIVEZ, Caller, calling
+from tests.support.processes.commands import ReachProcess, api_process
+from tests.support.processes.ports import free_port
+from tests.support.times import SHORT_TIMES, UNLIMITED
 
 MB = 1_000_000
 MOST_BYTES = 5 * MB

@@ -2,12 +2,12 @@
 
 import json
 
-from tests.runtime.conftest import close_gate
-from tests.support.bodies import raw
-from tests.support.bodies.raw import Answer
-from tests.support.eventually import eventually
-from tests.support.reach import Reach
-from tests.support.runtime.caller import JSON, LIVEZ, calling
+from tests.support.clock import eventually
+from tests.support.http import raw
+from tests.support.http.clients import JSON, LIVEZ, calling
+from tests.support.http.raw import Answer
+from tests.support.http.serving import close_gate
+from tests.support.processes.reach import Reach
 
 MOST_WAITING = 16
 

@@ -12,12 +12,12 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import (
+from tests.support.clock import eventually
+from tests.support.database.stored import opened
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import (
     client,
     ended,
     everything,
@@ -27,8 +27,8 @@ from tests.support.promises.running import (
     said,
     worker,
 )
-from tests.support.promises.stored import opened
-from tests.support.reach import ADA
+from tests.support.servers.mail import MailServer
+from tests.support.servers.postgres import Postgres
 
 MakeSettings = Callable[..., Settings]
 

@@ -13,11 +13,11 @@ from reach.runtime import connection
 from reach.runtime.server import listen
 from reach.settings import Settings
 from reach.web.html import asset
-from tests.runtime.conftest import Serving
-from tests.support.bodies import raw
-from tests.support.eventually import eventually
-from tests.support.reach import change_services
-from tests.support.runtime.caller import CHUNKED, JSON, LIVEZ, Caller, calling, is_open
+from tests.support.clock import eventually
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, JSON, LIVEZ, Caller, calling, is_open
+from tests.support.http.serving import Serving
+from tests.support.processes.reach import change_services
 
 HALF = LIVEZ[:-2]
 SHORT, LONG = 0.3, 60
@@ -192,7 +192,7 @@ def small_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         return listener
 
-    monkeypatch.setattr("tests.support.reach.listen", listen_with_small_buffers)
+    monkeypatch.setattr("tests.support.processes.reach.listen", listen_with_small_buffers)
 
 
 @pytest.mark.usefixtures("small_buffers")

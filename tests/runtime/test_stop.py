@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from reach.settings import Settings
-from tests.support.bodies import raw
-from tests.support.ports import free_port
-from tests.support.processes import api_process
-from tests.support.runtime.caller import JSON, LIVEZ
+from tests.support.http import raw
+from tests.support.http.clients import JSON, LIVEZ
+from tests.support.processes.commands import api_process
+from tests.support.processes.ports import free_port
 
 GRACE_SECONDS = 20
 HALF = raw.request("/v1/signups", JSON, "Content-Length: 100", body=b"{")

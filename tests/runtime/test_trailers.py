@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from tests.runtime.conftest import Serving, close_gate
-from tests.support.bodies import raw
-from tests.support.reach import Reach
-from tests.support.runtime.caller import CHUNKED, JSON, LIVEZ, calling
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, JSON, LIVEZ, calling
+from tests.support.http.serving import Serving, close_gate
+from tests.support.processes.reach import Reach
 
 MOST, MOST_FIELDS = 32 * 1024, 128
 #: A chunk with more than any body may have.

@@ -8,16 +8,10 @@ from collections.abc import Callable
 import anyio
 import pytest
 
-from tests.support.bodies import raw
-from tests.support.reach import Reach
-from tests.support.runtime.caller import CHUNKED, JSON, LIVEZ, calling
+from tests.support.http import raw
+from tests.support.http.clients import CHUNKED, H2C, JSON, LIVEZ, calling
+from tests.support.processes.reach import Reach
 
-#: As Java's HttpClient and ``curl --http2`` send it, with every request.
-H2C = (
-    "Connection: Upgrade, HTTP2-Settings",
-    "Upgrade: h2c",
-    "HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA",
-)
 WEBSOCKET = (
     "Connection: keep-alive, Upgrade",
     "Upgrade: websocket",

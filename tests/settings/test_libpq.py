@@ -16,7 +16,7 @@ from reach.db.errors import DatabaseUnavailable
 from reach.db.transaction import Transaction
 from reach.settings import Settings, database_url
 from reach.settings.database_url import DatabaseUrl
-from tests.support.postgres import Postgres
+from tests.support.servers.postgres import Postgres
 
 MakeSettings = Callable[..., Settings]
 PASSWORD = "AVNS_x-9/y+z=="

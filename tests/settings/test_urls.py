@@ -9,7 +9,7 @@ from reach.limits.redis import Line
 from reach.network.hosts import is_host, is_loopback
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.urls import RedisUrl, SmtpUrl, as_browsers_write
-from tests.support.mail import Authority
+from tests.support.servers.mail import Authority
 
 CANARY = "s3cret-canary"
 REFUSALS = r"^(must|its port|its host|names|has|holds|may|can be read in two ways)"

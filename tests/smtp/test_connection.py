@@ -9,9 +9,9 @@ from reach.messages.outcome import Sent, Unavailable
 from reach.settings import BadSettings
 from reach.settings.urls import SmtpUrl
 from reach.smtp.sender import Sender
-from tests.support.eventually import eventually
-from tests.support.mail import Authority, MailServer
-from tests.support.messages.senders import ADA, LARGE, PASSWORD, send, sender_to, settings_for
+from tests.support.clock import eventually
+from tests.support.messages import ADA, LARGE, PASSWORD, send, sender_to, settings_for
+from tests.support.servers.mail import Authority, MailServer
 
 
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])

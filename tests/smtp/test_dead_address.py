@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from reach.messages.outcome import Sent, Unavailable
-from tests.support.dead import OTHERS, DeadAddress
-from tests.support.hosts import hosts
-from tests.support.mail import Authority, MailServer
-from tests.support.messages.senders import send, sender_to
+from tests.support.messages import send, sender_to
+from tests.support.network import OTHERS, DeadAddress, hosts
+from tests.support.servers.mail import Authority, MailServer
 
 NAME, ALIVE = "mail.test", "127.0.0.1"
 #: What a dead address costs, and what a busy machine may be late by.

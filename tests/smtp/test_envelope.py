@@ -4,8 +4,8 @@ import pytest
 
 from reach.mail.compose import Mail
 from reach.messages.outcome import Rejected, Sent
-from tests.support.mail import MailServer
-from tests.support.messages.senders import ADA, LARGE, send, sender_to
+from tests.support.messages import ADA, LARGE, send, sender_to
+from tests.support.servers.mail import MailServer
 
 
 @pytest.mark.parametrize(

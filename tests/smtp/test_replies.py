@@ -5,8 +5,8 @@ import pytest
 from reach.messages.outcome import Deferred, Outcome, Rejected, Unavailable
 from reach.smtp.connection import Reply
 from reach.smtp.replies import DATA, DOT, MAIL, RCPT, RULES, Meaning, Rule, meaning_of
-from tests.support.mail import MailServer
-from tests.support.messages.senders import send, sender_to
+from tests.support.messages import send, sender_to
+from tests.support.servers.mail import MailServer
 
 #: Stage, reply, meaning: what is documented of these servers, or was seen of them.
 SAMPLES = [

@@ -3,9 +3,18 @@
 import pytest
 
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
-from tests.support.eventually import eventually
-from tests.support.mail import DROP, GARBAGE, SILENCE, Authority, MailServer, Reply, Script, once
-from tests.support.messages.senders import ADA, PASSWORD, SHORT_SECONDS, send, sender_to
+from tests.support.clock import eventually
+from tests.support.messages import ADA, PASSWORD, SHORT_SECONDS, send, sender_to
+from tests.support.servers.mail import (
+    DROP,
+    GARBAGE,
+    SILENCE,
+    Authority,
+    MailServer,
+    Reply,
+    Script,
+    once,
+)
 
 ENVELOPE = ("mail", "rcpt", "data")
 STAGE_NAMES = {"mail": "MAIL FROM", "rcpt": "RCPT TO", "data": "DATA", "dot": "final dot"}

@@ -7,10 +7,10 @@ import pytest
 
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
 from reach.smtp import sender as smtp
-from tests.support.eventually import eventually
-from tests.support.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
-from tests.support.mail_session import Session
-from tests.support.messages.senders import LONG_SECONDS, SHORT_SECONDS, send, sender_to
+from tests.support.clock import eventually
+from tests.support.messages import LONG_SECONDS, SHORT_SECONDS, send, sender_to
+from tests.support.servers.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
+from tests.support.servers.mail_session import Session
 
 
 async def test_a_connection_serves_many_messages() -> None:

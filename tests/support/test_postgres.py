@@ -6,8 +6,7 @@ import asyncpg
 import psutil
 import pytest
 
-from tests.support.postgres import Postgres
-from tests.support.programs import ITSELF, NoPostgres, choose_accounts, wheel
+from tests.support.servers.postgres import ITSELF, NoPostgres, Postgres, choose_accounts, wheel
 
 
 async def count(url: str, seconds: float = 5) -> int:

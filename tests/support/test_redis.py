@@ -7,7 +7,7 @@ from redis import Redis as Client
 from redis.exceptions import ConnectionError as NotConnected
 from redis.exceptions import TimeoutError as NotAnswered
 
-from tests.support.redis import NoRedis, Redis, can_run, wheels
+from tests.support.servers.redis import NoRedis, Redis, can_run, wheels
 
 
 def test_a_private_server_can_be_broken_and_mended(redis: Redis) -> None:

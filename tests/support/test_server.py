@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.eventually import wait_until
+from tests.support.clock import wait_until
 from tests.support.root import ROOT
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support import warm
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.processes import warm
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 
 MakeSettings = Callable[..., Settings]
 SERVING = {"up": "Reach is ready.", "api": "api started", "worker": "worker started"}

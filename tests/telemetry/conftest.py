@@ -4,15 +4,11 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from pydantic import SecretStr
 
-from reach.settings import Settings
 from reach.telemetry import logging as logs
 from reach.telemetry import traces
 from tests.support.canaries import Watch
-from tests.support.collector import Collector, running_collector
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
+from tests.support.servers.collector import Collector, running_collector
 
 
 @pytest.fixture
@@ -30,13 +26,6 @@ def traced(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> Iterator[Co
     traces.configure()
     yield collector
     traces.stop()
-
-
-@pytest.fixture
-def mailing(settings: Settings, mail_server: MailServer) -> Settings:
-    """Settings on both databases whose mail goes to ``mail_server``, with a port of their own."""
-    smtp_url = SecretStr(mail_server.url)
-    return settings.model_copy(update={"smtp_url": smtp_url, "port": free_port()})
 
 
 @pytest.fixture

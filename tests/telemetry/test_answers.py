@@ -2,11 +2,10 @@
 
 import pytest
 
-from tests.support.eventually import eventually
-from tests.support.ports import free_port
-from tests.support.prometheus import NoPrometheus, running_prometheus
-from tests.support.telemetry.answers import Answers
-from tests.support.telemetry.asked import Asked
+from tests.support.clock import eventually
+from tests.support.processes.ports import free_port
+from tests.support.servers.prometheus import NoPrometheus, running_prometheus
+from tests.support.telemetry.expressions import Answers, Asked
 
 #: Of one target, which is down.
 WRONG = {

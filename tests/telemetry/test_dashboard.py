@@ -12,8 +12,14 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from reach.telemetry import metrics
 from tests.support.root import ROOT
-from tests.support.telemetry.asked import DASHBOARD, DEPLOY, of_dashboard, read_dashboard, series
-from tests.support.telemetry.promql import selectors
+from tests.support.telemetry.expressions import (
+    DASHBOARD,
+    DEPLOY,
+    of_dashboard,
+    read_dashboard,
+    selectors,
+    series,
+)
 
 GRAFANA = DEPLOY / "grafana"
 GRID_WIDTH = 24

@@ -16,8 +16,18 @@ from kql import is_any, is_there, status
 from reach.messages.outcome import Deferred, Rejected, Sent, Unavailable, Unknown
 from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
 from tests.support.root import ROOT
-from tests.support.telemetry.exported import linked, named, objects, of_kind, queries
-from tests.support.telemetry.mapped import ELASTIC, Json, complaints, read, template
+from tests.support.telemetry.elastic import (
+    ELASTIC,
+    Json,
+    complaints,
+    linked,
+    named,
+    objects,
+    of_kind,
+    queries,
+    read,
+    template,
+)
 
 DOCUMENTED = (ROOT / "docs" / "guides" / "elastic.md").read_text(encoding="utf-8")
 DATA_STREAMS = ("logs-reach-default", "logs-reach.rejected-default")

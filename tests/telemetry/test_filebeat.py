@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.support.root import ROOT
-from tests.support.telemetry.mapped import ELASTIC, Json, read
+from tests.support.telemetry.elastic import ELASTIC, Json, read
 
 DOCUMENTED = (ROOT / "docs" / "guides" / "elastic.md").read_text(encoding="utf-8")
 FILES, KUBERNETES = "filebeat.yaml", "filebeat-kubernetes.yaml"

@@ -15,14 +15,14 @@ from pydantic import SecretStr
 
 from reach.settings import Settings
 from reach.telemetry.metrics_server import STUCK_SECONDS, Heart, beating, served
-from tests.support.eventually import eventually, wait_until
-from tests.support.mail import MailServer
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import ended, everything, said
-from tests.support.reach import running_reach
-from tests.support.telemetry.scraped import port_of, scrape
+from tests.support.clock import eventually, wait_until
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import running_reach
+from tests.support.processes.running import ended, everything, said
+from tests.support.servers.mail import MailServer
+from tests.support.telemetry.metrics import port_of, scrape
 
 SLOWER_THAN_UVICORN_LIKES_SECONDS = 7
 MakeSettings = Callable[..., Settings]
@@ -106,7 +106,7 @@ async def test_a_stuck_process_says_so(
                 metrics_port=0,
             )
             process = ReachProcess(
-                command, settings=settings, module="tests.support.telemetry.stuck"
+                command, settings=settings, module="tests.support.processes.stuck"
             )
             stack.enter_context(process)
             await said(process, words)
@@ -131,7 +131,7 @@ async def test_a_stuck_process_of_several_is_replaced(
 ) -> None:
     """It ends itself and says why; the others serve, and the parent lives all the while."""
     several = make_settings(database_url=sqlite, port=free_port(), processes=2, metrics_port=0)
-    with ReachProcess("api", settings=several, module="tests.support.telemetry.stuck") as process:
+    with ReachProcess("api", settings=several, module="tests.support.processes.stuck") as process:
         port = await port_of(process)
         process.wait_ready(several.port)
         await eventually(lambda: everything(process).count("Application startup complete") == 2)
@@ -181,7 +181,7 @@ async def test_a_process_that_is_stuck_in_c_is_replaced(
 ) -> None:
     """No thread of its own can end it, so its parent does, and the others serve meanwhile."""
     several = make_settings(database_url=sqlite, port=free_port(), processes=2)
-    with ReachProcess("api", settings=several, module="tests.support.telemetry.stuck") as process:
+    with ReachProcess("api", settings=several, module="tests.support.processes.stuck") as process:
         await eventually(lambda: everything(process).count("Application startup complete") == 2, 60)
         serving = process.children
         stuck = serving.pop()

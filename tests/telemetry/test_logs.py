@@ -18,9 +18,9 @@ from reach.telemetry import traces
 from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Type
 from reach.telemetry.log_lines import ECS_VERSION, MOST_BYTES, JsonLines, Told, terminal_line
 from reach.telemetry.logging import LibraryHandler, frames
-from tests.support.eventually import wait_until
-from tests.support.ports import free_port
-from tests.telemetry.test_logs_readers import ReachTo
+from tests.support.clock import wait_until
+from tests.support.processes.ports import free_port
+from tests.support.telemetry.logs import ReachTo
 
 Line = dict[str, Any]
 PLACE = SpanContext(int("a" * 32, 16), int("b" * 16, 16), is_remote=False)
@@ -230,7 +230,7 @@ async def test_statements_are_told_without_what_is_in_them(
 ) -> None:
     """At the debug level, on both databases; the rows that come back are not told at all."""
     from reach.people import queries
-    from tests.support.reach import running_reach
+    from tests.support.processes.reach import running_reach
 
     async with running_reach(make_settings(database_url=database_url)) as reach:
         assert (await reach.sign_up("canary@example.com", "Canary")).status_code == 202

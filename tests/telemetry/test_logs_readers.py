@@ -5,37 +5,22 @@ import os
 import select
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import anyio
 import httpx
 import pytest
 
 from reach.settings import Settings
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
-from tests.support.telemetry.pipes import pipe
+from tests.support.telemetry.logs import ReachTo, pipe
 
 MakeSettings = Callable[..., Settings]
 #: A pipe takes 64 KiB, which are 130 lines.
 REQUESTS = 2_000
 CALLERS = 8
-
-
-class ReachTo(ReachProcess):
-    """A ``reach …`` process whose log goes to a descriptor of the test's own."""
-
-    def __init__(self, *arguments: str, log: int | None, settings: Settings) -> None:
-        super().__init__(*arguments, settings=settings)
-        self._log = log
-
-    def streams(self) -> dict[str, Any]:
-        """Give it the descriptor; with none it starts with both streams closed."""
-        if self._log is None:
-            return {"preexec_fn": lambda: os.closerange(1, 3), "stdout": None, "stderr": None}
-        return {"stdout": self._log, "stderr": self._log}
 
 
 async def served(port: int, count: int) -> None:

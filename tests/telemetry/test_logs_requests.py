@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.bodies import raw
-from tests.support.eventually import eventually
-from tests.support.reach import Reach, change_services
+from tests.support.clock import eventually
+from tests.support.http import raw
+from tests.support.processes.reach import Reach, change_services
 
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACE = f"00-{TRACE_ID}-{SPAN_ID}-01"

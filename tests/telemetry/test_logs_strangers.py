@@ -6,8 +6,8 @@ from collections.abc import Callable
 from prometheus_client import REGISTRY
 
 from reach.runtime.server import options
-from tests.support.bodies import raw
-from tests.support.reach import Reach
+from tests.support.http import raw
+from tests.support.processes.reach import Reach
 
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
 

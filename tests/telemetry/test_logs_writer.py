@@ -18,8 +18,8 @@ from prometheus_client import REGISTRY
 from reach.telemetry import logging as writing
 from reach.telemetry.log_lines import Told
 from reach.telemetry.logging import Writer
-from tests.support.eventually import wait_until
-from tests.support.telemetry.pipes import pipe
+from tests.support.clock import wait_until
+from tests.support.telemetry.logs import pipe
 
 
 def render(told: Told) -> bytes:
@@ -143,7 +143,6 @@ FULL = """
 import os, resource, signal, errno
 from reach.telemetry import logging as writing
 from reach.telemetry.logging import Writer
-from tests.telemetry.test_logs_writer import line, render
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 # A file's largest size gives EFBIG where a disk gives ENOSPC.
 writing.MAY_PASS = (*writing.MAY_PASS, errno.EFBIG)

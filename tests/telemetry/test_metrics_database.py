@@ -13,9 +13,9 @@ from reach.db.errors import DatabaseUnavailable
 from reach.db.transaction import Transaction, after_commit
 from reach.problems import Conflict
 from reach.settings import Settings
-from tests.support.promises.locks import TABLE_OF_MESSAGES, held
-from tests.support.promises.stored import addresses, sign_up
-from tests.support.telemetry.counted import Since
+from tests.support.database.locks import TABLE_OF_MESSAGES, held
+from tests.support.database.stored import addresses, sign_up
+from tests.support.telemetry.metrics import Since
 
 COUNT = "reach_database_transaction_duration_seconds_count"
 BUSY, CONNECTIONS = "reach_database_pool_busy", "reach_database_pool_connections"

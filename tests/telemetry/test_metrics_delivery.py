@@ -11,14 +11,11 @@ from reach.db.database import Database
 from reach.messages import outbox, queue
 from reach.people.model import people
 from reach.settings import Settings
-from tests.promises.conftest import database, mailing
-from tests.support.eventually import eventually
-from tests.support.mail import DROP, MailServer, once
-from tests.support.promises.stored import addresses, all_sent, messages_in, sign_up
-from tests.support.reach import running_worker
-from tests.support.telemetry.counted import Since, value
-
-__all__ = ["database", "mailing"]
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, all_sent, messages_in, sign_up
+from tests.support.processes.reach import running_worker
+from tests.support.servers.mail import DROP, MailServer, once
+from tests.support.telemetry.metrics import Since, value
 
 ATTEMPTS, FINISHED = "reach_delivery_attempts_total", "reach_messages_finished_total"
 SENT = "reach_promised_to_sent_seconds"

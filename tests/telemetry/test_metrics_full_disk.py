@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reach.settings import Settings
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, everything, said
-from tests.support.telemetry.scraped import port_of, scrape
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, everything, said
+from tests.support.telemetry.metrics import port_of, scrape
 
 #: Mounts a disk of so many kilobytes at $TMPDIR, for one program and those that it starts.
 SMALL_DISK = (

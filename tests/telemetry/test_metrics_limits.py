@@ -7,10 +7,10 @@ from pydantic import SecretStr
 
 from reach.auth import keys
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.reach import ADA, Reach, running_reach
-from tests.support.redis import Redis
-from tests.support.telemetry.counted import Since, value
+from tests.support.clock import eventually
+from tests.support.processes.reach import ADA, Reach, running_reach
+from tests.support.servers.redis import Redis
+from tests.support.telemetry.metrics import Since, value
 
 DECISIONS, BY = "reach_limiter_decisions_total", ("policy", "decision")
 AWAY, FALLBACKS = "reach_redis_unavailable", "reach_limiter_fallbacks_total"

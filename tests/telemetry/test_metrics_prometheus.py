@@ -8,13 +8,13 @@ import pytest
 from pydantic import SecretStr
 
 from reach.settings import Settings
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.prometheus import NoPrometheus, Prometheus, running_prometheus
-from tests.support.promises.running import client, ended, said, worker
-from tests.support.promises.stored import addresses
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, ended, said, worker
+from tests.support.servers.mail import MailServer
+from tests.support.servers.prometheus import NoPrometheus, Prometheus, running_prometheus
 
 EACH = 60
 DEADLINE_SECONDS = 60
@@ -55,7 +55,7 @@ async def test_the_sums_hold_while_a_process_is_killed_and_replaced(
             await eventually(lambda: is_ready(http), DEADLINE_SECONDS, 0.05)
             jobs = {"api": [serving.metrics_port or 0], "worker": ports}
             try:
-                with running_prometheus(jobs, every_seconds=2) as prometheus:
+                with running_prometheus(jobs) as prometheus:
                     await eventually(lambda: prometheus.healthy_targets() == 3, DEADLINE_SECONDS)
                     await go_through(serving, http, api, prometheus)
             except NoPrometheus as reason:

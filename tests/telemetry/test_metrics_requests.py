@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from reach.settings import Settings
-from tests.people.test_antispam import ENDPOINTS, FILLED
-from tests.support.bodies.raw import exchange, request
-from tests.support.eventually import eventually
-from tests.support.promises.locks import TABLE_OF_MESSAGES, held
-from tests.support.promises.running import half_a_request
-from tests.support.reach import ADA, Reach, running_reach
-from tests.support.telemetry.counted import Since, samples
+from tests.support.clock import eventually
+from tests.support.database.locks import TABLE_OF_MESSAGES, held
+from tests.support.forms import ENDPOINTS, FILLED
+from tests.support.http.raw import exchange, request
+from tests.support.processes.reach import ADA, Reach, running_reach
+from tests.support.processes.running import half_a_request
+from tests.support.telemetry.metrics import Since, samples
 
 COUNT = "reach_http_request_duration_seconds_count"
 LABELS = ("route", "method", "status")

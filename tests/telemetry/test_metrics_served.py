@@ -14,14 +14,14 @@ from reach.settings import Settings
 from reach.telemetry import metrics_server
 from reach.telemetry.metrics_server import Heart
 from reach.telemetry.multiprocess import VARIABLE
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, ended, everything, said
-from tests.support.reach import ADA
-from tests.support.telemetry.scraped import port_of, scrape
+from tests.support.clock import eventually
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import client, ended, everything, said
+from tests.support.servers.mail import MailServer
+from tests.support.telemetry.metrics import port_of, scrape
 
 MakeSettings = Callable[..., Settings]
 #: Each command, and what it says once it is at work.

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.support.telemetry.asked import as_chosen, compared
-from tests.support.telemetry.promql import grouped_by, selectors
+from tests.support.telemetry.expressions import as_chosen, compared, grouped_by, selectors
 
 
 @pytest.mark.parametrize(

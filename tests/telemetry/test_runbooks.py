@@ -10,11 +10,10 @@ import yaml
 from reach.cli import cli
 from reach.settings import SECRETS, Settings
 from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
-from tests.support.reach import Reach
+from tests.support.processes.reach import Reach
 from tests.support.root import ROOT
-from tests.support.telemetry.asked import series
-from tests.support.telemetry.rule_cases import RULES, alerts
-from tests.telemetry.test_rules import ran
+from tests.support.telemetry.expressions import series
+from tests.support.telemetry.rules import RULES, alerts, ran
 
 PAGES = sorted((ROOT / "docs/runbooks").glob("*.md"))
 HEADINGS = ["What it means", "Look here", "Do this", "How it ends"]

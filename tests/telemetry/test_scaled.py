@@ -5,18 +5,19 @@ from pathlib import Path
 
 import yaml
 
-from tests.support.telemetry.rule_cases import RULES, alerts
-from tests.support.telemetry.scaled import (
+from tests.support.telemetry.rules import (
     FACTOR,
     PATIENT,
+    RULES,
     UNITS_MS,
     Rules,
+    alerts,
     factor_of,
     loud,
+    ran,
     scaled,
     written,
 )
-from tests.telemetry.test_rules import ran
 
 SHIPPED = yaml.safe_load(RULES.read_text(encoding="utf-8"))
 DURATIONS = re.compile(r"(?<![\w.])(\d+)(ms|[smhd])(?!\w)")

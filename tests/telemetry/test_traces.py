@@ -8,10 +8,10 @@ import pytest
 
 from reach.settings import BadSettings, Settings
 from reach.telemetry import traces
-from tests.support.collector import Collector, Span
-from tests.support.eventually import eventually
-from tests.support.promises.stored import opened
-from tests.support.reach import Reach, running_reach
+from tests.support.clock import eventually
+from tests.support.database.stored import opened
+from tests.support.processes.reach import Reach, running_reach
+from tests.support.servers.collector import Collector, Span
 
 SAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 NOT_SAMPLED = f"{SAMPLED[:-2]}00"

@@ -13,14 +13,14 @@ from reach.messages.model import Message, messages
 from reach.people.link_requests import answer_some, link_requests
 from reach.settings import Settings
 from reach.telemetry import traces
-from tests.support.collector import Collector, Span
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer, once
-from tests.support.messages.outboxes import DAY, Outbox
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, said
-from tests.support.promises.stored import confirm_everybody, messages_in, opened
-from tests.support.reach import ADA, Reach, running_worker
+from tests.support.clock import eventually
+from tests.support.database.outboxes import DAY, Outbox
+from tests.support.database.stored import confirm_everybody, messages_in, opened
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.reach import ADA, Reach, running_worker
+from tests.support.processes.running import client, said
+from tests.support.servers.collector import Collector, Span
+from tests.support.servers.mail import MailServer, once
 
 #: What the caller is in, who asks for what the test does.
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

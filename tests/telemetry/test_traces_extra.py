@@ -11,10 +11,10 @@ import pytest
 
 from reach.settings import Settings
 from reach.telemetry import traces
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess, environment_of
-from tests.support.promises.running import client, ended, everything, said
-from tests.support.reach import ADA
+from tests.support.processes.commands import ReachProcess, environment_of
+from tests.support.processes.ports import free_port
+from tests.support.processes.reach import ADA
+from tests.support.processes.running import client, ended, everything, said
 from tests.support.root import ROOT
 
 #: Python runs it first of all, in every process: what is None here cannot be imported.

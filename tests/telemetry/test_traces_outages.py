@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from reach.settings import Settings
-from tests.support.collector import Collector, environment_of
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, everything, said
+from tests.support.clock import eventually
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, everything, said
+from tests.support.servers.collector import Collector, environment_of
+from tests.support.servers.mail import MailServer
 
 SIGN_UPS = 30
 #: The 2 s that are allowed, and what a stop takes on a busy machine.

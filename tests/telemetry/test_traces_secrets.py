@@ -15,11 +15,11 @@ from sqlalchemy import text
 
 from reach.db.transaction import Transaction
 from reach.settings import Settings
-from tests.support.collector import Collector
-from tests.support.eventually import eventually
-from tests.support.mail import GARBAGE, MailServer, once
-from tests.support.people.own import by_link, signed_up, token_of
-from tests.support.reach import Reach, running_reach, running_worker
+from tests.support.clock import eventually
+from tests.support.people import by_link, signed_up, token_of
+from tests.support.processes.reach import Reach, running_reach, running_worker
+from tests.support.servers.collector import Collector
+from tests.support.servers.mail import GARBAGE, MailServer, once
 
 #: It is in everything that is sent: in capitals and small letters, and never encoded.
 CANARY = "zq7canary"

@@ -11,13 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support import watchdog
-from tests.support.eventually import wait_until
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.prometheus import NoPrometheus, program
+from tests.support.clock import wait_until
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes import watchdog
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
+from tests.support.servers.prometheus import NoPrometheus, program
 
 SECONDS = 40
 

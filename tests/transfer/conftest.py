@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import postgres_server
-from tests.support.databases import create_database, drop_database
-from tests.support.programs import NoPostgres
-from tests.support.transfer.copied import Place
-from tests.support.transfer.filled import fill
+from tests.support.database.copies import Place, fill
+from tests.support.database.databases import create_database, drop_database, postgres_server
+from tests.support.servers.postgres import NoPostgres
 
 FEW = 310
 

@@ -14,13 +14,12 @@ from pydantic import SecretStr
 from reach.settings import Settings
 from reach.transfer import Watcher
 from reach.transfer.backup import back_up
-from tests.support.eventually import eventually
-from tests.support.mail import MailServer
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess
-from tests.support.promises.running import client, ended, running_api, worker
-from tests.support.transfer.copied import Place
-from tests.support.transfer.filled import counts, different, fill
+from tests.support.clock import eventually
+from tests.support.database.copies import Place, counts, different, fill
+from tests.support.processes.commands import ReachProcess
+from tests.support.processes.ports import free_port
+from tests.support.processes.running import client, ended, running_api, worker
+from tests.support.servers.mail import MailServer
 
 SHARED_LEASE_SECONDS = 2.0
 #: Enough pages for several steps.

@@ -14,8 +14,7 @@ from reach.db.errors import NoDatabase
 from reach.files import SUFFIX
 from reach.transfer import Watcher
 from reach.transfer.backup import CannotBackUp, back_up
-from tests.support.transfer.copied import Place
-from tests.support.transfer.filled import different, fill
+from tests.support.database.copies import Place, different, fill
 
 
 def backed_up(source: Place, file: Path, *, replaces: bool = False) -> None:

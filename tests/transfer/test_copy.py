@@ -16,16 +16,17 @@ from reach.db.schema import newest
 from reach.transfer.copy import KEPT
 from reach.transfer.databases import CannotCopy, NotThere
 from reach.transfer.rows import Digest, Shape, canonical
-from tests.conftest import migrate
-from tests.support.transfer.copied import Place, copied, is_untouched
-from tests.support.transfer.filled import counts, different
-
-ADA = (
-    "INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, "
-    "version) VALUES ('{}', 'ada@example.com', 'ada@example.com', 'Ada', 0, {now}, {now}, 1)"
+from tests.support.database.copies import (
+    ADA,
+    FIRST,
+    NOW,
+    Place,
+    copied,
+    counts,
+    different,
+    is_untouched,
 )
-NOW = 1_750_000_000_000_000
-FIRST, LAST = (f"{n}0000000-0000-7000-8000-000000000000" for n in "0f")
+from tests.support.database.databases import migrate
 
 
 def test_everything_comes_through_every_kind_of_database(

@@ -4,10 +4,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import migrate
-from tests.support.processes import ReachProcess
-from tests.support.transfer.copied import Place, copied, is_untouched
-from tests.support.transfer.filled import counts, different, fill
+from tests.support.database.copies import Place, copied, counts, different, fill, is_untouched
+from tests.support.database.databases import migrate
+from tests.support.processes.commands import ReachProcess
 
 #: A file's largest size gives EFBIG where a disk gives ENOSPC.
 SMALL = (

@@ -13,13 +13,11 @@ from reach.settings import Settings
 from reach.transfer import databases
 from reach.transfer.copy import WRITTEN_TO
 from reach.transfer.databases import CannotCopy
-from tests.conftest import migrate
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.processes import ReachProcess, api_process
-from tests.support.transfer.copied import Noted, Place, copied
-from tests.support.transfer.filled import counts, different
-from tests.transfer.test_copy import ADA, LAST, NOW
+from tests.support.database.copies import ADA, LAST, NOW, Noted, Place, copied, counts, different
+from tests.support.database.databases import migrate
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import ReachProcess, api_process
+from tests.support.processes.ports import free_port
 
 START_SECONDS = 30
 

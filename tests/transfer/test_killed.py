@@ -18,14 +18,13 @@ import psutil
 import pytest
 
 from reach.settings import Settings
-from tests.conftest import migrate
-from tests.support.eventually import wait_until
-from tests.support.plain import NO_CERTIFICATES
-from tests.support.ports import free_port
-from tests.support.postgres import Postgres
-from tests.support.processes import HEARS_CTRL_C, ReachProcess, api_process
-from tests.support.transfer.copied import Place, copied, is_untouched
-from tests.support.transfer.filled import counts, different, fill
+from tests.support.clock import wait_until
+from tests.support.database.copies import Place, copied, counts, different, fill, is_untouched
+from tests.support.database.databases import migrate
+from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.processes.commands import HEARS_CTRL_C, ReachProcess, api_process
+from tests.support.processes.ports import free_port
+from tests.support.servers.postgres import Postgres
 
 PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "20000"))
 #: How long a run may take: the slowest machine copies so many rows in a second.

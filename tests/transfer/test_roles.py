@@ -8,11 +8,10 @@ from uuid import uuid4
 import pytest
 
 from reach.transfer.databases import CannotCopy
-from tests.conftest import migrate
-from tests.support.postgres import Postgres
-from tests.support.processes import ReachProcess
-from tests.support.transfer.copied import Place, copied
-from tests.support.transfer.filled import counts
+from tests.support.database.copies import Place, copied, counts
+from tests.support.database.databases import migrate
+from tests.support.processes.commands import ReachProcess
+from tests.support.servers.postgres import Postgres
 
 WORDS = "The role may not create tables there: make it the database's owner"
 

@@ -9,8 +9,8 @@ import pytest
 from reach.auth.links import Link, Links
 from reach.db.types import new_id
 from reach.settings import Settings
-from tests.support.processes import ReachProcess
-from tests.support.transfer.copied import Place
+from tests.support.database.copies import Place
+from tests.support.processes.commands import ReachProcess
 
 #: Of those who signed the links of the source, and of those who will run the target.
 SOURCES, TARGETS = "source-" * 6, "target-" * 6

@@ -12,8 +12,8 @@ import pytest
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from reach.web.security import ADDED, SAFETY
-from tests.support.promises.locks import held
-from tests.support.reach import ADA, Reach, change_services, running_reach
+from tests.support.database.locks import held
+from tests.support.processes.reach import ADA, Reach, change_services, running_reach
 
 SITE = "https://www.example.org"
 BROWSER = {"Accept": "text/html"}
