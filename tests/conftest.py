@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from reach.db.database import Database
     from reach.settings import Settings
     from tests.support.canaries import Watch
+    from tests.support.database.outboxes import Outbox
     from tests.support.processes.reach import Reach
 
 
@@ -261,6 +262,16 @@ async def database(settings: "Settings") -> "AsyncIterator[Database]":
 
     async with opened(settings) as database:
         yield database
+
+
+@pytest.fixture
+async def outbox(settings: "Settings") -> "AsyncIterator[Outbox]":
+    """Offer an empty outbox."""
+    from tests.support.database.outboxes import Outbox
+    from tests.support.database.stored import opened
+
+    async with opened(settings) as database:
+        yield Outbox(database, settings)
 
 
 @pytest.fixture
