@@ -15,8 +15,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 #: What a call's ``**frames(error)`` and its like stand for.
 SPREAD = {
     "frames": ("error_type", "frames", "cause_type", "sqlstate"),
-    "uncomposed": ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
-    "attempted": (
+    "_uncomposed": ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
+    "_told": (
         "reach_message_id",
         "message_id",
         "outcome",

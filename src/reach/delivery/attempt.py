@@ -186,8 +186,10 @@ class Attempts:
         smtp_class = _CLASSES.get((outcome.code or 0) // 100, "none")
         _attempts(outcome.name, smtp_class).inc()
         ATTEMPT_SECONDS.observe(took)
-        told = _told(message, outcome, took)
-        log.info("sent" if isinstance(outcome, Sent) else "not sent", **told)
+        if isinstance(outcome, Sent):
+            log.info("sent", **_told(message, outcome, took))
+        else:
+            log.info("not sent", **_told(message, outcome, took))
         if isinstance(outcome, Unavailable):
             await self._give_back(holding, outcome)
             return
@@ -205,7 +207,7 @@ class Attempts:
         )
         _count(message, state, finished_at)
         if state == "failed":
-            log.warning("message failed", **told)
+            log.warning("message failed", **_told(message, outcome, took))
         if state is None:
             log.warning(
                 "outcome recorded too late", reach_message_id=str(message.id), outcome=outcome.name
