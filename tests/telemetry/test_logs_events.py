@@ -15,6 +15,7 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 #: What a call's ``**frames(error)`` and its like stand for.
 SPREAD = {
     "frames": ("error_type", "frames", "cause_type", "sqlstate"),
+    "fields": ("request_id", "method", "route", "status", "nanoseconds", "reason"),
     "_uncomposed": ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
     "_told": (
         "reach_message_id",
@@ -81,7 +82,7 @@ def _words(keyword: ast.keyword, where: str) -> tuple[str, ...]:
     if keyword.arg is not None:
         return (keyword.arg,)
     value = keyword.value
-    name = ast.unparse(value.func) if isinstance(value, ast.Call) else None
+    name = ast.unparse(value.func if isinstance(value, ast.Call) else value)
     assert name in SPREAD, f"{where}: what is in this **?"
     return SPREAD[name]
 

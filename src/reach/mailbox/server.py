@@ -225,8 +225,10 @@ class _Handler:
             await asyncio.to_thread(self._mailbox.put, envelope.original_content or b"")
         except OSError as error:
             code = errno.errorcode.get(error.errno or 0)
-            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            log.warning("mailbox full" if is_full else "mailbox not written", sqlstate=code)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                log.warning("mailbox full", sqlstate=code)
+            else:
+                log.warning("mailbox not written", sqlstate=code)
             return NO_ROOM
         return TAKEN
 
