@@ -22,6 +22,7 @@ VARIABLE = "TEST_HOSTS"
 START = f"""
 import json, os, sys
 sys.path.append({str(ROOT)!r})
+from tests.support.network import install
 install(json.loads(os.environ[{VARIABLE!r}]))
 """
 

@@ -15,7 +15,7 @@ from tests.support.root import ROOT
 def test_no_server_outlives_a_killed_test_run(module: str, name: str) -> None:
     """After kill -9 of the tests their servers are ended, paused ones too; folders are removed."""
     script = (
-        f"from tests.support.{module} import {name}\n"
+        f"from tests.support.servers.{module} import {name}\n"
         f"server = {name}()\n"
         "server.start()\n"
         "server.pause()\n"

@@ -143,6 +143,7 @@ FULL = """
 import os, resource, signal, errno
 from reach.telemetry import logging as writing
 from reach.telemetry.logging import Writer
+from tests.telemetry.test_logs_writer import line, render
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 # A file's largest size gives EFBIG where a disk gives ENOSPC.
 writing.MAY_PASS = (*writing.MAY_PASS, errno.EFBIG)
