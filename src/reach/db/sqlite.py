@@ -53,8 +53,8 @@ log = structlog.get_logger("reach.db")
 R = TypeVar("R")
 
 READERS = 2
-#: How often others' commits are looked for, and how often whether the files are still the same.
-WATCH_SECONDS, LOOK_SECONDS = 0.02, 1.0
+#: How often others' commits are looked for (5 µs each), and whether the files are still the same.
+WATCH_SECONDS, LOOK_SECONDS = 0.005, 1.0
 WATCH_AGAIN_SECONDS = 1
 #: How long one that hangs has to come round, and close its file, when all ends.
 STUCK_SECONDS = 0.25
