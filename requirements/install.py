@@ -2,7 +2,7 @@
 
 Only the standard library is at hand. A finished .venv says so in a state file: it is removed
 before anything is changed and written last, so whatever was interrupted is thrown away and made
-anew. A finished one costs a look at that file.
+again. A finished one costs a look at that file.
 """
 
 import fcntl
@@ -126,7 +126,7 @@ def run(*command: str) -> None:
 
 
 def say(line: str) -> None:
-    """Tell whoever waits; not on stdout, which belongs to what is run afterwards."""
+    """Tell those who wait; not on stdout, which belongs to what is run afterwards."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
