@@ -52,7 +52,8 @@ async def test_folding_much_takes_each_row_once(
     make_settings: Callable[..., Settings], postgres: str
 ) -> None:
     """However many have piled up while no worker ran."""
-    settings = make_settings(database_url=postgres)
+    # To insert 10,001 rows and to fold 5,000 takes a second or two, and longer on a busy machine.
+    settings = make_settings(database_url=postgres, database_seconds=60)
     rows = [{"name": "queued", "hour": counters.CURRENT, "count": 1}] * (2 * counters.FOLD_ROWS + 1)
     async with opened(settings) as database:
         await database.write(lambda tx: tx.execute(insert(counters.counters), rows))
