@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from reach.db.connect import open_database
 from reach.db.database import Database
-from reach.db.sqlite import WATCH_SECONDS
+from reach.db.sqlite_commits import WATCH_SECONDS
 from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
 from tests.support.clock import eventually

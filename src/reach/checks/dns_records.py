@@ -32,6 +32,10 @@ RECORD_STRING_BYTES = 255
 #: is no business of ours (a CNAME beside the TXT record).
 ASKED = ("TXT", "MX", "A", "AAAA")
 #: The version is as written, whatever else is not (RFC 9989 §4.8).
+NOT_COUNTED = (
+    "With adkim=s a signature of {} does not count for {}: write adkim=r, "
+    "or set REACH_DKIM_DOMAIN to that of REACH_MAIL_FROM."
+)
 DMARC = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(;|$)")
 #: Names that the world's DNS does not have, and is not to have (RFC 6761, 6762, 9476, ICANN).
 NOWHERE = (".test", ".example", ".invalid", ".local", ".internal", ".alt", ".onion")
@@ -196,6 +200,11 @@ def check_spf(resolver: Resolver, domain: str, server: SmtpUrl | None) -> Findin
     except spf.SPFError as fault:
         remedy = "Mend the record, or receivers take it for none."
         return Finding("spf", f"`{record}` cannot be used: {fault}", remedy)
+    return _judged_spf(record, found)
+
+
+def _judged_spf(record: str, found: Any) -> Finding:
+    """Say what a record that can be read lets others do."""
     words = f"`{record}`, {found['dns_lookups']} of 10 look-ups"
     advice = "\n".join(found["warnings"])
     if found["parsed"]["all"] == "pass":
@@ -251,8 +260,7 @@ def check_dmarc(resolver: Resolver, domain: str, signer: str) -> Finding:
     Raises NotKnown; ModuleNotFoundError without the extra.
     """
     dmarc = _checkdmarc("dmarc")
-    labels = domain.split(".")
-    places = [".".join(labels[n:]) for n in range(max(1, len(labels) - 1))]
+    places = _and_above(domain)
     publish = "Publish:\n" + to_publish(f"_dmarc.{domain}", "v=DMARC1; p=none")
     for place in places:
         texts = resolver.texts(f"_dmarc.{place}")
@@ -275,17 +283,19 @@ def check_dmarc(resolver: Resolver, domain: str, signer: str) -> Finding:
     tags = {name: tag["value"] for name, tag in read["tags"].items()}
     advice = list(read["warnings"])
     if signer and signer != domain and tags["adkim"] == "s":
-        remedy = (
-            f"With adkim=s a signature of {signer} does not count for {domain}: write adkim=r, "
-            "or set REACH_DKIM_DOMAIN to that of REACH_MAIL_FROM."
-        )
-        return Finding("dmarc", words, remedy, "\n".join(advice))
+        return Finding("dmarc", words, NOT_COUNTED.format(signer, domain), "\n".join(advice))
     if tags["p" if place == domain else "sp"] == "none":
         advice.append(
             "p=none asks receivers to let through what others send in your name. Once reports "
             "(rua=mailto:…) show that all of your own mail passes: p=quarantine, then p=reject."
         )
     return Finding("dmarc", words, advice="\n".join(advice))
+
+
+def _and_above(domain: str) -> list[str]:
+    """List the domain and those above it, but for the last label alone."""
+    labels = domain.split(".")
+    return [".".join(labels[n:]) for n in range(max(1, len(labels) - 1))]
 
 
 def check_dkim(resolver: Resolver, key: DkimKey) -> Finding:

@@ -3,10 +3,10 @@
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext
 from contextvars import Context, copy_context
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +26,7 @@ from reach.db.errors import (
     NotMigrated,
     ReadOnlyDatabase,
 )
+from reach.db.sqlite_commits import watch
 from reach.db.sqlite_connection import create
 from reach.db.sqlite_errors import (
     UNAVAILABLE,
@@ -39,7 +40,6 @@ from reach.db.sqlite_files import (
     Place,
     note_closed,
     note_log,
-    require_own_log,
     take_turn,
 )
 from reach.db.sqlite_wal import Scrubber, empty_log, keep_log
@@ -53,9 +53,6 @@ log = structlog.get_logger("reach.db")
 R = TypeVar("R")
 
 READERS = 2
-#: How often others' commits are looked for (5 µs each), and whether the files are still the same.
-WATCH_SECONDS, LOOK_SECONDS = 0.005, 1.0
-WATCH_AGAIN_SECONDS = 1
 #: How long one that hangs has to come round, and close its file, when all ends.
 STUCK_SECONDS = 0.25
 
@@ -341,54 +338,10 @@ class SqliteDatabase(Database):
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.
 
-        It takes microseconds and never waits, so it runs on the event loop. What was committed it
-        does not say, so only the first channel is announced, whose listener looks for all.
+        It does not say what was committed, so only the first channel is announced, whose listener
+        looks for all.
         """
-        while True:
-            with suppress(sqlite3.Error, OSError, NoDatabase):
-                await self._watch(channels[0])
-            await asyncio.sleep(WATCH_AGAIN_SECONDS)  # the worker's own poll goes on meanwhile
-
-    async def _watch(self, channel: str) -> None:
-        """Watch until the files are others."""
-        file, found = self._place.file, self._place.look()
-        if self._place.opened not in (None, found):
-            return  # those who read and write see to it
-        require_own_log(file, found)
-        address = f"{file.absolute().as_uri()}?mode=ro"
-        self._place.unwatched.clear()  # from here on, nobody reopens without us
-        try:
-            if found == self._place.look():
-                with closing(sqlite3.connect(address, uri=True, timeout=0)) as watcher:
-                    await self._watch_by(watcher, channel)
-        finally:
-            self._place.unwatched.set()
-
-    async def _watch_by(self, watcher: sqlite3.Connection, channel: str) -> None:
-        """Announce ``channel`` after each commit that is not this process's own.
-
-        The version changes with our own commits too; whether there was another's beside, only the
-        connection that makes ours can tell.
-        """
-        seen, files, look_at = None, None, 0.0
-        asking: asyncio.Task[None] | None = None
-        while not self._place.is_closing:
-            (version,) = watcher.execute("PRAGMA data_version").fetchone()
-            if version != seen and (asking is None or asking.done()):
-                seen, asking = version, asyncio.create_task(self._announce_others(channel))
-            if time.monotonic() >= look_at:
-                found = self._place.look()
-                if files not in (None, found):
-                    return
-                files, look_at = found, time.monotonic() + LOOK_SECONDS
-            await asyncio.sleep(WATCH_SECONDS)
-
-    async def _announce_others(self, channel: str) -> None:
-        have_others = True
-        with suppress(sqlite3.Error, DBAPIError):  # then nobody knows
-            have_others = await self._writer.call(self._writer.have_others_committed)
-        if have_others:
-            self.announce(channel)
+        await watch(self._place, self._writer, partial(self.announce, channels[0]))
 
     async def scrub(self) -> None:
         """Empty the log: ``secure_delete`` has overwritten the rows, but not their pages there."""
