@@ -4,9 +4,11 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.documentation import FENCE, PAGES, each_page
 from tests.support.root import ROOT
 
 #: What not to write, and what to write instead.
@@ -80,7 +82,6 @@ SKIPPED = (
     "src/reach/db/migrations/versions/",
     "tests/db/test_words.py",
     "tests/docs/test_vocabulary.py",
-    "tests/docs/test_words.py",
 )
 TEXT = (
     *(".py", ".md", ".html", ".txt", ".css", ".js", ".yaml", ".yml", ".toml", ".sh", ".tpl"),
@@ -162,3 +163,33 @@ def test_docstrings_begin_with_what_it_is() -> None:
         if text.startswith(BEGINNINGS)
     ]
     assert not found, "\n".join(found)
+
+
+#: Names of settings and commands have these words; what pages say in prose has others for them.
+NOT_IN_PROSE = re.compile(
+    r"\b(?:envelopes?|turn(?:s|ed|ing)? (?:\w+ )?away|away|edges?|paused?)\b", re.IGNORECASE
+)
+#: These pages are made of comments in the source.
+IS_WRITTEN = "<!-- Written by `make reference`, from the source."
+
+
+def prose(text: str) -> str:
+    """Leave out what is code."""
+    return re.sub(r"`[^`\n]+`|^(?: {4}|\t).*$", "", FENCE.sub("", text), flags=re.MULTILINE)
+
+
+@each_page
+def test_no_page_has_such_a_word_in_its_prose(page: Path) -> None:
+    """A page that says a thing by another word speaks of another thing."""
+    text = page.read_text(encoding="utf-8")
+    if IS_WRITTEN not in text[:300]:
+        found = [word for _, word, _ in found_in(prose(text))]
+        assert found + NOT_IN_PROSE.findall(prose(text)) == []
+
+
+def test_prose_is_what_is_not_code() -> None:
+    """A setting's name may have a word that a sentence may not."""
+    text = "A door:\n\n    edge\n\n`edge.kind` and the edge; turned two away.\n"
+    assert NOT_IN_PROSE.findall(prose(text)) == ["edge", "turned two away"]
+    assert [word for _, word, _ in found_in(prose(text))] == ["door"]
+    assert len(PAGES) > 80
