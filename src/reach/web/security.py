@@ -1,7 +1,6 @@
 """What browsers are told with every answer, and whose scripts may call ``/v1``."""
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
@@ -62,14 +61,6 @@ def safety_headers(settings: Settings) -> tuple[Header, ...]:
     if urlsplit(settings.origin).scheme == "https":
         wanted["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
     return tuple((name.encode(), value.encode()) for name, value in wanted.items())
-
-
-def with_safety(headers: Collection[Header], safety: Collection[Header]) -> list[Any]:
-    """Add those that the answer does not say itself: most say none, so that goes fast."""
-    said = [name for name, _ in headers if name in NAMES]
-    if not said:
-        return [*headers, *safety]
-    return [*headers, *(header for header in safety if header[0] not in said)]
 
 
 def sharing(settings: Settings) -> Callable[[ASGIApp], ASGIApp]:
