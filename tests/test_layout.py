@@ -1,6 +1,7 @@
 """Where tests and their helpers live: what is shared is in tests/support, and nowhere else."""
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ FILES = [*TESTS.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
 PROGRAMS = {TESTS / "skips.py", TESTS / "mutants.py"}
 #: Folders that no package of Reach stands for.
 OTHERS = {"chart", "docs", "image", "platform", "promises", "proxy", "support"}
+#: JSON out of all that a process has written so far.
+HALVES = re.compile(r"loads\b[^\n]*(\.output\b|everything\()")
 #: Modules that run in processes of their own: these are told their names.
 RUN = {"tests.support.http.hooks", "tests.support.processes.stuck"}
 
@@ -76,6 +79,12 @@ def test_folders_are_those_of_the_source() -> None:
     assert folders >= OTHERS
 
 
+def test_a_log_is_read_by_whole_lines() -> None:
+    """What a process writes while it is read may end in half a line: ``log`` leaves that out."""
+    others = [file for file in FILES if file.name != "test_layout.py"]
+    assert [file for file in others if HALVES.search(file.read_text(encoding="utf-8"))] == []
+
+
 def test_a_helper_helps_more_than_one_file() -> None:
     """What one file alone uses is in that file."""
     used: Counter[str] = Counter()
@@ -98,3 +107,4 @@ def test_faults_are_found() -> None:
     assert not_shared(source) == ["tests.db.test_group.group", "tests.conftest"]
     source = "@pytest.fixture(scope='module')\ndef site(): ...\ndef make(): ..."
     assert helpers(source) == ["make"]
+    assert HALVES.search("[json.loads(line) for line in process.output.splitlines()]")

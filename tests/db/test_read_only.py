@@ -140,8 +140,7 @@ async def comes_to(ask: Callable[[], "asyncio.Future[list[int]]"], wanted: list[
 
 async def is_told(api: ReachProcess, settings: Settings) -> None:
     """An operator learns of it: once in the log, by reason; and from `reach check`."""
-    lines = [json.loads(line) for line in api.output.splitlines()]
-    (said,) = [line for line in lines if line["message"] == SAID]
+    (said,) = [line for line in api.log if line["message"] == SAID]
     assert said["event"]["reason"] == READ_ONLY_DATABASE
     with ReachProcess("check", settings=settings) as check:
         assert await anyio.to_thread.run_sync(check.wait, 30) == 1

@@ -1,6 +1,5 @@
 """Redis may go away at any moment: no caller notices, and limits go on holding."""
 
-import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -56,8 +55,7 @@ async def two(
 
 def said(process: ReachProcess) -> list[dict[str, Any]]:
     """What a process's log says of Redis, in order."""
-    lines = [json.loads(line) for line in process.output.splitlines()]
-    return [line for line in lines if line["message"] in (AWAY, BACK)]
+    return [line for line in process.log if line["message"] in (AWAY, BACK)]
 
 
 async def healed(processes: Sequence[ReachProcess]) -> None:

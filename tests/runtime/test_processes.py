@@ -1,6 +1,5 @@
 """Reach as several processes: an API apart from its worker, an API of two, a late database."""
 
-import json
 import signal
 import subprocess
 import sys
@@ -45,8 +44,7 @@ async def test_api_and_worker_are_two_processes(
         await eventually(lambda: mail_server.recipients == [ADA["email"]])
         for process in (mailing, serving):
             assert process.errors == ""
-            lines = [json.loads(line) for line in process.output.splitlines()]
-            assert all(line["message"] for line in lines)
+            assert all(line["message"] for line in process.log)
             process.running.send_signal(signal.SIGTERM)
             assert await ended(process, settings.grace_seconds) == 0
             assert ADA["email"] not in everything(process)

@@ -1,6 +1,5 @@
 """A full run of Reach, as Elasticsearch and Kibana would see it."""
 
-import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -90,7 +89,7 @@ async def full_run(settings: Settings, mail_server: MailServer) -> FullRun:
         for process in (api, sending):
             process.running.terminate()
             assert await ended(process, WAIT_SECONDS) == 0
-            done.lines += lines_of(process)
+            done.lines += process.log
     return done
 
 
@@ -159,13 +158,7 @@ async def _use_up(http: httpx.AsyncClient, done: FullRun, api: ReachProcess) -> 
     for number in range(QUOTA + 1):
         done.statuses.append((await sign_up(http, f"crowd{number}@example.com")).status_code)
     refused = done.statuses.count(429)
-    await eventually(lambda: sum(map(_count, lines_of(api))) == refused, WAIT_SECONDS)
-
-
-def lines_of(process: ReachProcess) -> list[Line]:
-    """What a process has logged so far; all of it is JSON."""
-    complete, _, _ = process.output.rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines()]
+    await eventually(lambda: sum(map(_count, api.log)) == refused, WAIT_SECONDS)
 
 
 def _count(line: Line) -> int:

@@ -1,6 +1,5 @@
 """Who would start a process again can ask it whether its event loop still moves."""
 
-import json
 import shutil
 import signal
 import time
@@ -149,7 +148,7 @@ async def test_a_stuck_process_of_several_is_replaced(
         assert serving < process.children
         last_words = [
             line
-            for line in map(json.loads, process.output.splitlines())
+            for line in process.log
             if line["process"]["pid"] == stuck.pid and line["log.level"] == "critical"
         ]
         assert [line["message"] for line in last_words] == ["event loop stuck"]
@@ -189,8 +188,9 @@ async def test_a_process_that_is_stuck_in_c_is_replaced(
         await eventually(lambda: len(process.children - {stuck}) == 2, 60, 0.1)
         assert serving < process.children
         await said(process, "process replaced")
-        lines = [json.loads(line) for line in process.output.splitlines()]
-        told = [line["reach"]["child"] for line in lines if line["message"].startswith("process ")]
+        told = [
+            line["reach"]["child"] for line in process.log if line["message"].startswith("process ")
+        ]
         assert told == [{"pid": stuck.pid}, {"pid": stuck.pid}]
         process.running.terminate()
         assert await ended(process, 20) == 0
@@ -208,6 +208,7 @@ async def test_a_stop_does_not_wait_for_a_stuck_process(
         process.running.terminate()
         assert await ended(process, 30) == 0
         assert not stuck.is_running()
-        lines = [json.loads(line) for line in process.output.splitlines()]
-        told = [line["reach"]["child"] for line in lines if line["message"] == "process silent"]
+        told = [
+            line["reach"]["child"] for line in process.log if line["message"] == "process silent"
+        ]
         assert told == [{"pid": stuck.pid}]

