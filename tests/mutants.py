@@ -98,7 +98,7 @@ FAULTS: Sequence[Fault] = (
     Fault(
         "one-fails-all",
         "One member's failure fails everybody who shares its commit",
-        "db/database.py",
+        "db/group.py",
         "if len(members) == 1 or isinstance(error, DatabaseUnavailable):",
         "if isinstance(error, Exception):",
         "tests/db/test_group.py::test_one_members_failure_is_its_own",
@@ -130,7 +130,7 @@ FAULTS: Sequence[Fault] = (
     Fault(
         "each-ipv6-address",
         "Somebody with IPv6 is a new client with each of their 2^64 addresses",
-        "limits/limiter.py",
+        "limits/client.py",
         ">> 64 << 64",
         ">> 0 << 0",
         "tests/limits/test_client.py",

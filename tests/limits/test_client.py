@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reach.limits.limiter import MOST_HOPS, NO_ADDRESS, Clients
+from reach.limits.client import MOST_HOPS, NO_ADDRESS, Clients
 from reach.settings.urls import parse_networks
 
 PROXIES = parse_networks("10.0.0.0/8, 127.0.0.1, fd00::/8")

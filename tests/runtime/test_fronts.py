@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from reach.limits.limiter import Clients
+from reach.limits.client import Clients
 from tests.support.clock import eventually
 from tests.support.deploy.edges import DYNAMIC, NAME, Change, address_of, running_edge
 from tests.support.http import raw

@@ -15,7 +15,7 @@ from reach.people.text import clean_description
 from reach.problems import BadRequest
 from reach.shapes import CURSOR, ID, TEXT, Shape, read_time
 from reach.web.preconditions import TAGS
-from reach.web.routes import read_cursor, write_cursor
+from reach.web.responses import read_cursor, write_cursor
 
 SHAPES = [ID, CURSOR, TEXT, KEY, TEMPLATE, TAGS, RECIPIENT, PREFIX]
 #: Each fits some of them, or only nearly.

@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from reach.db import postgres_connection, tracing
-from reach.db.database import Database, Group, Kind
+from reach.db.database import Database, Kind
 from reach.db.errors import (
     DISK_FULL,
     OUTCOME_UNKNOWN,
@@ -24,6 +24,7 @@ from reach.db.errors import (
     NotMigrated,
     ReadOnlyDatabase,
 )
+from reach.db.group import Group
 from reach.db.postgres_connection import READ_ONLY, Opener, PostgresConnection, Session
 from reach.db.transaction import Transaction, forget_last, has_committed
 from reach.settings import Settings

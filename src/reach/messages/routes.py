@@ -18,7 +18,8 @@ from reach.problems import MethodNotAllowed
 from reach.shapes import Shape, shaped
 from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_KEYS, problems
-from reach.web.routes import StrictRoute, as_json, respond, response_of, services_of, write_cursor
+from reach.web.responses import as_json, respond, response_of, write_cursor
+from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(
     prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute

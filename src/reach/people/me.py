@@ -18,7 +18,8 @@ from reach.web.body import in_json, json_body
 from reach.web.guard import bearer, failed_link, hit
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_LINKS, header, problems
 from reach.web.preconditions import CONDITIONS, conditions, is_known
-from reach.web.routes import NO_STORE, StrictRoute, as_json, respond, response_of, services_of
+from reach.web.responses import NO_STORE, as_json, respond, response_of
+from reach.web.routes import StrictRoute, services_of
 
 
 class LinkToken(SecurityBase):

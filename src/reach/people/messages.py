@@ -16,16 +16,8 @@ from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
 from reach.web.body import in_json, parse_json, read_body, validate
 from reach.web.guard import OperatorKey, idempotency_key
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS
-from reach.web.routes import (
-    Cursor,
-    Limit,
-    StrictRoute,
-    as_json,
-    read_cursor,
-    respond,
-    response_of,
-    services_of,
-)
+from reach.web.responses import Cursor, Limit, as_json, read_cursor, respond, response_of
+from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(
     prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute

@@ -30,17 +30,16 @@ from reach.web.body import in_json, json_body, parse_json, read_body, validate
 from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, location, problems
 from reach.web.preconditions import CONDITIONS, conditions, is_known
-from reach.web.routes import (
+from reach.web.responses import (
     Cursor,
     Limit,
-    StrictRoute,
     as_json,
     read_cursor,
     respond,
     response_of,
-    services_of,
     write_cursor,
 )
+from reach.web.routes import StrictRoute, services_of
 
 people = APIRouter(prefix="/v1/people", tags=["people"], responses=OF_KEYS, route_class=StrictRoute)
 others = APIRouter(responses=OF_KEYS, route_class=StrictRoute)

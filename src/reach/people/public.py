@@ -10,7 +10,8 @@ from reach.idempotency.keys import HEADER
 from reach.people.schemas import Accepted, Challenge, LinkRequestForm, SignUpForm
 from reach.web.body import in_json, parse_json, read_body, validate
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, problems
-from reach.web.routes import StrictRoute, respond, services_of
+from reach.web.responses import respond
+from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(tags=["sign-up"], route_class=StrictRoute)
 

@@ -24,7 +24,7 @@ from reach.people.text import (
 )
 from reach.shapes import BLANK, TEXT, Id
 from reach.telemetry.traces import current_header
-from reach.web.routes import response_of
+from reach.web.responses import response_of
 
 F_co = TypeVar("F_co", bound=BaseModel, covariant=True)
 

@@ -16,18 +16,17 @@ from reach.shapes import TEXT, Time
 from reach.web.body import in_json, parse_json, read_body, validate
 from reach.web.guard import OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, problems
-from reach.web.routes import (
+from reach.web.responses import (
     NO_STORE,
     Cursor,
     Limit,
-    StrictRoute,
     as_json,
     read_cursor,
     respond,
     response_of,
-    services_of,
     write_cursor,
 )
+from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=OF_KEYS, route_class=StrictRoute)
 

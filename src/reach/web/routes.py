@@ -1,22 +1,19 @@
-"""What all routes share: their services, the query that they are strict about, JSON answers.
+"""What all routes share: their services, and the query that they are strict about.
 
 ``Services`` are made once, in ``app.py``, and reached from a request.
 """
 
-import base64
 import inspect
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any, Protocol
-from uuid import UUID
+from typing import Any, Protocol
 
-from fastapi import Query, Request, Response
+from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, BeforeValidator
 
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
@@ -26,7 +23,6 @@ from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.limits.limiter import Limiter
 from reach.problems import Problem, Unprocessable
 from reach.settings import Settings
-from reach.shapes import CURSOR, read_whole, shaped
 
 #: As long as a slow telephone takes for a body of 64 KiB, and not as long as a caller likes.
 BODY_SECONDS = 30.0
@@ -144,41 +140,3 @@ def _query_parameters(dependant: Dependant) -> set[str]:
     """Name the query parameters of a route, and of all that it depends on."""
     found = {field.alias for field in dependant.query_params}
     return found.union(*map(_query_parameters, dependant.dependencies))
-
-
-#: The answer is its reader's alone: no cache on the way, nor the browser's, keeps it.
-NO_STORE = "no-store"
-
-#: How many items of a list are shown, and after which one it begins, as a route takes them.
-Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
-Cursor = Annotated[Annotated[str, *shaped(CURSOR)] | None, Query(alias="cursor")]
-
-
-def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(body.model_dump_json(), status, named, "application/json")
-
-
-def response_of(
-    body: BaseModel, status: int = 200, *, person_id: UUID | None = None, **headers: str
-) -> StoredResponse:
-    """Write a response down, to be sent now and perhaps again: see ``idempotency.stored``."""
-    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return StoredResponse(status, body.model_dump_json(), named, person_id)
-
-
-def respond(response: StoredResponse) -> Response:
-    """Send a response, the first time or again: it looks the same."""
-    media_type = "application/json" if response.body else None
-    return Response(response.body, response.status, dict(response.headers), media_type)
-
-
-def write_cursor(last_id: UUID) -> str:
-    """Make the cursor that continues a list after ``last_id``."""
-    return base64.urlsafe_b64encode(last_id.bytes).rstrip(b"=").decode()
-
-
-def read_cursor(cursor: str | None) -> UUID | None:
-    """Read what ``write_cursor`` made, and a route has looked at."""
-    return UUID(bytes=base64.urlsafe_b64decode(f"{cursor}==")) if cursor else None

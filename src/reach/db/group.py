@@ -1,0 +1,181 @@
+"""Group commit: callers that arrive while a commit is under way share the next one.
+
+That is what makes full durability affordable. There is no timer and no added delay: a lone caller's
+commit starts at once.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from opentelemetry.trace import Span
+
+from reach.db.errors import OUTCOME_UNKNOWN, TIMED_OUT, DatabaseUnavailable
+from reach.db.transaction import Transaction
+from reach.problems import Problem
+from reach.telemetry import traces
+from reach.telemetry.metrics import GROUP_MEMBERS, GROUP_SECONDS
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+#: More members than this wait for the next commit, so that none waits long for its own.
+MOST_MEMBERS = 500
+#: How much longer a caller waits than its commit may take: the commit knows what went wrong.
+PATIENCE_SECONDS = 0.25
+FnAll = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
+_ITEM = attrgetter("item")
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One caller's part of a commit."""
+
+    fn_all: FnAll
+    item: Any
+    answer: "asyncio.Future[Any]"
+    span: Span
+    has_begun: bool = False
+    #: What its transaction made of it: it becomes the answer once that has committed.
+    result: Any = None
+
+
+class Group:
+    """The commits that callers of one process share, one under way at a time.
+
+    One member's failure does not fail the others: if a statement fails, the transaction is
+    rolled back and its members run one by one. (A lost deadlock ``run`` itself tries again,
+    whole.) A database that is unavailable, or a COMMIT whose outcome is unknown, is every member's
+    answer; nothing is run again then, for it may have happened.
+    """
+
+    def __init__(self, run: Callable[..., Awaitable[Any]], seconds: float) -> None:
+        """Commit by ``run`` (see ``Database.run``): DatabaseUnavailable after ``seconds``."""
+        self._run = run
+        self._seconds = seconds + PATIENCE_SECONDS
+        self._order: list[FnAll] = []
+        self._waiting: list[Member] = []
+        self._commits: asyncio.Task[None] | None = None
+
+    def member(
+        self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]]
+    ) -> Callable[[T], Coroutine[Any, Any, R]]:
+        """Make the one-caller form of ``fn_all``.
+
+        In a shared transaction the functions run in the order of these calls, so that every
+        process takes its locks in one order.
+        """
+        self._order.append(fn_all)
+
+        async def join(item: T) -> R:
+            answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+            joining = traces.child("join a commit") if traces.process.tracer else traces.OFF
+            with joining as span:
+                member = Member(fn_all, item, answer, span)
+                self._waiting.append(member)
+                if self._commits is None or self._commits.done():
+                    # For nobody in particular: it has a context of its own.
+                    self._commits = asyncio.create_task(
+                        self._commit_all(), name="group-commit", context=Context()
+                    )
+                try:
+                    # A caller that gives up cancels its answer: if its commit has not begun,
+                    # it never will.
+                    async with asyncio.timeout(self._seconds):
+                        return await answer
+                except TimeoutError:
+                    raise DatabaseUnavailable(
+                        OUTCOME_UNKNOWN if member.has_begun else TIMED_OUT
+                    ) from None
+
+        return join
+
+    async def close(self, seconds: float) -> None:
+        """Wait for the commits under way, this long; one that takes longer is left undone."""
+        if self._commits is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._commits, seconds)
+
+    async def _commit_all(self) -> None:
+        """Commit until nobody waits."""
+        while self._waiting:
+            members = [m for m in self._waiting[:MOST_MEMBERS] if not m.answer.done()]
+            del self._waiting[:MOST_MEMBERS]
+            for member in members:
+                member.has_begun = True
+            if members:
+                await self._commit(members)
+
+    async def _commit(self, members: list[Member]) -> None:
+        """Commit ``members`` together, or if one of them cannot be, one by one."""
+        began = time.perf_counter()
+        try:
+            with _span_of(members) if traces.process.tracer else traces.OFF:
+                await self._run("write", self._answer_all, members)
+        except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
+            if len(members) == 1 or isinstance(error, DatabaseUnavailable):
+                for member in members:
+                    _fail(member, error)
+                return
+        else:
+            GROUP_MEMBERS.observe(len(members))
+            GROUP_SECONDS.observe(time.perf_counter() - began)
+            for member in members:
+                if isinstance(member.result, Exception):
+                    _fail(member, member.result)
+                elif not member.answer.done():  # it may have given up
+                    member.answer.set_result(member.result)
+            return
+        for member in members:
+            if not member.answer.done():
+                await self._commit([member])
+
+    def _answer_all(self, tx: Transaction, members: list[Member]) -> None:
+        """Call each function once with all of its items; note the results on their members."""
+        by_function: dict[FnAll, list[Member]] = {}
+        for member in members:
+            by_function.setdefault(member.fn_all, []).append(member)
+        for fn_all in self._order:
+            if mine := by_function.get(fn_all):
+                results = fn_all(tx, list(map(_ITEM, mine)))
+                for member, result in zip(mine, results, strict=True):
+                    member.result = result
+
+
+@contextmanager
+def _span_of(members: Sequence[Member]) -> Iterator[None]:
+    """Begin a commit's span, if any member's is recorded.
+
+    It is in a trace of its own, for it is nobody's: members' spans lead to it, and it to them.
+    """
+    spans = [m.span for m in members if m.span.is_recording()]
+    if not spans:
+        yield
+        return
+    links = [span.get_span_context() for span in spans]
+    size = {"reach.group.size": len(members)}
+    with traces.root("group commit", links, attributes=size) as commit:
+        for span in spans:
+            span.add_link(commit.get_span_context())
+        yield
+
+
+def _fail(member: Member, error: Exception) -> None:
+    """Have a caller meet ``error``, unless it has given up."""
+    if not member.answer.done():
+        member.answer.set_exception(_copy(error) if isinstance(error, Problem) else error)
+
+
+def _copy(problem: Problem) -> Problem:
+    """Make a caller's own instance: a traceback grows on an exception each time it is raised.
+
+    Not by the class, whose arguments are its own affair.
+    """
+    own = type(problem).__new__(type(problem), *problem.args)
+    vars(own).update(vars(problem))
+    return own
