@@ -54,3 +54,12 @@ def test_a_server_that_cannot_start_says_why() -> None:
     """What the tests then print is Redis's own reason."""
     with pytest.raises(NoRedis, match="maxmemory"), Redis.private("--maxmemory", "nonsense"):
         pass
+
+
+def test_another_server_is_not_taken_for_it(redis: Redis) -> None:
+    """Tests that run beside others would find their keys, and be refused for what those took."""
+    second = Redis()
+    second.port = redis.port
+    with pytest.raises(NoRedis, match="in use"):
+        second.start()
+    second.close()

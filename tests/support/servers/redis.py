@@ -125,11 +125,12 @@ class Redis(Server):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _answers(self) -> bool:
+        """Whether it serves: it, and no other one that has its port."""
+        assert self._process is not None
         try:
-            self.do("PING")
+            return bool(self.do("INFO", "server")["process_id"] == self._process.pid)
         except RedisError:
             return False
-        return True
 
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None, "not started"
