@@ -81,9 +81,9 @@ async def test_one_row_whatever_the_address(reach: Reach) -> None:
             event.remove(Engine, "before_cursor_execute", note)
         done.append(found)
     assert done[0] == done[1]
-    work = [sql.split()[:3] for sql in done[0] if sql.startswith(("SELECT", "INSERT", "UPDATE"))]
-    assert work[0] == ["INSERT", "INTO", "link_requests"]
-    assert work[1:] in ([], [["SELECT", "pg_notify($1::VARCHAR,", "$2::VARCHAR)"]])
+    work = [sql for sql in done[0] if sql.startswith(("SELECT", "INSERT", "UPDATE"))]
+    assert work[0].startswith("INSERT INTO link_requests ")
+    assert [sql.partition("(")[0] for sql in work[1:]] in ([], ["SELECT pg_notify"])
     known, unknown = await rows(reach.database)
     assert (known.email_key, unknown.email_key) == (ADA["email"], UNKNOWN)
     assert [value is None for value in known] == [value is None for value in unknown]

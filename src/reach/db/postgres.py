@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
+from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -26,7 +27,7 @@ from reach.db.errors import (
 )
 from reach.db.group import Group
 from reach.db.postgres_connection import READ_ONLY, Opener, PostgresConnection, Session
-from reach.db.transaction import Transaction, forget_last, has_committed
+from reach.db.transaction import Transaction, forget_last, has_committed, notified
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 from reach.telemetry import traces
@@ -74,6 +75,10 @@ MAY_NOT_CREATE = (
 #: What a transaction can fail with. asyncpg's own come from connecting alone: SQLAlchemy wraps
 #: the others.
 FAILURES = (DBAPIError, PoolTimeoutError, *postgres_connection.FAILURES)
+
+
+#: What wakes other processes: they LISTEN (see ``relay``), and hear of it when it commits.
+_NOTIFY = select(func.pg_notify(bindparam("channel", type_=Text), ""))
 
 
 class PostgresDatabase(Database):
@@ -242,6 +247,8 @@ def _transact(
         forget_last(tx)
     with tx.begin() as transaction:
         result = fn(tx, *args, **kwargs)
+        for channel in notified(tx):
+            tx.execute(_NOTIFY, {"channel": channel})
         attempt.is_committing = attempt.kind == "write"
         transaction.commit()
     return result, has_committed(tx) if tx.info else set()

@@ -1,8 +1,8 @@
 """Transaction: what a plain function that touches the database joins, and never commits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 Transaction = Connection
 
@@ -12,11 +12,13 @@ _CHANNELS, _CALLS = "reach_channels", "reach_calls"
 
 def notify(tx: Transaction, channel: str) -> None:
     """Wake all who wait for ``channel``, in this process and in others, if ``tx`` commits."""
-    channels: set[str] = tx.info.setdefault(_CHANNELS, set())
-    if channel not in channels:
-        channels.add(channel)
-        if tx.dialect.name == "postgresql":
-            tx.execute(select(func.pg_notify(channel, "")))
+    tx.info.setdefault(_CHANNELS, set()).add(channel)
+
+
+def notified(tx: Transaction) -> Collection[str]:
+    """Name the channels that ``tx`` has announced so far."""
+    channels: set[str] = tx.info.get(_CHANNELS, set())
+    return channels
 
 
 def after_commit(tx: Transaction, fn: Callable[[], None]) -> None:
