@@ -5,6 +5,7 @@ Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the 
 
 import asyncio
 import fcntl
+import gc
 import os
 import socket
 import sys
@@ -85,6 +86,7 @@ async def up(
         started = Started(settings, key, mailbox is not None)
         server = Server(app, settings, lambda: on_ready(started))
         worker = _worker(settings, database, server_url, dkim)
+        keep_what_is_made()
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)
             async with _keeping_gauges(settings, database):
@@ -146,7 +148,9 @@ def _app_of_environment() -> Any:
     for path in SolidDict.unkept[:1]:
         log.warning("no room for what is counted", path=path)
     note_build(settings.database.url.get_backend_name())
-    return create_app(settings, open_database(settings), is_one_of_several=True)
+    app = create_app(settings, open_database(settings), is_one_of_several=True)
+    keep_what_is_made()
+    return app
 
 
 async def _api(settings: Settings, listener: socket.socket) -> None:
@@ -155,6 +159,7 @@ async def _api(settings: Settings, listener: socket.socket) -> None:
         async with _open(settings) as database:
             app = create_app(settings, database)
             server = Server(app, settings, lambda: log.info("api started", port=settings.port))
+            keep_what_is_made()
             async with _keeping_gauges(settings, database):
                 await server.serve_until(stop, listener)
     log.info("api stopped")
@@ -171,6 +176,7 @@ async def work(settings: Settings) -> None:
     with stop.on_signals(), _counting(settings):
         async with _open(settings) as database:
             worker = _worker(settings, database, server_url, dkim)
+            keep_what_is_made()
             if await _wait_for_schema(database, stop.asked):
                 async with _keeping_gauges(settings, database):
                     await worker.run(stop.asked, stop.cut_off)
@@ -182,6 +188,15 @@ def _worker(
     composer, sender = Composer(settings, dkim), Sender(settings, server_url)
     chores = [LinkRequests(settings, database)]
     return Worker(settings, database, composer, sender, chores)
+
+
+def keep_what_is_made() -> None:
+    """Leave what a process is made of out of every later garbage collection.
+
+    It is some 150,000 objects, none of which ever becomes garbage. To go through them again and
+    again took a quarter of the processor's time, and a request that met it waited for 0.1 s.
+    """
+    gc.freeze()
 
 
 @contextmanager
