@@ -8,7 +8,7 @@
 # (the simple protocol) in the same transaction it does not. What keeps the snapshot is the portal,
 # which the extended protocol leaves open until the next one takes its place.
 #
-# Matters to: whoever holds an advisory lock in a transaction while another connection migrates.
+# Matters to: anybody who holds an advisory lock in a transaction while another connection migrates.
 # Needs: python3 (3.11 or 3.12 or 3.13) with venv, and a package index. As root it runs Postgres as nobody.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -7,7 +7,7 @@
 # seconds, where less than one a second is let in); so it lets 20 every 2 s in, ten times what is written.
 # Who goes on asking meanwhile gets one a second, as guessed.
 #
-# Matters to: whoever takes `average` for what a client can get in a minute. docs/guides/reverse-proxy.md has the figures.
+# Matters to: anybody who takes `average` for what a client can get in a minute. docs/guides/reverse-proxy.md has the figures.
 # Needs: python3 (3.11 or later) with venv, and a package index.
 set -euo pipefail
 folder=$(mktemp -d)

@@ -14,7 +14,7 @@ FIRST_PORT, PORTS_PER_PROCESS, PROCESSES = 12_000, 600, 32
 def _claimed() -> tuple[socket.socket, int]:
     """Claim a range of ports for this process, as long as it lives; gives the range's first port.
 
-    Whoever listens on a range's first port has the range: so neither its neighbours under
+    Who listens on a range's first port has the range: so neither its neighbours under
     pytest-xdist nor the tests of another checkout, which run at the same time, meet its servers.
     """
     for process in range(PROCESSES):
