@@ -123,7 +123,7 @@ FAULTS: Sequence[Fault] = (
         "no-fallback",
         "While Redis is unavailable, nobody is limited",
         "limits/limiter.py",
-        "            shared.local_decisions += 1\n            return windows.take(who, now)\n",
+        "            shared.local_decisions += 1\n            return windows.full(who, now) or windows.take(who, now)\n",
         "            shared.local_decisions += 1\n            return ()\n",
         "tests/limits/test_outages.py::test_a_redis_that_refuses_is_unavailable[read only]",
     ),
