@@ -74,6 +74,11 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the image: to build it takes longer than any test, and waits for a mirror."""
+    items.sort(key=lambda item: "image" not in item.path.parts)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have what processes are copied from import Reach, should there be tests that start any."""
     processes = sys.modules.get("tests.support.processes.commands")
@@ -183,8 +188,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def private_postgres() -> Iterator[Postgres]:
     """Offer a Postgres server to pause, stop and kill; its database is migrated."""
     try:
-        with Postgres.private() as server:
-            migrate(server.url)
+        with Postgres.private(migrate) as server:
             yield server
     except NoPostgres as reason:
         pytest.skip(str(reason))

@@ -15,6 +15,9 @@ from tests.support.servers.redis import Redis
 MakeSettings = Callable[..., Settings]
 
 CALLERS, LIMIT = 1000, 37
+#: Redis has 50 ms to answer, and on a busy machine may take longer. What is counted apart
+#: meanwhile (test_outages) is counted together the next time.
+TRIES = 5
 
 
 @pytest.fixture
@@ -23,6 +26,19 @@ def alone(make_settings: MakeSettings, sqlite: str) -> Settings:
     return make_settings(
         database_url=sqlite, limit_signups=f"{LIMIT}/hour", max_connections=2 * CALLERS
     )
+
+
+async def together(settings: Settings, redis_url: str, *callers: int) -> list[Counter[int]]:
+    """Sign up at two processes that count together: how each crowd, one by one, was answered."""
+    shared = settings.model_copy(update={"redis_url": SecretStr(redis_url)})
+    for _ in range(TRIES):
+        with Client.from_url(redis_url) as client:
+            client.flushdb()
+        async with replicas(shared, 2) as processes:
+            statuses = [await crowd(ports_of(processes), count) for count in callers]
+            if not any("redis is unavailable" in process.output for process in processes):
+                return statuses
+    raise AssertionError(f"each of {TRIES} times Redis was late")
 
 
 async def test_one_process_admits_the_limit(alone: Settings) -> None:
@@ -34,12 +50,9 @@ async def test_one_process_admits_the_limit(alone: Settings) -> None:
 
 async def test_two_processes_admit_the_limit_together(alone: Settings, redis_url: str) -> None:
     """Of 1,000 at once, 500 at each: exactly as many; and no more of those who come after."""
-    shared = alone.model_copy(update={"redis_url": SecretStr(redis_url)})
-    async with replicas(shared, 2) as processes:
-        statuses = await crowd(ports_of(processes), CALLERS)
-        assert "redis is unavailable" not in processes[0].output + processes[1].output
-        assert statuses == Counter({202: LIMIT, 429: CALLERS - LIMIT})
-        assert await crowd(ports_of(processes), 50) == Counter({429: 50})
+    first, later = await together(alone, redis_url, CALLERS, 50)
+    assert first == Counter({202: LIMIT, 429: CALLERS - LIMIT})
+    assert later == Counter({429: 50})
 
 
 @pytest.mark.parametrize("policy", ["9/hour;50/day", "50/hour;9/day", "50/minute;20/hour;9/day"])
@@ -47,12 +60,12 @@ async def test_no_window_is_exceeded(
     alone: Settings, redis_url: str, policy: str, subtests: pytest.Subtests
 ) -> None:
     """Of several windows in one policy the narrowest holds, in memory and in Redis."""
-    for url, count in (("", 1), (redis_url, 2)):
-        with subtests.test(redis=bool(url)):
-            changes = {"redis_url": SecretStr(url), "limit_signups": policy}
-            async with replicas(alone.model_copy(update=changes), count) as processes:
-                statuses = await crowd(ports_of(processes), 100)
-            assert statuses == Counter({202: 9, 429: 91})
+    limited = alone.model_copy(update={"limit_signups": policy})
+    with subtests.test(redis=False):
+        async with replicas(limited, 1) as processes:
+            assert await crowd(ports_of(processes), 100) == Counter({202: 9, 429: 91})
+    with subtests.test(redis=True):
+        assert await together(limited, redis_url, 100) == [Counter({202: 9, 429: 91})]
 
 
 async def test_who_is_refused_by_a_short_window_takes_nothing_of_a_long_one(

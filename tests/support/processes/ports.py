@@ -1,29 +1,41 @@
 """Ports for servers that must be able to come back to the one they had."""
 
-import os
 import random
 import socket
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 
 #: Below the ports that systems hand out by themselves, so that a server can come back to its own.
-FIRST_PORT, PORTS_PER_PROCESS = 12_000, 1_200
+FIRST_PORT, LAST_PORT, PORTS_PER_PROCESS = 12_000, 32_000, 400
+
+
+@cache
+def _reserved() -> tuple[socket.socket, int]:
+    """Reserve ports for this process alone, by listening on the first of them until it ends.
+
+    So no other test process, of this run or of another, is given one between the moment when it is
+    found to be free and that when a server listens on it.
+    """
+    blocks = list(range(FIRST_PORT, LAST_PORT, PORTS_PER_PROCESS))
+    random.shuffle(blocks)
+    for first in blocks:
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", first))
+            guard.listen(1)
+        except OSError:
+            guard.close()
+            continue
+        return guard, first
+    raise AssertionError(f"no {PORTS_PER_PROCESS} ports are left for this process")
 
 
 @cache
 def _ports() -> Iterator[int]:
-    """Ports of this test process; its neighbours under pytest-xdist have theirs."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
-    first = FIRST_PORT + worker * PORTS_PER_PROCESS
-    start = random.randrange(PORTS_PER_PROCESS)
-
-    def forever() -> Iterator[int]:
-        number = start
-        while True:
-            yield first + number % PORTS_PER_PROCESS
-            number += 1
-
-    return forever()
+    """Ports of this test process, one after the other, over and over."""
+    _, first = _reserved()
+    return (first + 1 + number % (PORTS_PER_PROCESS - 1) for number in count())
 
 
 def free_port() -> int:
