@@ -74,9 +74,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+#: What takes longest: the image is built, and schemathesis asks for everything there is.
+LONG = ("tests/image/", "tests/web/test_strict.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the image: to build it takes longer than any test, and waits for a mirror."""
-    items.sort(key=lambda item: "image" not in item.path.parts)
+    """Begin with what takes longest: begun last, it would be waited for by all that are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -1,5 +1,6 @@
 """Ports for servers that must be able to come back to the one they had."""
 
+import atexit
 import random
 import socket
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ FIRST_PORT, LAST_PORT, PORTS_PER_PROCESS = 12_000, 32_000, 400
 
 
 @cache
-def _reserved() -> tuple[socket.socket, int]:
+def _reserved() -> int:
     """Reserve ports for this process alone, by listening on the first of them until it ends.
 
     So no other test process, of this run or of another, is given one between the moment when it is
@@ -27,14 +28,15 @@ def _reserved() -> tuple[socket.socket, int]:
         except OSError:
             guard.close()
             continue
-        return guard, first
+        atexit.register(guard.close)
+        return first
     raise AssertionError(f"no {PORTS_PER_PROCESS} ports are left for this process")
 
 
 @cache
 def _ports() -> Iterator[int]:
     """Ports of this test process, one after the other, over and over."""
-    _, first = _reserved()
+    first = _reserved()
     return (first + 1 + number % (PORTS_PER_PROCESS - 1) for number in count())
 
 
