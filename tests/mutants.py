@@ -120,6 +120,14 @@ FAULTS: Sequence[Fault] = (
         "tests/limits/test_exact.py::test_who_is_refused_by_a_short_window_takes_nothing_of_a_long_one",
     ),
     Fault(
+        "place-lost",
+        "Who was given a place in Redis is refused if another's refusal is heard of first",
+        "limits/limiter.py",
+        "            return full\n        return windows.take(who, now)\n",
+        "            return full\n        return windows.full(who, now) or windows.take(who, now)\n",
+        "tests/limits/test_exact.py::test_who_was_given_a_place_has_it_whoevers_refusal_is_heard_of_first",
+    ),
+    Fault(
         "no-fallback",
         "While Redis is unavailable, nobody is limited",
         "limits/limiter.py",

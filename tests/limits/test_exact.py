@@ -1,16 +1,21 @@
 """Limits are exact: for one process in memory, and for several that share a Redis."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from redis import Redis as Client
 
+from reach.limits.limiter import Limiter
 from reach.settings import Settings
+from tests.support.clock import eventually
 from tests.support.http.traffic import crowd, ports_of, replicas
 from tests.support.servers.redis import Redis
+from tests.support.telemetry.metrics import Since
 
 MakeSettings = Callable[..., Settings]
 
@@ -18,6 +23,7 @@ CALLERS, LIMIT = 1000, 37
 #: Redis has 50 ms to answer, and on a busy machine may take longer. What is counted apart
 #: meanwhile (test_outages) is counted together the next time.
 TRIES = 5
+FALLBACKS = "reach_limiter_fallbacks_total"
 
 
 @pytest.fixture
@@ -66,6 +72,66 @@ async def test_no_window_is_exceeded(
             assert await crowd(ports_of(processes), 100) == Counter({202: 9, 429: 91})
     with subtests.test(redis=True):
         assert await together(limited, redis_url, 100) == [Counter({202: 9, 429: 91})]
+
+
+class Held:
+    """A coroutine that goes on as usual until ``is_far_enough``, and then waits for ``go_on``."""
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        is_far_enough: Callable[[], object],
+        go_on: asyncio.Event,
+    ) -> None:
+        self._coroutine, self._is_far_enough, self._go_on = coroutine, is_far_enough, go_on
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        """Hand on what it waits for."""
+        while True:
+            try:
+                waited_for = self._coroutine.send(None)
+            except StopIteration as end:
+                return end.value
+            yield waited_for
+            if self._is_far_enough():
+                yield from self._go_on.wait().__await__()
+
+
+async def overtaken(settings: Settings, client: Client) -> tuple[Any, Any] | None:
+    """Have two come at once, the first of whom Redis admits and who hears of it last.
+
+    Gives their refusals; None if Redis was late, and each was counted here alone.
+    """
+    client.flushdb()
+    fallbacks, go_on = Since(), asyncio.Event()
+    limiter = Limiter(settings, str.casefold)
+
+    async def admitted() -> Any:
+        hit = limiter.hit("signups", "a")
+        return await Held(hit, lambda: client.keys("reach*"), go_on)
+
+    first = asyncio.create_task(admitted())
+    await eventually(lambda: client.keys("reach*") or first.done())
+    second = await limiter.hit("signups", "a")
+    go_on.set()
+    refusal = await first
+    await limiter.close()
+    return None if fallbacks.of(FALLBACKS) else (refusal, second)
+
+
+async def test_who_was_given_a_place_has_it_whoevers_refusal_is_heard_of_first(
+    make_settings: MakeSettings, redis_url: str
+) -> None:
+    """Two at once, on two connections: Redis admits one, and we hear first that it is full."""
+    settings = make_settings(redis_url=SecretStr(redis_url), limit_signups="1/hour")
+    with Client.from_url(redis_url) as client:
+        for _ in range(TRIES):
+            if (found := await overtaken(settings, client)) is not None:
+                refusal, second = found
+                assert refusal is None
+                assert second is not None
+                return
+    raise AssertionError(f"each of {TRIES} times Redis was late")
 
 
 async def test_who_is_refused_by_a_short_window_takes_nothing_of_a_long_one(
