@@ -33,7 +33,7 @@ from tests.support.processes.ports import free_port
 from tests.support.servers.mail import Authority, MailServer
 from tests.support.servers.postgres import NoPostgres, Postgres
 from tests.support.servers.redis import NoRedis, Redis, some_redis
-from tests.support.times import LEASE_SECONDS, SHORT_TIMES, UNLIMITED
+from tests.support.times import LEASE_SECONDS, PATIENT_DISK, SHORT_TIMES, UNLIMITED
 
 if TYPE_CHECKING:
     from reach.db.database import Database
@@ -227,7 +227,9 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     from reach.settings import Settings
 
     def make(**changes: Any) -> Settings:
-        return Settings(**{**SHORT_TIMES, **UNLIMITED, "data_dir": tmp_path, **changes})
+        on_disk = str(changes.get("database_url", "")).startswith("sqlite")
+        usual = {**SHORT_TIMES, **UNLIMITED, **(PATIENT_DISK if on_disk else {})}
+        return Settings(**{**usual, "data_dir": tmp_path, **changes})
 
     return make
 
