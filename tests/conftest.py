@@ -33,7 +33,7 @@ from tests.support.processes.ports import free_port
 from tests.support.servers.mail import Authority, MailServer
 from tests.support.servers.postgres import NoPostgres, Postgres
 from tests.support.servers.redis import NoRedis, Redis, some_redis
-from tests.support.times import LEASE_SECONDS, SHORT_TIMES, UNLIMITED
+from tests.support.times import LEASE_SECONDS, PATIENT_DISK, SHORT_TIMES, UNLIMITED
 
 if TYPE_CHECKING:
     from reach.db.database import Database
@@ -72,6 +72,15 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+#: What takes longest: the image is built, and schemathesis asks for everything there is.
+LONG = ("tests/image/", "tests/web/test_strict.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest: begun last, it would be waited for by all that are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -183,8 +192,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def private_postgres() -> Iterator[Postgres]:
     """Offer a Postgres server to pause, stop and kill; its database is migrated."""
     try:
-        with Postgres.private() as server:
-            migrate(server.url)
+        with Postgres.private(migrate) as server:
             yield server
     except NoPostgres as reason:
         pytest.skip(str(reason))
@@ -219,7 +227,9 @@ def make_settings(tmp_path: Path) -> "Callable[..., Settings]":
     from reach.settings import Settings
 
     def make(**changes: Any) -> Settings:
-        return Settings(**{**SHORT_TIMES, **UNLIMITED, "data_dir": tmp_path, **changes})
+        on_disk = str(changes.get("database_url", "")).startswith("sqlite")
+        usual = {**SHORT_TIMES, **UNLIMITED, **(PATIENT_DISK if on_disk else {})}
+        return Settings(**{**usual, "data_dir": tmp_path, **changes})
 
     return make
 

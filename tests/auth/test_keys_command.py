@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable
 
-import pytest
-
 from reach.settings import Settings
 from tests.support.processes.commands import ReachProcess
 
@@ -51,21 +49,24 @@ def test_of_two_with_one_name_none_is_revoked(settings: Settings) -> None:
     assert run(settings, "revoke", found[one[:11]][0])[0] == 1
 
 
-@pytest.mark.parametrize("form", ["{id}", "{key}", "{begin}", "{begin}…", "{bare}", "a name"])
 def test_a_key_can_be_named_in_many_ways(
-    sqlite: str, make_settings: Callable[..., Settings], form: str
+    sqlite: str, make_settings: Callable[..., Settings]
 ) -> None:
     """Its id, the whole key, what a list shows of it, its name; what it is not, it is not."""
     settings = make_settings(database_url=sqlite)
-    key, _ = make(settings, "a name")
-    other, _ = make(settings, "another")
+    forms = ["{id}", "{key}", "{begin}", "{begin}…", "{bare}", "{name}"]
+    keys = {form: make(settings, f"key {number}")[0] for number, form in enumerate(forms)}
     ids = listed(settings)
-    wanted = form.format(id=ids[key[:11]][0], key=key, begin=key[:11], bare=key[3:11])
-    for wrong in ("a nam", key[:10], key[3:10], f"{key[:-1]}x", key[:20], ids[key[:11]][0][:-1]):
+    key = keys["{id}"]
+    for wrong in ("key", key[:10], key[3:10], f"{key[:-1]}x", key[:20], ids[key[:11]][0][:-1]):
         code, output, _ = run(settings, "revoke", wrong)
         assert (code, output) == (1, ""), wrong
-    assert run(settings, "revoke", wanted)[:2] == (0, f"Revoked {key[:11]}… (a name).\n")
-    assert listed(settings)[other[:11]][1] == "valid"
+    for number, (form, key) in enumerate(keys.items()):
+        name, begin = f"key {number}", key[:11]
+        wanted = form.format(id=ids[begin][0], key=key, begin=begin, bare=key[3:11], name=name)
+        assert run(settings, "revoke", wanted)[:2] == (0, f"Revoked {begin}… ({name}).\n"), form
+        states = [listed(settings)[key[:11]][1] for key in keys.values()]
+        assert states == ["revoked"] * (number + 1) + ["valid"] * (len(keys) - number - 1)
 
 
 def test_an_expired_key_is_not_in_the_way(

@@ -19,12 +19,13 @@ from tests.support.clock import eventually
 from tests.support.network import OTHERS, DeadAddress, hosts, tls_front
 from tests.support.servers.mail import Authority
 from tests.support.servers.postgres import Postgres
+from tests.support.times import LATE_SECONDS
 
 MakeSettings = Callable[..., Settings]
 
 NAME, ALIVE = "db.test", "127.0.0.1"
 #: What a dead address costs, and what a busy machine may be late by.
-SOON_SECONDS = 0.25 + 2
+SOON_SECONDS = 0.25 + LATE_SECONDS
 
 
 def port_of(url: str) -> int:

@@ -17,8 +17,8 @@ from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 from tests.support.database.locks import ask
 from tests.support.network import DeadAddress
+from tests.support.times import LATE_SECONDS
 
-WITHIN_SECONDS = 2
 END_THEM = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
     "WHERE datname = current_database() AND application_name = 'reach' "
@@ -60,12 +60,12 @@ async def test_a_silent_server_of_a_list_keeps_nobody_waiting(
         places = (silent.getsockname()[1], parts.port)
         hosts = "&".join(f"host=127.0.0.1:{port}" for port in places)
         url = parts._replace(netloc=f"{parts.username}@", query=hosts).geturl()
-        database = open_database(make_settings(database_url=url))
+        database = open_database(make_settings(database_url=url, database_seconds=30))
         try:
             for _ in range(2):
                 began = time.monotonic()
                 assert await database.write(lambda tx: tx.scalar(text("SELECT 1"))) == 1
-                assert time.monotonic() - began < WITHIN_SECONDS
+                assert time.monotonic() - began < SILENT_SECONDS + LATE_SECONDS
         finally:
             await database.close()
 
@@ -76,12 +76,12 @@ async def test_a_lost_machine_of_a_list_keeps_nobody_from_reading(postgres: str)
     only_reads = "options=-c%20default_transaction_read_only%3Don"
     places = f"127.0.0.2:{port},127.0.0.1:{port}"
     url = DatabaseUrl.parse(postgres.replace(f"127.0.0.1:{port}", places) + f"?{only_reads}")
-    opener = Opener(url, Session("test", {}), seconds=3)
+    opener = Opener(url, Session("test", {}), seconds=30)
     with DeadAddress("127.0.0.2", port or 0):
         (await opener.open()).terminate()
         began = time.monotonic()
         (await opener.open()).terminate()
-        assert time.monotonic() - began < SILENT_SECONDS + 1
+        assert time.monotonic() - began < SILENT_SECONDS + LATE_SECONDS
 
 
 async def test_connections_that_the_server_ends_are_nobodys_fault(

@@ -16,6 +16,7 @@ from reach.db.sqlite_commits import WATCH_SECONDS
 from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
 from tests.support.clock import eventually
+from tests.support.times import LATE_SECONDS
 
 CHANNEL = "reach_test"
 
@@ -70,7 +71,7 @@ async def test_a_commit_is_heard(settings: Settings, speaker: Database) -> None:
         for _ in range(2):
             await speaker.write(say)
             assert own.is_set()
-            await asyncio.wait_for(heard.wait(), 1)
+            await asyncio.wait_for(heard.wait(), LATE_SECONDS)
             own.clear()
             heard.clear()
 
@@ -96,7 +97,7 @@ async def test_its_own_commits_are_no_news(
         assert not heard.is_set()
         for _ in range(3):
             await asyncio.gather(speaker.write(change), database.write(change))
-            await asyncio.wait_for(heard.wait(), 1)
+            await asyncio.wait_for(heard.wait(), LATE_SECONDS)
             heard.clear()
         group.cancel_scope.cancel()
     await database.close()
@@ -150,10 +151,12 @@ async def test_a_lost_listener_listens_again(
             "AND datname = current_database()"
         )
         assert ended == 1
-        await asyncio.wait_for(heard.wait(), 5)  # said of its own accord: it may have missed some
+        await asyncio.wait_for(
+            heard.wait(), 2 * LATE_SECONDS
+        )  # said of its own accord: it may have missed some
         heard.clear()
         await speaker.write(say)
-        await asyncio.wait_for(heard.wait(), 1)
+        await asyncio.wait_for(heard.wait(), LATE_SECONDS)
         await connection.close()
     await speaker.close()
 

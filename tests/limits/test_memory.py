@@ -60,9 +60,18 @@ def test_what_another_found_full_is_full_here() -> None:
     there, here = windows("1/minute"), windows("1/minute")
     there.take("a", 10)
     here.close("a", there.full("a", 30), 30)
-    assert names(here.take("a", 31)) == [("minute", 39)]
+    assert names(here.full("a", 31)) == [("minute", 39)]
     assert not here.full("b", 31)
-    assert not here.take("a", 70)
+    assert not here.full("a", 70)
+
+
+def test_who_was_given_a_place_there_gets_it_here() -> None:
+    """Another's refusal may be heard sooner than that; what is full here is full all the same."""
+    there, here = windows("1/minute"), windows("1/minute")
+    there.take("a", 10)
+    here.close("a", there.full("a", 11), 11)
+    assert not here.take("a", 10)
+    assert names(here.take("a", 12)) == [("minute", 58)]
 
 
 @given(

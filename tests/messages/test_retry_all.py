@@ -208,19 +208,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "pointer"), BAD)
 async def test_what_is_no_filter_retries_nothing(
-    reach: Reach, outbox: Outbox, body: dict[str, Any], pointer: str
+    reach: Reach, outbox: Outbox, subtests: pytest.Subtests
 ) -> None:
     """One that says nothing, too: all that ever failed is what nobody has asked for."""
     http = await operator(reach)
     await outbox.fill()
     await outbox.record(await outbox.lease_one(), REJECTED)
-    answer = await http.post("/v1/messages/retry", json=body)
-    assert answer.status_code == 422
-    assert {fault["pointer"] for fault in answer.json()["errors"]} == {pointer}
-    assert CANARY not in answer.text
-    assert (await outbox.only()).state == "failed"
+    for body, pointer in BAD:
+        with subtests.test(body=body):
+            answer = await http.post("/v1/messages/retry", json=body)
+            assert answer.status_code == 422
+            assert {fault["pointer"] for fault in answer.json()["errors"]} == {pointer}
+            assert CANARY not in answer.text
+            assert (await outbox.only()).state == "failed"
 
 
 async def test_a_key_retries_once(reach: Reach, outbox: Outbox) -> None:

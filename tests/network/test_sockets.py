@@ -11,10 +11,9 @@ import pytest
 
 from reach.network.sockets import CannotConnect, in_order, look_up, open_socket, try_each
 from tests.support.network import OTHERS, DeadAddress, hosts
+from tests.support.times import LATE_SECONDS
 
 NAME, ALIVE = "server.test", "127.0.0.1"
-#: What a busy machine may be late by.
-GRACE_SECONDS = 2
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ async def test_a_dead_address_is_passed_over(
     with DeadAddress(dead, port), hosts({NAME: both}):
         peer, seconds = await peer_of(port)
         assert peer == ALIVE
-        assert (0.25 if is_first else 0) <= seconds < 0.25 + GRACE_SECONDS
+        assert (0.25 if is_first else 0) <= seconds < 0.25 + LATE_SECONDS
         for _ in range(3):
             assert (await peer_of(port))[0] == ALIVE
         assert told().count("an address does not answer") == int(is_first)
@@ -52,9 +51,9 @@ async def test_a_dead_address_is_passed_over(
             return
         assert f"{port} ({NAME}): no answer in 0.2" in told()
         began = time.monotonic()
-        for _ in range(20):
+        for _ in range(40):
             await peer_of(port)
-        assert time.monotonic() - began < 20 * 0.25  # it is not waited for again
+        assert time.monotonic() - began < LATE_SECONDS  # it is not waited for again
 
 
 @pytest.mark.parametrize("dead", OTHERS)
@@ -80,7 +79,7 @@ async def test_an_address_that_refuses_is_passed_over_at_once(
     with hosts({NAME: ("127.0.0.2", "127.0.0.3", ALIVE)}):
         peer, seconds = await peer_of(port)
     assert peer == ALIVE
-    assert seconds < GRACE_SECONDS
+    assert seconds < LATE_SECONDS
     assert told() == ""
 
 
@@ -118,7 +117,7 @@ async def test_a_name_without_a_living_address_fails_in_time(dead: str, port: in
         began = time.monotonic()
         with pytest.raises(CannotConnect) as caught:
             await open_socket(NAME, port, seconds=0.6)
-        assert time.monotonic() - began < 0.6 + GRACE_SECONDS
+        assert time.monotonic() - began < 0.6 + LATE_SECONDS
     words = str(caught.value)
     assert words.startswith(f"{NAME} cannot be reached: ")
     shown = f"[{dead}]" if ":" in dead else dead

@@ -9,10 +9,11 @@ from reach.messages.outcome import Sent, Unavailable
 from tests.support.messages import send, sender_to
 from tests.support.network import OTHERS, DeadAddress, hosts
 from tests.support.servers.mail import Authority, MailServer
+from tests.support.times import LATE_SECONDS
 
 NAME, ALIVE = "mail.test", "127.0.0.1"
 #: What a dead address costs, and what a busy machine may be late by.
-SOON_SECONDS = 0.25 + 2
+SOON_SECONDS = 0.25 + LATE_SECONDS
 
 
 @pytest.mark.parametrize("dead", OTHERS)

@@ -216,7 +216,7 @@ async def test_a_reused_connection_lost_later_counts(stage: str) -> None:
 
 async def test_a_reused_connection_that_falls_silent_counts() -> None:
     """Silence is no goodbye: the server may be slow, and is not asked twice."""
-    async with MailServer() as server, sender_to(server, smtp_mail_seconds=0.1) as sender:
+    async with MailServer() as server, sender_to(server, smtp_mail_seconds=1.0) as sender:
         assert type(await send(sender)) is Sent
         server.script["mail"] = SILENCE
         assert type(await send(sender)) is Deferred

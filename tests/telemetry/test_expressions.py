@@ -55,6 +55,7 @@ class Callers:
         self._http = http
         self._settings = settings
         self._callers = 0
+        self._is_over = False
 
     @classmethod
     @asynccontextmanager
@@ -64,12 +65,16 @@ class Callers:
             yield cls(http, settings)
 
     async def go_on(self, between: Callable[[], Awaitable[object]]) -> None:
-        """Call for ever, with ``between`` between rounds."""
-        while True:
+        """Call until ``stop``, with ``between`` between rounds."""
+        while not self._is_over:
             kinds = [self.people, self.known, self.spammer, self.mistaken]
             kinds += [self.impatient, self.thief, self.gone, self.scanner, self.greedy]
             await asyncio.gather(*(kind() for kind in kinds * EACH_ROUND))
             await between()
+
+    def stop(self) -> None:
+        """End with this round: a call that is cut off may leave a connection that nobody closes."""
+        self._is_over = True
 
     async def people(self) -> None:
         """Sign up, at servers that take mail, refuse it, put it off, or fall silent after it."""
@@ -299,7 +304,7 @@ async def busy(
             await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
             await database.write(confirm_some)
             yield busy
-            group.cancel_scope.cancel()
+            callers.stop()
 
 
 def promise_long_ago(tx: Transaction, settings: Settings) -> None:

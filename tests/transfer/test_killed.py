@@ -26,11 +26,12 @@ from tests.support.processes.commands import HEARS_CTRL_C, ReachProcess, api_pro
 from tests.support.processes.ports import free_port
 from tests.support.servers.postgres import Postgres
 
-PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "20000"))
+PEOPLE = int(os.environ.get("REACH_TEST_PEOPLE", "12000"))
 #: How long a run may take: the slowest machine copies so many rows in a second.
 SECONDS = 60 + PEOPLE * 3 / 2000
-#: The message at which everything is stuck: in the middle, and not the first of a batch.
-MIDDLE = PEOPLE // 2 + 17
+#: The message at which everything is stuck: in the middle, and neither in the first batch nor the
+#: first of another.
+MIDDLE = PEOPLE * 5 // 6 + 17
 
 pytestmark = pytest.mark.timeout(120 + 10 * SECONDS)
 

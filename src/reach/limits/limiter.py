@@ -89,7 +89,7 @@ class Limiter:
         except RedisUnavailable:
             LIMITER_FALLBACKS.inc()
             shared.local_decisions += 1
-            return windows.take(who, now)
+            return windows.full(who, now) or windows.take(who, now)
         if full:
             windows.close(who, full, time.monotonic())
             return full
@@ -133,18 +133,12 @@ class Windows:
         return len(self.taken)
 
     def full(self, key: str, now: float) -> Sequence[Full]:
-        """List the windows that have no room for ``key``."""
+        """List the windows that have no room for ``key``: here, or where somebody else counts."""
         taken = self.taken.get(key)
         if taken is None:
             return ()
         self.taken.move_to_end(key)
-        stamps, found = taken.stamps, {}
-        for window in self.policy.windows:
-            # Full as long as the quota-th latest is still inside.
-            if len(stamps) >= window.quota:
-                left = stamps[-window.quota] + window.seconds - now
-                if left > 0:
-                    found[window.name] = Full(window, left)
+        found = self._full_here(taken, now)
         for closed in taken.closed:
             left = closed.seconds - now
             here = found.get(closed.window.name)
@@ -152,14 +146,28 @@ class Windows:
                 found[closed.window.name] = Full(closed.window, left)
         return tuple(found.values())
 
+    def _full_here(self, taken: Taken, now: float) -> dict[str, Full]:
+        stamps, found = taken.stamps, {}
+        for window in self.policy.windows:
+            # Full as long as the quota-th latest is still inside.
+            if len(stamps) >= window.quota:
+                left = stamps[-window.quota] + window.seconds - now
+                if left > 0:
+                    found[window.name] = Full(window, left)
+        return found
+
     def take(self, key: str, now: float) -> Sequence[Full]:
-        """Take one of every window for ``key``; if any is full, list those, and take none."""
+        """Take one of every window for ``key``; if any is full here, list those, and take none.
+
+        What somebody else found full meanwhile is no matter: who was given a place there, before
+        another was refused, may hear of it later.
+        """
         taken = self.taken.get(key)
         if taken is None:
             taken = self.taken[key] = Taken()
         # Who has taken less than any window's quota is refused by none.
-        elif taken.closed or len(taken.stamps) >= self._least_quota:
-            full = self.full(key, now)
+        elif len(taken.stamps) >= self._least_quota:
+            full = tuple(self._full_here(taken, now).values())
             if full:
                 return full
         self._use(key, taken, now)

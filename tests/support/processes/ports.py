@@ -1,5 +1,6 @@
 """Ports for servers that must be able to come back to the one they had."""
 
+import atexit
 import random
 import socket
 from collections.abc import Iterator
@@ -7,35 +8,36 @@ from functools import cache
 from itertools import count
 
 #: Below the ports that systems hand out by themselves, so that a server can come back to its own.
-FIRST_PORT, PORTS_PER_PROCESS, PROCESSES = 12_000, 600, 32
+FIRST_PORT, LAST_PORT, PORTS_PER_PROCESS = 12_000, 32_000, 400
 
 
 @cache
-def _claimed() -> tuple[socket.socket, int]:
-    """Claim a range of ports for this process, as long as it lives; gives the range's first port.
+def _reserved() -> int:
+    """Reserve ports for this process alone, by listening on the first of them until it ends.
 
-    Who listens on a range's first port has the range: so neither its neighbours under
-    pytest-xdist nor the tests of another checkout, which run at the same time, meet its servers.
+    So no other test process, of this run or of another, is given one between the moment when it is
+    found to be free and that when a server listens on it.
     """
-    for process in range(PROCESSES):
-        first = FIRST_PORT + process * PORTS_PER_PROCESS
-        claim = socket.socket()
+    blocks = list(range(FIRST_PORT, LAST_PORT, PORTS_PER_PROCESS))
+    random.shuffle(blocks)
+    for first in blocks:
+        guard = socket.socket()
         try:
-            claim.bind(("127.0.0.1", first))
-            claim.listen(1)
+            guard.bind(("127.0.0.1", first))
+            guard.listen(1)
         except OSError:
-            claim.close()
-        else:
-            return claim, first
-    raise AssertionError(f"{PROCESSES} processes test at the same time")
+            guard.close()
+            continue
+        atexit.register(guard.close)
+        return first
+    raise AssertionError(f"no {PORTS_PER_PROCESS} ports are left for this process")
 
 
 @cache
 def _ports() -> Iterator[int]:
-    """Ports of this process, again and again."""
-    _, first = _claimed()
-    start = random.randrange(PORTS_PER_PROCESS)
-    return (first + 1 + n % (PORTS_PER_PROCESS - 1) for n in count(start))
+    """Ports of this test process, one after the other, over and over."""
+    first = _reserved()
+    return (first + 1 + number % (PORTS_PER_PROCESS - 1) for number in count())
 
 
 def free_port() -> int:

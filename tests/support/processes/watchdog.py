@@ -46,6 +46,11 @@ def release(pid: int) -> None:
     _tell({"pid": pid, "signal": 0, "folder": None})
 
 
+def remove_at_the_end(folder: Path) -> None:
+    """Have a folder removed when this process ends."""
+    _tell({"pid": 0, "signal": 0, "folder": str(folder)})
+
+
 def _tell(entry: dict[str, int | str | None]) -> None:
     _pipe().write(json.dumps(entry).encode() + b"\n")
     _pipe().flush()
@@ -54,9 +59,12 @@ def _tell(entry: dict[str, int | str | None]) -> None:
 def watch(lines: IO[bytes]) -> None:
     """Keep the list until ``lines`` ends, then end whom it still names."""
     guarded: dict[int, tuple[int, str | None]] = {}
+    folders: list[str] = []
     for line in lines:
         entry = json.loads(line)
-        if entry["signal"]:
+        if not entry["pid"]:
+            folders.append(entry["folder"])
+        elif entry["signal"]:
             guarded[entry["pid"]] = (entry["signal"], entry["folder"])
         else:
             guarded.pop(entry["pid"], None)
@@ -70,6 +78,8 @@ def watch(lines: IO[bytes]) -> None:
         send(pid, signal.SIGKILL)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def send(pid: int, number: int) -> bool:

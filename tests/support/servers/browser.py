@@ -13,7 +13,21 @@ from urllib.parse import urlsplit
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu")
+#: What Chromium has of its own in every window: two pages for suggestions under an address that
+#: nobody types. To load them takes more than to load and use a page of Reach's.
+NEVER_SEEN = ("WebUIOmniboxPopup", "WebUIOmniboxAimPopup")
+#: The last such flag counts, so this one says what Playwright's own does, too.
+TURNED_OFF = (
+    *("AimEnabled", "AvoidCorsURLLoaderRestartOnRedirect", "AvoidUnnecessaryBeforeUnloadCheckSync"),
+    *("DestroyProfileOnBrowserClose", "HttpsFirstBalancedModeAutoEnable", "HttpsUpgrades"),
+    *("LensOverlay", "MediaRouter", "NetworkTimeServiceQuerying", "OptimizationHints"),
+    *("PaintHolding", "PreconnectToSearch", "ThirdPartyStoragePartitioning"),
+)
+FLAGS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--disable-gpu",
+    f"--disable-features={','.join((*TURNED_OFF, *NEVER_SEEN))}",
+)
 #: Chromium says so of every 401 and 422, which are pages like any other.
 EXPECTED = "Failed to load resource: the server responded with a status of 4"
 #: Of Chromium's content settings: allow is 1.

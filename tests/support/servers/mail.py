@@ -240,9 +240,11 @@ class MailServer:
         if self._server is None:
             return
         self._server.close()
-        for task in self._open.values():
-            task.cancel()
-        await asyncio.gather(*self._open.values(), return_exceptions=True)
+        await asyncio.sleep(0)  # what was accepted a moment ago has a session then, too
+        while self._open:
+            for task in self._open.values():
+                task.cancel()
+            await asyncio.gather(*self._open.values(), return_exceptions=True)
         await self._server.wait_closed()
         self._server = None
         if self._faults:
@@ -292,6 +294,7 @@ class MailServer:
         task.add_done_callback(lambda _: self._over(session))
 
     def _over(self, session: Session) -> None:
+        session.hang_up()  # one that was cancelled before its first step has not
         task = self._open.pop(session)
         if not task.cancelled() and (fault := task.exception()) is not None:
             self._faults.append(fault)

@@ -70,7 +70,11 @@ class Session:
         except OSError:  # the client is gone, or TLS failed: nothing is left to say
             pass
         finally:
-            self._writer.transport.abort()
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close at once, if that has not been done."""
+        self._writer.transport.abort()
 
     async def _flush(self) -> None:
         self._writer.close()

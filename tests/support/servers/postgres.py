@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -122,17 +122,45 @@ OPTIONS = (
 )
 
 
-class Postgres(Server):
-    """A Postgres server with a folder and a port of its own, as long as the ``with`` lasts."""
+#: What is done once to a new server, whose URL it is given.
+Preparation = Callable[[str], object]
+#: The files of the first server of each kind, as they were before anybody used it.
+FIRST: dict[tuple[Path, Account, Preparation | None], Path] = {}
 
-    def __init__(self, place: Path | None = None, account: Account | None = None) -> None:
+
+class Postgres(Server):
+    """A Postgres server with a folder and a port of its own, as long as the ``with`` lasts.
+
+    To make its files takes a second of processor, so only the first of a test process is made:
+    the others, if all that they are made of is alike, begin with a copy of its files.
+    """
+
+    def __init__(
+        self,
+        prepare: Preparation | None = None,
+        *,
+        place: Path | None = None,
+        account: Account | None = None,
+    ) -> None:
         self._place = place or binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="reach-postgres-"))
         self._account = account or choose_accounts(self._place)[0]
         self.port = free_port()
+        kind = (self._place, self._account, prepare)
         try:
-            self._initialise()
+            self._prepare()
+            if kind in FIRST:
+                _copy(FIRST[kind], self.folder)
+            else:
+                self._initialise()
+                if prepare is not None:
+                    self.start()
+                    prepare(self.url)
+                    self.stop()
+                FIRST[kind] = _kept(self.folder / "data")
         except BaseException:
+            if self.is_running:
+                self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
@@ -204,7 +232,6 @@ class Postgres(Server):
                 os.chown(path, self._account.user, self._account.user)
 
     def _initialise(self) -> None:
-        self._prepare()
         command = [
             str(self._place / "initdb"),
             *(f"--pgdata={self.folder / 'data'}", "--username=postgres", "--auth=trust"),
@@ -278,6 +305,19 @@ class Postgres(Server):
         """Its processes, the main one first: each backend leads a process group of its own."""
         parent = psutil.Process(self.pid)
         return [parent, *parent.children(recursive=True)]
+
+
+def _copy(data: Path, folder: Path) -> None:
+    """Copy files with their owners, into ``folder``."""
+    subprocess.run(["cp", "-a", str(data), str(folder)], check=True)
+
+
+def _kept(data: Path) -> Path:
+    """Copy files to where they stay until this process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="reach-postgres-first-"))
+    watchdog.remove_at_the_end(folder)
+    _copy(data, folder)
+    return folder / data.name
 
 
 def started() -> Postgres:
