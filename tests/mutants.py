@@ -125,7 +125,7 @@ FAULTS: Sequence[Fault] = (
         "limits/limiter.py",
         "            return full\n        return windows.take(who, now)\n",
         "            return full\n        return windows.full(who, now) or windows.take(who, now)\n",
-        "tests/limits/test_exact.py::test_who_was_given_a_place_has_it_whoevers_refusal_is_heard_of_first",
+        "tests/limits/test_exact.py::test_who_was_given_a_place_has_it_though_a_refusal_is_heard_of_first",
     ),
     Fault(
         "no-fallback",

@@ -119,7 +119,7 @@ async def overtaken(settings: Settings, client: Client) -> tuple[Any, Any] | Non
     return None if fallbacks.of(FALLBACKS) else (refusal, second)
 
 
-async def test_who_was_given_a_place_has_it_whoevers_refusal_is_heard_of_first(
+async def test_who_was_given_a_place_has_it_though_a_refusal_is_heard_of_first(
     make_settings: MakeSettings, redis_url: str
 ) -> None:
     """Two at once, on two connections: Redis admits one, and we hear first that it is full."""

@@ -90,6 +90,11 @@ class Copying:
 def leave() -> None:
     """End at once, when all else is done: to take apart what was imported costs half a copy."""
     if CODE:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return  # the usual end tells of it
         os._exit(CODE[0] & 0xFF)
 
 
