@@ -296,8 +296,11 @@ def finder(fault: Fault, copy: "Copy", unfit: Mapping[str, str]) -> tuple[str, s
     for test, reason in unfit.items():
         if test == fault.tests or test.startswith((f"{fault.tests}::", f"{fault.tests}[")):
             raise Bad(f"{test} fails without it: {reason}")
+    file = ROOT / fault.tests.partition("::")[0]
+    # A process of pytest-xdist that is to stop at the first failure never ends if a subtest fails.
+    stops = () if "subtests" in file.read_text(encoding="utf-8") else ("-x",)
     with copy.planted(fault):
-        failed = copy.run(("-x", fault.tests))
+        failed = copy.run((*stops, fault.tests))
     if not failed:
         raise Bad("no test finds it")
     return next(iter(failed.items()))
