@@ -87,11 +87,13 @@ async def two(
 
 @pytest.fixture
 def errors() -> Iterator[list[str]]:
-    """What statements fail with, even those that are tried again."""
+    """What statements fail with, even those that are tried again: which it was, and who waited."""
     found: list[str] = []
 
     def note(context: ExceptionContext) -> None:
-        found.append(str(context.original_exception))
+        error = context.original_exception
+        detail = getattr(error.__cause__, "detail", None)
+        found.append(f"{error} {detail} {context.statement}")
 
     event.listen(Engine, "handle_error", note)
     yield found
