@@ -36,6 +36,8 @@ from tests.support.servers.redis import NoRedis, Redis, some_redis
 from tests.support.times import LEASE_SECONDS, PATIENT_DISK, SHORT_TIMES, UNLIMITED
 
 if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
     from reach.db.database import Database
     from reach.settings import Settings
     from tests.support.canaries import Watch
@@ -215,6 +217,18 @@ def redis() -> Iterator[Redis]:
         with Redis.private() as server:
             yield server
     except NoRedis as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+async def browser() -> "AsyncIterator[Browser]":
+    """Run a browser for the tests of one file."""
+    from tests.support.servers.browser import NoBrowser, started
+
+    try:
+        async with started() as running:
+            yield running
+    except NoBrowser as reason:
         pytest.skip(str(reason))
 
 

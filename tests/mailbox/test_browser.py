@@ -9,23 +9,13 @@ from playwright.async_api import Browser, Page, expect
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from tests.support.processes.reach import Reach, change_services, running_reach
-from tests.support.servers.browser import WIDEST, NoBrowser, started, visiting
+from tests.support.servers.browser import WIDEST, visiting
 
 LONG = "Sehr-lange-Betreffzeile_ohne_Leerzeichen/" * 6
 PHONES: Any = {"width": 320, "height": 640}
 DESK: Any = {"width": 1280, "height": 700}
 #: Where an element is on the screen.
 TOP = "entry => Math.round(entry.getBoundingClientRect().top)"
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run a browser for the tests of this file."""
-    try:
-        async with started() as running:
-            yield running
-    except NoBrowser as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from tests.support.servers.browser import (
     WIDEST,
     NoBrowser,
     Visit,
-    started,
     visiting,
     visiting_without_cookies,
 )
@@ -39,16 +38,6 @@ PAGES += [
 #: How many wrong links, and wrong keys, are told so; and what the page elsewhere loads of Reach.
 MOST_WRONG = 30
 LOADED = 1 + 2 * MOST_WRONG
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run a browser for the tests of this file."""
-    try:
-        async with started() as running:
-            yield running
-    except NoBrowser as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(params=[True, False], ids=["scripts", "no-scripts"])

@@ -10,7 +10,7 @@ from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.support.people import everybody, opened_too_long_ago, operator, owed
 from tests.support.processes.reach import Reach, running_reach
-from tests.support.servers.browser import NoBrowser, started, visiting
+from tests.support.servers.browser import visiting
 
 #: Fill the form in as a password manager does that knows of no field but the person's, and send it
 #: before a person could have.
@@ -21,16 +21,6 @@ FILL_AT_ONCE = """
 """
 WIDEST = "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 TELEPHONE = {"width": 360, "height": 740}
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run a browser for the tests of this file."""
-    try:
-        async with started() as running:
-            yield running
-    except NoBrowser as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(params=[False, True], ids=["no-proof", "proof"])

@@ -9,17 +9,7 @@ from playwright.async_api import Browser, Error, Page, expect
 from reach.settings import Settings
 from tests.support.people import everybody, operator
 from tests.support.processes.reach import Reach, running_reach
-from tests.support.servers.browser import NoBrowser, started, visiting
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run a browser for the tests of this file."""
-    try:
-        async with started() as running:
-            yield running
-    except NoBrowser as reason:
-        pytest.skip(str(reason))
+from tests.support.servers.browser import visiting
 
 
 @pytest.fixture
