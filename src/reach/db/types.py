@@ -175,10 +175,6 @@ def rows(dialect: str, *columns: Column[Any]) -> FromClause:
     ).subquery("given")
 
 
-#: What ``encode`` makes of none: the statement runs all the same.
-NO_ROWS = "[]"
-
-
 def encode(dialect: str, values: Sequence[Mapping[str, object]]) -> str:
     """Write rows as the JSON that ``rows`` reads."""
 

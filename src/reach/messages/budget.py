@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 
 from reach.db.transaction import Transaction
-from reach.db.types import NO_ROWS, Key, earliest_id, encode, now, rows
+from reach.db.types import Key, earliest_id, encode, now, rows
 from reach.messages.model import STRANGERS, messages
 from reach.settings import Settings
 
@@ -57,9 +57,8 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
     if not windows:
         return set(people)
     # Even if there are none: as many statements for all, or their time would tell who is known.
-    given = encode(tx.dialect.name, [{"person_id": one} for one in people]) if people else NO_ROWS
     values: dict[str, Any] = {
-        "rows": given,
+        "rows": encode(tx.dialect.name, [{"person_id": person} for person in people]),
         "since": earliest_id(time.time() - windows[-1].seconds - CLOCKS_SECONDS),
     }
     for n, window in enumerate(windows):

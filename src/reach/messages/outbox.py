@@ -3,7 +3,7 @@
 What a worker does with it is in ``queue``; how many messages are found together, in ``filters``.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import NO_ROWS, Key, encode, new_id, now, rows
+from reach.db.types import Key, encode, new_id, now, rows
 from reach.messages.model import Attempt, Message, attempts, messages
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
@@ -157,14 +157,14 @@ def _supersede(dialect: str) -> Executable:
     )
 
 
-def supersede(tx: Transaction, people: Collection[UUID], *, template: str, reason: str) -> None:
+def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason: str) -> None:
     """Cancel what is queued of a template for people who are locked: a newer one is promised.
 
     What an operator promised stays: it may say something else, and is no stranger's to cancel.
     One that a worker is sending at this moment ends as ``sent`` if the mail server takes it,
     because it was. That there are no people is no shortcut, as for ``promise``.
     """
-    given = encode(tx.dialect.name, [{"person_id": one} for one in people]) if people else NO_ROWS
+    given = encode(tx.dialect.name, [{"person_id": person_id} for person_id in people])
     values = {"rows": given, "of_template": template, "queued": "queued", "reason": reason}
     tx.execute(_supersede(tx.dialect.name), values)
 

@@ -1,6 +1,6 @@
 """Every statement about people."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction
-from reach.db.types import NO_ROWS, Key, encode, new_id, now, rows
+from reach.db.types import Key, encode, new_id, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
@@ -176,12 +176,12 @@ def _lock_known(dialect: str) -> Executable:
     )
 
 
-def lock_known(tx: Transaction, keys: Collection[str], *, hours: float = 0) -> Sequence[Known]:
+def lock_known(tx: Transaction, keys: Iterable[str], *, hours: float = 0) -> Sequence[Known]:
     """Find the people with these keys; they stay as they are until the transaction ends.
 
     Due are those who were not told in the last ``hours`` that they are signed up already.
     """
-    given = encode(tx.dialect.name, [{"email_key": key} for key in keys]) if keys else NO_ROWS
+    given = encode(tx.dialect.name, [{"email_key": key} for key in keys])
     wanted = {"rows": given, "quiet_seconds": hours * 3600}
     return list(map(Known._make, tx.execute(_lock_known(tx.dialect.name), wanted)))
 
@@ -222,13 +222,13 @@ def _note_again(dialect: str) -> Executable:
     )
 
 
-def note_again(tx: Transaction, again: Collection[Again]) -> None:
+def note_again(tx: Transaction, again: Iterable[Again]) -> None:
     """Write down what sign-ups of people who are locked change of their records.
 
     Every row is written, changed or not: else a missing fsync would tell a stranger that the
     address is known.
     """
-    given = encode(tx.dialect.name, list(map(Again._asdict, again))) if again else NO_ROWS
+    given = encode(tx.dialect.name, list(map(Again._asdict, again)))
     tx.execute(_note_again(tx.dialect.name), {"rows": given})
 
 
