@@ -28,7 +28,6 @@ ALONE = (
     + ", ".join(f"REACH_LIMIT_{name.upper()}=off" for name in COUNTED_TOGETHER)
 )
 
-
 #: What is kept of one policy at most; beyond it who has not come for longest is forgotten.
 MOST_KEYS = 50_000
 MOST_STAMPS = 1_000_000
