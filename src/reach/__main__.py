@@ -1,8 +1,13 @@
 """`python -m reach` is `reach`."""
 
+import gc
 import sys
 
 INTERRUPTED = 130
+#: Python's collector looks when there are so many new objects that did not end by themselves: the
+#: imports alone make 200,000, all of which stay, and were looked through fifty times over. Here,
+#: and not in ``main``: the processes of ``reach api`` begin with this module too.
+gc.set_threshold(10_000)
 
 
 def main() -> None:
