@@ -13,7 +13,7 @@ import pytest
 
 from reach.settings import Settings
 from tests.support.corpus.asking import asked
-from tests.support.corpus.exchanges import FOLDER, read
+from tests.support.corpus.exchanges import FOLDER, VARYING, read
 from tests.support.processes.ports import free_port
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -49,6 +49,13 @@ def test_there_are_many() -> None:
     """A file that is lost, or read as empty, would be missed by nobody."""
     requests = [one for file in FILES for made in read(file)["exchanges"] for one in made["send"]]
     assert len(requests) > 500
+
+
+def test_nothing_is_replaced_in_vain() -> None:
+    """A rule that fits no answer would hide, one day, what it was not made for."""
+    written = "".join(file.read_text(encoding="utf-8") for file in FILES)
+    names = {name.replace("-N>", "-1>") for _, name in VARYING}
+    assert {name for name in names if name not in written} == set()
 
 
 def test_a_difference_is_shown() -> None:

@@ -46,7 +46,6 @@ VARYING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"rlt_[\w-]{20,}\.[\w-]{20,}", "<token>"),  # it says when it ends
         (r'(?<="key":")rk_\w{46}(?=")', "<new-key>"),
         (r'(?<="prefix":")rk_\w{8}(?=")', "<prefix>"),
-        (r"(?<=Reach )\d+\.\d+\.\d+\S*(?=<)", "<version>"),
     )
 )
 #: Lines that nearly every answer has, in this order: there they are one.
