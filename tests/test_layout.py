@@ -18,7 +18,11 @@ OTHERS = {"chart", "docs", "image", "platform", "promises", "proxy", "support"}
 #: JSON out of all that a process has written so far.
 HALVES = re.compile(r"loads\b[^\n]*(\.output\b|everything\()")
 #: Modules that run in processes of their own: these are told their names.
-RUN = {"tests.support.http.hooks", "tests.support.processes.stuck"}
+RUN = {
+    "tests.support.corpus.__main__",
+    "tests.support.http.hooks",
+    "tests.support.processes.stuck",
+}
 
 
 def imports(source: str) -> Iterator[str]:

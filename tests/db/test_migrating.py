@@ -10,7 +10,8 @@ import anyio
 import pytest
 from sqlalchemy import Engine, ExceptionContext, event
 
-from reach.db.migrate import LOCK, CannotMigrate, Patience, migrate, require_turn, upgrade
+from reach.db.migrate import CannotMigrate, Patience, migrate, upgrade
+from reach.db.migrate_postgres import LOCK, require_turn
 from reach.db.schema import VERSIONS, names, newest, revision
 from reach.db.transaction import Transaction
 from reach.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from reach.db.migrate import LOCK
+from reach.db.migrate_postgres import LOCK
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.databases import create_database, drop_database

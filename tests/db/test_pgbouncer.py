@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from reach.db.connect import open_database
-from reach.db.migrate import LOCK
+from reach.db.migrate_postgres import LOCK
 from reach.db.transaction import Transaction
 from reach.settings import Settings
 from tests.support.clock import eventually, wait_until

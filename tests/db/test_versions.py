@@ -12,7 +12,7 @@ from sqlalchemy import text
 import reach.auth.keys
 import reach.db.counters
 import reach.people.model
-from reach.db.migrate import LOCK
+from reach.db.migrate_postgres import LOCK
 from reach.db.schema import is_current, names, newest, revision
 from reach.db.transaction import Transaction
 from reach.db.types import metadata

@@ -68,7 +68,7 @@ NAMES = {
 #: Where such a word is somebody else's, or history.
 EXCEPT = re.compile(
     r"""
-    meta\ name="robots" | block\ robots      # HTML's
+    meta\ name=\\?"robots\\?" | block\ robots      # HTML's
     | robots\.txt | X-Robots-Tag | x-robots-tag
     """,
     re.VERBOSE,

@@ -9,14 +9,17 @@ from array import array
 from bisect import insort
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from reach.limits.client import Clients
-from reach.limits.redis import RedisUnavailable, Shared
-from reach.limits.refusal import Full, Refusal
+from reach.limits.refusal import Full, RedisUnavailable, Refusal
 from reach.settings import BadSettings, Settings
 from reach.settings.types import Policy
+from reach.settings.urls import RedisUrl
 from reach.telemetry.metrics import LIMITER_DECISIONS, LIMITER_FALLBACKS
+
+if TYPE_CHECKING:
+    from reach.limits.redis import Shared
 
 PolicyName = Literal["signups", "api", "failed_keys", "failed_links"]
 POLICIES: tuple[PolicyName, ...] = get_args(PolicyName)
@@ -48,7 +51,7 @@ class Limiter:
         self._windows = {name: Windows(settings.policies[name]) for name in POLICIES}
         limits_nothing = all(w.policy.is_off for w in self._windows.values())
         redis = None if limits_nothing else settings.redis
-        self._shared = None if redis is None else Shared(redis)
+        self._shared = None if redis is None else _shared(redis)
         self._admitted = {name: LIMITER_DECISIONS.labels(name, "admitted") for name in POLICIES}
         self._refused = {name: LIMITER_DECISIONS.labels(name, "refused") for name in POLICIES}
 
@@ -80,7 +83,9 @@ class Limiter:
         self._admitted[name].inc()
         return None
 
-    async def _take(self, shared: Shared, name: PolicyName, who: str, now: float) -> Sequence[Full]:
+    async def _take(
+        self, shared: "Shared", name: PolicyName, who: str, now: float
+    ) -> Sequence[Full]:
         """Take one in Redis and here; here alone while Redis is unavailable."""
         windows, key = self._windows[name], self._sign(f"{name}\n{who}")
         try:
@@ -207,6 +212,12 @@ class Windows:
         """Whether all that was taken has left the longest window."""
         last = taken.stamps[-1] + self._longest_seconds if taken.stamps else 0.0
         return max(last, *(full.seconds for full in taken.closed), 0.0) <= now
+
+
+def _shared(redis: RedisUrl) -> "Shared":
+    from reach.limits.redis import Shared
+
+    return Shared(redis)
 
 
 def require_one_count(settings: Settings) -> None:

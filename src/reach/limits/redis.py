@@ -6,17 +6,18 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context
+from functools import cache
 from typing import Any, TypeVar
 
 import structlog
-from limits import RateLimitItemPerSecond
+from limits import RateLimitItem, RateLimitItemPerSecond, parse
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from reach.limits.refusal import Full
+from reach.limits.refusal import Full, RedisUnavailable
 from reach.network.sockets import open_socket
 from reach.settings.types import Policy, Window
 from reach.settings.urls import RedisUrl
@@ -163,10 +164,6 @@ PROBE_SECONDS = 0.5
 LINES = 16
 
 
-class RedisUnavailable(Exception):
-    """Redis did not answer, or not in time, or refused."""
-
-
 class Shared:
     """The windows that all processes share. It heals by itself.
 
@@ -221,7 +218,7 @@ class Shared:
 
     async def _take(self, line: Line, policy: Policy, key: str) -> Sequence[Full]:
         for window in policy.windows:
-            item = window.item
+            item = _item(window)
             if not await line.ask(lambda limiter, item=item: limiter.hit(item, key)):  # type: ignore[misc]
                 return await self._full(line, policy, window, key)
         return ()
@@ -231,7 +228,7 @@ class Shared:
         found = []
         try:
             for window in policy.windows:
-                item = window.item
+                item = _item(window)
                 stats = await line.ask(
                     lambda limiter, item=item: limiter.get_window_stats(item, key)  # type: ignore[misc]
                 )
@@ -283,3 +280,9 @@ def reason_of(error: Exception) -> str:
     """Say what is wrong, without what Redis or its driver quote: a command, a URL."""
     code = str(error).partition(" ")[0]
     return f"{type(error).__name__} {code}" if code.isupper() else type(error).__name__
+
+
+@cache
+def _item(window: Window) -> RateLimitItem:
+    """Name a window as the library does. There are as many as the settings have."""
+    return parse(f"{window.quota} per {window.name.replace('-', ' ')}")

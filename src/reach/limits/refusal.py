@@ -7,6 +7,10 @@ from math import ceil
 from reach.settings.types import Policy, Window
 
 
+class RedisUnavailable(Exception):
+    """Redis did not answer, or not in time, or refused."""
+
+
 @dataclass(frozen=True, slots=True)
 class Full:
     """A window without room, and for how long at least."""
