@@ -12,6 +12,8 @@ from tests.support.messages import LONG_SECONDS, SHORT_SECONDS, send, sender_to
 from tests.support.servers.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
 from tests.support.servers.mail_session import Session
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 async def test_a_connection_serves_many_messages() -> None:
     """One connection, one EHLO, and nothing but the messages themselves."""
