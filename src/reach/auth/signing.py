@@ -5,6 +5,7 @@ is signed for one purpose is worth nothing for another. The first secret signs a
 accepted, so that a secret can be replaced. See docs/decisions/0047-signatures.md.
 """
 
+import hmac
 from hashlib import sha256
 
 import itsdangerous
@@ -25,6 +26,7 @@ class Signer:
             salt=f"reach/{purpose}",
             key_derivation="hmac",
             digest_method=sha256,
+            algorithm=_InOneCall(sha256),
         )
         self._signer.derive_keys()
 
@@ -52,6 +54,14 @@ class Signer:
     def unsign(self, signed: str) -> str:
         """Give the text that ``sign`` signed. Raises itsdangerous.BadSignature."""
         return self._signer.unsign(_raw(signed)).decode("utf-8", "surrogatepass")
+
+
+class _InOneCall(itsdangerous.HMACAlgorithm):
+    """HMAC-SHA256 in one call of OpenSSL: by itsdangerous's way it takes four times as long."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        """Sign a value."""
+        return hmac.digest(key, value, "sha256")
 
 
 class _OneSpelling(itsdangerous.Signer):

@@ -4,6 +4,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from jinja2.exceptions import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reach.auth.links import SCOPES, Link, Links
+from reach.mail.fillable import Fillable, make_fillable
 from reach.mail.headers import BadHeader, refuse_forbidden
 from reach.messages.model import TEMPLATE_NAME, Message
 
@@ -155,6 +157,7 @@ class Templates:
         self._loader = Files(folder)
         # One environment each, so that what an HTML template includes is escaped too.
         self._environments = {kind: _environment(self._loader, kind) for kind in KINDS}
+        self._forms: dict[str, Fillable] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -212,7 +215,16 @@ class Templates:
 
     def _render(self, name: str, kind: str, variables: Mapping[str, object]) -> str:
         file = f"{name}.{kind}"
+        form = self._forms.get(file)
+        if form is None or not form.is_current():
+            form = make_fillable(self._environments[kind], file)
+            if form is not None:
+                self._forms[file] = form
         try:
+            if form is not None:
+                with suppress(BadHeader, CannotLink):  # raised again below, with the line
+                    if (filled := form.fill(variables)) is not None:
+                        return filled
             return self._environments[kind].get_template(file).render(variables)
         except Exception as error:
             raise BrokenTemplate(fault_of(error, file)) from error
