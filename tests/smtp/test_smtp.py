@@ -25,6 +25,15 @@ async def test_a_connection_serves_many_messages() -> None:
         assert server.sessions == 1
 
 
+async def test_a_connection_may_carry_as_many_as_the_server_takes() -> None:
+    """With 0 it is left when that says so, or at its age."""
+    async with MailServer() as server:
+        async with sender_to(server, smtp_messages_per_connection=0) as sender:
+            for _ in range(30):
+                assert type(await send(sender)) is Sent
+        assert (server.sessions, len(server.messages)) == (1, 30)
+
+
 @pytest.mark.parametrize("most", [1, 3])
 async def test_a_connection_is_left_after_so_many_messages(most: int) -> None:
     """The next message goes on another, before the server has reason to say no or to queue it."""

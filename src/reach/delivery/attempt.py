@@ -124,7 +124,7 @@ class Attempts:
         if message.lease - message.recorded_lease > MOST_VANISHED:
             return Deferred(f"{MOST_VANISHED} workers in a row vanished while they held it")
         try:
-            mail = self._composer.compose(message)
+            mail = await self._composer.compose_beside(message)
             return await self._sender.send(mail, still_held=holding.may_send_content)
         except CannotCompose as error:
             log.warning("message cannot be composed", **_uncomposed(message, error))

@@ -27,9 +27,9 @@ log = structlog.get_logger("reach.worker")
 #: A slot goes on while what it did is being recorded. What is accepted and not recorded when a
 #: worker dies is sent again, so this is a trade: with 1 a slot, a third fewer emails a second.
 UNRECORDED_PER_SLOT = 3
-#: A commit waits so long for half of these, while attempts are under way: a commit costs as much
-#: processor time as an email, however much it records.
-GATHER_SECONDS = 0.005
+#: A commit waits so long for three quarters of these, while attempts are under way: a commit costs
+#: as much processor time as an email, however much it records. The rest is for what ends meanwhile.
+GATHER_SECONDS = 0.01
 #: How often it is looked whether the database is back.
 LOOK_SECONDS = 1.0
 #: What the database did not take is recorded again this soon: before anybody else can lease the
@@ -126,7 +126,7 @@ class Recorder:
             deliveries.start_soon(self._record_all)
 
     def _must_gather(self) -> bool:
-        return 2 * len(self._waiting) < self._most and self._is_busy()
+        return 4 * len(self._waiting) < 3 * self._most and self._is_busy()
 
     async def _record_all(self) -> None:
         """Record until nothing waits."""

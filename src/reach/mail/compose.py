@@ -6,7 +6,8 @@ everything else that a worker does for a message.
 
 from base64 import encodebytes
 from binascii import b2a_qp
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -107,17 +108,19 @@ class Composer:
 
     def compose(self, message: Message) -> Mail:
         """Put a message into words. Raises CannotCompose, whatever goes wrong."""
-        try:
+        with _explained():
             content = self._content(message)
             if self._dkim is not None:
                 content = self._dkim.signed(content)
             return Mail(self._sender, message.recipient, content)
-        except CannotCompose:
-            raise
-        except BrokenTemplate as broken:
-            raise CannotCompose(broken.fault) from None
-        except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
-            raise CannotCompose(fault_of(error)) from None
+
+    async def compose_beside(self, message: Message) -> Mail:
+        """Do so on an event loop, which goes on while the signature is made."""
+        with _explained():
+            content = self._content(message)
+            if self._dkim is not None:
+                content = await self._dkim.signed_beside(content)
+            return Mail(self._sender, message.recipient, content)
 
     def faults(self, message: Message) -> list[Fault]:
         """Say what is wrong with each file of a message's template; with the whole, if with none.
@@ -168,6 +171,19 @@ class Composer:
         )
         line = b"\r\n--" + boundary.encode()
         return line.join((head.encode(), b"\r\n" + plain, b"\r\n" + rich, b"--\r\n"))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise CannotCompose for whatever goes wrong."""
+    try:
+        yield
+    except CannotCompose:
+        raise
+    except BrokenTemplate as broken:
+        raise CannotCompose(broken.fault) from None
+    except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
+        raise CannotCompose(fault_of(error)) from None
 
 
 @lru_cache(maxsize=64)

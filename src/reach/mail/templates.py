@@ -174,7 +174,7 @@ class Templates:
         found = []
         for file in self._loader.list_templates():
             try:
-                self._environments[file.rpartition(".")[2]].get_template(file)
+                self.environment_of(file).get_template(file)
             except (TemplateError, OSError, UnicodeDecodeError) as error:
                 found.append(fault_of(error, file))
         return found
@@ -195,7 +195,7 @@ class Templates:
         waiting, seen = [f"{name}.{kind}" for kind in KINDS], set[str]()
         while waiting:
             file = waiting.pop()
-            environment = self._environments[file.rpartition(".")[2]]
+            environment = self.environment_of(file)
             try:
                 tree = environment.parse(self._loader.get_source(environment, file)[0])
             except (TemplateError, OSError, UnicodeDecodeError):
@@ -213,11 +213,15 @@ class Templates:
         # Only blanks of the template's own: what it was given may hold no line break.
         return Rendered(re.sub(r"[ \t\r\n]+", " ", subject).strip(" "), text, html)
 
+    def environment_of(self, file: str) -> Environment:
+        """Give what renders a file: HTML is escaped, and a subject holds no line break."""
+        return self._environments[file.rpartition(".")[2]]
+
     def _render(self, name: str, kind: str, variables: Mapping[str, object]) -> str:
         file = f"{name}.{kind}"
         form = self._forms.get(file)
         if form is None or not form.is_current():
-            form = make_fillable(self._environments[kind], file)
+            form = make_fillable(self.environment_of(file), file)
             if form is not None:
                 self._forms[file] = form
         try:
@@ -225,7 +229,7 @@ class Templates:
                 with suppress(BadHeader, CannotLink):  # raised again below, with the line
                     if (filled := form.fill(variables)) is not None:
                         return filled
-            return self._environments[kind].get_template(file).render(variables)
+            return self.environment_of(file).get_template(file).render(variables)
         except Exception as error:
             raise BrokenTemplate(fault_of(error, file)) from error
 

@@ -113,7 +113,7 @@ class Connection(asyncio.Protocol):
         self.messages = 0
         #: How many it may carry: fewer, if the server says so (RFC 9422, MAILMAX).
         self.most_messages = min(
-            settings.smtp_messages_per_connection,
+            settings.smtp_messages_per_connection or math.inf,
             _mail_max(client.esmtp_extensions.get("limits", "")),
         )
         self._loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ its reply can tell.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from opentelemetry.trace import SpanKind
 
@@ -173,7 +173,7 @@ async def _step(  # noqa: PLR0913 - what is said, how long it may take, and afte
 def unsendable(mail: Mail) -> str | None:
     """Why no server may be given this message: it would break out of a command, or of DATA."""
     for side, address in (("sender", mail.sender), ("recipient", mail.recipient)):
-        if not (address.isprintable() and SENDABLE.fullmatch(address)):
+        if not _is_sendable(address):
             return f"the {side}'s address cannot be written in a command"
     if not mail.sender.isascii():
         return "the sender's address is not ASCII"
@@ -183,6 +183,12 @@ def unsendable(mail: Mail) -> str | None:
     if not mail.content.isascii() and mail.recipient.isascii():
         return "the content is not ASCII"  # with SMTPUTF8, its To is not (RFC 6532)
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_sendable(address: str) -> bool:
+    """Whether an address can stand in a command; the sender's is asked about time and again."""
+    return address.isprintable() and SENDABLE.fullmatch(address) is not None
 
 
 def stuffed(content: bytes) -> bytes:
