@@ -1,0 +1,30 @@
+"""A worker holds in memory what it needs, and nothing of the web."""
+
+import subprocess
+import sys
+
+import pytest
+
+#: What each would bring: 35 MB in all.
+WEB = ("fastapi", "starlette", "uvicorn", "redis", "aiosmtpd", "altcha", "alembic")
+ASK = "import sys, {}; print(*sorted(set(sys.modules) & {{{}}}))"
+
+
+def imported_by(module: str) -> list[str]:
+    """Tell which of these a module imports, in a process of its own."""
+    names = ", ".join(map(repr, WEB))
+    command = [sys.executable, "-c", ASK.format(module, names)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    "module", ["reach.runtime.worker", "reach.cli.running", "reach.db.sqlite", "reach.db.postgres"]
+)
+def test_a_worker_imports_nothing_of_the_web(module: str) -> None:
+    """What ``reach worker`` imports, by whichever database."""
+    assert imported_by(module) == []
+
+
+def test_it_would_be_noticed() -> None:
+    """The API's process does import it."""
+    assert {"fastapi", "starlette", "uvicorn"} <= set(imported_by("reach.runtime.processes"))
