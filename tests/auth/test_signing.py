@@ -85,7 +85,7 @@ def hmacs_of(work: Callable[[], object]) -> int:
     begun: list[object] = []
 
     def note(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is hmac.new.__code__:
+        if event == "call" and frame.f_code in (hmac.new.__code__, hmac.HMAC.copy.__code__):
             begun.append(frame)
 
     sys.setprofile(note)

@@ -1,6 +1,7 @@
 """Signed mails: receivers believe them as they are, and nobody can change what is covered."""
 
 import re
+import threading
 import time
 from email.message import EmailMessage
 from pathlib import Path
@@ -11,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reach.mail.compose import Composer, Mail
-from reach.mail.dkim import DkimKey
+from reach.mail.dkim import SIGNING, DkimKey
 from reach.settings import BadSettings, Settings
 from tests.support.messages import (
+    a_composer,
     a_key,
     a_message,
     a_welcome,
@@ -230,3 +232,15 @@ def test_nobody_has_to_sign() -> None:
 def parse_signed(content: bytes) -> EmailMessage:
     """Read a signed mail."""
     return parse(Mail("", "", content))
+
+
+async def test_the_event_loop_goes_on_while_a_signature_is_made() -> None:
+    """A thread makes it, of a mail that is the same but for the signature."""
+    key, before = a_key(), set(threading.enumerate())
+    composer = Composer(usual_settings(), key)
+    mail = await composer.compose_beside(a_message())
+    assert any(thread.name.startswith(SIGNING) for thread in set(threading.enumerate()) - before)
+    assert is_believed(mail.content, key)
+    unsigned = a_composer().compose(a_message())
+    assert mail.content.endswith(unsigned.content)
+    assert (mail.sender, mail.recipient) == (unsigned.sender, unsigned.recipient)

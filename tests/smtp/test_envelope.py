@@ -7,6 +7,8 @@ from reach.messages.outcome import Rejected, Sent
 from tests.support.messages import ADA, LARGE, send, sender_to
 from tests.support.servers.mail import MailServer
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 @pytest.mark.parametrize(
     "content",

@@ -16,6 +16,8 @@ from tests.support.servers.mail import (
     once,
 )
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 ENVELOPE = ("mail", "rcpt", "data")
 STAGE_NAMES = {"mail": "MAIL FROM", "rcpt": "RCPT TO", "data": "DATA", "dot": "final dot"}
 

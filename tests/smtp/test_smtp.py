@@ -12,6 +12,8 @@ from tests.support.messages import LONG_SECONDS, SHORT_SECONDS, send, sender_to
 from tests.support.servers.mail import DROP, GARBAGE, SILENCE, MailServer, Reply, once
 from tests.support.servers.mail_session import Session
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 
 async def test_a_connection_serves_many_messages() -> None:
     """One connection, one EHLO, and nothing but the messages themselves."""
@@ -21,6 +23,15 @@ async def test_a_connection_serves_many_messages() -> None:
                 assert type(await send(sender)) is Sent
         assert server.commands == ["EHLO", *(["MAIL", "RCPT", "DATA"] * 20), "QUIT"]
         assert server.sessions == 1
+
+
+async def test_a_connection_may_carry_as_many_as_the_server_takes() -> None:
+    """With 0 it is left when that says so, or at its age."""
+    async with MailServer() as server:
+        async with sender_to(server, smtp_messages_per_connection=0) as sender:
+            for _ in range(30):
+                assert type(await send(sender)) is Sent
+        assert (server.sessions, len(server.messages)) == (1, 30)
 
 
 @pytest.mark.parametrize("most", [1, 3])

@@ -9,7 +9,7 @@ from socket import create_connection, create_server
 import httpx
 import pytest
 
-from reach.runtime.server import AddressTaken, metrics_served
+from reach.runtime.process import AddressTaken, metrics_served
 from reach.settings import Settings
 from reach.telemetry import metrics_server
 from reach.telemetry.metrics_server import Heart

@@ -5,6 +5,7 @@ is signed for one purpose is worth nothing for another. The first secret signs a
 accepted, so that a secret can be replaced. See docs/decisions/0047-signatures.md.
 """
 
+import hmac
 from hashlib import sha256
 
 import itsdangerous
@@ -25,6 +26,7 @@ class Signer:
             salt=f"reach/{purpose}",
             key_derivation="hmac",
             digest_method=sha256,
+            algorithm=_Begun(),
         )
         self._signer.derive_keys()
 
@@ -52,6 +54,26 @@ class Signer:
     def unsign(self, signed: str) -> str:
         """Give the text that ``sign`` signed. Raises itsdangerous.BadSignature."""
         return self._signer.unsign(_raw(signed)).decode("utf-8", "surrogatepass")
+
+
+class _Begun(itsdangerous.HMACAlgorithm):
+    """HMAC-SHA256 that goes on from what each key makes of its first block.
+
+    Not ``hmac.digest``: that lets go of the interpreter's lock, even for a few bytes, and a busy
+    thread gets it back only after a while.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sha256)
+        self._begun: dict[bytes, hmac.HMAC] = {}
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        """Sign a value; keys are few, and derived before."""
+        if key not in self._begun:
+            self._begun[key] = hmac.new(key, digestmod=sha256)
+        signature = self._begun[key].copy()
+        signature.update(value)
+        return signature.digest()
 
 
 class _OneSpelling(itsdangerous.Signer):

@@ -16,6 +16,8 @@ from reach.settings import Settings, load, unknown_variables
 def configured(stream: Any, **flags: object) -> Settings:
     """Read the settings and set the logs up. Raises BadSettings."""
     settings = load(flags)
+    # structlog would import it, 5 MB, for tracebacks that are drawn: Reach writes none.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # "there is no such module"
     from reach.telemetry import logging
 
     logging.configure(settings.log_level, stream)

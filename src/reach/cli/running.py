@@ -88,14 +88,13 @@ def up(
     if settings.is_spread and not settings.public_url:
         say(NOWHERE.format(settings.origin), sys.stderr)
     from reach.runtime import data_dir as keyfiles
-    from reach.runtime import processes
-    from reach.runtime.server import CannotStart
+    from reach.runtime import process, processes
 
     keyfiles.make_data_dir(settings)
     try:
         with database_of(settings):
-            processes.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
-    except CannotStart as reason:
+            process.run(processes.up, settings, _print_banner, partial(say, stream=sys.stderr))
+    except process.CannotStart as reason:
         end(str(reason), FAILED)
 
 
@@ -109,13 +108,13 @@ def api(
     flags = {"host": host, "port": port, "processes": processes, "metrics_port": metrics_port}
     settings = configured(sys.stdout, **flags)
     settings.require_safe_exposure(has_mailbox=False)
+    from reach.runtime import process
     from reach.runtime import processes as running
-    from reach.runtime.server import CannotStart
 
     try:
         with database_of(settings):
             running.api(settings)
-    except CannotStart as reason:
+    except process.CannotStart as reason:
         end(str(reason), FAILED)
 
 
@@ -126,13 +125,12 @@ def worker(
     """Run a worker: it sends what the outbox holds."""
     settings = configured(sys.stdout, worker_slots=slots, metrics_port=metrics_port)
     settings.require_safe_exposure(has_mailbox=False, binds=False)
-    from reach.runtime import processes
-    from reach.runtime.server import CannotStart
+    from reach.runtime import process, worker
 
     try:
         with database_of(settings):
-            processes.run(processes.work, settings)
-    except CannotStart as reason:
+            process.run(worker.work, settings)
+    except process.CannotStart as reason:
         end(str(reason), FAILED)
 
 

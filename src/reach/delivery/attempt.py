@@ -1,14 +1,13 @@
 """One attempt at delivering a message: composed, sent, and recorded however long that takes."""
 
-import math
 import os
 import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 
 import anyio
 import anyio.abc
@@ -16,37 +15,28 @@ import structlog
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
 from reach.delivery.circuit_breaker import CircuitBreaker
-from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
+from reach.delivery.leases import Holding, Leases
+from reach.delivery.recording import Ended, Recorder, expect
 from reach.mail.compose import CannotCompose, Composer
-from reach.messages import queue
-from reach.messages.model import Message, State
+from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
-from reach.messages.queue import MOST_VANISHED, AttemptOutcome, record_outcomes
+from reach.messages.queue import MOST_VANISHED, AttemptOutcome
 from reach.settings import Settings
 from reach.smtp.sender import Sender
 from reach.telemetry import traces
 from reach.telemetry.logging import frames
-from reach.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, FINISHED, SENT_SECONDS, SLOTS_BUSY
+from reach.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, SLOTS_BUSY
 
 log = structlog.get_logger("reach.worker")
 
 JITTER = 0.2
 #: How long an attempt is taken to last before the first has.
 FIRST_GUESS_SECONDS = 0.25
-#: A slot goes on while what it did is being recorded. What is accepted and not recorded when a
-#: worker dies is sent again, so this is a trade: with 1 a slot, a third fewer emails a second.
-UNRECORDED_PER_SLOT = 3
-#: How often it is looked whether the database is back.
-LOOK_SECONDS = 1.0
-#: What the database did not take is recorded again this soon: before anybody else can lease the
-#: message and send it a second time.
-RECORD_AGAIN_SECONDS = 0.1
 
 #: By the first digit of the mail server's reply code; others are no last reply.
 _CLASSES = {2: "2xx", 4: "4xx", 5: "5xx"}
 
 _attempts = cache(ATTEMPTS.labels)
-_sent_seconds = cache(SENT_SECONDS.labels)
 #: What there can be is there from the start, at 0: ``rate`` does not see a series' first event.
 _EXPECTED: Mapping[type[Outcome], Sequence[str]] = {
     Sent: ("2xx",),
@@ -58,15 +48,10 @@ _EXPECTED: Mapping[type[Outcome], Sequence[str]] = {
 for _outcome, _found in _EXPECTED.items():
     for _class in _found:
         _attempts(_outcome.name, _class)
-_finished = {state: FINISHED.labels(state) for state in ("sent", "failed")}
 
 
 class Attempts:
-    """What a worker attempts, and records; it knows whether the database is unavailable.
-
-    ``is_unavailable`` may be set by others who find it so; ``gives_up_at`` is on anyio's clock:
-    from then on, what the database did not take is given up, and while it takes nothing, all.
-    """
+    """What a worker attempts; what became of it is the ``recorder``'s."""
 
     def __init__(
         self,
@@ -79,28 +64,20 @@ class Attempts:
         """Take the collaborators; ``on_recorded`` is called when a message is out of hand."""
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
         self.breaker = CircuitBreaker(settings)
-        self.is_unavailable = False
-        self.gives_up_at = math.inf
+        self.recorder = Recorder(settings, leases, self._is_busy, on_recorded)
         self._settings = settings
-        self._database = leases.database
         self._composer = composer
         self._sender = sender
         self._leases = leases
         self._on_recorded = on_recorded
-        # Sign-ups cancel messages of their own choice first: in one transaction with them,
-        # recording would lock messages in two orders.
-        self._record_outcome = leases.database.group(
-            partial(record_outcomes, settings=settings), apart=True
-        )
-        self._places = anyio.Semaphore(UNRECORDED_PER_SLOT * settings.worker_slots)
-        self._unrecorded = 0
-        #: Whether the last answer of the database, to any of them, was none.
-        self._has_failed = False
         self._usual_seconds = FIRST_GUESS_SECONDS
         #: When the attempts under way began, on the monotonic clock.
         self._began: dict[Holding, float] = {}
         for template in composer.templates:
-            _sent_seconds(template)
+            expect(template)
+
+    def _is_busy(self) -> bool:
+        return bool(self._began)
 
     def expected_seconds(self, slots: int) -> float:
         """How long an attempt takes, to all we know: longer if every one under way already does."""
@@ -115,9 +92,9 @@ class Attempts:
             return
         message, started_at = holding.message, datetime.now(UTC)
         # Its lines carry the trace of its request, which may be days old, and of another process.
-        caused_by = traces.parse(message.trace_context or "")
+        caused_by = traces.parse(message.trace_context) if message.trace_context else None
         token = traces.current.set(caused_by)
-        self._began[holding] = time.monotonic()
+        self._began[holding] = began = time.monotonic()
         SLOTS_BUSY.inc()
         try:
             with _span_of(message, caused_by) if traces.process.tracer else traces.OFF as span:
@@ -125,18 +102,20 @@ class Attempts:
                     outcome = await self._send(holding)
                 except anyio.get_cancelled_exc_class():
                     with anyio.CancelScope(shield=True):
-                        await self._cut_off(holding, started_at)
+                        await self._cut_off(holding, started_at, deliveries)
                     raise
                 finally:
                     SLOTS_BUSY.dec()
-                    took = time.monotonic() - self._began.pop(holding)
+                    self._began.pop(holding, None)
+                took = time.monotonic() - began
                 self._usual_seconds += 0.1 * (took - self._usual_seconds)
                 outcome = self.breaker.judge(outcome, message)
                 if span.is_recording():
                     _describe(span, outcome)
-                with anyio.CancelScope(shield=True):
-                    await self._places.acquire()
-                deliveries.start_soon(self._record_beside, holding, outcome, started_at, took)
+                if not self.recorder.has_place:
+                    with anyio.CancelScope(shield=True):
+                        await self.recorder.wait_for_place()
+                self._end(holding, outcome, started_at, took, deliveries)
         finally:
             traces.current.reset(token)
 
@@ -145,7 +124,7 @@ class Attempts:
         if message.lease - message.recorded_lease > MOST_VANISHED:
             return Deferred(f"{MOST_VANISHED} workers in a row vanished while they held it")
         try:
-            mail = self._composer.compose(message)
+            mail = await self._composer.compose_beside(message)
             return await self._sender.send(mail, still_held=holding.may_send_content)
         except CannotCompose as error:
             log.warning("message cannot be composed", **_uncomposed(message, error))
@@ -154,44 +133,33 @@ class Attempts:
             log.error("attempt crashed", reach_message_id=str(message.id), **frames(error))
             return Unknown("crashed here") if holding.content_began else Deferred("crashed here")
 
-    async def _cut_off(self, holding: Holding, started_at: datetime) -> None:
+    async def _cut_off(
+        self, holding: Holding, started_at: datetime, deliveries: anyio.abc.TaskGroup
+    ) -> None:
         """The grace time is over in the middle of an attempt."""
+        took = time.monotonic() - self._began.pop(holding)
         if holding.content_began:
-            took = time.monotonic() - self._began[holding]
-            await self._record(holding, Unknown("the worker was stopped"), started_at, took)
+            self._end(holding, Unknown("the worker was stopped"), started_at, took, deliveries)
         else:
             await self._leases.give_back([holding])
-        self._leases.drop(holding)
 
-    async def _record_beside(
-        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
+    def _end(
+        self,
+        holding: Holding,
+        outcome: Outcome,
+        started_at: datetime,
+        took: float,
+        deliveries: anyio.abc.TaskGroup,
     ) -> None:
-        try:
-            with anyio.CancelScope(shield=True):
-                if not traces.process.tracer:
-                    await self._record(holding, outcome, started_at, took)
-                    return
-                with traces.child("record the outcome", of_ended=True):
-                    await self._record(holding, outcome, started_at, took)
-        finally:
-            self._leases.drop(holding)
-            self._places.release()
-            self._on_recorded()
-
-    async def _record(
-        self, holding: Holding, outcome: Outcome, started_at: datetime, took: float
-    ) -> None:
-        """Count it, tell it and record it; release what met an open breaker."""
+        """Count it, tell it and have it recorded; release what met an open breaker."""
         message, finished_at = holding.message, datetime.now(UTC)
         smtp_class = _CLASSES.get((outcome.code or 0) // 100, "none")
         _attempts(outcome.name, smtp_class).inc()
         ATTEMPT_SECONDS.observe(took)
-        if isinstance(outcome, Sent):
-            log.info("sent", **_told(message, outcome, took))
-        else:
-            log.info("not sent", **_told(message, outcome, took))
+        ended = Ended(holding, outcome, took, traces.current.get())
+        log.info("sent" if isinstance(outcome, Sent) else "not sent", **ended.told())
         if isinstance(outcome, Unavailable):
-            await self._give_back(holding, outcome)
+            deliveries.start_soon(self._give_back, holding, outcome)
             return
         delay_seconds = 0.0
         if not isinstance(outcome, Sent):
@@ -200,60 +168,19 @@ class Attempts:
                 first_seconds=self._settings.retry_first_seconds,
                 cap_seconds=self._settings.retry_cap_seconds,
             )
-        state = await self._keep(
-            AttemptOutcome(
-                holding.held, self.worker, started_at, finished_at, outcome, delay_seconds
-            )
+        attempt = AttemptOutcome(
+            holding.held, self.worker, started_at, finished_at, outcome, delay_seconds
         )
-        _count(message, state, finished_at)
-        if state == "failed":
-            log.warning("message failed", **_told(message, outcome, took))
-        if state is None:
-            log.warning(
-                "outcome recorded too late", reach_message_id=str(message.id), outcome=outcome.name
-            )
-
-    async def _keep(self, attempt_outcome: AttemptOutcome) -> State | None:
-        """Record it, however long the database is unavailable: the state; None if too late.
-
-        Repeating one whose COMMIT was lost is harmless: a lease is recorded once.
-        """
-        self._unrecorded += 1
-        has_said = False
-        try:
-            while not (self._has_failed and anyio.current_time() > self.gives_up_at):
-                try:
-                    state = await self._record_outcome(attempt_outcome)
-                except FAILURES as error:
-                    if not has_said:
-                        log.warning("cannot record the outcome yet", reason=reason_of(error))
-                    self.is_unavailable = self._has_failed = has_said = True
-                    await anyio.sleep(RECORD_AGAIN_SECONDS)
-                else:
-                    self._has_failed = False
-                    return state
-            return None
-        finally:
-            self._unrecorded -= 1
+        self.recorder.take(ended, attempt, deliveries)
 
     async def _give_back(self, holding: Holding, unavailable: Unavailable) -> None:
         """Release what met an open breaker, and what waits for it."""
-        delay_seconds = self.breaker.hold_seconds if unavailable.was_heard else 0
-        await self._leases.give_back([holding], unavailable, delay_seconds=delay_seconds)
-        if self.breaker.is_open:
-            await self._leases.give_back(self._leases.take_waiting(), unavailable)
-
-    async def wait_until_back(self) -> None:
-        """Wait until the database is back, and what became of attempts is recorded.
-
-        Leases ran out meanwhile: to lease before that would be to send again what was accepted,
-        and could not be recorded, by another worker or by this one.
-        """
-        while self.is_unavailable:
-            with suppress(*FAILURES):
-                await self._database.read(queue.look)
-                self.is_unavailable = self._unrecorded > 0
-            await anyio.sleep(LOOK_SECONDS)
+        with anyio.CancelScope(shield=True):
+            delay_seconds = self.breaker.hold_seconds if unavailable.was_heard else 0
+            await self._leases.give_back([holding], unavailable, delay_seconds=delay_seconds)
+            if self.breaker.is_open:
+                await self._leases.give_back(self._leases.take_waiting(), unavailable)
+        self._on_recorded()
 
 
 def next_delay_seconds(
@@ -299,18 +226,6 @@ def _describe(span: Span, outcome: Outcome) -> None:
         traces.fail(span, outcome.name)
 
 
-def _told(message: Message, outcome: Outcome, seconds: float) -> dict[str, str | int | None]:
-    """Describe an attempt for a log line."""
-    return {
-        "reach_message_id": str(message.id),
-        "message_id": message.message_id,
-        "outcome": outcome.name,
-        "smtp_code": outcome.code,
-        "enhanced_code": outcome.enhanced,
-        "nanoseconds": int(seconds * 1e9),
-    }
-
-
 def _uncomposed(message: Message, why: CannotCompose) -> dict[str, str | int | None]:
     """Describe for a log line why a message cannot be composed: nothing that it was given."""
     file, line, kind = why.fault[1:] if why.fault else (None, None, None)
@@ -321,16 +236,3 @@ def _uncomposed(message: Message, why: CannotCompose) -> dict[str, str | int | N
         "template_line": line,
         "error_type": kind,
     }
-
-
-def _count(message: Message, state: State | None, finished_at: datetime) -> None:
-    """Count what an attempt, which ended at ``finished_at``, has brought a message to."""
-    if state in _finished:
-        _finished[state].inc()
-    # One that an operator retried has failed before, and was counted then. Each try is a failure
-    # until it succeeds, but for those before a retry.
-    was_retried = message.attempts > message.failures
-    if state == "sent" and not was_retried:
-        # The worker's clock may be behind the database's, by which it was promised.
-        seconds = (finished_at - message.created_at).total_seconds()
-        _sent_seconds(message.template).observe(max(0.0, seconds))

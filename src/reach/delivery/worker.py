@@ -72,7 +72,7 @@ class Worker:
         self._due = database.subscribe(CHANNEL)
         self._leases = Leases(database, settings.lease_seconds)
         self._attempts = Attempts(settings, composer, sender, self._leases, self._wake)
-        self._breaker = self._attempts.breaker
+        self._breaker, self._recorder = self._attempts.breaker, self._attempts.recorder
         self._busy_slots = 0
         self._low_water = 0
         #: Whether there was more to do, at the last look, than could be held.
@@ -124,7 +124,7 @@ class Worker:
         """
         deadline = anyio.current_time() + seconds
         deliveries.cancel_scope.deadline = deadline
-        self._attempts.gives_up_at = deadline - self._settings.database_seconds
+        self._recorder.gives_up_at = deadline - self._settings.database_seconds
 
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()
@@ -138,8 +138,8 @@ class Worker:
             if self._breaker.is_open:
                 await self._until_any(stop.wait, self._breaker.wait_until_not_open)
                 continue
-            if self._attempts.is_unavailable:
-                await self._until_any(stop.wait, self._attempts.wait_until_back)
+            if self._recorder.is_unavailable:
+                await self._until_any(stop.wait, self._recorder.wait_until_back)
                 continue
             if self._give_way_seconds > LEAST_GIVE_WAY_SECONDS and not self._is_full:
                 await anyio.sleep(self._give_way_seconds)
@@ -187,7 +187,7 @@ class Worker:
                 taken = await self._leases.take(limit)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
-            self._attempts.is_unavailable = True
+            self._recorder.is_unavailable = True
             return 0
         if taken:
             self._give_way_seconds /= 2
@@ -224,7 +224,7 @@ class Worker:
 
     def _may_go_on(self) -> bool:
         """Whether a slot that is done may take the next message."""
-        is_held_up = self._breaker.is_open or self._attempts.is_unavailable
+        is_held_up = self._breaker.is_open or self._recorder.is_unavailable
         return not is_held_up and self._busy_slots <= self._breaker.slots
 
     @staticmethod

@@ -4,13 +4,14 @@ Bytes are put together here rather than by ``EmailMessage``, which takes ten tim
 everything else that a worker does for a message.
 """
 
-import re
 from base64 import encodebytes
 from binascii import b2a_qp
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from reach.auth.links import DAY_SECONDS, Links
 from reach.mail.dkim import DkimKey
@@ -28,9 +29,10 @@ from reach.messages.model import STRANGERS, Message
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import parse_mailbox
 
-#: Lines of printable ASCII and tabs, short enough to be sent as they are (RFC 5322 §2.1.1); one
-#: that is a single word, which nobody could fold, may be as long as every mail server takes.
-PLAIN_LINES = re.compile(rb"(?:[\t\x20-\x7e]{0,78}+\r\n|[\x21-\x7e]{79,998}+\r\n)*+")
+#: What text may hold that is sent as it is: printable ASCII, tabs and line ends (RFC 5322 §2.1.1).
+PLAIN = bytes((*b"\t\r\n", *range(0x20, 0x7F)))
+#: A line that is a single word, which nobody could fold, may be as long as every mail server takes.
+LINE_BYTES, WORD_BYTES = 78, 998
 
 
 class CannotCompose(Exception):
@@ -106,17 +108,19 @@ class Composer:
 
     def compose(self, message: Message) -> Mail:
         """Put a message into words. Raises CannotCompose, whatever goes wrong."""
-        try:
+        with _explained():
             content = self._content(message)
             if self._dkim is not None:
                 content = self._dkim.signed(content)
             return Mail(self._sender, message.recipient, content)
-        except CannotCompose:
-            raise
-        except BrokenTemplate as broken:
-            raise CannotCompose(broken.fault) from None
-        except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
-            raise CannotCompose(fault_of(error)) from None
+
+    async def compose_beside(self, message: Message) -> Mail:
+        """Do so on an event loop, which goes on while the signature is made."""
+        with _explained():
+            content = self._content(message)
+            if self._dkim is not None:
+                content = await self._dkim.signed_beside(content)
+            return Mail(self._sender, message.recipient, content)
 
     def faults(self, message: Message) -> list[Fault]:
         """Say what is wrong with each file of a message's template; with the whole, if with none.
@@ -156,7 +160,7 @@ class Composer:
         boundary = _boundary(message, plain + rich)
         head = (
             f"{message_id_header(message.message_id)}"
-            f"Date: {format_datetime(message.created_at.astimezone(UTC))}\r\n"
+            f"Date: {_date(message.created_at.replace(microsecond=0))}\r\n"
             f"{self._from}"
             f"{recipient_header(message.recipient)}"
             f"{self._reply_to}"
@@ -167,6 +171,25 @@ class Composer:
         )
         line = b"\r\n--" + boundary.encode()
         return line.join((head.encode(), b"\r\n" + plain, b"\r\n" + rich, b"--\r\n"))
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise CannotCompose for whatever goes wrong."""
+    try:
+        yield
+    except CannotCompose:
+        raise
+    except BrokenTemplate as broken:
+        raise CannotCompose(broken.fault) from None
+    except Exception as error:  # noqa: BLE001 - of what templates made, anything may be refused
+        raise CannotCompose(fault_of(error)) from None
+
+
+@lru_cache(maxsize=64)
+def _date(second: datetime) -> str:
+    """Write a ``Date``; emails that were promised in one second are often sent together."""
+    return format_datetime(second.astimezone(UTC))
 
 
 def _boundary(message: Message, content: bytes) -> str:
@@ -181,13 +204,24 @@ def _boundary(message: Message, content: bytes) -> str:
 
 def _part(subtype: bytes, text: str) -> bytes:
     """Build one body part, in the plainest encoding that carries it through any mail server."""
-    lines = text.rstrip("\n").replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    lines = text.rstrip("\n")
+    if "\r" in lines:
+        lines = lines.replace("\r\n", "\n").replace("\r", "\n")
+    lines = lines.replace("\n", "\r\n")
     raw = lines.encode() + b"\r\n"
-    encoding, body = (b"7bit", raw) if PLAIN_LINES.fullmatch(raw) else _encoded(raw)
+    encoding, body = (b"7bit", raw) if _is_plain(raw) else _encoded(raw)
     return (
         b"Content-Type: text/" + subtype + b'; charset="utf-8"\r\n'
         b"Content-Transfer-Encoding: " + encoding + b"\r\n\r\n" + body
     )
+
+
+def _is_plain(raw: bytes) -> bool:
+    """Whether whole CRLF lines can be sent as they are."""
+    if raw.translate(None, PLAIN):
+        return False
+    long = [line for line in raw.split(b"\r\n") if len(line) > LINE_BYTES]
+    return not any(len(line) > WORD_BYTES or b" " in line or b"\t" in line for line in long)
 
 
 def _encoded(raw: bytes) -> tuple[bytes, bytes]:

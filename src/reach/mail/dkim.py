@@ -4,9 +4,12 @@ An extra, off until ``REACH_DKIM_SELECTOR`` says which key. dkimpy brings mails 
 is signed; cryptography signs it, since dkimpy's own RSA is Python and takes twenty times as long.
 """
 
+import asyncio
+import os
 import re
 import time
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 from reach.settings import BadSettings, Settings
@@ -23,6 +26,8 @@ SIGNED = (
 LEAST_BITS, MOST_BITS = 1024, 4096
 #: How much of the signature stands on a line.
 SIGNATURE_CHARACTERS = 72
+#: What the threads that sign are called.
+SIGNING = "dkim"
 #: Where one header ends and the next one begins.
 HEADER_END = re.compile(rb"\r\n(?![ \t])")
 EXTRA = (
@@ -82,6 +87,7 @@ class DkimKey:
         self.name = f"{selector}._domainkey.{domain}"
         self.bits = key.key_size
         self._key = key
+        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix=SIGNING)
         self._padding, self._hash = padding.PKCS1v15(), hashes.SHA256()
         self._form = dkim.canonicalization.Relaxed
         self._load_public = serialization.load_der_public_key
@@ -137,6 +143,21 @@ class DkimKey:
 
     def signed(self, content: bytes) -> bytes:
         """Put the signature before a mail's headers. It covers the bytes as they are."""
+        start, covered = self._covered(content)
+        return _with_signature(content, start, self._sign(covered))
+
+    async def signed_beside(self, content: bytes) -> bytes:
+        """Do that with the 0.3 ms of arithmetic in a thread: the event loop goes on."""
+        start, covered = self._covered(content)
+        loop = asyncio.get_running_loop()
+        signature = await loop.run_in_executor(self._threads, self._sign, covered)
+        return _with_signature(content, start, signature)
+
+    def _sign(self, covered: bytes) -> bytes:
+        return self._key.sign(covered, self._padding, self._hash)
+
+    def _covered(self, content: bytes) -> tuple[bytes, bytes]:
+        """Write the header up to its signature, and what that covers."""
         head, _, body = content.partition(b"\r\n\r\n")
         start = b"%s t=%d; bh=%s;\r\n b=" % (
             self._start,
@@ -148,14 +169,15 @@ class DkimKey:
         covered = [lines[name] for row in SIGNED for name in row if name in lines]
         # Its own header is covered too, as it is before there is a signature in it.
         own = self._canonical(b"DKIM-Signature:" + start).removesuffix(b"\r\n")
-        signature = b64encode(self._key.sign(b"".join(covered) + own, self._padding, self._hash))
-        rows = (
-            signature[n : n + SIGNATURE_CHARACTERS]
-            for n in range(0, len(signature), SIGNATURE_CHARACTERS)
-        )
-        return b"DKIM-Signature:%s%s\r\n%s" % (start, b"\r\n  ".join(rows), content)
+        return start, b"".join(covered) + own
 
     def _canonical(self, line: bytes) -> bytes:
         name, _, value = line.partition(b":")
         ((name, value),) = self._form.canonicalize_headers([(name, value)])
         return bytes(name + b":" + value)
+
+
+def _with_signature(content: bytes, start: bytes, signature: bytes) -> bytes:
+    text = b64encode(signature)
+    rows = (text[n : n + SIGNATURE_CHARACTERS] for n in range(0, len(text), SIGNATURE_CHARACTERS))
+    return b"DKIM-Signature:%s%s\r\n%s" % (start, b"\r\n  ".join(rows), content)

@@ -4,6 +4,7 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from jinja2.exceptions import (
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reach.auth.links import SCOPES, Link, Links
+from reach.mail.fillable import Fillable, make_fillable
 from reach.mail.headers import BadHeader, refuse_forbidden
 from reach.messages.model import TEMPLATE_NAME, Message
 
@@ -155,6 +157,7 @@ class Templates:
         self._loader = Files(folder)
         # One environment each, so that what an HTML template includes is escaped too.
         self._environments = {kind: _environment(self._loader, kind) for kind in KINDS}
+        self._forms: dict[str, Fillable] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -171,7 +174,7 @@ class Templates:
         found = []
         for file in self._loader.list_templates():
             try:
-                self._environments[file.rpartition(".")[2]].get_template(file)
+                self.environment_of(file).get_template(file)
             except (TemplateError, OSError, UnicodeDecodeError) as error:
                 found.append(fault_of(error, file))
         return found
@@ -192,7 +195,7 @@ class Templates:
         waiting, seen = [f"{name}.{kind}" for kind in KINDS], set[str]()
         while waiting:
             file = waiting.pop()
-            environment = self._environments[file.rpartition(".")[2]]
+            environment = self.environment_of(file)
             try:
                 tree = environment.parse(self._loader.get_source(environment, file)[0])
             except (TemplateError, OSError, UnicodeDecodeError):
@@ -210,10 +213,23 @@ class Templates:
         # Only blanks of the template's own: what it was given may hold no line break.
         return Rendered(re.sub(r"[ \t\r\n]+", " ", subject).strip(" "), text, html)
 
+    def environment_of(self, file: str) -> Environment:
+        """Give what renders a file: HTML is escaped, and a subject holds no line break."""
+        return self._environments[file.rpartition(".")[2]]
+
     def _render(self, name: str, kind: str, variables: Mapping[str, object]) -> str:
         file = f"{name}.{kind}"
+        form = self._forms.get(file)
+        if form is None or not form.is_current():
+            form = make_fillable(self.environment_of(file), file)
+            if form is not None:
+                self._forms[file] = form
         try:
-            return self._environments[kind].get_template(file).render(variables)
+            if form is not None:
+                with suppress(BadHeader, CannotLink):  # raised again below, with the line
+                    if (filled := form.fill(variables)) is not None:
+                        return filled
+            return self.environment_of(file).get_template(file).render(variables)
         except Exception as error:
             raise BrokenTemplate(fault_of(error, file)) from error
 

@@ -143,7 +143,7 @@ def lease_due(tx: Transaction, *, limit: int, lease_seconds: float) -> Sequence[
     Postgres may run the subquery again and take more than n.
     """
     found = tx.execute(_LEASE_DUE, {"most": limit, "lease_seconds": lease_seconds})
-    return [Message(**row) for row in found.mappings()]
+    return [Message(*row) for row in found]  # its fields are the columns, in order
 
 
 HELD = (messages.c.id, messages.c.lease)

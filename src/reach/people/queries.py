@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
@@ -30,7 +30,9 @@ from reach.db.types import Key, encode, new_id, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import Person, Welcome, people
-from reach.people.schemas import SignUp
+
+if TYPE_CHECKING:  # it brings the web along, of which a worker needs nothing
+    from reach.people.schemas import SignUp
 
 
 class Known(NamedTuple):
@@ -120,7 +122,7 @@ def _add_if_new(dialect: str) -> Executable:
 
 
 def add_if_new(
-    tx: Transaction, forms: Iterable[SignUp], *, typed_version: int | None
+    tx: Transaction, forms: "Iterable[SignUp]", *, typed_version: int | None
 ) -> dict[str, UUID]:
     """Add those whose address nobody has; returns the ids of those that were added, by its key.
 

@@ -5,12 +5,11 @@ Each runs until SIGINT or SIGTERM, then finishes what it has in hand within the 
 
 import asyncio
 import fcntl
-import gc
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,32 +19,34 @@ import structlog
 
 from reach.app import create_app
 from reach.db.connect import open_database
-from reach.db.database import Database
 from reach.db.errors import DatabaseUnavailable, NoDatabase
 from reach.db.migrate import CannotMigrate, Patience, migrate_beside
-from reach.db.schema import is_current, require_database
-from reach.db.transaction import Transaction
-from reach.delivery.worker import Worker
 from reach.limits.limiter import require_one_count
-from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.mailbox.server import Mailbox
-from reach.people.link_requests import LinkRequests
 from reach.people.stats import keep_gauges
 from reach.runtime.data_dir import operator_key, with_secret_key
-from reach.runtime.server import CannotStart, Server, Stop, listen, metrics_served, supervise
+from reach.runtime.process import (
+    OLD_SCHEMA,
+    CannotStart,
+    Stop,
+    counting,
+    is_ready,
+    keep_what_is_made,
+    keeping_gauges,
+    loop_factory,
+    opened,
+)
+from reach.runtime.server import Server, listen, supervise
+from reach.runtime.worker import make_worker
 from reach.settings import BadSettings, Settings, load
 from reach.settings.urls import SmtpUrl
-from reach.smtp.sender import Sender
 from reach.telemetry import logging, traces
 from reach.telemetry.logging import frames
-from reach.telemetry.metrics_server import beating, note_build
+from reach.telemetry.metrics_server import note_build
 from reach.telemetry.multiprocess import SolidDict
 
 log = structlog.get_logger("reach")
-
-CHECK_AGAIN_SECONDS = 1.0
-OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ async def up(
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
-        stack.enter_context(_counting(settings))
+        stack.enter_context(counting(settings))
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
         server_url, mailbox = settings.smtp, None
@@ -80,16 +81,16 @@ async def up(
         # From here to the very end: a signal must not end it while the database is closed.
         stop = Stop()
         stack.enter_context(stop.on_signals())
-        database = await stack.enter_async_context(_open(settings))
+        database = await stack.enter_async_context(opened(settings))
         key = await operator_key(settings, database)
         app = create_app(settings, database, mailbox)
         started = Started(settings, key, mailbox is not None)
         server = Server(app, settings, lambda: on_ready(started))
-        worker = _worker(settings, database, server_url, dkim)
+        worker = make_worker(settings, database, server_url, dkim)
         keep_what_is_made()
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)
-            async with _keeping_gauges(settings, database):
+            async with keeping_gauges(settings, database):
                 await server.serve_until(stop, listener)
             stop.asked.set()
 
@@ -114,7 +115,7 @@ def api(settings: Settings) -> None:
         settings = with_secret_key(settings).model_copy(update={"port": port})
         asyncio.run(_try_out(settings))
         if settings.processes == 1:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(_api(settings, listener))
             return
         supervise(
@@ -155,74 +156,19 @@ def _app_of_environment() -> Any:
 
 async def _api(settings: Settings, listener: socket.socket) -> None:
     stop = Stop()
-    with stop.on_signals(), _counting(settings):
-        async with _open(settings) as database:
+    with stop.on_signals(), counting(settings):
+        async with opened(settings) as database:
             app = create_app(settings, database)
             server = Server(app, settings, lambda: log.info("api started", port=settings.port))
             keep_what_is_made()
-            async with _keeping_gauges(settings, database):
+            async with keeping_gauges(settings, database):
                 await server.serve_until(stop, listener)
     log.info("api stopped")
 
 
-async def work(settings: Settings) -> None:
-    """Run one worker. Raises CannotStart, and BadSettings without mail server or schema."""
-    server_url = settings.smtp
-    if server_url is None:
-        raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
-    dkim = DkimKey.of(settings)
-    settings = with_secret_key(settings)
-    stop = Stop()
-    with stop.on_signals(), _counting(settings):
-        async with _open(settings) as database:
-            worker = _worker(settings, database, server_url, dkim)
-            keep_what_is_made()
-            if await _wait_for_schema(database, stop.asked):
-                async with _keeping_gauges(settings, database):
-                    await worker.run(stop.asked, stop.cut_off)
-
-
-def _worker(
-    settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
-) -> Worker:
-    composer, sender = Composer(settings, dkim), Sender(settings, server_url)
-    chores = [LinkRequests(settings, database)]
-    return Worker(settings, database, composer, sender, chores)
-
-
-def keep_what_is_made() -> None:
-    """Leave what a process is made of out of every later garbage collection.
-
-    It is some 150,000 objects, none of which ever becomes garbage. To go through them again and
-    again took a quarter of the processor's time, and a request that met it waited for 0.1 s.
-    """
-    gc.freeze()
-
-
-@contextmanager
-def _counting(settings: Settings) -> Iterator[None]:
-    """Serve what this process counts, and whether it lives, if metrics are asked for.
-
-    Raises CannotStart.
-    """
-    note_build(settings.database.url.get_backend_name())
-    with beating() as heart, metrics_served(settings, heart):
-        yield
-
-
-@asynccontextmanager
-async def _keeping_gauges(settings: Settings, database: Database) -> AsyncIterator[None]:
-    """Keep the gauges that come from the database fresh, if anybody can see them."""
-    async with anyio.create_task_group() as group:
-        if settings.metrics_port is not None:
-            group.start_soon(keep_gauges, database, settings)
-        yield
-        group.cancel_scope.cancel()
-
-
 async def _gauges(settings: Settings) -> None:
     """Do so in a thread, with a database of its own."""
-    async with _open(settings) as database:
+    async with opened(settings) as database:
         await keep_gauges(database, settings)
 
 
@@ -252,72 +198,19 @@ def _alone(settings: Settings) -> Iterator[None]:
         os.close(lock)
 
 
-def _is_ready(tx: Transaction) -> bool:
-    """Whether a database has the schema of this version. Raises NoDatabase."""
-    require_database(tx)
-    return is_current(tx)
-
-
 async def _try_out(settings: Settings) -> None:
     """Refuse here what every process would: they are started again for ever. Raises BadSettings.
 
     A database that is unavailable may come later; a schema that is too old will not do, nor will a
     database that is not Reach's: NoDatabase.
     """
-    async with _open(settings) as database:
+    async with opened(settings) as database:
         if settings.processes > 1:
             create_app(settings, database)
         try:
-            if not await database.read(_is_ready):
+            if not await database.read(is_ready):
                 raise BadSettings(OLD_SCHEMA)
         except NoDatabase:
             raise
         except DatabaseUnavailable as away:
             log.warning("starting without the database", reason=away.detail)
-
-
-async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
-    """Wait for the database; False if told to stop first.
-
-    Raises BadSettings if it is too old, and NoDatabase.
-    """
-    while not stop.is_set():
-        try:
-            if await database.read(_is_ready):
-                return True
-        except NoDatabase:
-            raise
-        except DatabaseUnavailable as away:
-            log.warning("waiting for the database", reason=away.detail)
-        else:
-            raise BadSettings(OLD_SCHEMA)
-        with anyio.move_on_after(CHECK_AGAIN_SECONDS):
-            await stop.wait()
-    return False
-
-
-@asynccontextmanager
-async def _open(settings: Settings) -> AsyncIterator[Database]:
-    database = open_database(settings)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
-def run(coroutine_function: Callable[..., object], *arguments: object) -> None:
-    """Run an ``async`` function on the fastest event loop there is. Raises BadSettings."""
-    traces.configure()
-    try:
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(coroutine_function(*arguments))  # type: ignore[arg-type]
-    finally:
-        traces.stop()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

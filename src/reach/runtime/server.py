@@ -1,6 +1,5 @@
 """What `up` and `api` serve with: a port, uvicorn, one way to stop; and several API processes."""
 
-import asyncio
 import errno
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ import anyio
 import structlog
 import uvicorn
 from anyio.from_thread import start_blocking_portal
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 from uvicorn.supervisors.multiprocess import Process
@@ -26,6 +25,7 @@ from uvicorn.supervisors.multiprocess import Process
 from reach.network.hosts import LAST_PORT
 from reach.runtime.connection import Connection
 from reach.runtime.connections import Bounds
+from reach.runtime.process import STOP_SIGNALS, AddressTaken, Stop, metrics_served
 from reach.settings import Settings
 from reach.telemetry import metrics, metrics_server
 from reach.telemetry.metrics_server import STUCK_SECONDS, Heart
@@ -36,44 +36,6 @@ log = structlog.get_logger("reach")
 BACKLOG = 2048
 #: Those before it belong to the system's administrator.
 FIRST_FREE_PORT = 1024
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-class CannotStart(Exception):
-    """Something is in the way; ``args[0]`` says what to do."""
-
-
-class AddressTaken(CannotStart):
-    """Another program listens where this one was to."""
-
-
-class Stop:
-    """The wish that a process ends, told at once to all that runs in it.
-
-    The first time: finish what is in hand, within the grace time. Again: cut it off.
-    """
-
-    def __init__(self) -> None:
-        self.asked = anyio.Event()
-        self.cut_off = anyio.Event()
-
-    def ask(self) -> None:
-        """Stop; asked again, at once."""
-        if self.asked.is_set():
-            self.cut_off.set()
-        self.asked.set()
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Have SIGINT and SIGTERM ask, for as long as the block lasts."""
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self.ask)
-        try:
-            yield
-        finally:
-            for number in STOP_SIGNALS:
-                loop.remove_signal_handler(number)
 
 
 class Server(uvicorn.Server):
@@ -168,31 +130,6 @@ def listen(settings: Settings) -> socket.socket:
         ) from None
     listener.set_inheritable(True)
     return listener
-
-
-@contextmanager
-def metrics_served(
-    settings: Settings, heart: Heart, registry: CollectorRegistry = REGISTRY
-) -> Iterator[None]:
-    """Serve metrics, and whether ``heart`` beats, for as long as the block lasts.
-
-    If a port is set. Raises AddressTaken.
-    """
-    host, port = settings.metrics_host, settings.metrics_port
-    if port is None:
-        yield
-        return
-    with ExitStack() as stack:
-        try:
-            taken = stack.enter_context(metrics_server.served(host, port, heart, registry))
-        except OSError as error:
-            other = "--metrics-port … or REACH_METRICS_PORT, REACH_METRICS_HOST"
-            raise AddressTaken(
-                f"Cannot serve metrics on {host}, port {port}: {error.strerror}. "
-                f"Choose another: {other}"
-            ) from None
-        log.info("metrics served", port=taken)
-        yield
 
 
 # Several API processes under one parent, which counts for them what they have counted.

@@ -185,8 +185,8 @@ class Fields(BaseSettings):
     #: An idle connection to the mail server is closed after this long.
     smtp_idle_seconds: Seconds = 30
     #: Messages sent on one connection; then another is opened. Exim's and Stalwart's default: what
-    #: comes after the tenth they queue, or refuse.
-    smtp_messages_per_connection: Annotated[int, Field(ge=1)] = 10
+    #: comes after the tenth they queue, or refuse. 0 is as many as the mail server takes.
+    smtp_messages_per_connection: Annotated[int, Field(ge=0)] = 10
     #: No message is begun on a connection that is older than this.
     smtp_connection_seconds: Seconds = 300
 

@@ -25,6 +25,8 @@ T = TypeVar("T", bound=Outcome)
 
 #: How long a server may take to answer QUIT.
 QUIT_SECONDS = 1.0
+#: The server's yes to DATA.
+CONTENT_WELCOME = 354
 #: Longest text kept of what a server said.
 TEXT_CHARACTERS = 500
 #: Longest reply read: a real EHLO is a few hundred bytes.
@@ -90,6 +92,9 @@ def outcome(kind: type[T], stage: str, said: Reply | str) -> T:
 class Connection(asyncio.Protocol):
     """An open connection, on which one caller at a time may ``ask``.
 
+    Where the server takes it (``pipelines``, RFC 2920), several commands can be said at once; then
+    each reply is heard, in order.
+
     It takes over the transport from the client that opened it. A server that speaks unasked
     is about to close, or out of step with us: either way its next reply could be to something
     else, so the connection is given up.
@@ -102,11 +107,13 @@ class Connection(asyncio.Protocol):
             raise Lost("the connection was lost")
         #: Whether the server takes addresses that are not ASCII (RFC 6531).
         self.smtputf8 = client.supports_extension("smtputf8")
+        #: Whether it takes several commands at once.
+        self.pipelines = client.supports_extension("pipelining")
         #: How many messages it has carried.
         self.messages = 0
         #: How many it may carry: fewer, if the server says so (RFC 9422, MAILMAX).
         self.most_messages = min(
-            settings.smtp_messages_per_connection,
+            settings.smtp_messages_per_connection or math.inf,
             _mail_max(client.esmtp_extensions.get("limits", "")),
         )
         self._loop = asyncio.get_running_loop()
@@ -115,6 +122,8 @@ class Connection(asyncio.Protocol):
         self.leaves_at = self.used_at + settings.smtp_connection_seconds
         self._transport = transport
         self._waiter: asyncio.Future[Reply] | None = None
+        #: How many replies are owed to us, but for that to QUIT.
+        self._owed = 0
         #: Done when the connection is closed.
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._quit_timer: asyncio.TimerHandle | None = None
@@ -134,17 +143,34 @@ class Connection(asyncio.Protocol):
         return self._quit_timer is not None and not self.closed.done()
 
     async def ask(self, words: bytes, seconds: float) -> Reply:
-        """Send ``words`` and wait for the reply to them, ``seconds`` in all.
+        """Send ``words`` and wait for the reply to them, ``seconds`` in all. Raises NoReply.
 
-        Raises NoReply. Whatever it raises, the connection is closed and what was not sent yet
-        never will be.
+        Whatever it raises, the connection is closed and what was not sent yet never will be.
         """
+        self.say(words)
+        return await self.hear(seconds)
+
+    def say(self, words: bytes, replies: int = 1) -> None:
+        """Send ``words``, to which there are to be so many replies. Raises Lost."""
+        if self._over or self._transport.is_closing():
+            raise Lost("the connection was lost")
+        self._owed += replies
+        self._transport.write(words)
+
+    async def hear(self, seconds: float) -> Reply:
+        """Wait for the next reply to what was said. Raises NoReply, as ``ask`` does."""
+        if self._buffer:
+            try:
+                if (reply := self._next_reply()) is not None:
+                    return reply
+            except Garbage:
+                self.abort()
+                raise
         if self._over or self._transport.is_closing():
             raise Lost("the connection was lost")
         self._waiter = self._loop.create_future()
         timer = self._loop.call_later(seconds, self._fall_silent, seconds)
         try:
-            self._transport.write(words)
             return await self._waiter
         except BaseException:
             self.abort()
@@ -153,34 +179,65 @@ class Connection(asyncio.Protocol):
             timer.cancel()
             self._waiter = None
 
+    def _next_reply(self) -> Reply | None:
+        """Take a whole reply from what came, if there is one. Raises Garbage."""
+        reply, size = parse(self._buffer)
+        if reply is not None:
+            del self._buffer[:size]
+            self._owed -= 1
+            if self._buffer and not self._owed:
+                self.abort()
+        return reply
+
     def abort(self) -> None:
         """Close at once, throwing away what was not sent yet."""
         self._over = True
         self._transport.abort()
 
     def leave(self) -> None:
-        """Say QUIT; closed when the server has answered (see ``closed``), or after a second."""
+        """Say QUIT, after the replies that are owed; closed when it is answered, or in a second."""
         if self.is_open:
             self._over = True
-            self._transport.write(b"QUIT\r\n")
             self._quit_timer = self._loop.call_later(QUIT_SECONDS, self.abort)
+            self._go_on_leaving()
+
+    def _go_on_leaving(self) -> None:
+        """Take the replies that are owed, each to a command that should be refused; say QUIT then.
+
+        Where DATA is accepted none the less, a single dot ends it (RFC 2920 §3.1). But who takes a
+        recipient without a sender could take that for a message.
+        """
+        try:
+            while self._owed:
+                reply = self._next_reply()
+                if reply is None:
+                    return
+                if reply.code < CONTENT_WELCOME:
+                    self.abort()
+                    return
+                if reply.code == CONTENT_WELCOME and not self._owed:
+                    self._owed = 1
+                    self._transport.write(b".\r\n")
+        except Garbage:
+            self.abort()
+        else:
+            self._transport.write(b"QUIT\r\n")
 
     def data_received(self, data: bytes) -> None:
-        """Read a reply, which may come in pieces."""
+        """Read replies, which may come in pieces, or several at once."""
         self._buffer += data
-        if self._waiter is None or self._waiter.done():
+        if not self._owed:
             self.abort()
-            return
-        try:
-            reply, size = parse(self._buffer)
-        except Garbage as garbage:
-            self._fail(garbage)
-            return
-        if reply is not None:
-            del self._buffer[:size]
-            self._waiter.set_result(reply)
-            if self._buffer:
-                self.abort()
+        elif self._quit_timer is not None:
+            self._go_on_leaving()
+        elif self._waiter is not None and not self._waiter.done():
+            try:
+                reply = self._next_reply()
+            except Garbage as garbage:
+                self._fail(garbage)
+            else:
+                if reply is not None:
+                    self._waiter.set_result(reply)
 
     def eof_received(self) -> None:
         """Note that the server says nothing more; the transport then closes itself."""

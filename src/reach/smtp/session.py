@@ -7,7 +7,7 @@ its reply can tell.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
 from opentelemetry.trace import SpanKind
 
@@ -113,12 +113,16 @@ async def converse(
     if parameters and not connection.smtputf8:
         return Rejected("the mail server does not take SMTPUTF8")
     mail_from = f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
-    rcpt_to = f"RCPT TO:<{mail.recipient}>\r\n".encode()
+    rcpt_to, data, replies = f"RCPT TO:<{mail.recipient}>\r\n".encode(), b"DATA\r\n", 1
+    if connection.pipelines:
+        mail_from, rcpt_to, data, replies = mail_from + rcpt_to + data, b"", b"", 3
     try:
         step = partial(_step, connection, is_first=is_fresh)
-        await step(MAIL, mail_from, settings.smtp_mail_seconds, was_idle=not is_fresh)
+        await step(
+            MAIL, mail_from, settings.smtp_mail_seconds, replies=replies, was_idle=not is_fresh
+        )
         await step(RCPT, rcpt_to, settings.smtp_rcpt_seconds)
-        await step(DATA, b"DATA\r\n", settings.smtp_data_seconds)
+        await step(DATA, data, settings.smtp_data_seconds)
         if not still_held():
             connection.abort()
             return Deferred("the lease was lost")
@@ -137,14 +141,20 @@ async def _step(  # noqa: PLR0913 - what is said, how long it may take, and afte
     words: bytes,
     seconds: float,
     *,
+    replies: int = 1,
     is_first: bool = True,
     was_idle: bool = False,
 ) -> Reply:
-    """Say ``words`` and return the reply that lets us go on. Raises Ended, Gone, SessionOver."""
+    """Say ``words``, if any, and return the reply that lets us go on.
+
+    Raises Ended, Gone, SessionOver.
+    """
     span_of = traces.child(stage.name, SpanKind.CLIENT) if traces.process.tracer else traces.OFF
     with span_of as span:
         try:
-            reply = await connection.ask(words, seconds)
+            if words:
+                connection.say(words, replies)
+            reply = await connection.hear(seconds)
             span.set_attribute("reach.smtp.code", reply.code)
             if reply.code == SERVICE_CLOSING and was_idle:
                 raise Gone
@@ -163,7 +173,7 @@ async def _step(  # noqa: PLR0913 - what is said, how long it may take, and afte
 def unsendable(mail: Mail) -> str | None:
     """Why no server may be given this message: it would break out of a command, or of DATA."""
     for side, address in (("sender", mail.sender), ("recipient", mail.recipient)):
-        if not (address.isprintable() and SENDABLE.fullmatch(address)):
+        if not _is_sendable(address):
             return f"the {side}'s address cannot be written in a command"
     if not mail.sender.isascii():
         return "the sender's address is not ASCII"
@@ -173,6 +183,12 @@ def unsendable(mail: Mail) -> str | None:
     if not mail.content.isascii() and mail.recipient.isascii():
         return "the content is not ASCII"  # with SMTPUTF8, its To is not (RFC 6532)
     return None
+
+
+@lru_cache(maxsize=64)
+def _is_sendable(address: str) -> bool:
+    """Whether an address can stand in a command; the sender's is asked about time and again."""
+    return address.isprintable() and SENDABLE.fullmatch(address) is not None
 
 
 def stuffed(content: bytes) -> bytes:

@@ -21,7 +21,7 @@ from email.message import EmailMessage
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 from urllib.parse import quote
 
 import trustme
@@ -140,6 +140,9 @@ class Authority:
 class MailServer:
     """An SMTP server on 127.0.0.1. It can be stopped, and started again on the same port."""
 
+    #: Whether servers offer to take several commands at once, unless they are told.
+    pipelines: ClassVar[bool] = False
+
     def __init__(
         self,
         *,
@@ -148,6 +151,7 @@ class MailServer:
         login: tuple[str, str] | None = None,
         requires_auth: bool = False,
         smtputf8: bool = True,
+        pipelining: bool | None = None,
         max_messages_per_connection: int | None = None,
         idle_seconds: float | None = None,
         port: int = 0,
@@ -158,6 +162,7 @@ class MailServer:
         self.login = login
         self.requires_auth = requires_auth
         self.smtputf8 = smtputf8
+        self.pipelining = self.pipelines if pipelining is None else pipelining
         self.max_messages_per_connection = max_messages_per_connection
         self.idle_seconds = idle_seconds
         self.port = port

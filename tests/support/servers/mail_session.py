@@ -124,6 +124,8 @@ class Session:
             offers.append("AUTH PLAIN LOGIN")
         if self._server.smtputf8:
             offers.append("SMTPUTF8")
+        if self._server.pipelining:
+            offers.append("PIPELINING")
         lines = [f"250-{offer}" for offer in offers]
         if await self._answer("ehlo", argument, [*lines, "250 HELP"]):
             self._reset()

@@ -1,0 +1,74 @@
+"""A worker's process: it sends what the outbox holds."""
+
+import anyio
+import structlog
+
+from reach.db.database import Database
+from reach.db.errors import DatabaseUnavailable, NoDatabase
+from reach.delivery.worker import Worker
+from reach.mail.compose import Composer
+from reach.mail.dkim import DkimKey
+from reach.people.link_requests import LinkRequests
+from reach.runtime.data_dir import with_secret_key
+from reach.runtime.process import (
+    OLD_SCHEMA,
+    Stop,
+    counting,
+    is_ready,
+    keep_what_is_made,
+    keeping_gauges,
+    opened,
+)
+from reach.settings import BadSettings, Settings
+from reach.settings.urls import SmtpUrl
+from reach.smtp.sender import Sender
+
+log = structlog.get_logger("reach")
+
+CHECK_AGAIN_SECONDS = 1.0
+
+
+async def work(settings: Settings) -> None:
+    """Run one worker. Raises CannotStart, and BadSettings without mail server or schema."""
+    server_url = settings.smtp
+    if server_url is None:
+        raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
+    dkim = DkimKey.of(settings)
+    settings = with_secret_key(settings)
+    stop = Stop()
+    with stop.on_signals(), counting(settings):
+        async with opened(settings) as database:
+            worker = make_worker(settings, database, server_url, dkim)
+            keep_what_is_made()
+            if await _wait_for_schema(database, stop.asked):
+                async with keeping_gauges(settings, database):
+                    await worker.run(stop.asked, stop.cut_off)
+
+
+def make_worker(
+    settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
+) -> Worker:
+    """Make a worker that sends to ``server_url``, and answers requests for a link."""
+    composer, sender = Composer(settings, dkim), Sender(settings, server_url)
+    chores = [LinkRequests(settings, database)]
+    return Worker(settings, database, composer, sender, chores)
+
+
+async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
+    """Wait for the database; False if told to stop first.
+
+    Raises BadSettings if it is too old, and NoDatabase.
+    """
+    while not stop.is_set():
+        try:
+            if await database.read(is_ready):
+                return True
+        except NoDatabase:
+            raise
+        except DatabaseUnavailable as away:
+            log.warning("waiting for the database", reason=away.detail)
+        else:
+            raise BadSettings(OLD_SCHEMA)
+        with anyio.move_on_after(CHECK_AGAIN_SECONDS):
+            await stop.wait()
+    return False
