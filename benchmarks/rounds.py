@@ -1,0 +1,105 @@
+"""Alternating rounds: every server does the same work in turns, over the same client."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from benchmarks.client import Load, Refused, send
+from benchmarks.servers import Server
+
+#: Each load's addresses are of its own.
+_LOADS = count()
+#: A client that took more than this of a core may be what was measured.
+CLIENT_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    rounds: int = 3
+    seconds: float = 4
+    warm_seconds: float = 1
+    connections: tuple[int, ...] = (16, 64)
+    mails: int = 3000
+    paced: int = 300
+    idle_seconds: float = 20
+    starts: int = 5
+    turns: int = 7
+    turn_sign_ups: int = 1500
+
+    @property
+    def most(self) -> int:
+        """The most connections."""
+        return max(self.connections)
+
+
+FULL = Size()
+QUICK = Size(
+    rounds=1,
+    seconds=1,
+    warm_seconds=0,
+    connections=(16,),
+    mails=40,
+    paced=20,
+    idle_seconds=1,
+    starts=1,
+    turns=1,
+    turn_sign_ups=64,
+)
+
+
+@dataclass
+class Turns:
+    """What a server's turns came to, one entry a round."""
+
+    per_second: list[float] = field(default_factory=list)
+    microseconds: list[float] = field(default_factory=list)
+    p50_ms: list[float] = field(default_factory=list)
+    p99_ms: list[float] = field(default_factory=list)
+    client_share: list[float] = field(default_factory=list)
+
+    def add(self, load: Load, busy: float) -> None:
+        """Note one."""
+        self.per_second.append(load.per_second)
+        self.microseconds.append(busy / load.answered * 1e6)
+        self.p50_ms.append(load.p50_ms)
+        self.p99_ms.append(load.p99_ms)
+        self.client_share.append(load.client_share)
+
+
+def take_turn(server: Server, what: str, *, seconds: float, connections: int) -> tuple[Load, float]:
+    """Load a server once. Returns that, and its processor time. Raises Refused."""
+    before = server.busy_seconds()
+    work = server.works[what]
+    try:
+        load = send(work, seconds=seconds, connections=connections, prefix=f"load{next(_LOADS)}-")
+    except Refused as reason:
+        raise Refused(f"{server.name}, {what}: {reason}") from None
+    busy = server.busy_seconds() - before
+    if work.method == "POST":
+        server.answered += load.answered
+        server.unanswered += load.unanswered
+        server.check()
+    return load, busy
+
+
+def compare(
+    servers: Sequence[Server], what: str, size: Size, *, connections: int
+) -> Mapping[str, Turns]:
+    """Let each take its turn, round after round; a round begins with another one each time."""
+    found = {server.name: Turns() for server in servers}
+    for server in servers if size.warm_seconds else ():
+        take_turn(server, what, seconds=size.warm_seconds, connections=connections)
+    for number in range(size.rounds):
+        first = number % len(servers)
+        for server in (*servers[first:], *servers[:first]):
+            load, busy = take_turn(server, what, seconds=size.seconds, connections=connections)
+            found[server.name].add(load, busy)
+    return found
+
+
+def ratio(some: Sequence[float], others: Sequence[float]) -> float:
+    """The median of what each round's figures are to each other."""
+    return statistics.median(one / other for one, other in zip(some, others, strict=True))
