@@ -15,7 +15,8 @@ FORMS = {
     "s": "{:.2f} s",
     "MB": "{:,.0f} MB",
 }
-NOW, BEFORE = "Reach", "before"
+BEFORE = "before"
+TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Goal:
     def words(self) -> str:
         """The goal as it is written."""
         sign = "≥" if self.is_least else "≤"
-        return f"{sign} {self.bound:g}{f' × {self.beside}' if self.beside else ''}"
+        return f"{sign} {self.bound:g}{f' {TIMES} {self.beside}' if self.beside else ''}"
 
     def share(self, value: float) -> float:
         """How far it is reached: 1 and more is all the way."""

@@ -13,7 +13,7 @@ from benchmarks.context import POSTGRES, SQLITE, Context, titled
 from benchmarks.figures import BEFORE, Figure, Goal
 from benchmarks.load import flood
 from benchmarks.processes import Running
-from benchmarks.servers import NOW, Reach
+from benchmarks.servers import NOW, Reach, Version
 from benchmarks.serving import memory_figure
 from benchmarks.sink import Taken, sink
 from reach.mail.compose import Mail
@@ -87,15 +87,13 @@ def measure(context: Context) -> list[Figure]:
 def start(context: Context, stack: ExitStack) -> dict[str, Mailer]:
     """Start a worker of each kind, with an API that gives it something to do."""
     mailers = {}
-    kinds = [
+    kinds: list[tuple[str, Version, str, dict[str, str]]] = [
         (titled(database, v), v, database, {})
         for database in (SQLITE, POSTGRES)
         for v in context.versions
     ]
-    for database in (SQLITE, POSTGRES):
-        kinds.append(
-            (f"{database}, {UNBOUNDED}", NOW, database, {"smtp_messages_per_connection": NO_BOUND})
-        )
+    unbounded = {"smtp_messages_per_connection": NO_BOUND}
+    kinds += [(f"{one}, {UNBOUNDED}", NOW, one, unbounded) for one in (SQLITE, POSTGRES)]
     for name, version, database, changes in kinds:
         taken = stack.enter_context(sink())
         settings = {"smtp_url": taken.url, "worker_slots": str(SLOTS), **changes}

@@ -7,7 +7,7 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 import uvloop
 
+#: In place of a word that is not given.
+NONE = "-"
 Seconds = float
 
 
@@ -67,36 +69,35 @@ def length_of(head: bytes) -> int:
     return int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
 
 
-def requests(
-    host: str, method: str, path: str, token: str, prefix: str, ids: str
-) -> Iterator[bytes]:
+def requests(host: str, words: Sequence[str]) -> Iterator[bytes]:
     """Make the requests, one after the other."""
-    common = f"Host: {host}\r\n" + (f"Authorization: {token}\r\n" if token != "-" else "")
-    paths = [path]
-    if ids != "-":
-        paths = [path + line for line in Path(ids).read_text(encoding="utf-8").split()]
+    method, path, authorization, prefix, ids = words
+    common = f"Host: {host}\r\n"
+    if authorization != NONE:
+        common += f"Authorization: {authorization}\r\n"
+    below = Path(ids).read_text(encoding="utf-8").split() if ids != NONE else [""]
     for number in count():
         if method == "GET":
-            yield f"GET {paths[number % len(paths)]} HTTP/1.1\r\n{common}\r\n".encode()
+            line = f"GET {path}{below[number % len(below)]} HTTP/1.1"
+            yield f"{line}\r\n{common}\r\n".encode()
             continue
         body = f'{{"email":"{prefix}{number}@example.com","name":"Ada Lovelace"}}'
-        yield (
-            f"POST {path} HTTP/1.1\r\n{common}Content-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n{body}"
-        ).encode()
+        head = f"POST {path} HTTP/1.1\r\n{common}Content-Type: application/json\r\n"
+        yield f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
 async def call(base: str, connections: int, seconds: Seconds, words: list[str]) -> None:
     """Keep the connections busy, and print what came of it."""
     method, status, *others = words
     url = urlsplit(base)
-    each = requests(url.netloc, method, *others)
+    host, port = url.hostname or "", url.port or 80
+    each = requests(url.netloc, (method, *others))
     began = time.monotonic()
     loop = asyncio.get_running_loop()
     callers = []
     for _ in range(connections):
         _, caller = await loop.create_connection(
-            lambda: Caller(each, status.encode(), began + seconds), url.hostname, url.port
+            lambda: Caller(each, status.encode(), began + seconds), host, port
         )
         callers.append(caller)
     lost = sum(await asyncio.gather(*(caller.ended for caller in callers)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import BEFORE, Figure, written
+from benchmarks.figures import BEFORE, TIMES, Figure, written
 from benchmarks.picture import draw
 from tests.support.root import ROOT
 
@@ -95,7 +95,7 @@ def _judged(figure: Figure) -> str:
 def _beside(figure: Figure) -> list[str]:
     """What stands beside it, and what the figure is to it."""
     return [
-        f"{figure.to(name):.2f} × {name}, {written(statistics.median(some), figure.unit)}"
+        f"{figure.to(name):.2f} {TIMES} {name}, {written(statistics.median(some), figure.unit)}"
         for name, some in figure.beside.items()
     ]
 
@@ -116,7 +116,7 @@ def _row(figure: Figure) -> str:
 
 def _before(figure: Figure) -> str:
     ratio = figure.to(BEFORE)
-    return f"{ratio:.2f} × {BEFORE}, " if ratio is not None else "\0"
+    return f"{ratio:.2f} {TIMES} {BEFORE}, " if ratio is not None else "\0"
 
 
 def _notes(figures: Sequence[Figure]) -> list[str]:

@@ -1,6 +1,6 @@
 """The picture of a run: each figure that has a goal, as a share of it. Plain SVG."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from benchmarks.figures import BEFORE, Figure, written
@@ -8,6 +8,8 @@ from benchmarks.figures import BEFORE, Figure, written
 WIDTH, NAMES, ROW, TOP = 940, 470, 22, 64
 #: A share this large fills the picture; a larger one is cut off, and its number says so.
 MOST = 2.0
+#: So wide is a number with what is round it.
+NUMBER = 40
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .title { font-size: 16px; font-weight: 600; }
@@ -27,42 +29,43 @@ def draw(figures: Sequence[Figure]) -> str:
     height = TOP + ROW * len(judged) + 16
     goal = _x(1)
     reached = sum(figure.is_met is True for figure in judged)
+    has_before = any(BEFORE in figure.beside for figure in judged)
+    size = f'viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
+    words = f"{reached} of {len(judged)} goals reached"
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
-        f' width="{WIDTH}" height="{height}" role="img">',
-        f"<title>{reached} of {len(judged)} goals reached</title>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
+        f"<title>{words}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="back" width="{WIDTH}" height="{height}"/>',
-        f'<text class="title" x="16" y="26">{reached} of {len(judged)} goals reached</text>',
+        f'<text class="title" x="16" y="26">{words}</text>',
         f'<text x="{goal:.0f}" y="48" text-anchor="middle">goal</text>',
-        f'<text x="16" y="48">grey: {BEFORE}</text>'
-        if any(BEFORE in figure.beside for figure in judged)
-        else "",
-        *(_bar(figure, TOP + ROW * number) for number, figure in enumerate(judged)),
+        *([f'<text x="16" y="48">thin and grey: {BEFORE}</text>'] if has_before else []),
+        *(line for n, figure in enumerate(judged) for line in _bar(figure, TOP + ROW * n)),
         f'<line class="goal" x1="{goal:.0f}" y1="54" x2="{goal:.0f}" y2="{height - 12}"/>',
         "</svg>",
     ]
-    return "\n".join(filter(None, lines)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def _bar(figure: Figure, y: int) -> str:
+def _bar(figure: Figure, y: int) -> Iterator[str]:
     """One figure: its name and value, what it reaches, and what was reached before."""
-    share = figure.share or 0.0
-    before = share_before(figure)
-    kind = "reached" if share >= 1 else "missed"
-    label = f"{figure.name}: {written(figure.value, figure.unit)}"
-    number = f"{share:.2f}" if share < 100 else "far more"
-    end = max(_x(share), _x(before or 0), _x(1) + 4 if 0.85 < share < 1 else 0)
-    old = f'<rect class="before" x="{NAMES}" y="{y + 15}" width="{_x(before) - NAMES:.1f}" height="3"/>'
-    return "\n".join(
-        (
-            f'<text x="{NAMES - 10}" y="{y + 13}" text-anchor="end">{escape(label)}</text>',
-            f'<rect class="{kind}" x="{NAMES}" y="{y + 2}" width="{_x(share) - NAMES:.1f}"'
-            ' height="12"/>',
-            *([old] if before is not None else []),
-            f'<text x="{end + 6:.1f}" y="{y + 13}">{number}</text>',
-        )
-    )
+    share, before = figure.share or 0.0, share_before(figure)
+    label = escape(f"{figure.name}: {written(figure.value, figure.unit)}")
+    yield f'<text x="{NAMES - 10}" y="{y + 13}" text-anchor="end">{label}</text>'
+    kind = "reached" if figure.is_met else "missed"
+    yield _rectangle(kind, share, y + 2, 11)
+    if before is not None:
+        yield _rectangle("before", before, y + 14, 4)
+    end = max(_x(share), _x(before or 0.0))
+    # The number keeps clear of the goal's line.
+    if _x(1) - NUMBER < end < _x(1):
+        end = _x(1)
+    yield f'<text x="{end + 6:.1f}" y="{y + 13}">{share:.2f}</text>'
+
+
+def _rectangle(kind: str, share: float, y: int, height: int) -> str:
+    width = _x(share) - NAMES
+    return f'<rect class="{kind}" x="{NAMES}" y="{y}" width="{width:.1f}" height="{height}"/>'
 
 
 def share_before(figure: Figure) -> float | None:
@@ -73,5 +76,5 @@ def share_before(figure: Figure) -> float | None:
     return figure.share / ratio if figure.goal.is_least else figure.share * ratio
 
 
-def _x(share: float | None) -> float:
-    return NAMES + min(share or 0.0, MOST) / MOST * (WIDTH - NAMES - 80)
+def _x(share: float) -> float:
+    return NAMES + min(share, MOST) / MOST * (WIDTH - NAMES - 80)

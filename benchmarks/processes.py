@@ -5,17 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import httpx
 import psutil
 
 from tests.support.clock import wait_until
+from tests.support.http.clients import NO_CERTIFICATES
 from tests.support.processes import watchdog
 
 WAIT_SECONDS = 40
@@ -115,10 +115,10 @@ def busy_seconds(pid: int) -> float:
 def answers(url: str) -> bool:
     """Whether somebody answers 200 there."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        answer = httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=2)
+    except httpx.TransportError:
         return False
+    return answer.status_code == httpx.codes.OK
 
 
 def listens(port: int) -> bool:

@@ -1,7 +1,6 @@
 """The servers that are compared: Reach of this or another version, PocketBase, a bare one."""
 
 import asyncio
-import json
 import os
 import re
 import secrets
@@ -9,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 
 from benchmarks.client import Refused, Work
 from benchmarks.processes import Running
+from tests.support.http.clients import NO_CERTIFICATES
 from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
 
@@ -30,7 +30,6 @@ PREFIX = "REACH_"
 SQLITE_NAME = "reach.sqlite3"
 #: One for the whole run: databases are copied, with the keys in them.
 SECRET = secrets.token_hex(32)
-JSON = "application/json"
 WRITES = re.compile(
     r'^reach_database_transaction_duration_seconds_count\{kind="write",[^}]*\} (\S+)$', re.MULTILINE
 )
@@ -149,9 +148,8 @@ class Reach:
     def writes(self) -> float:
         """How many transactions its worker has written so far."""
         url = f"http://127.0.0.1:{self.worker_metrics}/metrics"
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            text = answer.read().decode()
-        return sum(map(float, WRITES.findall(text)))
+        answer = httpx.get(url, verify=NO_CERTIFICATES, trust_env=False, timeout=20)
+        return sum(map(float, WRITES.findall(answer.raise_for_status().text)))
 
     def _running(self, *words: str, **settings: str) -> Running:
         changes = {f"{PREFIX}{name.upper()}": value for name, value in settings.items()}
@@ -276,12 +274,18 @@ def some_ids(work: Work) -> list[str]:
 
 
 def ask(method: str, url: str, body: object = None, token: str = "") -> Any:
-    """Ask once, in JSON. Raises urllib's HTTPError."""
-    headers = {"Content-Type": JSON, **({"Authorization": token} if token else {})}
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, headers, method=method)
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.loads(answer.read() or b"null")
+    """Ask once, in JSON. Raises httpx.HTTPError."""
+    headers = {"Authorization": token} if token else {}
+    answer = httpx.request(
+        method,
+        url,
+        json=body,
+        headers=headers,
+        timeout=20,
+        verify=NO_CERTIFICATES,
+        trust_env=False,
+    )
+    return answer.raise_for_status().json()
 
 
 def rows_of(url: str, query: str) -> Any:

@@ -13,7 +13,6 @@ from benchmarks.processes import Memory, Running
 from benchmarks.rounds import CLIENT_SHARE, Turns, compare
 from benchmarks.servers import (
     CORES,
-    NOW,
     PocketBase,
     Server,
     ask,
@@ -32,6 +31,7 @@ FLOOR = (
 FLOOR_SECONDS = 0.005
 OWN = "of Reach's processes; Postgres's own are not in it"
 GROUP = 64
+TOO_MANY = 429
 
 Found = Mapping[str, Turns]
 
@@ -86,7 +86,7 @@ class Stand:
     def read_records(self) -> None:
         """Have those that are on the first page be read, one after the other."""
         for server in self.servers.values():
-            if server.stored is not None and server.works["sign-up"].status != 429:
+            if server.stored is not None and server.works["sign-up"].status != TOO_MANY:
                 ids = some_ids(server.works["page"])
                 server.works["read"] = replace(server.works["read"], ids=ids)
 
@@ -165,7 +165,7 @@ def refusals(stand: Stand, served: Sequence[float], stack: ExitStack) -> list[Fi
         api = stack.enter_context(reach.api(processes)).wait_for(f"{reach.base}/readyz")
         # The first is served; whom it was for is asked for no more.
         ask("POST", f"{reach.base}/v1/signups", {"email": "first@example.com", "name": "Ada"})
-        server = reach.server(name, api, status=429)
+        server = reach.server(name, api, status=TOO_MANY)
         server.stored = None
         stand.servers[name] = server
         names.append(name)
@@ -190,7 +190,7 @@ def memory(stand: Stand) -> Figure:
 
 
 def memory_figure(
-    name: str, found: Memory, beside: dict[str, Sequence[float]], most: float
+    name: str, found: Memory, beside: Mapping[str, Sequence[float]], most: float
 ) -> Figure:
     """A figure of memory: resident, and beside it what is its own share (PSS)."""
     if found.pss is not None:
@@ -220,7 +220,7 @@ def commit_loop(path: str, group: int, seconds: float) -> float:
         columns = "id INTEGER PRIMARY KEY, email TEXT UNIQUE, name TEXT"
         database.execute(f"CREATE TABLE IF NOT EXISTS people ({columns})")
         database.execute("CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, person_id)")
-        (first,) = database.execute("SELECT count(*) FROM people").fetchone()
+        first: int = database.execute("SELECT count(*) FROM people").fetchone()[0]
         number, began = first, time.monotonic()
         while time.monotonic() < began + seconds:
             some = range(number, number + group)
@@ -267,9 +267,8 @@ def took(
 
 def others(name: str, found: Found) -> dict[str, Turns]:
     """What stands beside: before on the same database under that name, and no other Reach."""
-    beside = {BEFORE: turns for key, turns in found.items() if key == f"{BEFORE}, {name}"}
-    known = (PEER, BARE, FASTAPI)
-    return beside | {key: turns for key, turns in found.items() if key in known}
+    known = {f"{BEFORE}, {name}": BEFORE, PEER: PEER, BARE: BARE, FASTAPI: FASTAPI}
+    return {known[key]: turns for key, turns in found.items() if key in known}
 
 
 def said(turns: Turns, note: str) -> str:

@@ -5,10 +5,11 @@ import socket
 import statistics
 import tempfile
 import time
-import urllib.error
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+import httpx
 
 from benchmarks.context import POSTGRES, SQLITE, Context
 from benchmarks.figures import BEFORE, Figure, Goal
@@ -140,9 +141,7 @@ def is_signed_up(base: str) -> bool:
     """Sign up, if somebody listens. Any answer but a 202 is an error."""
     try:
         ask("POST", f"{base}/v1/signups", {"email": "first@example.com", "name": "Ada"})
-    except urllib.error.HTTPError:
-        raise
-    except (urllib.error.URLError, ConnectionError):
+    except httpx.TransportError:
         return False
     return True
 

@@ -33,8 +33,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 import reach
-from benchmarks.sink import sink
 from benchmarks.load import flood
+from benchmarks.sink import sink
 from reach.db.migrate import migrate
 from reach.settings import Settings
 from reach.telemetry import logging
