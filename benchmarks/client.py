@@ -80,16 +80,17 @@ def send(
     work: Work, *, seconds: float, connections: int, prefix: str, program: str | None = None
 ) -> Load:
     """Keep so many connections busy for so long. Raises Refused for any answer that is not due."""
-    found = shutil.which(WRK) if program is None else program or None
+    if program is None and seconds >= 1:  # wrk knows whole seconds only
+        program = shutil.which(WRK)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as ids:
         ids.write("".join(f"{one}\n" for one in work.ids))
         ids.flush()
         words = [work.method, str(work.status), work.path, work.token or "-", prefix]
         words.append(ids.name if work.ids else "-")
-        if found:
+        if program:
             whole = max(1, round(seconds))
             command = [
-                found,
+                program,
                 "-t1",
                 f"-c{connections}",
                 f"-d{whole}s",
@@ -108,7 +109,7 @@ def send(
             check=False,
         )
         busy = _busy_seconds() - before
-    return parse(done.stdout, done.stderr, unanswered=connections if found else 0, busy=busy)
+    return parse(done.stdout, done.stderr, unanswered=connections if program else 0, busy=busy)
 
 
 def parse(output: str, errors: str, *, unanswered: int, busy: float) -> Load:

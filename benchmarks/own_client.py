@@ -42,7 +42,7 @@ class Caller(asyncio.Protocol):
         """Wait for the end of the answer's body."""
         self._answer += data
         head, found, body = self._answer.partition(b"\r\n\r\n")
-        if not found or len(body) < length_of(head):
+        if not found or not is_whole(head, body):
             return
         self.taken.append(time.monotonic() - self._began)
         if head.split(b" ", 2)[1] != self._status:
@@ -64,9 +64,12 @@ class Caller(asyncio.Protocol):
         self._transport.write(next(self._requests))
 
 
-def length_of(head: bytes) -> int:
-    """Say how long an answer's body is."""
-    return int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+def is_whole(head: bytes, body: bytes) -> bool:
+    """Whether an answer is at its end: nothing else comes before the next request."""
+    fields = head.lower()
+    if b"transfer-encoding: chunked" in fields:
+        return (b"\r\n" + body).endswith(b"\r\n0\r\n\r\n")
+    return len(body) >= int(fields.partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
 
 
 def requests(host: str, words: Sequence[str]) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from benchmarks.client import Load, Refused, send
-from benchmarks.servers import Server
+from benchmarks.servers import CORES, Server
 
 #: Each load's addresses are of its own.
 _LOADS = count()
@@ -19,12 +19,19 @@ class Size:
     """How much is measured."""
 
     rounds: int = 3
-    seconds: float = 4
+    seconds: float = 3
     warm_seconds: float = 1
     connections: tuple[int, ...] = (16, 64)
     mails: int = 3000
+    #: Processes of an API; one of them, in the sign-ups, always has as many as cores.
+    processes: int = CORES
+    #: Where what is asked at an even pace, and what being watched costs, is measured.
+    databases: tuple[str, ...] = ("SQLite", "Postgres")
     paced: int = 300
+    paced_rounds: int = 5
     idle_seconds: float = 20
+    #: A worker that writes nothing for so long has nothing left to write. It folds each 5 s.
+    quiet_seconds: float = 6
     starts: int = 5
     turns: int = 7
     turn_sign_ups: int = 1500
@@ -42,8 +49,12 @@ QUICK = Size(
     warm_seconds=0,
     connections=(16,),
     mails=40,
+    processes=1,
+    databases=("Postgres",),
     paced=20,
-    idle_seconds=1,
+    paced_rounds=1,
+    idle_seconds=0.5,
+    quiet_seconds=0.1,
     starts=1,
     turns=1,
     turn_sign_ups=64,

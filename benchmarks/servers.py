@@ -26,6 +26,9 @@ from tests.support.root import ROOT
 CORES = os.cpu_count() or 1
 #: So many records are read in turns, and so many are on a page.
 RECORDS = 100
+BARE, FASTAPI = "bare ASGI", "bare FastAPI"
+#: What they are called in `benchmarks/bare.py`.
+APPLICATIONS = {BARE: "asgi", FASTAPI: "fastapi"}
 PREFIX = "REACH_"
 SQLITE_NAME = "reach.sqlite3"
 #: One for the whole run: databases are copied, with the keys in them.
@@ -184,14 +187,14 @@ def clean_environment(version: Version) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(version.root / "src"), "PYTHONUNBUFFERED": "1"}
 
 
-def bare(name: str, application: str, folder: Path) -> tuple[Running, Server]:
+def bare(name: str, folder: Path, processes: int) -> tuple[Running, Server]:
     """A server that stores nothing, with as many processes: not yet started."""
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks.bare", str(port), application, str(CORES)]
+    port, application = free_port(), APPLICATIONS[name]
+    command = [sys.executable, "-m", "benchmarks.bare", str(port), application, str(processes)]
     running = Running(command, os.environ, folder / f"bare-{application}.log")
     base = f"http://127.0.0.1:{port}"
     works = {"sign-up": Work("POST", base, "/v1/signups", 202)}
-    if application == "asgi":
+    if name == BARE:
         works |= {kind: Work("GET", base, "/", 200) for kind in ("read", "page", "livez")}
     return running, Server(name, base, works, running.busy_seconds)
 

@@ -12,8 +12,11 @@ from benchmarks.figures import BEFORE, Figure, Goal
 from benchmarks.processes import Memory, Running
 from benchmarks.rounds import CLIENT_SHARE, Turns, compare
 from benchmarks.servers import (
+    BARE,
     CORES,
+    FASTAPI,
     PocketBase,
+    Reach,
     Server,
     ask,
     bare,
@@ -22,7 +25,7 @@ from benchmarks.servers import (
 )
 from tests.support.servers.redis import NoRedis, Redis
 
-PEER, BARE, FASTAPI = "PocketBase", "bare ASGI", "bare FastAPI"
+PEER = "PocketBase"
 REFUSED, REFUSED_ALONE = "refused", "refused, one process"
 FLOOR = (
     "an answer takes 5 ms at least, so that its time tells nothing (decision 15):"
@@ -31,6 +34,7 @@ FLOOR = (
 FLOOR_SECONDS = 0.005
 OWN = "of Reach's processes; Postgres's own are not in it"
 GROUP = 64
+LARGEST = "the largest figure of this run"
 TOO_MANY = 429
 
 Found = Mapping[str, Turns]
@@ -45,22 +49,25 @@ class Stand:
         self.servers: dict[str, Server] = {}
         self.apis: dict[str, Running] = {}
         self._stack = stack
-        self._start_reach()
+        started = self._start_reach()
         self._start_others()
+        for name, reach, api in started:
+            api.wait_for(f"{reach.base}/readyz")
+            self.servers[name] = reach.server(name, api)
+            self.apis[name] = api
 
-    def _start_reach(self) -> None:
+    def _start_reach(self) -> list[tuple[str, Reach, Running]]:
         """Start Reach of each version on each database."""
         started = []
         for version in self.context.versions:
             for database in (SQLITE, POSTGRES):
                 name = titled(database, version)
                 reach = self.context.reach(f"requests-{name}", database, version)
-                api = self._stack.enter_context(reach.api())
+                # Of a few seconds' run, one alone shows that several processes work.
+                processes = CORES if database == SQLITE else self.size.processes
+                api = self._stack.enter_context(reach.api(processes))
                 started.append((name, reach, api))
-        for name, reach, api in started:
-            api.wait_for(f"{reach.base}/readyz")
-            self.servers[name] = reach.server(name, api)
-            self.apis[name] = api
+        return started
 
     def _start_others(self) -> None:
         """Start PocketBase, if it is here, and the bare servers."""
@@ -68,11 +75,12 @@ class Stand:
             peer = PocketBase(program, self.context.folder / "pocketbase")
             self._stack.enter_context(peer.running)
             self.servers[PEER] = peer.server()
-        for name, application in ((BARE, "asgi"), (FASTAPI, "fastapi")):
-            running, server = bare(name, application, self.context.folder)
+        bares = [bare(name, self.context.folder, self.size.processes) for name in (BARE, FASTAPI)]
+        for running, server in bares:
             self._stack.enter_context(running)
-            running.wait_for(f"{server.base}/openapi.json" if name == FASTAPI else server.base)
-            self.servers[name] = server
+            self.servers[server.name] = server
+        for running, server in bares:
+            running.wait_for(f"{server.base}/openapi.json")
 
     def compare(
         self, what: str, names: Sequence[str], *, connections: int, seconds: float | None = None
@@ -99,8 +107,19 @@ def measure(context: Context) -> list[Figure]:
         stand.read_records()
         figures += reads(stand)
         figures += refusals(stand, served, stack)
-        figures += [memory(stand), *commits(context)]
+        figures += [memory(stand), *commits(context), client(stand, figures)]
     return figures
+
+
+def client(stand: Stand, figures: Sequence[Figure]) -> Figure:
+    """What the client reaches where the server does nearly nothing: twice what it is used for."""
+    found = stand.compare("livez", [BARE], connections=stand.size.most, seconds=half(stand))
+    rates = [figure for figure in figures if figure.unit == "/s"]
+    largest = max(max(*figure.rounds, *figure.beside.get(PEER, [0.0]), 0) for figure in rates)
+    goal = Goal(2, is_least=True, beside=LARGEST)
+    title = "the client, against bare ASGI, requests/s"
+    note = said(found[BARE], "")
+    return Figure(title, "/s", found[BARE].per_second, {LARGEST: [largest]}, goal, note)
 
 
 def sign_ups(stand: Stand) -> tuple[list[Figure], Sequence[float]]:
@@ -110,8 +129,9 @@ def sign_ups(stand: Stand) -> tuple[list[Figure], Sequence[float]]:
     names = [SQLITE, POSTGRES, PEER, BARE, FASTAPI, *before]
     served: Sequence[float] = ()
     for connections in sorted(stand.size.connections, reverse=True):
-        found = stand.compare("sign-up", names, connections=connections)
         is_most = connections == stand.size.most
+        some = names if is_most else [SQLITE, POSTGRES, PEER, BARE, before[0]]
+        found = stand.compare("sign-up", some, connections=connections)
         goal = Goal(1.25, is_least=True, beside=PEER) if is_most else None
         floor = FLOOR.format(most=round(connections / FLOOR_SECONDS), connections=connections)
         words = f"over {connections} connections"
@@ -159,7 +179,7 @@ def refusals(stand: Stand, served: Sequence[float], stack: ExitStack) -> list[Fi
     except NoRedis:
         ways = [(REFUSED_ALONE, 1, "")]
     else:
-        ways = [(REFUSED, CORES, redis.url), (REFUSED_ALONE, 1, "")]
+        ways = [(REFUSED, stand.size.processes, redis.url), (REFUSED_ALONE, 1, "")]
     for name, processes, url in ways:
         reach = stand.context.reach(name, SQLITE, limit_signups="1/day", redis_url=url)
         api = stack.enter_context(reach.api(processes)).wait_for(f"{reach.base}/readyz")
@@ -235,7 +255,7 @@ def commit_loop(path: str, group: int, seconds: float) -> float:
 
 def half(one: Stand | Context) -> float:
     """Half the time, for what stands beside."""
-    return max(1, one.size.seconds / 2)
+    return one.size.seconds / 2
 
 
 def rate(

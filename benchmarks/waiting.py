@@ -11,10 +11,10 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.context import POSTGRES, SQLITE, Context
+from benchmarks.context import Context
 from benchmarks.figures import BEFORE, Figure, Goal
 from benchmarks.load import Paced, pace
-from benchmarks.processes import until
+from benchmarks.processes import WAIT_SECONDS, until
 from benchmarks.servers import Reach, Version, ask
 from benchmarks.sink import Taken, sink
 
@@ -28,7 +28,7 @@ NOBODY = "smtp://127.0.0.1:1"
 def measure(context: Context) -> list[Figure]:
     """Measure all that is asked at an even pace, on each database."""
     figures = []
-    for database in (SQLITE, POSTGRES):
+    for database in context.size.databases:
         with ExitStack() as stack:
             taken = stack.enter_context(sink())
             urls = {NORMAL: taken.url, DOWN: NOBODY, STALLED: stack.enter_context(silent())}
@@ -46,7 +46,10 @@ def install(
     each, started = {}, []
     for kind, url in urls.items():
         reach = each[kind] = context.reach(f"{kind}-{database}", database, smtp_url=url)
-        api, worker = stack.enter_context(reach.api()), stack.enter_context(reach.worker())
+        api, worker = (
+            stack.enter_context(reach.api(context.size.processes)),
+            stack.enter_context(reach.worker()),
+        )
         started.append((reach, api, worker))
     for reach, api, worker in started:
         api.wait_for(f"{reach.base}/readyz")
@@ -58,7 +61,7 @@ def idle(context: Context, database: str, reach: Reach, taken: Taken) -> list[Fi
     """Write transactions of a worker: while nothing is due, and for one sign-up."""
     paced(reach, "warm", WARM)
     taken.next(WARM)
-    before = reach.writes()
+    before = quiet(reach, context.size.quiet_seconds)
     time.sleep(context.size.idle_seconds)
     after = reach.writes()
     paced(reach, "one", 1)
@@ -72,10 +75,21 @@ def idle(context: Context, database: str, reach: Reach, taken: Taken) -> list[Fi
     ]
 
 
+def quiet(reach: Reach, seconds: float) -> float:
+    """Wait until the worker has written what was left: counters, say. How much it is by then."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    last, now = -1.0, reach.writes()
+    while last != now:
+        assert time.monotonic() < deadline, "a worker that has nothing to do writes on"
+        time.sleep(seconds)
+        last, now = now, reach.writes()
+    return now
+
+
 def accepted(context: Context, database: str, reach: Reach, taken: Taken) -> list[Figure]:
     """Milliseconds from a sign-up's first byte to the mail server's acceptance."""
     p50, p99 = [], []
-    for number in range(context.size.rounds):
+    for number in range(context.size.paced_rounds):
         begun = paced(reach, f"a{number}-", context.size.paced).begun
         found = taken.next(context.size.paced)
         assert {email for _, email in found} == set(begun), "a mail is missing or came twice"
@@ -93,12 +107,12 @@ def failing(context: Context, database: str, each: Mapping[str, Reach]) -> list[
     """How long sign-ups take while the mail server is down or stalled, beside a normal one."""
     found: dict[str, list[float]] = {kind: [] for kind in each}
     before = {kind: reach.stored() for kind, reach in each.items()}
-    for number in range(-1, context.size.rounds):
+    for number in range(-1, context.size.paced_rounds):
         for kind, reach in each.items():
             count = context.size.paced if number >= 0 else WARM
             p99 = paced(reach, f"f{number}-", count).p99_ms
             found[kind] += [p99] if number >= 0 else []
-    added = WARM + context.size.rounds * context.size.paced
+    added = WARM + context.size.paced_rounds * context.size.paced
     for kind, reach in each.items():
         assert reach.stored() == {table: rows + added for table, rows in before[kind].items()}
     goal = Goal(1.1, is_least=False, beside=NORMAL)

@@ -25,7 +25,7 @@ import psutil
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
-from benchmarks.context import POSTGRES, SQLITE, Context
+from benchmarks.context import POSTGRES, Context
 from benchmarks.figures import Figure, Goal
 from benchmarks.load import flood
 from reach.db.connect import open_database
@@ -127,7 +127,7 @@ def take_turns(watched: Api, unwatched: Api, turns: int) -> None:
 def figures(context: Context) -> list[Figure]:
     """The part of `make bench`: sign-ups a second beside those of a process that is not watched."""
     found = []
-    for database in (SQLITE, POSTGRES):
+    for database in context.size.databases:
 
         def new_url(name: str, database: str = database) -> str:
             if database == POSTGRES:

@@ -40,6 +40,13 @@ def _answering(choose: Choose) -> Iterator[tuple[str, list[str]]]:
                 asked.append(what)
             body = b'{"title": "so it is"}'
             self.send_response(choose(number))
+            if what.startswith("/chunked"):
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"1\r\na\r\n")
+                self.wfile.flush()
+                self.wfile.write(b"2\r\nbc\r\n0\r\n\r\n")
+                return
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -81,3 +81,11 @@ def test_records_are_read_one_after_the_other(answering: Answering, client: str)
     load(client, Work("GET", base, "/people/", 200, "Bearer key", ids=["one", "two", "three"]))
     assert set(asked) == {"/people/one", "/people/two", "/people/three"}
     assert asked.count("/people/one") > 1
+
+
+@each_client
+def test_an_answer_may_come_in_chunks(answering: Answering, client: str) -> None:
+    """PocketBase's longer ones do: each is one answer, whatever it comes in."""
+    base, asked = answering(lambda _: 200)
+    answered = load(client, Work("GET", base, "/chunked", 200))
+    assert 0 < answered <= len(asked) <= answered + CONNECTIONS

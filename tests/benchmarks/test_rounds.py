@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_one_row_for_each_that_was_not_waited_for_may_be_there() -> None:
     one.check()
     for table, wrong in (("messages", 99), ("people", 111)):
         with pytest.raises(Refused, match=f"{table} has {wrong} rows"):
-            replace(one, stored=lambda t=table, w=wrong: {**rows, t: w}).check()
+            replace(one, stored=partial(dict, rows, **{table: wrong})).check()
 
 
 def test_a_ratio_is_of_the_same_rounds() -> None:
