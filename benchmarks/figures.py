@@ -14,6 +14,7 @@ FORMS = {
     "ms": "{:,.1f} ms",
     "s": "{:.2f} s",
     "MB": "{:,.0f} MB",
+    "": "{:.3g}",
 }
 BEFORE = "before"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -80,6 +81,14 @@ class Figure:
         return None if value is None else self.goal.share(value)
 
     @property
+    def goal_words(self) -> str:
+        """The goal with its unit; empty if there is none."""
+        if self.goal is None:
+            return ""
+        unit = "" if self.goal.beside or self.unit == "/s" else f" {self.unit}"
+        return f"{self.goal.words}{unit}".strip()
+
+    @property
     def is_met(self) -> bool | None:
         """Whether the goal is reached."""
         return None if self.share is None else self.share >= 1
@@ -99,7 +108,7 @@ class Figure:
                 }
                 for name, some in self.beside.items()
             },
-            "goal": self.goal.words if self.goal else None,
+            "goal": self.goal_words or None,
             "reached": _rounded(self.share),
             "is_met": self.is_met,
             "note": self.note,

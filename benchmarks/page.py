@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.figures import BEFORE, TIMES, Figure, written
 from benchmarks.picture import draw
+from benchmarks.quotes import quote
 from tests.support.root import ROOT
 
 PAGE = ROOT / "docs/reference/speed.md"
@@ -67,6 +68,7 @@ class Report:
         words = json.dumps(self.as_json(), indent=1, ensure_ascii=False)
         DATA.write_text(words + "\n", encoding="utf-8")
         PICTURE.write_text(draw(self.figures), encoding="utf-8")
+        quote({figure.name: _value(figure) for figure in self.figures})
 
     def save(self, path: Path) -> None:
         """Write the JSON alone."""
@@ -89,7 +91,7 @@ def _judged(figure: Figure) -> str:
     if figure.goal is None:
         return ""
     judged = {True: "reached", False: "MISSED", None: "cannot be judged"}[figure.is_met]
-    return f"   goal {figure.goal.words}: {judged}"
+    return f"   goal {figure.goal_words}: {judged}"
 
 
 def _beside(figure: Figure) -> list[str]:
@@ -108,7 +110,7 @@ def _row(figure: Figure) -> str:
         _value(figure),
         written(statistics.median(old), figure.unit) if old else "",
         "; ".join(line for line in _beside(figure) if not line.startswith(_before(figure))),
-        figure.goal.words if figure.goal else "",
+        figure.goal_words,
         WORDS[figure.is_met],
     ]
     return f"| {' | '.join(cells)} |"

@@ -268,12 +268,10 @@ def rate(
 
 def postgres_rate(title: str, found: Found, *, is_judged: bool) -> Figure:
     """Sign-ups a second on Postgres, beside SQLite's: those of before, if they are here."""
-    before = f"{BEFORE}, {SQLITE}"
-    beside = {SQLITE: found[SQLITE].per_second}
-    beside |= {
-        key: found[key].per_second for key in (before, f"{BEFORE}, {POSTGRES}") if key in found
-    }
-    goal = Goal(1, is_least=True, beside=before) if is_judged else None
+    old = f"{BEFORE}, {SQLITE}"
+    names = {SQLITE: SQLITE, f"{BEFORE}, {POSTGRES}": BEFORE, old: old}
+    beside = {name: found[key].per_second for key, name in names.items() if key in found}
+    goal = Goal(1, is_least=True, beside=old) if is_judged else None
     return Figure(title, "/s", found[POSTGRES].per_second, beside, goal, said(found[POSTGRES], ""))
 
 

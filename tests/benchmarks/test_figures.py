@@ -5,9 +5,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.figures import BEFORE, Figure, Goal
+from benchmarks.figures import BEFORE, Figure, Goal, written
 from benchmarks.page import BEGIN, DATA, END, PAGE, PICTURE, Report, put_into
 from benchmarks.picture import draw, share_before
+from benchmarks.quotes import QUOTES, found
 
 LEAST, MOST = Goal(1.25, is_least=True, beside="peer"), Goal(250, is_least=False)
 
@@ -41,10 +42,10 @@ def test_what_was_before_is_held_against_the_same_goal() -> None:
 def test_a_row_has_what_was_before_in_its_own_column() -> None:
     """The others stand beside it, with what the figure is to them."""
     figures = [Figure("sign-ups/s", "/s", [2698], {"peer": [2000], BEFORE: [1349]}, LEAST)]
-    written = Report({"client": "wrk"}, figures).as_markdown()
+    table = Report({"client": "wrk"}, figures).as_markdown()
     times = "\N{MULTIPLICATION SIGN}"
     row = f"| sign-ups/s | 2,698 | 1,349 | 1.35 {times} peer, 2,000 | ≥ 1.25 {times} peer | yes |"
-    assert row in written.splitlines()
+    assert row in table.splitlines()
 
 
 def test_the_page_keeps_its_prose() -> None:
@@ -57,16 +58,25 @@ def test_the_page_keeps_its_prose() -> None:
 
 def test_what_was_written_is_of_one_run() -> None:
     """The page's table has the figures of the JSON, and the picture those that have a goal."""
-    found = json.loads(DATA.read_text(encoding="utf-8"))
+    data = json.loads(DATA.read_text(encoding="utf-8"))
     page = PAGE.read_text(encoding="utf-8")
     rows = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines()]
-    names = [figure["name"] for figure in found["figures"]]
+    names = [figure["name"] for figure in data["figures"]]
     assert names
     assert [name for name in names if name not in rows] == []
     picture = PICTURE.read_text(encoding="utf-8")
     ET.fromstring(picture)  # noqa: S314 - it is ours
-    judged = [one["name"] for one in found["figures"] if one["is_met"] is not None]
+    judged = [one["name"] for one in data["figures"] if one["is_met"] is not None]
     assert [name for name in judged if f">{name}: " not in picture] == []
+
+
+def test_what_other_pages_quote_is_what_was_measured() -> None:
+    """Each in its place: README and the page about sizes have no figures of their own."""
+    figures = json.loads(DATA.read_text(encoding="utf-8"))["figures"]
+    values = {one["name"]: written(one["value"], one["unit"]) for one in figures}
+    assert [(found(page, place), name) for page, place, name in QUOTES] == [
+        (values[name], name) for _, _, name in QUOTES
+    ]
 
 
 def test_a_picture_is_whole_whatever_is_in_it() -> None:
