@@ -2,13 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Callable
 
 import pytest
 
 from benchmarks.client import Refused, Work, parse, send
-
-Answering = Callable[[Callable[[int], int]], tuple[str, list[str]]]
+from tests.support.http.answering import Start
 
 #: Those that are here, by name. Ours always is.
 CLIENTS = {"own": "", **({"wrk": found} if (found := shutil.which("wrk")) else {})}
@@ -49,7 +47,7 @@ def test_what_did_not_go_well_is_no_result(output: str, words: str) -> None:
 
 
 @each_client
-def test_every_good_answer_is_counted(answering: Answering, client: str) -> None:
+def test_every_good_answer_is_counted(answering: Start, client: str) -> None:
     """And no more than were asked; each sign-up has an address of its own."""
     base, asked = answering(lambda _: 202)
     answered = load(client, Work("POST", base, "/v1/signups", 202))
@@ -60,7 +58,7 @@ def test_every_good_answer_is_counted(answering: Answering, client: str) -> None
 
 @each_client
 @pytest.mark.parametrize("bad", [500, 303, 200])
-def test_one_bad_answer_in_a_hundred_fails_it(answering: Answering, client: str, bad: int) -> None:
+def test_one_bad_answer_in_a_hundred_fails_it(answering: Start, client: str, bad: int) -> None:
     """Whatever is not due: an error, a redirect, another success."""
     base, _ = answering(lambda number: bad if number % 100 == 99 else 202)
     with pytest.raises(Refused, match=f"{bad} .*so it is"):
@@ -75,7 +73,7 @@ def test_a_server_that_is_not_there_fails_it(client: str) -> None:
 
 
 @each_client
-def test_records_are_read_one_after_the_other(answering: Answering, client: str) -> None:
+def test_records_are_read_one_after_the_other(answering: Start, client: str) -> None:
     """Not the one that was read just before."""
     base, asked = answering(lambda _: 200)
     load(client, Work("GET", base, "/people/", 200, "Bearer key", ids=["one", "two", "three"]))
@@ -84,7 +82,7 @@ def test_records_are_read_one_after_the_other(answering: Answering, client: str)
 
 
 @each_client
-def test_an_answer_may_come_in_chunks(answering: Answering, client: str) -> None:
+def test_an_answer_may_come_in_chunks(answering: Start, client: str) -> None:
     """PocketBase's longer ones do: each is one answer, whatever it comes in."""
     base, asked = answering(lambda _: 200)
     answered = load(client, Work("GET", base, "/chunked", 200))

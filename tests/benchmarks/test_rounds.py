@@ -9,11 +9,10 @@ import pytest
 from benchmarks.client import Refused, Work
 from benchmarks.rounds import QUICK, compare, ratio, take_turn
 from benchmarks.servers import Server
+from tests.support.http.answering import Start
 
-Answering = Callable[[Callable[[int], int]], tuple[str, list[str]]]
 
-
-def server(answering: Answering, *, keeps: Callable[[int], int], name: str = "one") -> Server:
+def server(answering: Start, *, keeps: Callable[[int], int], name: str = "one") -> Server:
     """A server that says 202 to everybody, and has ``keeps(asked)`` rows."""
     base, asked = answering(lambda _: 202)
     works = {"sign-up": Work("POST", base, "/", 202)}
@@ -22,7 +21,7 @@ def server(answering: Answering, *, keeps: Callable[[int], int], name: str = "on
     )
 
 
-def test_a_server_that_stores_what_it_answers_passes(answering: Answering) -> None:
+def test_a_server_that_stores_what_it_answers_passes(answering: Start) -> None:
     """Its answers are counted over all its turns, and its processor time is of its own turn."""
     one, other = (server(answering, keeps=lambda n: n, name=name) for name in ("one", "other"))
     size = replace(QUICK, rounds=2)
@@ -35,7 +34,7 @@ def test_a_server_that_stores_what_it_answers_passes(answering: Answering) -> No
 
 @pytest.mark.parametrize("keeps", [lambda _: 0, lambda n: n - n // 100 - 5, lambda n: n + 5])
 def test_a_server_that_stores_less_or_more_fails(
-    answering: Answering, keeps: Callable[[int], int]
+    answering: Start, keeps: Callable[[int], int]
 ) -> None:
     """A 202 that is nowhere, for all or for one in a hundred; and rows that nobody asked for."""
     with pytest.raises(Refused, match="people has"):
