@@ -20,6 +20,9 @@ class Size:
 
     rounds: int = 3
     seconds: float = 3
+    #: Those of what is not a sign-up: below 1 it is our own client's, which starts sooner.
+    read_seconds: float = 3
+    other_seconds: float = 1.5
     warm_seconds: float = 1
     connections: tuple[int, ...] = (16, 64)
     mails: int = 3000
@@ -46,6 +49,8 @@ FULL = Size()
 QUICK = Size(
     rounds=1,
     seconds=1,
+    read_seconds=0.3,
+    other_seconds=0.3,
     warm_seconds=0,
     connections=(16,),
     mails=40,

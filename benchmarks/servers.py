@@ -272,7 +272,7 @@ def some_ids(work: Work) -> list[str]:
     """Read a page, and name the records on it."""
     answer = ask(work.method, work.base + work.path, token=work.token)
     ids = [str(one["id"]) for one in answer["items"]]
-    assert len(ids) == RECORDS, f"{len(ids)} records on a page, not {RECORDS}"
+    assert ids, f"nobody is on {work.path}"
     return ids
 
 

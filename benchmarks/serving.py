@@ -113,7 +113,9 @@ def measure(context: Context) -> list[Figure]:
 
 def client(stand: Stand, figures: Sequence[Figure]) -> Figure:
     """What the client reaches where the server does nearly nothing: twice what it is used for."""
-    found = stand.compare("livez", [BARE], connections=stand.size.most, seconds=half(stand))
+    found = stand.compare(
+        "livez", [BARE], connections=stand.size.most, seconds=stand.size.other_seconds
+    )
     rates = [figure for figure in figures if figure.unit == "/s"]
     largest = max(max(*figure.rounds, *figure.beside.get(PEER, [0.0]), 0) for figure in rates)
     goal = Goal(2, is_least=True, beside=LARGEST)
@@ -153,7 +155,8 @@ def reads(stand: Stand) -> list[Figure]:
     before = [f"{BEFORE}, {SQLITE}"]
     for connections in sorted(stand.size.connections, reverse=True):
         names = [SQLITE, POSTGRES, PEER, BARE, *before]
-        found = stand.compare("read", names, connections=connections)
+        seconds = stand.size.read_seconds
+        found = stand.compare("read", names, connections=connections, seconds=seconds)
         is_most = connections == stand.size.most
         goal = Goal(1.5, is_least=True, beside=PEER) if is_most else None
         words = f"over {connections} connections"
@@ -166,7 +169,9 @@ def reads(stand: Stand) -> list[Figure]:
     connections = stand.size.most
     for what, title in (("page", "pages of 100 people/s"), ("livez", "GET /livez a second")):
         names = [SQLITE, PEER, BARE, *before] if what == "page" else [SQLITE, BARE, *before]
-        found = stand.compare(what, names, connections=connections, seconds=half(stand))
+        found = stand.compare(
+            what, names, connections=connections, seconds=stand.size.other_seconds
+        )
         figures.append(rate(title, SQLITE, found))
     return figures
 
@@ -189,7 +194,9 @@ def refusals(stand: Stand, served: Sequence[float], stack: ExitStack) -> list[Fi
         server.stored = None
         stand.servers[name] = server
         names.append(name)
-    found = stand.compare("sign-up", names, connections=stand.size.most, seconds=half(stand))
+    found = stand.compare(
+        "sign-up", names, connections=stand.size.most, seconds=stand.size.other_seconds
+    )
     titles = {
         REFUSED: "refusals (429) a second, all cores, counted in Redis",
         REFUSED_ALONE: "refusals (429) a second, one process, counted in memory",
@@ -224,7 +231,10 @@ def commits(context: Context) -> list[Figure]:
     figures = []
     for group in (1, GROUP):
         path = context.folder / f"commits-{group}.sqlite3"
-        rounds = [commit_loop(str(path), group, half(context)) for _ in range(context.size.rounds)]
+        rounds = [
+            commit_loop(str(path), group, context.size.other_seconds)
+            for _ in range(context.size.rounds)
+        ]
         words = "one" if group == 1 else str(group)
         note = "rows of a person and a message, by sqlite3 alone"
         title = f"limit: bare commit loop, {words} a commit, sign-ups/s"
@@ -251,11 +261,6 @@ def commit_loop(path: str, group: int, seconds: float) -> float:
             database.execute("COMMIT")
             number += group
         return (number - first) / (time.monotonic() - began)
-
-
-def half(one: Stand | Context) -> float:
-    """Half the time, for what stands beside."""
-    return one.size.seconds / 2
 
 
 def rate(
