@@ -35,7 +35,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test torture check bench timing reference lock image cluster cluster-down clean
+.PHONY: help run watch test torture check bench bench-quick timing reference lock image cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -68,9 +68,13 @@ check: ## lint, formatting, types, dependencies, and which module may import whi
 	$(BIN)/deptry --no-ansi src
 	$(BIN)/lint-imports --no-logo
 
-bench: ## measure, beside this machine's limits (under two minutes)
+bench: ## measure, beside PocketBase and this machine's limits (12 minutes; ARGS=--write)
 	$(call set_up,dev)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: ## run a little of everything that is measured, for errors only (a minute)
+	$(call set_up,dev)
+	@exec $(BIN)/python -m benchmarks --quick
 
 timing: ## measure whether the time of an answer tells who is known (two minutes)
 	$(call set_up,dev)

@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import statistics
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 HEADERS = "POST /v1/signups HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
@@ -32,22 +35,50 @@ async def flood(port: int, *, count: int, connections: int, name: str) -> float:
     return count / (time.monotonic() - began)
 
 
-async def pace(port: int, *, count: int, per_second: float, name: str) -> dict[str, float]:
-    """Sign up at an even pace; when each was begun, by address, on the monotonic clock."""
-    begun: dict[str, float] = {}
+@dataclass(frozen=True)
+class Paced:
+    """When each sign-up was begun, by address, on the monotonic clock; and how long each took."""
+
+    begun: dict[str, float] = field(default_factory=dict)
+    taken_ms: list[float] = field(default_factory=list)
+
+    @property
+    def p50_ms(self) -> float:
+        """The median."""
+        return statistics.median(self.taken_ms)
+
+    @property
+    def p99_ms(self) -> float:
+        """What one in a hundred takes, or more."""
+        return statistics.quantiles(self.taken_ms, n=100, method="inclusive")[98]
+
+
+async def pace(
+    port: int,
+    *,
+    count: int,
+    per_second: float,
+    name: str,
+    meanwhile: Mapping[int, Callable[[], object]] | None = None,
+) -> Paced:
+    """Sign up at an even pace. ``meanwhile`` is what is done, in a thread, before a number."""
+    paced = Paced()
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def one(email: str) -> None:
-        begun[email] = time.monotonic()
+        began = paced.begun[email] = time.monotonic()
         pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
         await sign_up(*pair, email)
+        paced.taken_ms.append((time.monotonic() - began) * 1000)
         idle.append(pair)
 
     start = time.monotonic()
     async with asyncio.TaskGroup() as group:
         for number in range(count):
             await asyncio.sleep(max(0.0, start + number / per_second - time.monotonic()))
+            if meanwhile and number in meanwhile:
+                group.create_task(asyncio.to_thread(meanwhile[number]))
             group.create_task(one(f"{name}{number}@example.com"))
     for _, writer in idle:
         writer.close()
-    return begun
+    return paced

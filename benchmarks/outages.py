@@ -4,15 +4,15 @@ Sign-ups at an even pace; Redis is broken after a quarter of them, and mended af
 """
 
 import asyncio
-import statistics
+import secrets
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from benchmarks.load import sign_up
+from benchmarks.load import pace
 from reach.db.migrate import migrate
 from reach.settings import Settings
 from tests.support.processes.commands import api_process
@@ -65,29 +65,10 @@ def report() -> None:
 
 async def measure(port: int, redis: Redis, breaks: Change, mends: Change) -> tuple[float, float]:
     """Milliseconds a sign-up takes, p50 and p99. Any answer but a 202 is an error."""
-    taken: list[float] = []
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def one(number: int) -> None:
-        began = time.monotonic()
-        pair = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-        await sign_up(*pair, f"o{number}@example.com")
-        taken.append((time.monotonic() - began) * 1000)
-        idle.append(pair)
-
-    start = time.monotonic()
-    async with asyncio.TaskGroup() as group:
-        for number in range(SIGN_UPS):
-            await asyncio.sleep(max(0.0, start + number / PER_SECOND - time.monotonic()))
-            if number == SIGN_UPS // 4:
-                group.create_task(asyncio.to_thread(breaks, redis))
-            if number == 3 * SIGN_UPS // 4:
-                group.create_task(asyncio.to_thread(mends, redis))
-            group.create_task(one(number))
-    for _, writer in idle:
-        writer.close()
-    cuts = statistics.quantiles(taken, n=100)
-    return cuts[49], cuts[98]
+    meanwhile = {SIGN_UPS // 4: partial(breaks, redis), 3 * SIGN_UPS // 4: partial(mends, redis)}
+    name = secrets.token_hex(4)
+    paced = await pace(port, count=SIGN_UPS, per_second=PER_SECOND, name=name, meanwhile=meanwhile)
+    return paced.p50_ms, paced.p99_ms
 
 
 if __name__ == "__main__":

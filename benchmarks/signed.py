@@ -16,7 +16,7 @@ import dkim
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from benchmarks.__main__ import listening, python_server, taken_by
+from benchmarks.sink import sink
 from reach.db.connect import open_database
 from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
@@ -31,7 +31,6 @@ from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.messages import signing
 from tests.support.processes.commands import worker_process
-from tests.support.processes.ports import free_port
 
 MAILS, TURNS, SIGNATURES = 1500, 5, 200
 
@@ -95,11 +94,8 @@ async def measure_worker(settings: Settings) -> float:
     """Emails a second of a worker; one that is missing or comes twice is an error."""
     database = open_database(settings)
     await database.write(sign_up_many, settings, MAILS)
-    port = free_port()
-    with tempfile.TemporaryFile() as taken, python_server("benchmarks.sink", port, taken.fileno()):
-        await listening(port)
-        with worker_process(settings, smtp_url=f"smtp://127.0.0.1:{port}"):
-            times = await taken_by(taken.fileno(), MAILS)
+    with sink() as taken, worker_process(settings, smtp_url=taken.url):
+        times = taken.next(MAILS)
     assert len({email for _, email in times}) == MAILS, "a mail is missing or came twice"
     left = select(func.count()).where(messages.c.state != "sent")
     assert await database.read(lambda tx: tx.execute(left).scalar_one()) == 0

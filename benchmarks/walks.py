@@ -33,8 +33,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 import reach
-from benchmarks.__main__ import listening, python_server
 from benchmarks.load import flood
+from benchmarks.sink import sink
 from reach.db.migrate import migrate
 from reach.settings import Settings
 from reach.telemetry import logging
@@ -162,8 +162,8 @@ def main() -> None:
         )
         migrate(settings.database)
         walks = asyncio.run(requests(settings, recorder))
-        with mail_server() as url:
-            worked = settings.model_copy(update={"smtp_url": SecretStr(url)})
+        with sink() as taken:
+            worked = settings.model_copy(update={"smtp_url": SecretStr(taken.url)})
             delivered, facts = asyncio.run(deliveries(worked, recorder))
     walks |= delivered
     print(HEADING)
@@ -260,15 +260,6 @@ async def caller(port: int) -> AsyncIterator[Callable[[bytes], Awaitable[int]]]:
 
     yield call
     writer.close()
-
-
-@contextmanager
-def mail_server() -> Iterator[str]:
-    """Run a mail server in a process of its own; its URL."""
-    port = free_port()
-    with python_server("benchmarks.sink", port):
-        asyncio.run(listening(port))
-        yield f"smtp://127.0.0.1:{port}"
 
 
 @asynccontextmanager

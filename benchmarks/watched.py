@@ -25,6 +25,8 @@ import psutil
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
+from benchmarks.context import POSTGRES, Context
+from benchmarks.figures import Figure, Goal
 from benchmarks.load import flood
 from reach.db.connect import open_database
 from reach.db.migrate import migrate
@@ -41,6 +43,7 @@ T = TypeVar("T")
 SIGN_UPS, CONNECTIONS = 1500, 64
 TURNS = 11
 SCRAPE_SECONDS = 1.0
+UNWATCHED = "unwatched"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class Api:
     name: str
     process: ReachProcess
     settings: Settings
+    sign_ups: int = SIGN_UPS
     per_second: list[float] = field(default_factory=list)
     microseconds: list[float] = field(default_factory=list)
 
@@ -69,10 +73,10 @@ class Api:
         before = self._busy_seconds()
         name = f"turn{turn}-"
         figure = asyncio.run(
-            flood(self.settings.port, count=SIGN_UPS, connections=CONNECTIONS, name=name)
+            flood(self.settings.port, count=self.sign_ups, connections=CONNECTIONS, name=name)
         )
         self.per_second.append(figure)
-        self.microseconds.append((self._busy_seconds() - before) / SIGN_UPS * 1e6)
+        self.microseconds.append((self._busy_seconds() - before) / self.sign_ups * 1e6)
 
     def _busy_seconds(self) -> float:
         times = psutil.Process(self.process.pid).cpu_times()
@@ -101,23 +105,59 @@ def measure(database: str, folder: Path, new_url: Callable[[str], str]) -> None:
 def compare(
     database: str, one: AbstractContextManager["Api"], other: AbstractContextManager["Api"]
 ) -> None:
-    """Let the floods in, by turns, and see that nobody is missing afterwards."""
+    """Compare two, and print what came of it."""
     with one as watched, other as unwatched:
-        for turn in range(-1, TURNS):
-            for each in (watched, unwatched) if turn % 2 else (unwatched, watched):
-                each.take_turn(turn)
-        for each in (watched, unwatched):
-            assert asyncio.run(written(each.settings, count)) == SIGN_UPS * (TURNS + 1)
+        take_turns(watched, unwatched, TURNS)
     report(database, watched, unwatched)
 
 
+def take_turns(watched: Api, unwatched: Api, turns: int) -> None:
+    """Let the floods in, by turns, and see that nobody is missing afterwards.
+
+    The first turn is for warming up.
+    """
+    for turn in range(-1, turns):
+        for each in (watched, unwatched) if turn % 2 else (unwatched, watched):
+            each.take_turn(turn)
+    for each in (watched, unwatched):
+        assert asyncio.run(written(each.settings, count)) == each.sign_ups * (turns + 1)
+        del each.per_second[0], each.microseconds[0]
+
+
+def figures(context: Context) -> list[Figure]:
+    """The part of `make bench`: sign-ups a second beside those of a process that is not watched."""
+    found = []
+    for database in context.size.databases:
+
+        def new_url(name: str, database: str = database) -> str:
+            if database == POSTGRES:
+                return create_database(context.postgres.url)
+            return f"sqlite:///{context.folder}/{name}.sqlite3"
+
+        with (
+            api("watched", context.folder, new_url) as watched,
+            api("none", context.folder, new_url, ways=NONE) as unwatched,
+        ):
+            for each in (watched, unwatched):
+                each.sign_ups = context.size.turn_sign_ups
+            take_turns(watched, unwatched, context.size.turns)
+        title = f"sign-ups/s, {database}, one process, with logs, metrics and counters"
+        goal = Goal(0.95, is_least=True, beside=UNWATCHED)
+        beside = {UNWATCHED: unwatched.per_second}
+        found.append(Figure(title, "/s", watched.per_second, beside, goal))
+        title = f"processor time of such a sign-up, {database}"
+        beside = {UNWATCHED: unwatched.microseconds}
+        found.append(Figure(title, "µs", watched.microseconds, beside))
+    return found
+
+
 def report(database: str, watched: Api, unwatched: Api) -> None:
-    """Print the medians, the first turn being for warming up."""
-    pairs = zip(watched.per_second[1:], unwatched.per_second[1:], strict=True)
+    """Print the medians."""
+    pairs = zip(watched.per_second, unwatched.per_second, strict=True)
     shares = [one / other for one, other in pairs]
     low, share, high = statistics.quantiles(shares, n=4)
-    figure = statistics.median(watched.per_second[1:])
-    took, least = (statistics.median(each.microseconds[1:]) for each in (watched, unwatched))
+    figure = statistics.median(watched.per_second)
+    took, least = (statistics.median(each.microseconds) for each in (watched, unwatched))
     print(
         f"sign-ups, {database:8}, {watched.name:7} {figure:6.0f} /s, {share:.3f} x unwatched"
         f" ({low:.3f} to {high:.3f}); {took:3.0f} µs of processor each, unwatched {least:3.0f}",

@@ -91,10 +91,11 @@ def test_figures_are_those_that_were_measured() -> None:
     """Figures are those of docs/reference/speed.md; and what is said of sizes adds up."""
     speed = (ROOT / "docs/reference/speed.md").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for page, number in ((PAGE, 6), (readme, 3)):
+    # Which figure stands where is for tests/benchmarks/test_figures.py.
+    for page in (PAGE, readme):
         rows = [row for row in page.splitlines() if row.endswith("| `make bench` |")]
         figures = re.findall(r"\d+(?:,\d{3}|\.\d ms)", "".join(rows))
-        assert len(figures) == number, rows
+        assert figures, rows
         assert [figure for figure in figures if figure not in speed] == []
     for name in re.findall(r"python -m ([\w.]+)", PAGE):
         assert (ROOT / f"{name.replace('.', '/')}.py").exists(), name

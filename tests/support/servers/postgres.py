@@ -135,6 +135,8 @@ class Postgres(Server):
     the others, if all that they are made of is alike, begin with a copy of its files.
     """
 
+    options: Sequence[str] = OPTIONS
+
     def __init__(
         self,
         prepare: Preparation | None = None,
@@ -261,7 +263,7 @@ class Postgres(Server):
     def _start_once(self) -> str:
         """Start it, wait until it is ready or has ended, and return what it said."""
         log = self.folder / "log"
-        options = [part for option in OPTIONS for part in ("-c", option)]
+        options = [part for option in self.options for part in ("-c", option)]
         command = [str(self._place / "postgres"), "-D", str(self.folder / "data"), *options]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
