@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, encode, new_id, now, rows
+from reach.db.types import Key, among, encode, new_id, now, rows
 from reach.messages.model import Attempt, Message, attempts, messages
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
@@ -148,7 +148,7 @@ def _supersede(dialect: str) -> Executable:
     goes = messages.c.data["by_operator"].as_string().is_(None)
     return (
         update(messages)
-        .where(messages.c.id.in_(select(older.c.id)))
+        .where(among(messages.c.id, select(older.c.id)))
         .values(
             state=case((goes, "cancelled"), else_=messages.c.state),
             finished_at=case((goes, now()), else_=messages.c.finished_at),
