@@ -262,6 +262,7 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
         # It would keep the plan of a table's first hundred rows until that is analysed, a minute
         # later, when there may be a hundred thousand. And it would lock rows as they lie there.
         "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
         # It takes what a statement is given for 100 rows, and read up to 20,000 people
         # to find one: slow, and by the time it took a stranger knew that one is there.
         "enable_hashjoin": "off",

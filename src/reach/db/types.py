@@ -30,6 +30,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql
@@ -154,6 +155,14 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     # julianday, not unixepoch('subsec'): Debian 12's SQLite is 3.40. Exact to a millisecond.
     seconds = compiler.process(element.clauses, **kw)
     return f"CAST(((julianday('now') - 2440587.5) * 86400.0 + {seconds}) * 1000000 AS INTEGER)"
+
+
+def beside(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Have a condition asked of the rows that the others find, and never looked up by an index.
+
+    What is queued, or of a template, may be nothing when Postgres looks, and all there is later.
+    """
+    return condition.is_(true())
 
 
 class among(FunctionElement[bool]):  # noqa: N801 - it stands for an operator

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, OrderedText, among, earliest_id, encode, now, rows
+from reach.db.types import Key, OrderedText, among, beside, earliest_id, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import Message, State, messages
 from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
@@ -146,7 +146,7 @@ def _left(dialect: str, state: State) -> Executable:
 def _given(dialect: str, state: State) -> Sequence[ColumnElement[bool]]:
     given = rows(dialect, messages.c.id)
     is_so = messages.c.state == bindparam("was")
-    return [messages.c.id == given.c.id, is_so, _can_be_again(state)]
+    return [messages.c.id == given.c.id, beside(is_so), beside(_can_be_again(state))]
 
 
 def _can_be_again(state: State) -> ColumnElement[bool]:
