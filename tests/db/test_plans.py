@@ -112,6 +112,7 @@ async def test_no_frequent_statement_reads_a_whole_table(settings: Settings) -> 
 
     Postgres sees tables of 30,000 rows, as they are then; SQLite has a large outbox's statistics.
     """
+    settings = settings.model_copy(update={"database_seconds": 60.0})  # it is much for one
     async with opened(settings) as database:
         await sign_up(database, settings, *addresses(100))
         leased = await database.write(queue.lease_due, limit=5, lease_seconds=60)
