@@ -106,7 +106,7 @@ def show(name: str, what: str, count: int) -> None:
     print(f"{name:8} {what:38} {count / PEOPLE:6.0f} bytes")
 
 
-def requests(first: int) -> list[SignUp]:
+def requests(first: int, count: int = AT_ONCE) -> list[SignUp]:
     """Make up people whose names and addresses are as long as most."""
     return [
         SignUp.model_construct(
@@ -114,7 +114,7 @@ def requests(first: int) -> list[SignUp]:
             name=random.choice(NAMES),
             description=None,
         )
-        for number in range(first, first + AT_ONCE)
+        for number in range(first, first + count)
     ]
 
 

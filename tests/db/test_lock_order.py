@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -298,6 +299,44 @@ async def test_sign_ups_and_workers_at_once(
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
     assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
+
+
+async def test_messages_are_locked_by_their_ids(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """However they lie in the table: to record, to renew and to release."""
+    await sign_up(two[0], settings, *addresses(COUNT))
+    shares = await two[0].write(queue.lease_due, limit=COUNT, lease_seconds=1000)
+    mover = await asyncpg.connect(settings.database_url.get_secret_value())
+    for one in sorted(shares, key=attrgetter("id"), reverse=True):
+        await mover.execute("UPDATE messages SET last_error = 'moved' WHERE id = $1", one.id)
+    await mover.close()
+    first, *others = sorted(shares, key=attrgetter("id"))
+    every = [Held(one.id, one.lease) for one in [*others, first]]
+    work: list[Callable[[], Awaitable[object]]] = [
+        partial(two[0].write, record_outcomes, attempt_outcomes([*others, first]), settings),
+        partial(two[0].write, queue.renew, every, lease_seconds=1000),
+        partial(two[0].write, queue.release, every),
+    ]
+    for do in work:
+        holder = await asyncpg.connect(settings.database_url.get_secret_value())
+        begun = holder.transaction()
+        await begun.start()
+        await holder.execute(LOCK_MESSAGE, first.recipient)
+        doing = asyncio.ensure_future(do())
+
+        async def is_blocked() -> bool:
+            return await fetch(settings, BLOCKED) == 1
+
+        await eventually(is_blocked)
+        free = "SELECT count(*) FROM (SELECT id FROM messages FOR UPDATE SKIP LOCKED) AS free"
+        assert await fetch(settings, free) == COUNT - 1  # it waits for the first, and holds none
+        await begun.rollback()
+        await doing
+        await holder.close()
+        if do is work[0]:  # so they are held again
+            await two[0].write(lambda tx: tx.execute(update(messages).values(recorded_lease=0)))
+    assert errors == []
 
 
 async def test_each_replaces_what_the_other_has_sent(

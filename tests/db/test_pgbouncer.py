@@ -125,6 +125,8 @@ PARAMETERS = {
     "lock_timeout": ("4s", "0"),
     "idle_in_transaction_session_timeout": ("4s", "0"),
     "jit": ("off", "on"),
+    "enable_seqscan": ("off", "on"),
+    "enable_bitmapscan": ("off", "on"),
     "enable_hashjoin": ("off", "on"),
     "enable_mergejoin": ("off", "on"),
 }

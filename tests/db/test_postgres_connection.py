@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 import pytest
 from pydantic import ValidationError
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from reach.db.connect import open_database
 from reach.db.postgres_connection import SILENT_SECONDS, Opener, Session
+from reach.db.transaction import Transaction, notify
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 from tests.support.database.locks import ask
@@ -100,5 +102,25 @@ async def test_connections_that_the_server_ends_are_nobodys_fault(
             while not ended:
                 ended = int(str(await ask(postgres, END_THEM)))
             assert await asyncio.gather(*running) == [1] * 5
+    finally:
+        await database.close()
+
+
+async def test_a_commit_that_is_refused_is_taken_back(
+    make_settings: Callable[..., Settings], postgres: str
+) -> None:
+    """What goes before COMMIT may fail, and COMMIT then is not read: the next one begins afresh."""
+    settings = make_settings(database_url=postgres, database_connections=2)
+    database = open_database(settings)
+
+    def refused(tx: Transaction) -> None:
+        tx.execute(text("SELECT 1"))
+        notify(tx, "no name; of a channel")
+
+    try:
+        for _ in range(4):  # on each of them
+            with pytest.raises(DBAPIError, match="syntax error"):
+                await database.write(refused)
+            assert await database.write(lambda tx: tx.execute(text("SELECT 1")).scalar_one()) == 1
     finally:
         await database.close()

@@ -73,7 +73,7 @@ async def test_killed_between_acceptance_and_mark_sends_one_copy_more(
             gate.open()
             # The reply is out: the server waits for another message.
             await eventually(lambda: mail_server.close_idle() == 1)
-            await eventually(lambda: is_awaited(mailing, "UPDATE messages SET state="))
+            await eventually(lambda: is_awaited(mailing, "WITH held"))
             first.kill()
             assert first.exit_code == KILLED
     assert len(mail_server.messages) == 1

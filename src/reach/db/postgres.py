@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import asyncpg
 import structlog
-from sqlalchemy import Text, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -75,10 +74,6 @@ MAY_NOT_CREATE = (
 #: What a transaction can fail with. asyncpg's own come from connecting alone: SQLAlchemy wraps
 #: the others.
 FAILURES = (DBAPIError, PoolTimeoutError, *postgres_connection.FAILURES)
-
-
-#: What wakes other processes: they LISTEN (see ``relay``), and hear of it when it commits.
-_NOTIFY = select(func.pg_notify(bindparam("channel", type_=Text), ""))
 
 
 class PostgresDatabase(Database):
@@ -247,8 +242,10 @@ def _transact(
         forget_last(tx)
     with tx.begin() as transaction:
         result = fn(tx, *args, **kwargs)
-        for channel in notified(tx):
-            tx.execute(_NOTIFY, {"channel": channel})
+        if channels := notified(tx):
+            # Other processes LISTEN (see ``relay``), and hear of it when this commits.
+            driver: PostgresConnection | Any = tx.connection.driver_connection
+            driver.announce_at_commit(channels)
         attempt.is_committing = attempt.kind == "write"
         transaction.commit()
     return result, has_committed(tx) if tx.info else set()
@@ -262,6 +259,10 @@ def create(database: DatabaseUrl, *, connections: int, wait_seconds: float) -> A
         "lock_timeout": milliseconds,
         "idle_in_transaction_session_timeout": milliseconds,
         "jit": "off",  # our statements are too short for it to pay
+        # It would keep the plan of a table's first hundred rows until that is analysed, a minute
+        # later, when there may be a hundred thousand. And it would lock rows as they lie there.
+        "enable_seqscan": "off",
+        "enable_bitmapscan": "off",
         # It takes what a statement is given for 100 rows, and read up to 20,000 people
         # to find one: slow, and by the time it took a stranger knew that one is there.
         "enable_hashjoin": "off",

@@ -9,7 +9,7 @@ the parameters for itself, no statement has a name, and there is no LISTEN.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
@@ -77,6 +77,8 @@ class PostgresConnection(Connection):
     parameters: Mapping[str, str] = MappingProxyType({})
     #: What is sent behind BEGIN.
     _settings = ""
+    #: What is sent before COMMIT.
+    _last_words = ""
 
     async def begin_session(self, session: Session) -> None:
         """Ask what is at the other end, and have ``session`` hold. Raises FAILURES."""
@@ -103,11 +105,24 @@ class PostgresConnection(Connection):
                 f"SET LOCAL {name} = '{value}';" for name, value in session.parameters.items()
             )
 
+    def announce_at_commit(self, channels: Iterable[str]) -> None:
+        """NOTIFY with the COMMIT that comes next. Channels are names of ours, in plain letters."""
+        self._last_words = "".join(f"NOTIFY {channel};" for channel in channels)
+
     async def execute(self, query: str, *args: Any, **options: Any) -> str:
-        """Run a statement; with BEGIN goes what holds for the transaction, at no extra trip."""
-        if self._settings and query.startswith("BEGIN"):
+        """Run a statement; what goes with BEGIN or COMMIT takes no trip of its own."""
+        if query.startswith("BEGIN"):
             query += self._settings
-        return await super().execute(query, *args, **options)
+            self._last_words = ""  # of a transaction that never came to its end
+        elif query.startswith("COMMIT"):
+            query = self._last_words + query
+            self._last_words = ""
+        try:
+            return await super().execute(query, *args, **options)
+        except asyncpg.PostgresError:
+            if query.endswith("COMMIT;") and self.is_in_transaction():
+                await super().execute("ROLLBACK")  # it got no further than what came before COMMIT
+            raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Float,
     FromClause,
     MetaData,
+    Select,
     String,
     Text,
     TypeDecorator,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     func,
     literal,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql
@@ -37,7 +39,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import NullType, TypeEngine
 
 #: Every table of Reach. Names of constraints are fixed, so that migrations can name them.
 metadata = MetaData(
@@ -153,6 +155,42 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     # julianday, not unixepoch('subsec'): Debian 12's SQLite is 3.40. Exact to a millisecond.
     seconds = compiler.process(element.clauses, **kw)
     return f"CAST(((julianday('now') - 2440587.5) * 86400.0 + {seconds}) * 1000000 AS INTEGER)"
+
+
+def beside(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Have a condition asked of the rows that the others find, and never looked up by an index.
+
+    What is queued, or of a template, may be nothing when Postgres looks, and all there is later.
+    """
+    return condition.is_(true())
+
+
+class among(FunctionElement[bool]):  # noqa: N801 - it stands for an operator
+    """Whether a column's value is one of those that a subquery, run once, finds: by index.
+
+    Postgres may join the rows of an IN in any way that it takes to be cheap, and keeps to it: to go
+    through all of a table that was small when it was last analysed.
+    """
+
+    #: Not Boolean: for want of such a type SQLite would be asked whether it is 1, and use no index.
+    type: TypeEngine[bool] = NullType()  # type: ignore[assignment]
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], found: Select[Any]) -> None:
+        """Take a column that has an index, and a SELECT of one column that does not refer to it."""
+        super().__init__(column, found.scalar_subquery())
+
+
+@compiles(among, "postgresql")
+def _among_postgres(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    one, found = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{one} = ANY (ARRAY{found})"
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:
+    one, found = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{one} IN {found}"
 
 
 def rows(dialect: str, *columns: Column[Any]) -> FromClause:

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Float, Integer, bindparam, case, delete, s
 from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
-from reach.db.types import now
+from reach.db.types import among, now
 from reach.delivery.attempt import JITTER
 from reach.delivery.leases import FAILURES, now_seconds, reason_of
 from reach.idempotency import stored
@@ -57,7 +57,7 @@ _CHOSEN = (
 _IS_HELD = messages.c.lease > messages.c.recorded_lease
 _RECALL = (
     update(messages)
-    .where(messages.c.id.in_(select(_CHOSEN.c.id)))
+    .where(among(messages.c.id, select(_CHOSEN.c.id)))
     .values(
         # A worker may be sending it: the clock may have gone back meanwhile. If that lives, it
         # renews its lease in time.
@@ -143,7 +143,7 @@ def sweep(tx: Transaction, *, days: float) -> int:
         .where(IS_SWEPT, messages.c.finished_at < now(-days * 86_400))
         .limit(SWEEP_ROWS)
     )
-    return tx.execute(delete(messages).where(messages.c.id.in_(old))).rowcount
+    return tx.execute(delete(messages).where(among(messages.c.id, old))).rowcount
 
 
 def longest_wait_seconds(settings: Settings) -> float:

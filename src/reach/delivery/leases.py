@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from reach.db.database import Database
 from reach.messages import queue
+from reach.messages.front import Front
 from reach.messages.model import Message
 from reach.messages.outcome import Unavailable
 from reach.messages.queue import Held
@@ -69,13 +70,19 @@ class Leases:
         self.in_hand: set[Holding] = set()
         #: What waits for its turn, the longest first.
         self.waiting: deque[Holding] = deque()
+        #: Where what is due begins.
+        self.front = Front()
 
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable."""
         expires = now_seconds() + self._seconds
         leased = await self.database.write(
-            queue.lease_due, limit=limit, lease_seconds=self._seconds
+            queue.lease_due,
+            limit=limit,
+            lease_seconds=self._seconds,
+            since=self.front.since,
         )
+        self.front.note_leased(len(leased))
         for message in leased:
             holding = Holding(message, Held(message.id, message.lease), expires)
             self.in_hand.add(holding)

@@ -173,10 +173,11 @@ class Worker:
         It looks first, but where the last lease has filled all the room: a lease is a write. Where
         several workers see one message, those that came too late give way at the next.
         """
-        looks = not self._is_full or limit == 1
+        front = self._leases.front
+        looks = not self._is_full or limit == 1 or front.is_worn
         try:
             if looks:
-                due_in, others = await self._database.read(queue.look, self._look)
+                due_in, others = await self._database.read(queue.look, self._look, front)
                 for chore, has_work in zip(self._chores, others, strict=True):
                     if has_work:
                         chore.wake()

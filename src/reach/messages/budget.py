@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 
 from reach.db.transaction import Transaction
-from reach.db.types import Key, earliest_id, encode, now, rows
+from reach.db.types import Key, beside, earliest_id, encode, now, rows
 from reach.messages.model import STRANGERS, messages
 from reach.settings import Settings
 
@@ -36,7 +36,7 @@ def _over(dialect: str, windows: int) -> Executable:
             # Else a clock that was ahead for a moment would use it up for as long as it was ahead.
             messages.c.created_at <= now(CLOCKS_SECONDS),
             # An IN is expanded at every execution.
-            or_(*(messages.c.template == name for name in STRANGERS)),
+            beside(or_(*(messages.c.template == name for name in STRANGERS))),
             messages.c.data["by_operator"].as_string().is_(None),
         )
         .correlate(given)

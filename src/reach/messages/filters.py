@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, OrderedText, earliest_id, encode, now, rows
+from reach.db.types import Key, OrderedText, among, beside, earliest_id, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import Message, State, messages
 from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
@@ -134,7 +134,7 @@ def _retry_all(dialect: str, state: State) -> Executable:
         .cte("chosen")
         .prefix_with("MATERIALIZED")
     )
-    again = update(messages).where(messages.c.id.in_(select(chosen.c.id))).values(AGAIN)
+    again = update(messages).where(among(messages.c.id, select(chosen.c.id))).values(AGAIN)
     return again.returning(messages.c.id)
 
 
@@ -146,7 +146,7 @@ def _left(dialect: str, state: State) -> Executable:
 def _given(dialect: str, state: State) -> Sequence[ColumnElement[bool]]:
     given = rows(dialect, messages.c.id)
     is_so = messages.c.state == bindparam("was")
-    return [messages.c.id == given.c.id, is_so, _can_be_again(state)]
+    return [messages.c.id == given.c.id, beside(is_so), beside(_can_be_again(state))]
 
 
 def _can_be_again(state: State) -> ColumnElement[bool]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, encode, new_id, now, rows
+from reach.db.types import Key, among, beside, encode, new_id, now, rows
 from reach.messages.model import Attempt, Message, attempts, messages
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
@@ -136,8 +136,8 @@ def _supersede(dialect: str) -> Executable:
         select(messages.c.id)
         .join_from(messages, given, messages.c.person_id == given.c.person_id)
         .where(
-            messages.c.template == bindparam("of_template", type_=Text),
-            messages.c.state == bindparam("queued", type_=Text),
+            beside(messages.c.template == bindparam("of_template", type_=Text)),
+            beside(messages.c.state == bindparam("queued", type_=Text)),
         )
         .order_by(messages.c.id)
         .with_for_update(of=messages)
@@ -148,7 +148,7 @@ def _supersede(dialect: str) -> Executable:
     goes = messages.c.data["by_operator"].as_string().is_(None)
     return (
         update(messages)
-        .where(messages.c.id.in_(select(older.c.id)))
+        .where(among(messages.c.id, select(older.c.id)))
         .values(
             state=case((goes, "cancelled"), else_=messages.c.state),
             finished_at=case((goes, now()), else_=messages.c.finished_at),

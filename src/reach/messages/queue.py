@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    FromClause,
     Integer,
     Select,
     Text,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     type_coerce,
     update,
 )
@@ -32,7 +34,8 @@ from sqlalchemy.types import NullType
 
 from reach.auth.links import is_confirmed, version_of
 from reach.db.transaction import Transaction, notify
-from reach.db.types import encode, new_id, now, rows
+from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
+from reach.messages.front import Front
 from reach.messages.model import IS_QUEUED, Message, State, attempts, messages
 from reach.messages.outbox import CHANNEL
 from reach.messages.outcome import Deferred, Outcome, Sent
@@ -69,27 +72,36 @@ class AttemptOutcome:
 # Looking
 
 
+_IS_IN_FRONT = messages.c.due_at >= bindparam("since", type_=Instant)
+
+
 def looking_also(*others: Select[Any]) -> Select[Any]:
     """Build the statement of ``look``: what is due, and whether each of ``others`` finds a row."""
-    first = select(messages.c.due_at).where(IS_QUEUED).order_by(messages.c.due_at).limit(1)
-    wait = type_coerce(first.scalar_subquery() - now(), NullType())
-    found: list[ColumnElement[Any]] = [wait, *(other.exists() for other in others)]
+    first = select(messages.c.due_at).where(IS_QUEUED, _IS_IN_FRONT).order_by(messages.c.due_at)
+    wait = type_coerce(first.limit(1).scalar_subquery() - now(), NullType())
+    found: list[ColumnElement[Any]] = [wait, now(), *(other.exists() for other in others)]
     return select(*found)
 
 
 _LOOK = looking_also()
 
 
-def look(tx: Transaction, statement: Select[Any] = _LOOK) -> tuple[float, Sequence[bool]]:
+def look(
+    tx: Transaction, statement: Select[Any] = _LOOK, front: Front | None = None
+) -> tuple[float, Sequence[bool]]:
     """Read how soon the next message falls due, and what else there is (see ``looking_also``).
 
     0 or less: one is due; infinite: none is queued. A worker's lease makes its messages due at the
-    lease's end.
+    lease's end. ``front``: what the worker knows of where to look.
     """
-    wait, *others = tx.execute(statement).one()
-    if wait is None:
-        return math.inf, others
-    return wait.total_seconds() if isinstance(wait, timedelta) else wait / MICROSECONDS, others
+    front = front or Front()
+    with front.looking() as since:
+        wait, as_of, *others = tx.execute(statement, {"since": since}).one()
+    seconds = math.inf
+    if wait is not None:
+        seconds = wait.total_seconds() if isinstance(wait, timedelta) else wait / MICROSECONDS
+    front.note(as_of, seconds)
+    return seconds, others
 
 
 # Leasing
@@ -111,7 +123,7 @@ def no_later(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 _DUE = (
     select(messages.c.id)
-    .where(IS_QUEUED, messages.c.due_at <= now())
+    .where(IS_QUEUED, _IS_IN_FRONT, messages.c.due_at <= now())
     .order_by(messages.c.due_at)
     .limit(bindparam("most", type_=Integer))
     .with_for_update(skip_locked=True)
@@ -120,7 +132,7 @@ _DUE = (
 )
 _LEASE_DUE = (
     update(messages)
-    .where(messages.c.id.in_(select(_DUE.c.id)))
+    .where(among(messages.c.id, select(_DUE.c.id)))
     .values(
         due_at=now(bindparam("lease_seconds", type_=Float)),
         lease=messages.c.lease + 1,
@@ -136,17 +148,34 @@ _LEASE_DUE = (
 )
 
 
-def lease_due(tx: Transaction, *, limit: int, lease_seconds: float) -> Sequence[Message]:
-    """Take up to ``limit`` due messages for ``lease_seconds``, the longest due first.
+def lease_due(
+    tx: Transaction, *, limit: int, lease_seconds: float, since: datetime = EPOCH
+) -> Sequence[Message]:
+    """Take up to ``limit`` messages for ``lease_seconds``, due ``since`` then, the longest first.
 
     The CTE is materialised: with a bare ``IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)``
     Postgres may run the subquery again and take more than n.
     """
-    found = tx.execute(_LEASE_DUE, {"most": limit, "lease_seconds": lease_seconds})
+    given = {"most": limit, "lease_seconds": lease_seconds, "since": since}
+    found = tx.execute(_LEASE_DUE, given)
     return [Message(*row) for row in found]  # its fields are the columns, in order
 
 
 HELD = (messages.c.id, messages.c.lease)
+
+
+def _in_hand(dialect: str, *columns: Column[Any]) -> FromClause:
+    """Build the rows that are given, each message locked by its row's turn.
+
+    An UPDATE alone locks them as it finds them, which on Postgres is the plan's affair: those of a
+    small table as they lie there. The plan cannot move the inner SELECT, for that locks.
+    """
+    given = rows(dialect, *columns)
+    if dialect == "sqlite":
+        return given
+    one = select(messages.c.id).where(messages.c.id == given.c.id).with_for_update(key_share=True)
+    locked = one.lateral("locked")
+    return select(*given.c).join_from(given, locked, true()).cte("held").prefix_with("MATERIALIZED")
 
 
 def _is_still_held(given: Any) -> ColumnElement[bool]:
@@ -165,7 +194,7 @@ def _is_still_held(given: Any) -> ColumnElement[bool]:
 def _renew(dialect: str) -> Executable:
     return (
         update(messages)
-        .where(_is_still_held(rows(dialect, *HELD)))
+        .where(_is_still_held(_in_hand(dialect, *HELD)))
         .values(
             due_at=now(bindparam("lease_seconds", type_=Float)),
             first_failed_at=since_tried(messages.c.first_failed_at),
@@ -196,7 +225,7 @@ def _given(tx: Transaction, held: Iterable[Held]) -> str:
 def _release(dialect: str) -> Executable:
     return (
         update(messages)
-        .where(_is_still_held(rows(dialect, *HELD)))
+        .where(_is_still_held(_in_hand(dialect, *HELD)))
         .values(
             due_at=now(bindparam("delay_seconds", type_=Float)),
             first_failed_at=since_tried(messages.c.first_failed_at),
@@ -237,7 +266,7 @@ _RECORDED = (
 
 @cache
 def _record_outcome(dialect: str) -> Executable:
-    given = rows(dialect, *_RECORDED)
+    given = _in_hand(dialect, *_RECORDED)
     is_sent, stays = given.c.outcome == "sent", _stays(given)
     return (
         update(messages)

@@ -27,6 +27,20 @@ people = Table(
     Column("typed_version", Integer),
 )
 Index("uq_people_email_key", people.c.email_key, unique=True)
+IS_CONFIRMED = people.c.confirmed_at.is_not(None)
+#: A page of either costs the same however few they are among the others.
+Index(
+    "ix_people_confirmed",
+    people.c.id,
+    postgresql_where=IS_CONFIRMED,
+    sqlite_where=IS_CONFIRMED,
+)
+Index(
+    "ix_people_unconfirmed",
+    people.c.id,
+    postgresql_where=~IS_CONFIRMED,
+    sqlite_where=~IS_CONFIRMED,
+)
 
 
 @dataclass(frozen=True, slots=True)

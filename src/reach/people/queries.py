@@ -26,10 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction
-from reach.db.types import Key, encode, new_id, now, rows
+from reach.db.types import Key, beside, encode, new_id, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
-from reach.people.model import Person, Welcome, people
+from reach.people.model import IS_CONFIRMED, Person, Welcome, people
 
 if TYPE_CHECKING:  # it brings the web along, of which a worker needs nothing
     from reach.people.schemas import SignUp
@@ -71,7 +71,7 @@ _newest = messages.alias("newest")
 #: A person's newest welcome: correlated, so that it costs one index look-up a person.
 _welcome_id = (
     select(_newest.c.id)
-    .where(_newest.c.person_id == people.c.id, _newest.c.template == "welcome")
+    .where(_newest.c.person_id == people.c.id, beside(_newest.c.template == "welcome"))
     .order_by(_newest.c.id.desc())
     .limit(1)
     .scalar_subquery()
@@ -142,7 +142,7 @@ def add_if_new(
 
 _welcome_state = (
     select(_newest.c.state)
-    .where(_newest.c.person_id == people.c.id, _newest.c.template == "welcome")
+    .where(_newest.c.person_id == people.c.id, beside(_newest.c.template == "welcome"))
     .order_by(_newest.c.id.desc())
     .limit(1)
     .correlate(people)
@@ -259,8 +259,7 @@ def page(
         after_all = prefix + "\U0010ffff"
         ids = ids.where(people.c.email_key >= prefix, people.c.email_key < after_all)
     if confirmed is not None:
-        known = people.c.confirmed_at.is_not(None)
-        ids = ids.where(known if confirmed else ~known)
+        ids = ids.where(IS_CONFIRMED if confirmed else ~IS_CONFIRMED)
     # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
     statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
     found: Iterable[Any] = tx.execute(statement)
