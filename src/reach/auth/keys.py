@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.db.database import Database
+from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
 from reach.db.types import Document, Instant, Key, metadata, new_id, now
 from reach.problems import Conflict, NotFound, ServiceUnavailable
@@ -45,6 +46,7 @@ KeyState = Literal["valid", "expired", "revoked"]
 NAME_CHARACTERS = 100
 #: How stale ``last_used_at`` may be: a write for every request would be too dear.
 LAST_USED_SECONDS = 60
+LAST_USED = timedelta(seconds=LAST_USED_SECONDS)
 
 api_keys = Table(
     "api_keys",
@@ -159,10 +161,10 @@ def find(tx: Transaction, text: str) -> Operator | None:
 
     For a text that ``is_well_formed``; any other is no key that was ever stored.
     """
-    row = tx.execute(_FIND, {"prefix": text[PREFIX]}).one_or_none()
-    if row is None or not hmac.compare_digest(row.digest, _digest(text)):
-        return None
-    return Operator(row.id, frozenset(row.scopes), row.last_used_at)
+    for id_, scopes, last_used_at, digest in _FIND.rows(tx, {"prefix": text[PREFIX]}):
+        if hmac.compare_digest(digest, _digest(text)):
+            return Operator(id_, frozenset(scopes), last_used_at)
+    return None
 
 
 def is_stored(tx: Transaction, text: str) -> bool:
@@ -244,7 +246,7 @@ class KeyUses:
         """Note that ``key`` is used now, unless that was done within the last minute."""
         if key.last_used_at is not None:
             since = abs(datetime.now(UTC) - key.last_used_at)  # ahead, if the clock was set back
-            if since <= timedelta(seconds=LAST_USED_SECONDS):
+            if since <= LAST_USED:
                 return
         if key.id in self._tasks or time.monotonic() < self._rests_until.get(key.id, 0):
             return
@@ -283,11 +285,15 @@ def _unrevoked(tx: Transaction, condition: ColumnElement[bool]) -> Sequence[ApiK
 
 
 _COLUMNS = [column for column in api_keys.c if column.name != "digest"]
-_FIND = select(api_keys.c.id, api_keys.c.scopes, api_keys.c.last_used_at, api_keys.c.digest).where(
+#: By the prefix, of which there is one at most.
+_BY_PREFIX = select(
+    api_keys.c.id, api_keys.c.scopes, api_keys.c.last_used_at, api_keys.c.digest
+).where(
     api_keys.c.prefix == bindparam("prefix"),
     api_keys.c.revoked_at.is_(None),
     or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > now()),
 )
+_FIND = Prepared(lambda _: _BY_PREFIX)
 
 
 def _key(row: Iterable[Any]) -> ApiKey:

@@ -6,12 +6,13 @@ all processes, and what was not sent does not count.
 
 import time
 from collections.abc import Collection, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 
+from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
 from reach.db.types import Key, beside, earliest_id, encode, now, rows
 from reach.messages.model import STRANGERS, messages
@@ -24,7 +25,12 @@ CLOCKS_SECONDS = 600
 
 
 @cache
-def _over(dialect: str, windows: int) -> Executable:
+def _over(windows: int) -> Prepared:
+    """Make what ``_find_over`` makes, for so many windows."""
+    return Prepared(partial(_find_over, windows=windows))
+
+
+def _find_over(dialect: str, windows: int) -> Executable:
     """Find those who have used a window up: it looks for the last message of its quota."""
     given = rows(dialect, messages.c.person_id)
     last = [
@@ -64,5 +70,5 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
     for n, window in enumerate(windows):
         values[f"seconds_{n}"] = window.seconds
         values[f"others_{n}"] = window.quota - 1
-    over = tx.execute(_over(tx.dialect.name, len(windows)), values).scalars()
-    return set(people) - set(over)
+    over = _over(len(windows)).rows(tx, values)
+    return set(people) - {person_id for (person_id,) in over}

@@ -5,7 +5,6 @@ What a worker does with it is in ``queue``; how many messages are found together
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +18,14 @@ from sqlalchemy import (
     literal,
     select,
     table,
+    text,
     update,
 )
 
+from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, among, beside, encode, new_id, now, rows
-from reach.messages.model import Attempt, Message, attempts, messages
+from reach.messages.model import IS_QUEUED, Attempt, Message, attempts, messages
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
 from reach.telemetry.traces import current_header
@@ -85,7 +86,7 @@ _PROMISED = [messages.c[n] for n in ("id", "person_id", "template", "data", "rec
 _PROMISED += [messages.c.message_id, messages.c.trace_context]
 
 
-@cache
+@Prepared
 def _promise(dialect: str) -> Executable:
     given = rows(dialect, *_PROMISED)
     fixed = {
@@ -123,21 +124,25 @@ def promise(tx: Transaction, promises: Sequence[Promise], settings: Settings) ->
                 "trace_context": promised.trace_context,
             }
         )
-    tx.execute(_promise(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
+    _promise.rows(tx, {"rows": encode(tx.dialect.name, given)})
     notify(tx, CHANNEL)
     return ids
 
 
-@cache
+@Prepared
 def _supersede(dialect: str) -> Executable:
-    """Lock in one order, by ids, as all do who lock several: then nobody waits in a circle."""
+    """Lock in one order, by ids, as all do who lock several: then nobody waits in a circle.
+
+    The state is no parameter: there are indexes for one state alone, so SQLite would prepare the
+    statement again at each execution, to see whether they are for this one.
+    """
     given = rows(dialect, messages.c.person_id)
     older = (
         select(messages.c.id)
         .join_from(messages, given, messages.c.person_id == given.c.person_id)
         .where(
-            beside(messages.c.template == bindparam("of_template", type_=Text)),
-            beside(messages.c.state == bindparam("queued", type_=Text)),
+            beside(messages.c.template == text("'welcome'")),
+            beside(IS_QUEUED),
         )
         .order_by(messages.c.id)
         .with_for_update(of=messages)
@@ -157,16 +162,15 @@ def _supersede(dialect: str) -> Executable:
     )
 
 
-def supersede(tx: Transaction, people: Iterable[UUID], *, template: str, reason: str) -> None:
-    """Cancel what is queued of a template for people who are locked: a newer one is promised.
+def supersede_welcomes(tx: Transaction, people: Iterable[UUID], *, reason: str) -> None:
+    """Cancel the welcomes that are queued for people who are locked: newer ones are promised.
 
     What an operator promised stays: it may say something else, and is no stranger's to cancel.
     One that a worker is sending at this moment ends as ``sent`` if the mail server takes it,
     because it was. That there are no people is no shortcut, as for ``promise``.
     """
     given = encode(tx.dialect.name, [{"person_id": person_id} for person_id in people])
-    values = {"rows": given, "of_template": template, "queued": "queued", "reason": reason}
-    tx.execute(_supersede(tx.dialect.name), values)
+    _supersede.rows(tx, {"rows": given, "reason": reason})
 
 
 def view(tx: Transaction, message_id: UUID) -> Message:

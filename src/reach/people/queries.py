@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Integer,
     and_,
     bindparam,
     case,
@@ -25,8 +26,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
-from reach.db.types import Key, beside, encode, new_id, now, rows
+from reach.db.types import Key, OrderedText, among, beside, encode, new_id, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import State, messages
 from reach.people.model import IS_CONFIRMED, Person, Welcome, people
@@ -100,7 +102,7 @@ _NEW = tuple(
 )
 
 
-@cache
+@Prepared
 def _add_if_new(dialect: str) -> Executable:
     """One statement for any number of people; sorted, so that groups lock in one order."""
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -132,12 +134,18 @@ def add_if_new(
     ids: dict[str, UUID] = {}
     for form in forms:
         ids[form.email.key] = id_ = new_id()
-        person = {"id": id_, "email": form.email.typed, "email_key": form.email.key}
-        typed = {"name": form.name, "description": form.description or None}
-        given.append({**person, **typed, "typed_version": typed_version})
+        person: dict[str, object] = {
+            "id": id_,
+            "email": form.email.typed,
+            "email_key": form.email.key,
+            "name": form.name,
+            "description": form.description or None,
+            "typed_version": typed_version,
+        }
+        given.append(person)
     values = {"rows": encode(tx.dialect.name, given)}
-    added = tx.execute(_add_if_new(tx.dialect.name), values).scalars()
-    return {key: ids[key] for key in added}
+    added = _add_if_new.rows(tx, values)
+    return {key: ids[key] for (key,) in added}
 
 
 _welcome_state = (
@@ -150,7 +158,7 @@ _welcome_state = (
 )
 
 
-@cache
+@Prepared
 def _lock_known(dialect: str) -> Executable:
     """Lock before deciding what they are sent, in one order over all processes."""
     given = rows(dialect, people.c.email_key)
@@ -185,7 +193,7 @@ def lock_known(tx: Transaction, keys: Iterable[str], *, hours: float = 0) -> Seq
     """
     given = encode(tx.dialect.name, [{"email_key": key} for key in keys])
     wanted = {"rows": given, "quiet_seconds": hours * 3600}
-    return list(map(Known._make, tx.execute(_lock_known(tx.dialect.name), wanted)))
+    return list(map(Known._make, _lock_known.rows(tx, wanted)))
 
 
 _AGAIN = (
@@ -197,7 +205,7 @@ _AGAIN = (
 )
 
 
-@cache
+@Prepared
 def _note_again(dialect: str) -> Executable:
     given = rows(dialect, *_AGAIN)
     as_it_was: ColumnElement[Any] = people.c.greeted_at
@@ -231,13 +239,26 @@ def note_again(tx: Transaction, again: Iterable[Again]) -> None:
     address is known.
     """
     given = encode(tx.dialect.name, list(map(Again._asdict, again)))
-    tx.execute(_note_again(tx.dialect.name), {"rows": given})
+    _note_again.rows(tx, {"rows": given})
 
 
 def find(tx: Transaction, person_id: UUID) -> Person | None:
     """Find a person, with what became of their welcome."""
     row: Any = tx.execute(_ONE_PERSON, {"person_id": person_id}).one_or_none()
     return None if row is None else _PERSON_OF(*row[:-2], Welcome(*row[-2:]))
+
+
+@Prepared
+def _find_all(dialect: str) -> Executable:
+    given = rows(dialect, people.c.id)
+    return _PERSON.where(among(people.c.id, select(given.c.id)))
+
+
+def find_all(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID, Person]:
+    """Find several people by one statement."""
+    given = encode(tx.dialect.name, [{"id": id_} for id_ in ids])
+    found = _find_all.rows(tx, {"rows": given})
+    return {row[0]: _PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found}
 
 
 def page(
@@ -252,18 +273,25 @@ def page(
 
     ``prefix`` is the beginning of an address key: a range of its index, on both databases.
     """
-    ids = select(people.c.id).order_by(people.c.id.desc()).limit(limit)
-    if before is not None:
-        ids = ids.where(people.c.id < before)
-    if prefix:
-        after_all = prefix + "\U0010ffff"
-        ids = ids.where(people.c.email_key >= prefix, people.c.email_key < after_all)
+    asked = _page(is_after=before is not None, has_prefix=bool(prefix), confirmed=confirmed)
+    start = prefix or ""
+    values = {"most": limit, "before": before, "prefix": start, "after_all": f"{start}\U0010ffff"}
+    return [_PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in asked.rows(tx, values)]
+
+
+@cache
+def _page(*, is_after: bool, has_prefix: bool, confirmed: bool | None) -> Prepared:
+    ids = select(people.c.id).order_by(people.c.id.desc()).limit(bindparam("most", type_=Integer))
+    if is_after:
+        ids = ids.where(people.c.id < bindparam("before", type_=Key))
+    if has_prefix:
+        first, beyond = (bindparam(name, type_=OrderedText) for name in ("prefix", "after_all"))
+        ids = ids.where(people.c.email_key >= first, people.c.email_key < beyond)
     if confirmed is not None:
         ids = ids.where(IS_CONFIRMED if confirmed else ~IS_CONFIRMED)
     # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
     statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
-    found: Iterable[Any] = tx.execute(statement)
-    return [_PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found]
+    return Prepared(lambda _: statement)
 
 
 def lock(tx: Transaction, person_id: UUID) -> Person | None:

@@ -104,8 +104,9 @@ class SignUpService:
         The time is set beforehand: each address's is another work. What was left of it, once the
         work is done, the event loop would round to milliseconds, and so tell how long that took.
         """
-        is_time = asyncio.Event()
-        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, is_time.set)
+        loop = asyncio.get_running_loop()
+        is_time = loop.create_future()
+        timer = loop.call_later(ANSWER_SECONDS, is_time.set_result, None)
         is_spam = False
         try:
             try:
@@ -118,7 +119,7 @@ class SignUpService:
                 response = earlier
             else:
                 response = usual if is_spam else await join(Submission(form, key))
-            await is_time.wait()
+            await is_time
         finally:
             timer.cancel()
         return is_spam, response
@@ -210,7 +211,7 @@ def _again(
         if owed == "welcome":
             welcomed.append(person.id)
     queries.note_again(tx, again)
-    outbox.supersede(tx, welcomed, template="welcome", reason=REPLACED)
+    outbox.supersede_welcomes(tx, welcomed, reason=REPLACED)
     return promises
 
 
