@@ -21,6 +21,7 @@ from reach.db.transaction import Transaction
 from reach.db.types import Instant, now
 from reach.problems import Problem
 from reach.settings import Settings
+from reach.telemetry import traces
 from reach.telemetry.metrics import POOL_BUSY, POOL_CONNECTIONS, TRANSACTION_SECONDS
 
 R = TypeVar("R")
@@ -58,7 +59,8 @@ class Database(ABC):
         self.seconds = settings.database_seconds
         self._connections = connections
         POOL_CONNECTIONS.inc(connections)
-        self._group = self._apart = Group(self.run, settings.database_seconds)
+        self._group = self._apart = Group(self.run, "write", settings.database_seconds)
+        self._reads = Group(self.run, "read", settings.database_seconds)
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
         self._refused_at: float | None = None
@@ -90,6 +92,20 @@ class Database(ABC):
         not apart, for it locks rows that they lock as well, and not in the order of both.
         """
         return (self._apart if apart else self._group).member(fn_all)
+
+    async def read_together(
+        self, find_all: Callable[[Transaction, Sequence[T]], Sequence[R]], item: T
+    ) -> R:
+        """Run ``find_all(tx, items)`` in a read-only transaction that callers share; one's answer.
+
+        It begins after all have asked whom it answers: they see what was committed before. While
+        traces are on nothing is shared, so that each statement shows whose it is.
+        """
+        if traces.process.tracer:
+            (found,) = await self.read(find_all, [item])
+            return found
+        answer: R = await self._reads.join(find_all, item)
+        return answer
 
     async def run(self, kind: Kind, fn: Callable[..., R], *args: Any, **kwargs: Any) -> R:
         """Run ``fn(tx, …)`` in a transaction, and count it by its result.
@@ -181,7 +197,8 @@ class Database(ABC):
     async def close(self) -> None:
         """Finish the commits under way and let go of every connection."""
         seconds = self.patience_seconds
-        await asyncio.gather(*(group.close(seconds) for group in {self._group, self._apart}))
+        groups = {self._group, self._apart, self._reads}
+        await asyncio.gather(*(group.close(seconds) for group in groups))
         POOL_CONNECTIONS.dec(self._connections)
         self._connections = 0
 

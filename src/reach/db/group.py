@@ -1,7 +1,8 @@
 """Group commit: callers that arrive while a commit is under way share the next one.
 
 That is what makes full durability affordable. There is no timer and no added delay: a lone caller's
-commit starts at once.
+commit starts at once. Callers that only read share transactions too, for what each costs beside its
+statements: a thread's turn, or a round trip.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from opentelemetry.trace import Span
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 MOST_MEMBERS = 500
 #: How much longer a caller waits than its commit may take: the commit knows what went wrong.
 PATIENCE_SECONDS = 0.25
+#: How often it is looked who has waited for too long: a timer for each caller would cost more.
+LOOK_SECONDS = 0.05
 FnAll = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
 _ITEM = attrgetter("item")
 
@@ -39,6 +43,8 @@ class Member:
     fn_all: FnAll
     item: Any
     answer: "asyncio.Future[Any]"
+    #: By the event loop's clock.
+    deadline: float
     span: Span
     has_begun: bool = False
     #: What its transaction made of it: it becomes the answer once that has committed.
@@ -46,7 +52,7 @@ class Member:
 
 
 class Group:
-    """The commits that callers of one process share, one under way at a time.
+    """The transactions that callers of one process share, one under way at a time.
 
     One member's failure does not fail the others: if a statement fails, the transaction is
     rolled back and its members run one by one. (A lost deadlock ``run`` itself tries again,
@@ -54,13 +60,18 @@ class Group:
     answer; nothing is run again then, for it may have happened.
     """
 
-    def __init__(self, run: Callable[..., Awaitable[Any]], seconds: float) -> None:
-        """Commit by ``run`` (see ``Database.run``): DatabaseUnavailable after ``seconds``."""
-        self._run = run
+    def __init__(
+        self, run: Callable[..., Awaitable[Any]], kind: Literal["read", "write"], seconds: float
+    ) -> None:
+        """Do it by ``run`` (see ``Database.run``): DatabaseUnavailable after ``seconds``."""
+        self._run, self._kind = run, kind
         self._seconds = seconds + PATIENCE_SECONDS
         self._order: list[FnAll] = []
+        #: All who have not been answered, in the order in which they came.
         self._waiting: list[Member] = []
+        self._under_way: list[Member] = []
         self._commits: asyncio.Task[None] | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def member(
         self, fn_all: Callable[[Transaction, Sequence[T]], Sequence[R]]
@@ -71,29 +82,27 @@ class Group:
         process takes its locks in one order.
         """
         self._order.append(fn_all)
+        return partial(self.join, fn_all)
 
-        async def join(item: T) -> R:
-            answer: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-            joining = traces.child("join a commit") if traces.process.tracer else traces.OFF
-            with joining as span:
-                member = Member(fn_all, item, answer, span)
-                self._waiting.append(member)
-                if self._commits is None or self._commits.done():
-                    # For nobody in particular: it has a context of its own.
-                    self._commits = asyncio.create_task(
-                        self._commit_all(), name="group-commit", context=Context()
-                    )
-                try:
-                    # A caller that gives up cancels its answer: if its commit has not begun,
-                    # it never will.
-                    async with asyncio.timeout(self._seconds):
-                        return await answer
-                except TimeoutError:
-                    raise DatabaseUnavailable(
-                        OUTCOME_UNKNOWN if member.has_begun else TIMED_OUT
-                    ) from None
+    async def join(self, fn_all: FnAll, item: Any) -> Any:
+        """Have ``fn_all`` answer for one item more in the next transaction.
 
-        return join
+        Raises DatabaseUnavailable, and what ``fn_all`` raises.
+        """
+        joining = traces.child("join a commit") if traces.process.tracer else traces.OFF
+        with joining as span:
+            loop = asyncio.get_running_loop()
+            member = Member(fn_all, item, loop.create_future(), loop.time() + self._seconds, span)
+            self._waiting.append(member)
+            if self._look is None:
+                self._look = loop.call_later(LOOK_SECONDS, self._give_up, context=Context())
+            if self._commits is None or self._commits.done():
+                # For nobody in particular: it has a context of its own.
+                self._commits = asyncio.create_task(
+                    self._commit_all(), name="group-commit", context=Context()
+                )
+            # A caller that leaves cancels its answer: if its commit has not begun, it never will.
+            return await member.answer
 
     async def close(self, seconds: float) -> None:
         """Wait for the commits under way, this long; one that takes longer is left undone."""
@@ -109,27 +118,40 @@ class Group:
             for member in members:
                 member.has_begun = True
             if members:
+                self._under_way = members
                 await self._commit(members)
+                self._under_way = []
+
+    def _give_up(self) -> None:
+        """Answer those who have waited for too long, and look again while anybody waits."""
+        loop = asyncio.get_running_loop()
+        waiting = (*self._under_way, *self._waiting)
+        for member in waiting:
+            if member.deadline > loop.time():
+                break
+            detail = OUTCOME_UNKNOWN if member.has_begun else TIMED_OUT
+            _fail(member, DatabaseUnavailable(detail))
+        self._look = None
+        if waiting:
+            self._look = loop.call_later(LOOK_SECONDS, self._give_up, context=Context())
 
     async def _commit(self, members: list[Member]) -> None:
         """Commit ``members`` together, or if one of them cannot be, one by one."""
         began = time.perf_counter()
         try:
             with _span_of(members) if traces.process.tracer else traces.OFF:
-                await self._run("write", self._answer_all, members)
+                await self._run(self._kind, self._answer_all, members)
         except Exception as error:  # noqa: BLE001 - it becomes its callers' answer
             if len(members) == 1 or isinstance(error, DatabaseUnavailable):
                 for member in members:
                     _fail(member, error)
                 return
         else:
-            GROUP_MEMBERS.observe(len(members))
-            GROUP_SECONDS.observe(time.perf_counter() - began)
+            if self._kind == "write":
+                GROUP_MEMBERS.observe(len(members))
+                GROUP_SECONDS.observe(time.perf_counter() - began)
             for member in members:
-                if isinstance(member.result, Exception):
-                    _fail(member, member.result)
-                elif not member.answer.done():  # it may have given up
-                    member.answer.set_result(member.result)
+                _answer(member)
             return
         for member in members:
             if not member.answer.done():
@@ -140,7 +162,7 @@ class Group:
         by_function: dict[FnAll, list[Member]] = {}
         for member in members:
             by_function.setdefault(member.fn_all, []).append(member)
-        for fn_all in self._order:
+        for fn_all in (*self._order, *(by_function.keys() - self._order)):
             if mine := by_function.get(fn_all):
                 results = fn_all(tx, list(map(_ITEM, mine)))
                 for member, result in zip(mine, results, strict=True):
@@ -163,6 +185,13 @@ def _span_of(members: Sequence[Member]) -> Iterator[None]:
         for span in spans:
             span.add_link(commit.get_span_context())
         yield
+
+
+def _answer(member: Member) -> None:
+    if isinstance(member.result, Exception):
+        _fail(member, member.result)
+    elif not member.answer.done():  # it may have given up
+        member.answer.set_result(member.result)
 
 
 def _fail(member: Member, error: Exception) -> None:

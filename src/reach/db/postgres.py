@@ -90,7 +90,7 @@ class PostgresDatabase(Database):
             connections=settings.database_connections,
             wait_seconds=settings.database_seconds,
         )
-        self._apart = Group(self.run, settings.database_seconds)
+        self._apart = Group(self.run, "write", settings.database_seconds)
         self._running: set[asyncio.Task[Any]] = set()
 
     async def _run(
