@@ -232,7 +232,17 @@ def encode(dialect: str, values: Sequence[Mapping[str, object]]) -> str:
 
 
 def new_id() -> UUID:
-    """Make a UUIDv7 (RFC 9562 §5.7), later than every other one made by this process.
+    """Make a UUIDv7 (RFC 9562 §5.7), later than every other one made by this process."""
+    return UUID(int=_new_number())
+
+
+def new_hex_id() -> str:
+    """Make one, and write it in 32 hexadecimal digits."""
+    return f"{_new_number():032x}"
+
+
+def _new_number() -> int:
+    """Make the 128 bits of a UUIDv7.
 
     But where the clock was set back by more than 10 s: what it said before was wrong, and ids of
     then would be found by no search for what was made now.
@@ -250,7 +260,7 @@ def new_id() -> UUID:
             drawn, _random = _draw()
     milliseconds, fraction = divmod(ticks, TICKS)
     rest = int.from_bytes(drawn, "big") >> 2
-    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | rest)
+    return milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | rest
 
 
 def earliest_id(seconds: float) -> UUID:

@@ -23,6 +23,7 @@ from reach.people.schemas import (
     PersonBody,
     PersonPage,
     StatsBody,
+    person_body,
     wanted,
 )
 from reach.shapes import BLANK, UNSEEN, Shape, read_bool, shaped
@@ -50,9 +51,8 @@ MayReadBoth = Depends(OperatorKey("people:read", "messages:read"))
 Writer = Annotated[Operator, MayWrite]
 MessageWriter = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 #: The key and the person are read in one transaction. None: there is nobody.
-FoundPerson = Annotated[
-    Person | None, Depends(Found("people:read", queries.find, missing=NoSuchPerson))
-]
+_find_person = Found("people:read", queries.find_all, missing=NoSuchPerson)
+FoundPerson = Annotated[Person | None, Depends(_find_person)]
 
 #: Empty, it finds everybody; of spaces alone it is refused, for nobody asked for everybody.
 PREFIX = Shape(
@@ -119,10 +119,8 @@ async def get_people(
     )
     more = len(found) > limit
     shown = found[:limit]
-    items = [PersonBody.model_validate(person) for person in shown]
-    return as_json(
-        PersonPage(items=items, next_cursor=write_cursor(shown[-1].id) if more else None)
-    )
+    next_cursor = write_cursor(shown[-1].id) if more else None
+    return as_json({"items": list(map(person_body, shown)), "next_cursor": next_cursor})
 
 
 @people.get(
@@ -137,12 +135,19 @@ async def get_person(request: Request, person: FoundPerson) -> Any:
     if person is None:
         raise NoSuchPerson
     etag = person.etag
-    if "if-match" in request.headers or "if-none-match" in request.headers:
-        wished = conditions(request)
+    wished = conditions(request)
+    if not wished.is_any:
         wished.require_match(person)
         if is_known(etag, wished.etags):
             return Response(status_code=304, headers={"ETag": etag})
-    return as_json(PersonBody.model_validate(person), etag=etag)
+    return as_json(person_body(person), etag=etag)
+
+
+async def read_person(request: Request) -> Response:
+    """Answer ``get_person`` where FastAPI has not called its dependencies."""
+    found = await _find_person(request, request.scope["path_params"]["id"])
+    response: Response = await get_person(request, found)
+    return response
 
 
 @people.patch(
@@ -160,7 +165,7 @@ async def patch_person(
     person = await services.database.write(
         record.change, id_, wanted(body), services.settings, conditions(request)
     )
-    return as_json(PersonBody.model_validate(person), etag=person.etag)
+    return as_json(person_body(person), etag=person.etag)
 
 
 @people.delete(

@@ -7,11 +7,20 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.idempotency.keys import HEADER
-from reach.people.schemas import Accepted, Challenge, LinkRequestForm, SignUpForm
+from reach.people.schemas import (
+    CHECK_YOUR_INBOX,
+    Accepted,
+    Challenge,
+    LinkRequestForm,
+    SignUpForm,
+)
 from reach.web.body import in_json, parse_json, read_body, validate
 from reach.web.openapi import IDEMPOTENCY_KEY, OF_BODIES, problems
 from reach.web.responses import respond
-from reach.web.routes import StrictRoute, services_of
+from reach.web.routes import StrictRoute, fields_of, services_of
+
+#: What nearly everybody gets, made once.
+_CHECK_YOUR_INBOX = respond(CHECK_YOUR_INBOX)
 
 router = APIRouter(tags=["sign-up"], route_class=StrictRoute)
 
@@ -28,11 +37,12 @@ async def post_signup(request: Request) -> Any:
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
     form = validate(SignUpForm, data, services.settings)
-    given = request.headers.getlist(HEADER)
+    given = fields_of(request, HEADER)
     key = None
     if given:
         key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)
-    return respond(await services.sign_up(form, key))
+    response = await services.sign_up(form, key)
+    return _CHECK_YOUR_INBOX if response is CHECK_YOUR_INBOX else respond(response)
 
 
 @router.post(
@@ -50,7 +60,7 @@ async def post_link(request: Request) -> Any:
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
     form = validate(LinkRequestForm, data, services.settings)
-    given = request.headers.getlist(HEADER)
+    given = fields_of(request, HEADER)
     key = None
     if given:
         key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)

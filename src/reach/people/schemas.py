@@ -16,6 +16,7 @@ from pydantic import (
 from reach.idempotency.stored import IdempotencyKey
 from reach.messages.routes import Template
 from reach.people.address import Address
+from reach.people.model import Person
 from reach.people.text import (
     DESCRIPTION_LENGTH,
     NAME_LENGTH,
@@ -210,6 +211,21 @@ class PersonBody(BaseModel):
     created_at: datetime
     updated_at: datetime
     welcome: WelcomeBody
+
+
+def person_body(person: Person) -> dict[str, object]:
+    """Give the fields of ``PersonBody``, whose values need no check: they were never typed here."""
+    welcome = person.welcome
+    return {
+        "id": person.id,
+        "email": person.email,
+        "name": person.name,
+        "description": person.description,
+        "confirmed_at": person.confirmed_at,
+        "created_at": person.created_at,
+        "updated_at": person.updated_at,
+        "welcome": {"state": welcome.state, "sent_at": welcome.sent_at},
+    }
 
 
 class Confirmed(BaseModel):

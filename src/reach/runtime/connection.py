@@ -4,10 +4,11 @@ import asyncio
 import logging
 import math
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from reach.problems import Problem
 from reach.runtime.connections import Bounds, connections_of
@@ -22,7 +23,8 @@ from reach.runtime.reader import (
     problem_of,
 )
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
-from reach.web.body import MOST_BYTES, TooSlow
+from reach.web.body import BODY, MOST_BYTES, TooSlow
+from reach.web.middleware import ANSWER
 from reach.web.refusals import Busy, HeadTooSlow, Refusals
 
 #: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
@@ -290,7 +292,29 @@ class Connection(Reader):
 
     def _hand_over(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._held, self._answering = None, cycle
+        scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]  # what ASGI lets us add
+        if not cycle.more_body and len(cycle.body) <= MOST_BYTES:
+            scope[BODY] = bytes(cycle.body)
+        scope[ANSWER] = partial(self._answer, cycle)
         super()._start_asgi_task(cycle, app)
+
+    def _answer(self, cycle: RequestResponseCycle, status: int, fields: bytes, body: bytes) -> bool:
+        """Write a whole answer at once; False if that cannot be, and nothing was written.
+
+        uvicorn goes through the fields one by one, and writes head and body one after the other.
+        """
+        if cycle.disconnected or cycle.response_started or not cycle.keep_alive:
+            return False
+        if self.flow.write_paused or self._step is END:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        for name, value in self.server_state.default_headers:
+            fields = b"%b: %b\r\n%b" % (name, value, fields)
+        self.transport.write(b"".join((STATUS_LINE[status], fields, b"\r\n", body)))
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         """Answer the next request, or wait for it."""

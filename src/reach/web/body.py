@@ -9,7 +9,7 @@ and not by FastAPI itself: see docs/decisions/0006-bodies.md.
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -25,6 +25,9 @@ M = TypeVar("M", bound=BaseModel)
 MOST_BYTES = 64 * 1024
 MOST_LEVELS = 32
 MOST_FIELDS = 50
+#: Where a request has its body, if it is known to be whole, and not too long.
+BODY = "reach.body"
+ENCODING = b"content-encoding"
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 FORM_TYPES = ("application/x-www-form-urlencoded",)
 #: In place of the library's words, by its name for the fault.
@@ -91,8 +94,12 @@ async def read_body(request: Request, seconds: float, types: tuple[str, ...] = J
     Raises UnsupportedMediaType, TooLarge, TooSlow. uvicorn throws away what we leave unread, so the
     answer arrives however much is still coming.
     """
-    if request.headers.get("content-type") not in types or "content-encoding" in request.headers:
+    fields = dict(reversed(request.scope["headers"]))  # of several the first counts
+    if fields.get(b"content-type", b"").decode("latin-1") not in types or ENCODING in fields:
         _check_type(request, types)
+    whole: bytes | None = request.scope.get(BODY)
+    if whole is not None:
+        return whole
     announced = request.headers.get("content-length")
     if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
         raise TooLarge
@@ -129,12 +136,7 @@ def parse_json(body: bytes) -> Any:
     """
     try:
         text = body.decode("utf-8")
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-        )
+        value = json.loads(text) if text.startswith(BYTE_ORDER_MARK) else _JSON.decode(text)
     except UnicodeDecodeError:
         raise BadRequest("The body is not UTF-8.") from None
     except RecursionError:
@@ -149,6 +151,10 @@ def parse_json(body: bytes) -> Any:
     if "\\u" in text or text.count("[") + text.count("{") >= MOST_LEVELS:
         _check(value)
     return value
+
+
+#: ``json.loads`` refuses it, in words of its own.
+BYTE_ORDER_MARK = "\ufeff"
 
 
 def parse_form(body: bytes) -> dict[str, str]:
@@ -170,8 +176,7 @@ def parse_form(body: bytes) -> dict[str, str]:
     return _unique(pairs)
 
 
-def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    pairs = list(pairs)
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise BadRequest("A key is given twice.")
@@ -187,6 +192,12 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise BadRequest("The body holds a number that is too large.")
     return number
+
+
+#: Made once: ``json.loads`` makes one for each call that has such rules.
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)
 
 
 def _check(value: Any) -> None:

@@ -1,6 +1,6 @@
 """The 401, 403 and 429 of ``/v1``: who is calling, may they, and do they call too often."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from reach.limits.limiter import PolicyName
 from reach.problems import Forbidden, NotFound, QuotaExceeded, Unauthorised
 from reach.shapes import ID
 from reach.web.errors import IS_OPERATOR
-from reach.web.routes import Services, services_of
+from reach.web.routes import Services, fields_of, services_of
 
 T = TypeVar("T")
 
@@ -61,44 +61,60 @@ class OperatorKey(KeyGuard):
         """
         services = services_of(request)
         text = await key_shown(request, services)
-        return await self.admit(request, services, await services.database.read(keys.find, text))
+        key = await services.database.read_together(_find_keys, text)
+        return await self.admit(request, services, key)
 
 
 class Found(KeyGuard, Generic[T]):
     """The dependency that finds what an operator asks for by the id in the path, if they may.
 
-    The key and what is asked for are read in one transaction. It gives what ``find`` gives: None,
-    if there is nothing. Raises what OperatorKey raises; ``missing`` for what is no id.
+    The key and what is asked for are read in one transaction, which callers share. It gives what
+    ``find_all`` finds by that id: None, if there is nothing. Raises what OperatorKey raises;
+    ``missing`` for what is no id.
     """
 
     def __init__(
         self,
         scope: Scope,
-        find: Callable[[Transaction, UUID], T | None],
+        find_all: Callable[[Transaction, Collection[UUID]], Mapping[UUID, T]],
         missing: type[NotFound],
     ) -> None:
         """Take what finds it, and what to raise where it cannot be."""
         super().__init__(scope)
-        self._find, self._missing = find, missing
+        self._find_all, self._missing = find_all, missing
 
     async def __call__(self, request: Request, id_: PathId) -> T | None:
         """Find it."""
         services = services_of(request)
         text = await key_shown(request, services)
         wanted = path_id(id_)
-        key, found = await services.database.run("read", self._read, text, wanted)
+        key, found = await services.database.read_together(self._read_all, (text, wanted))
         await self.admit(request, services, key)
         if wanted is None:
             raise self._missing
         return found
 
-    def _read(
-        self, tx: Transaction, text: str, wanted: UUID | None
-    ) -> tuple[Operator | None, T | None]:
-        key = keys.find(tx, text)
-        if key is None or wanted is None or not key.scopes.issuperset(self.scopes):
-            return key, None
-        return key, self._find(tx, wanted)
+    def _read_all(
+        self, tx: Transaction, asked: Sequence[tuple[str, UUID | None]]
+    ) -> Sequence[tuple[Operator | None, T | None]]:
+        """Look each key up once, and then all that those may see who have one."""
+        texts = [text for text, _ in asked]
+        known = dict(zip(texts, _find_keys(tx, texts), strict=True))
+        may_see = {
+            text for text, key in known.items() if key and key.scopes.issuperset(self.scopes)
+        }
+        wanted = {id_ for text, id_ in asked if id_ and text in may_see}
+        found = self._find_all(tx, wanted) if wanted else {}
+        return [
+            (known[text], found.get(id_) if id_ and text in may_see else None)
+            for text, id_ in asked
+        ]
+
+
+def _find_keys(tx: Transaction, texts: Sequence[str]) -> Sequence[Operator | None]:
+    """Find whose keys these are, each looked up once: many requests show the same."""
+    known = {text: keys.find(tx, text) for text in set(texts)}
+    return [known[text] for text in texts]
 
 
 async def key_shown(request: Request, services: Services) -> str:
@@ -128,7 +144,8 @@ def bearer(request: Request) -> str:
 
     No page elsewhere can have a browser send one, unless ``REACH_CORS_ORIGINS`` names its site.
     """
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    given = fields_of(request, "authorization")
+    scheme, _, text = given[0].partition(" ") if given else ("", "", "")
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
@@ -145,7 +162,7 @@ def idempotency_key(
     request: Request, operator: Operator, data: Any = None
 ) -> IdempotencyKey | None:
     """Read an operator's ``Idempotency-Key``, if there is one. Raises BadRequest."""
-    given = request.headers.getlist(HEADER)
+    given = fields_of(request, HEADER)
     if not given:
         return None
     idempotency = services_of(request).idempotency

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+from collections.abc import Sequence
 from contextvars import Context
 from functools import cache
 
@@ -12,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reach.db.errors import OUTCOME_UNKNOWN
-from reach.db.types import new_id
+from reach.db.types import new_hex_id
 from reach.limits.limiter import Limiter
 from reach.problems import (
     NotFound,
@@ -48,6 +49,15 @@ UNMATCHED = "unmatched"
 #: together for each client.
 SIGN_UP_PATHS = ("/", "/v1/signups")
 PUBLIC_PATHS = frozenset((*SIGN_UP_PATHS, "/links", "/v1/links"))
+#: Where a request has what writes a whole answer at once: given its status, the lines of its fields
+#: and its body, it says whether it has.
+ANSWER = "reach.answer"
+#: Neither a field's name nor its value has such characters (RFC 9110 §5.5): they would begin
+#: another field, or the body.
+CONTROLS = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
+#: Of these some say how the connection goes on, which is for uvicorn to do; others are said in
+#: place of those that every answer has.
+UNUSUAL = NAMES | {b"connection", b"transfer-encoding"}
 #: Where a request has the refusal that is its answer; its line in the log is that of many.
 REFUSAL = "reach.refusal"
 TELL_SECONDS = 1.0
@@ -82,7 +92,8 @@ class RequestRecord:
         self.app = self._share(app)
         self._limiter = limiter
         self._refuse = self._share(Refusing())
-        self._safety = safety_headers(settings)
+        safety = safety_headers(settings)
+        self._safety = safety, tuple(map(b": ".join, safety))
         for path in PUBLIC_PATHS:
             for status in (Problem.status, ServiceUnavailable.status):
                 # A series that only begins with its first event hides that one from ``rate``.
@@ -135,10 +146,16 @@ class RequestRecord:
 class Record:
     """One request, and how it is answered."""
 
-    def __init__(self, scope: Scope, send: Send, safety: tuple[Header, ...]) -> None:
-        """Begin with a request: its own id if it has a good one, else a new one."""
+    def __init__(
+        self, scope: Scope, send: Send, safety: tuple[Sequence[Header], Sequence[bytes]]
+    ) -> None:
+        """Begin with a request: its own id if it has a good one, else a new one.
+
+        ``safety`` is what every answer says to browsers, also as lines.
+        """
         self._began = time.perf_counter_ns()
-        self._send, self._safety = send, safety
+        self._send = send
+        self._safety, self._safety_lines = safety
         asked, traceparent = [], []
         for name, value in scope["headers"]:
             if name == b"x-request-id":
@@ -146,28 +163,53 @@ class Record:
             elif name == b"traceparent":
                 traceparent.append(value.decode("latin-1"))
         is_good = len(asked) == 1 and REQUEST_ID.fullmatch(asked[0])
-        self.request_id = asked[0] if is_good else new_id().hex
+        self.request_id = asked[0] if is_good else new_hex_id()
         self.status = 0
         method = scope["method"]
         self._method = method if method in METHODS else OTHER
         #: HEAD below ``/v1`` is asked as GET, and only its body is left out.
         self.scope = as_get(scope) if method == "HEAD" else scope
         self._with_body = self.scope is scope
+        self._start: Message | None = None
         here = traces.here() if traces.process.tracer else None
         traces.current.set(here or traces.of_request(traceparent))
 
     async def send(self, message: Message) -> None:
-        """Send the answer on, with the headers that every one has; HEAD's without its body."""
+        """Send the answer on, with the headers that every one has; HEAD's without its body.
+
+        The head waits for the body, which is nearly always whole: then both are written at once.
+        """
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = list(message["headers"])
-            said = NAMES.intersection(dict(headers))
-            headers += [one for one in self._safety if one[0] not in said] if said else self._safety
-            headers.append((b"x-request-id", self.request_id.encode()))
-            message["headers"] = headers
-        elif not self._with_body:
+            self._start = message
+            return
+        if not self._with_body:
             message = {**message, "body": b""}
+        start, self._start = self._start, None
+        if start is not None:
+            self.status = start["status"]
+            if not message.get("more_body") and self._is_written(start, message.get("body", b"")):
+                return
+            headers = list(start["headers"])
+            said = NAMES.intersection(dict(headers))
+            headers += [one for one in self._safety if one[0] not in said]
+            headers.append((b"x-request-id", self.request_id.encode()))
+            await self._send({**start, "headers": headers})
         await self._send(message)
+
+    def _is_written(self, start: Message, body: bytes) -> bool:
+        """Write a whole answer, if it is an everyday one; say whether it was."""
+        answer, headers = self.scope.get(ANSWER), start["headers"]
+        if traces.process.tracer:  # FastAPI's, which looks at what is sent
+            return False
+        said = dict(headers)
+        if answer is None or self._method == "HEAD" or not UNUSUAL.isdisjoint(said):
+            return False
+        lines = [name.lower() + b": " + value for name, value in headers]
+        if said.get(b"content-length") != b"%d" % len(body) or any(map(CONTROLS.search, lines)):
+            return False
+        lines += self._safety_lines
+        lines.append(b"x-request-id: %b\r\n" % self.request_id.encode())
+        return bool(answer(self.status, b"\r\n".join(lines), body))
 
     def note_crash(self, error: Exception) -> None:
         """Log what went wrong. Raises ConnectionAbortedError if half an answer is out: cut it."""

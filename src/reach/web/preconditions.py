@@ -10,6 +10,7 @@ from fastapi import Request
 from reach.problems import BadRequest, PreconditionFailed
 from reach.shapes import Shape
 from reach.web.openapi import takes
+from reach.web.routes import fields_of
 
 #: Ours, of which the version counts.
 TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')
@@ -69,11 +70,10 @@ ANY = Conditions()
 
 def conditions(request: Request) -> Conditions:
     """Read `If-Match` and `If-None-Match`. Raises BadRequest."""
-    headers = request.headers
-    if "if-match" not in headers and "if-none-match" not in headers:
+    match, none_match = fields_of(request, "if-match"), fields_of(request, "if-none-match")
+    if not match and not none_match:
         return ANY
-    versions = read_if_match(headers.getlist("if-match"))
-    return Conditions(versions, read_if_none_match(headers.getlist("if-none-match")))
+    return Conditions(read_if_match(match), read_if_none_match(none_match))
 
 
 def read_tags(name: str, headers: Sequence[str]) -> Sequence[str] | None:

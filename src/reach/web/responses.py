@@ -1,11 +1,13 @@
 """Responses: JSON, now or stored to be given again; and the cursors of lists."""
 
 import base64
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Query, Response
 from pydantic import BaseModel, BeforeValidator
+from pydantic_core import to_json
 
 from reach.idempotency.stored import StoredResponse
 from reach.shapes import CURSOR, read_whole, shaped
@@ -17,10 +19,14 @@ Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
 Cursor = Annotated[Annotated[str, *shaped(CURSOR)] | None, Query(alias="cursor")]
 
 
-def as_json(body: BaseModel, status: int = 200, **headers: str) -> Response:
-    """Answer with a body, written once (returned as a model, FastAPI would check it again)."""
+def as_json(body: BaseModel | Mapping[str, Any], status: int = 200, **headers: str) -> Response:
+    """Answer with a body, written once (returned as a model, FastAPI would check it again).
+
+    A mapping is written as the model would be that has these fields.
+    """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(body.model_dump_json(), status, named, "application/json")
+    text = body.model_dump_json() if isinstance(body, BaseModel) else to_json(body)
+    return Response(text, status, named, "application/json")
 
 
 def response_of(
