@@ -157,7 +157,10 @@ class Attempts:
         _attempts(outcome.name, smtp_class).inc()
         ATTEMPT_SECONDS.observe(took)
         ended = Ended(holding, outcome, took, traces.current.get())
-        log.info("sent" if isinstance(outcome, Sent) else "not sent", **ended.told())
+        if isinstance(outcome, Sent):
+            log.info("sent", **ended.told())
+        else:
+            log.info("not sent", **ended.told())
         if isinstance(outcome, Unavailable):
             deliveries.start_soon(self._give_back, holding, outcome)
             return
