@@ -1,5 +1,6 @@
 """A mail server that takes everything, as fast as Python can: `python -m benchmarks.sink PORT`.
 
+It takes commands at once (RFC 2920), as Postfix, Exim and the mail services do.
 It prints a line for each message, when it is accepted: the monotonic time in seconds, and whom
 it was for. The clock is the machine's, so other processes can compare theirs with it.
 """
@@ -20,6 +21,8 @@ from tests.support.clock import wait_until
 from tests.support.processes.ports import free_port
 
 WAIT_SECONDS = 60
+#: What is answered to some commands; 250 to all others.
+OTHERS = {b"EHLO": b"250-sink\r\n250 PIPELINING\r\n", b"QUIT": b"221 bye\r\n"}
 #: One mail too many would come within this time.
 AFTER_SECONDS = 0.5
 
@@ -57,7 +60,7 @@ class Sink(asyncio.Protocol):
         if verb == b"DATA":
             self._in_content = True
             return b"354 go on\r\n"
-        return b"221 bye\r\n" if verb == b"QUIT" else b"250 ok\r\n"
+        return OTHERS.get(verb, b"250 ok\r\n")
 
 
 class Taken:
