@@ -100,3 +100,41 @@ async def test_one_that_cannot_be_recorded_is_alone(outbox: Outbox, recording: R
         recording.recorder.gives_up_at = -math.inf
     assert recording.recorded == 1 + len(good)
     assert len(await outbox.attempts()) == len(good)
+
+
+async def test_a_fault_of_ours_is_raised_once_the_others_are_recorded(
+    outbox: Outbox, recording: Recording
+) -> None:
+    """What a worker has sent and not recorded would be sent again."""
+    await outbox.fill(5)
+    bad, *good = await outbox.lease()
+
+    async def record() -> None:
+        async with anyio.create_task_group() as group:
+            recording.take([bad], group, worker=cast("str", object()))
+            recording.take(good, group)
+
+    with pytest.raises(BaseExceptionGroup):
+        await record()
+    states = {message.id: message.state for message in await outbox.all()}
+    assert states == {bad.id: "queued", **dict.fromkeys((m.id for m in good), "sent")}
+
+
+async def test_a_fault_of_ours_leaves_nobody_waiting(outbox: Outbox, recording: Recording) -> None:
+    """Who waits for a place, shielded, is told: a worker that hung would keep what it holds."""
+    await outbox.fill(MOST)
+    messages = await outbox.lease()
+    told: list[RuntimeError] = []
+
+    async def record() -> None:
+        async with anyio.create_task_group() as group:
+            recording.take(messages, group, worker=cast("str", object()))
+            with anyio.CancelScope(shield=True), anyio.fail_after(20):
+                try:
+                    await recording.recorder.wait_for_place()
+                except RuntimeError as error:
+                    told.append(error)
+
+    with pytest.raises(BaseExceptionGroup):
+        await record()
+    assert len(told) == 1

@@ -146,3 +146,29 @@ def test_a_value_that_is_missing_is_told_with_its_line(file: str) -> None:
     faults = {fault.file: fault for fault in templates.faults_of("welcome", without)}
     assert "'name' is undefined" in faults[file].words
     assert faults[file].line is not None
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"welcome.txt": "{% extends 'welcome.txt' %}"},
+        {"welcome.txt": "{% extends 'a.txt' %}", "a.txt": "{% extends 'welcome.txt' %}"},
+    ],
+)
+def test_one_that_extends_itself_is_for_jinja_to_refuse(
+    tmp_path: Path, files: Mapping[str, str]
+) -> None:
+    """It is not followed for ever, and it is not filled in."""
+    for name, source in files.items():
+        (tmp_path / name).write_text(source)
+    environment = Templates(tmp_path).environment_of("welcome.txt")
+    form = make_fillable(environment, "welcome.txt")
+    assert form is not None
+    assert form.pieces == ()
+
+
+def test_a_subject_that_breaks_its_line_is_told_with_its_file(tmp_path: Path) -> None:
+    """As before it was rendered once: of a template, not of the program."""
+    (tmp_path / "welcome.subject").write_text("{{ '\\n' }}")
+    found = Templates(tmp_path).faults_of("welcome", {"name": "Ada", "link": str})
+    assert "welcome.subject" in [fault.file for fault in found]

@@ -86,6 +86,9 @@ async def test_what_falls_due_before_the_front_is_found(outbox: Outbox) -> None:
 def test_a_front_goes_where_the_first_was_seen() -> None:
     """Not beyond the time of the look: what is promised next falls due then."""
     known, time = Front(), datetime(2026, 3, 4, tzinfo=UTC)
+    assert known.is_worn, "nothing was looked at yet"
+    with known.looking():
+        pass
     known.note(time, 100.0)
     assert known.since == time - MARGIN
     known.note_leased(WORN + 1)

@@ -1,6 +1,8 @@
 """Direct routes, shared reads and whole answers: the short way says what the long way would."""
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,6 +15,8 @@ from reach.app import DIRECT_ROUTES
 from reach.auth import keys
 from reach.db.connect import open_database
 from reach.db.database import Database
+from reach.db.errors import TIMED_OUT
+from reach.db.group import SLOW_SECONDS
 from reach.db.transaction import Transaction
 from reach.settings import Settings
 from reach.web.middleware import ANSWER, Record
@@ -38,6 +42,14 @@ async def test_with_a_query_fastapi_answers(reach: Reach) -> None:
     assert answer.json()["errors"] == [
         {"parameter": "x", "detail": "There is no such parameter. This call takes none."}
     ]
+
+
+@pytest.mark.parametrize("path", ["/v1/people/{id}", "/v1/people/%7Bid%7D"])
+async def test_the_templates_own_text_is_no_path(reach: Reach, path: str) -> None:
+    """It is an id like any other that nobody has: 401 without a key, 404 with one."""
+    assert (await reach.http.get(path)).status_code == 401
+    answer = await reach.http.get(path, headers=await reach.key())
+    assert answer.status_code == 404
 
 
 async def test_a_revoked_key_opens_nothing_at_once_in_every_process(settings: Settings) -> None:
@@ -83,6 +95,54 @@ async def test_reads_share_a_transaction(database: Database) -> None:
     assert mixed[0] == 1
     assert isinstance(mixed[1], ZeroDivisionError)
     assert mixed[2] == 1 / 2
+
+
+async def test_a_read_that_waits_for_a_disk_holds_up_no_other(database: Database) -> None:
+    """Those that come meanwhile share another transaction, in another thread or connection."""
+    is_open = threading.Event()
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait_all(tx: Transaction, numbers: Sequence[int]) -> Sequence[int]:
+        loop.call_soon_threadsafe(asked.set)
+        tx.execute(text("SELECT 1"))
+        if tx.dialect.name == "sqlite":  # on Postgres it is the event loop's thread
+            assert is_open.wait(10)
+        else:
+            tx.execute(text("SELECT pg_sleep(1)"))
+        return numbers
+
+    def find_all(tx: Transaction, numbers: Sequence[int]) -> Sequence[int]:
+        tx.execute(text("SELECT 1"))
+        return numbers
+
+    slow = asyncio.create_task(database.read_together(wait_all, 1))
+    await asked.wait()
+    await asyncio.sleep(2 * SLOW_SECONDS)  # so long it is taken for a usual one
+    assert await asyncio.wait_for(database.read_together(find_all, 2), 10) == 2
+    assert not slow.done()
+    is_open.set()
+    assert await slow == 1
+
+
+async def test_who_read_in_vain_is_not_told_of_a_change(settings: Settings) -> None:
+    """A read that nobody answered changed nothing: it is no 503 of which nobody knows."""
+    database = open_database(settings.model_copy(update={"database_seconds": 0.5}))
+
+    def wait_all(tx: Transaction, numbers: Sequence[int]) -> Sequence[int]:
+        tx.execute(text("SELECT 1"))
+        if tx.dialect.name == "sqlite":
+            time.sleep(1)  # as a disk does
+        else:
+            tx.execute(text("SELECT pg_sleep(1)"))
+        return numbers
+
+    asked = [asyncio.create_task(database.read_together(wait_all, 1))]
+    await asyncio.sleep(SLOW_SECONDS / 2)
+    asked += [asyncio.create_task(database.read_together(wait_all, n)) for n in (2, 3)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [getattr(one, "detail", one) for one in found] == [TIMED_OUT] * 3
+    await database.close()
 
 
 async def test_a_shared_read_sees_what_was_committed_before_it_was_asked(

@@ -60,7 +60,10 @@ class Database(ABC):
         self._connections = connections
         POOL_CONNECTIONS.inc(connections)
         self._group = self._apart = Group(self.run, "write", settings.database_seconds)
-        self._reads = Group(self.run, "read", settings.database_seconds)
+        #: One is enough, but while its transaction waits for a disk or a server.
+        self._reads, self._other_reads = (
+            Group(self.run, "read", settings.database_seconds) for _ in range(2)
+        )
         self._listeners: dict[str, set[asyncio.Event]] = defaultdict(set)
         #: When a write was last refused, by ``time.monotonic()``; None once they are taken again.
         self._refused_at: float | None = None
@@ -104,7 +107,8 @@ class Database(ABC):
         if traces.process.tracer:
             (found,) = await self.read(find_all, [item])
             return found
-        answer: R = await self._reads.join(find_all, item)
+        group = self._other_reads if self._reads.is_slow else self._reads
+        answer: R = await group.join(find_all, item)
         return answer
 
     async def run(self, kind: Kind, fn: Callable[..., R], *args: Any, **kwargs: Any) -> R:
@@ -197,7 +201,7 @@ class Database(ABC):
     async def close(self) -> None:
         """Finish the commits under way and let go of every connection."""
         seconds = self.patience_seconds
-        groups = {self._group, self._apart, self._reads}
+        groups = {self._group, self._apart, self._reads, self._other_reads}
         await asyncio.gather(*(group.close(seconds) for group in groups))
         POOL_CONNECTIONS.dec(self._connections)
         self._connections = 0

@@ -30,6 +30,8 @@ T = TypeVar("T")
 MOST_MEMBERS = 500
 #: How much longer a caller waits than its commit may take: the commit knows what went wrong.
 PATIENCE_SECONDS = 0.25
+#: Who reads need not wait for a transaction that is under way for longer than this.
+SLOW_SECONDS = 0.05
 #: How often it is looked who has waited for too long: a timer for each caller would cost more.
 LOOK_SECONDS = 0.05
 FnAll = Callable[[Transaction, Sequence[Any]], Sequence[Any]]
@@ -71,6 +73,7 @@ class Group:
         self._waiting: list[Member] = []
         self._under_way: list[Member] = []
         self._commits: asyncio.Task[None] | None = None
+        self._begun_at = 0.0
         self._look: asyncio.TimerHandle | None = None
 
     def member(
@@ -104,6 +107,11 @@ class Group:
             # A caller that leaves cancels its answer: if its commit has not begun, it never will.
             return await member.answer
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether its transaction takes long: a disk or a server does not answer."""
+        return bool(self._under_way) and time.monotonic() - self._begun_at > SLOW_SECONDS
+
     async def close(self, seconds: float) -> None:
         """Wait for the commits under way, this long; one that takes longer is left undone."""
         if self._commits is not None:
@@ -118,7 +126,7 @@ class Group:
             for member in members:
                 member.has_begun = True
             if members:
-                self._under_way = members
+                self._under_way, self._begun_at = members, time.monotonic()
                 await self._commit(members)
                 self._under_way = []
 
@@ -129,7 +137,8 @@ class Group:
         for member in waiting:
             if member.deadline > loop.time():
                 break
-            detail = OUTCOME_UNKNOWN if member.has_begun else TIMED_OUT
+            may_be_made = member.has_begun and self._kind == "write"
+            detail = OUTCOME_UNKNOWN if may_be_made else TIMED_OUT
             _fail(member, DatabaseUnavailable(detail))
         self._look = None
         if waiting:

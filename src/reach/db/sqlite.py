@@ -88,6 +88,7 @@ class ConnectionThread(threading.Thread):
         self._busy_seconds, self._writes = busy_seconds, writes
         #: Whether a caller has given up what still is under way: a lock or a disk hangs.
         self.is_stuck, self.lock = False, threading.RLock()
+        self._is_busy = False
         self._connection: Connection | None = None
         self._data_version: int | None = None
         place.connected.append(self)
@@ -109,14 +110,21 @@ class ConnectionThread(threading.Thread):
             if answer.cancelled():
                 continue
             result, failure = None, None
+            self._is_busy = True
             try:
                 result = context.run(fn, *args)
             except BaseException as error:  # noqa: BLE001 - it belongs to the caller
                 failure = error
+            self._is_busy = False
             loop = answer.get_loop()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_answer, answer, result, failure)
             del call, context, fn, args, answer, result, failure  # while it waits for the next
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return not self._is_busy and self._calls.empty()
 
     def stop(self) -> None:
         """End it after the calls it has; does not wait."""
@@ -314,7 +322,7 @@ class SqliteDatabase(Database):
 
         What is written is on the disk when this returns.
         """
-        thread = self._writer if kind == "write" else next(self._next_reader)
+        thread = self._writer if kind == "write" else self._reader()
         attempt = Attempt()
         try:
             with tracing.transaction("sqlite", kind) if traces.process.tracer else traces.OFF:
@@ -334,6 +342,11 @@ class SqliteDatabase(Database):
             for event in self._listeners[channel]:
                 event.set()
         return result
+
+    def _reader(self) -> ConnectionThread:
+        """Choose a reader that has nothing to do, if there is one: one may wait for a disk."""
+        idle = (one for one in self._readers if one.is_idle)
+        return next(idle, None) or next(self._next_reader)
 
     async def relay(self, *channels: str) -> None:
         """Notice other processes' commits: ``data_version`` changes with every one.

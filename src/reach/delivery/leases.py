@@ -1,5 +1,6 @@
 """The messages that a worker holds: taken for a time, renewed, given back."""
 
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
@@ -22,7 +23,7 @@ log = structlog.get_logger("reach.worker")
 
 #: What a database may raise that is unavailable, or out of order. Neither may end a worker: what it
 #: has sent and not recorded would be sent again.
-FAILURES = (ServiceUnavailable, DBAPIError)
+FAILURES = (ServiceUnavailable, DBAPIError, sqlite3.Error)
 
 
 def now_seconds() -> float:

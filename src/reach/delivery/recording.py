@@ -97,7 +97,7 @@ class Recorder:
         self._waiting: list[tuple[Ended, AttemptOutcome]] = []
         #: How many are not recorded: those that wait, and those of the commit under way.
         self._unrecorded = 0
-        self._is_running = False
+        self._is_running = self._is_broken = False
         #: Set, and replaced, when some are recorded; set when a commit need not wait for more.
         self._freed, self._is_enough = anyio.Event(), anyio.Event()
         #: Whether the last answer of the database was none.
@@ -109,8 +109,13 @@ class Recorder:
         return self._unrecorded < self._most
 
     async def wait_for_place(self) -> None:
-        """Wait until one more may be unrecorded."""
+        """Wait until one more may be unrecorded. Raises RuntimeError once nothing is recorded.
+
+        Then the worker is to end, and not to wait: nobody else gets what it holds meanwhile.
+        """
         while not self.has_place:
+            if self._is_broken:
+                raise RuntimeError("outcomes are recorded no more")
             await self._freed.wait()
 
     def take(self, ended: Ended, outcome: AttemptOutcome, deliveries: anyio.abc.TaskGroup) -> None:
@@ -139,6 +144,10 @@ class Recorder:
                             await self._is_enough.wait()
                     batch, self._waiting = self._waiting, []
                     await self._record(batch)
+        except Exception:
+            self._is_broken = True
+            self._freed.set()
+            raise
         finally:
             self._is_running = False
 
@@ -157,8 +166,7 @@ class Recorder:
                 states = await self._database.write(record_outcomes, outcomes, self._settings)
         except Exception as error:
             if len(batch) > 1 and not isinstance(error, ServiceUnavailable):
-                for one in batch:
-                    await self._record([one])
+                await self._record_each(batch)
                 return
             if not isinstance(error, FAILURES):
                 raise
@@ -169,6 +177,17 @@ class Recorder:
             GROUP_MEMBERS.observe(len(batch))
             GROUP_SECONDS.observe(time.perf_counter() - began)
             self._finish(batch, states)
+
+    async def _record_each(self, batch: Sequence[tuple[Ended, AttemptOutcome]]) -> None:
+        """Record one by one. A fault of ours with one is raised once the others are recorded."""
+        fault: Exception | None = None
+        for one in batch:
+            try:
+                await self._record([one])
+            except Exception as error:  # noqa: BLE001 - it is raised below
+                fault = error
+        if fault is not None:
+            raise fault
 
     def _note_failed(self, batch: Sequence[tuple[Ended, AttemptOutcome]], error: Exception) -> None:
         self.is_unavailable = self._has_failed = True

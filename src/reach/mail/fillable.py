@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, nodes
-from jinja2.exceptions import TemplateError
 from markupsafe import escape
 
 #: A link's scope is written in the template, so what varies is what ``link("manage")`` gives.
@@ -69,8 +68,8 @@ def make_fillable(environment: Environment, file: str) -> Fillable | None:
         marks = {name: f"\ue000{key}.{n}\ue001" for n, name in values.items()}
         urls = {scope: f"\ue000{key}.{n}\ue001" for n, scope in links.items()}
         text = environment.get_template(file).render({**marks, LINK: urls.__getitem__})
-    except (TemplateError, OSError, UnicodeDecodeError):
-        return None  # rendering it for a message says what is wrong
+    except Exception:  # noqa: BLE001 - rendering it for a message says what is wrong
+        return None
     pieces = re.split(rf"\ue000{key}\.([0-9]+)\ue001", text)
     marked = [(place, int(pieces[place])) for place in range(1, len(pieces), 2)]
     for place, _ in marked:
@@ -92,10 +91,14 @@ def _printed(
     And what tells whether a file has changed. No names, if they do more than print.
     """
     names, scopes, checks = dict[str, None](), dict[str, None](), list[Callable[[], bool]]()
-    waiting = [file]
+    waiting, seen = [file], set[str]()
     while waiting:
         assert environment.loader is not None
-        source, _, is_current = environment.loader.get_source(environment, waiting.pop())
+        name_of_file = waiting.pop()
+        if name_of_file in seen:  # it extends itself, for Jinja to refuse
+            return None, (), checks
+        seen.add(name_of_file)
+        source, _, is_current = environment.loader.get_source(environment, name_of_file)
         if is_current is not None:
             checks.append(is_current)
         called = set[int]()

@@ -13,10 +13,11 @@ from datetime import datetime, timedelta
 from reach.db.types import EPOCH
 
 #: How much earlier than what was seen first something may fall due that was not seen: promised by
-#: a transaction that had not committed yet. What is older than that waits for a look at all.
-MARGIN = timedelta(seconds=0.25)
+#: a transaction that had not committed yet, twice as long as one may take by default. What is older
+#: than that (tried again in bulk, or of a clock that was set back) waits for a look at all.
+MARGIN = timedelta(seconds=10)
 #: How often all is looked at: each second, but so seldom that it takes a fiftieth of the time.
-ALL_SECONDS, SHARE = 1.0, 50
+ALL_SECONDS, MOST_ALL_SECONDS, SHARE = 1.0, 5.0, 50
 #: After so many leased without a look, what lies between the front and the next is much.
 WORN = 1000
 
@@ -37,8 +38,8 @@ class Front:
 
     @property
     def is_worn(self) -> bool:
-        """Whether so much was leased since the last look that another one pays."""
-        return self._leased > WORN
+        """Whether so much was leased since the last look that another one pays, or one is due."""
+        return self._leased > WORN or time.monotonic() >= self._all_at
 
     @contextmanager
     def looking(self) -> Iterator[datetime]:
@@ -48,7 +49,8 @@ class Front:
         yield EPOCH if is_all else self.since
         if is_all:
             ended = time.monotonic()
-            self._all_at = ended + max(ALL_SECONDS, SHARE * (ended - began))
+            pause = min(SHARE * (ended - began), MOST_ALL_SECONDS)
+            self._all_at = ended + max(ALL_SECONDS, pause)
 
     def note(self, as_of: datetime, due_in_seconds: float) -> None:
         """Note that the first was due so soon, by the database's clock; or was to come."""

@@ -36,7 +36,12 @@ class Direct:
     def __init__(self, app: ASGIApp, routes: Iterable[DirectRoute]) -> None:
         """Take the routes, and who answers what none of them is for."""
         self._app = app
-        self._routes = {(route.method, route.path): route for route in routes}
+        self._whole: dict[tuple[str, str], DirectRoute] = {}
+        #: By what is before the id.
+        self._by_id: dict[tuple[str, str], DirectRoute] = {}
+        for route in routes:
+            of_all = self._by_id if route.path.endswith(ID) else self._whole
+            of_all[route.method, route.path.removesuffix(ID)] = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -54,10 +59,10 @@ class Direct:
 
     def _route(self, scope: Scope) -> DirectRoute | None:
         method, path = scope["method"], scope["path"]
-        route = self._routes.get((method, path))
+        route = self._whole.get((method, path))
         if route is None:
-            before, _, last = path.rpartition("/")
-            route = self._routes.get((method, f"{before}/{ID}")) if last else None
+            before, slash, last = path.rpartition("/")
+            route = self._by_id.get((method, before + slash)) if last else None
             if route is not None:
                 scope["path_params"] = {"id": last}
         return route
