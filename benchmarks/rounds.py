@@ -19,9 +19,9 @@ class Size:
     """How much is measured."""
 
     rounds: int = 3
-    seconds: float = 3
+    seconds: float = 2
     #: Those of what is not a sign-up: below 1 it is our own client's, which starts sooner.
-    read_seconds: float = 3
+    read_seconds: float = 2
     other_seconds: float = 1.5
     warm_seconds: float = 1
     connections: tuple[int, ...] = (16, 64)
@@ -31,12 +31,12 @@ class Size:
     #: Where what is asked at an even pace, and what being watched costs, is measured.
     databases: tuple[str, ...] = ("SQLite", "Postgres")
     paced: int = 300
-    paced_rounds: int = 5
+    paced_rounds: int = 3
     idle_seconds: float = 20
     #: A worker that writes nothing for so long has nothing left to write. It folds each 5 s.
     quiet_seconds: float = 6
     starts: int = 5
-    turns: int = 7
+    turns: int = 5
     turn_sign_ups: int = 1500
 
     @property
