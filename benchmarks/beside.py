@@ -21,7 +21,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -29,23 +28,21 @@ import asyncpg
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
+from benchmarks.delivering import BATCH, deliver
 from benchmarks.sizes import requests
 from reach.db.connect import open_database
 from reach.db.errors import DatabaseUnavailable
 from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
-from reach.messages import queue
 from reach.messages.front import Front
 from reach.messages.model import messages
-from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, Held
 from reach.people.model import people
 from reach.people.schemas import Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.servers.postgres import Postgres
 
-BATCH, CLIENTS, READERS, ENDED, KILLS = 16, 16, 4, 10, 3
+CLIENTS, READERS, ENDED, KILLS = 16, 4, 10, 3
 TURN_SECONDS, BEFORE_SECONDS, WITHIN_SECONDS, HELD_SECONDS = 5.0, 8.0, 5.0, 2.0
 BESIDE_GOAL, BACK_GOAL = 0.9, 0.95
 END_SOME = (
@@ -77,17 +74,7 @@ class Outbox:
         """Sign some up, lease what they are owed, and record that it was sent."""
         wanted = list(map(Submission, requests(self.sent, BATCH)))
         await self.database.write(sign_up_all, wanted, self.settings)
-        assert (await self.database.read(queue.look, front=self.front))[0] <= 0
-        leased = await self.database.write(
-            queue.lease_due, limit=BATCH, lease_seconds=60, since=self.front.since
-        )
-        at = datetime.now(UTC)
-        outcomes = [
-            AttemptOutcome(Held(one.id, one.lease), "w:1", at, at, Sent("250 ok", 250), 0)
-            for one in leased
-        ]
-        states = await self.database.write(queue.record_outcomes, outcomes, self.settings)
-        assert list(states) == ["sent"] * BATCH, states
+        await deliver(self.database, self.settings, self.front)
         self.sent += BATCH
 
 

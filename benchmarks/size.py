@@ -17,23 +17,21 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from pydantic import SecretStr
 from sqlalchemy import func, select, text
 
+from benchmarks.delivering import BATCH, deliver
 from benchmarks.sizes import requests
 from reach.db.connect import open_database
 from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
-from reach.messages import filters, queue
+from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.front import Front
 from reach.messages.model import messages
-from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, Held
 from reach.people import queries, stats
 from reach.people.model import people
 from reach.people.schemas import Submission
@@ -41,7 +39,7 @@ from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.servers.postgres import Postgres
 
-SMALL, MOST, PAGE, BATCH, ROUNDS, TIMES = 1000, 10_000_000, 50, 16, 5, 30
+SMALL, MOST, PAGE, ROUNDS, TIMES = 1000, 10_000_000, 50, 5, 30
 GOAL = 1.2
 #: What costs more in a large one, but no more than in one ten times as large.
 STATS = "stats (up to 10,000 late ones are counted)"
@@ -120,18 +118,7 @@ class Filled:
 
     async def deliver(self) -> None:
         """Look, lease some, and record that they were sent."""
-        await self.database.read(queue.look, front=self.front)
-        leased = await self.database.write(
-            queue.lease_due, limit=BATCH, lease_seconds=60, since=self.front.since
-        )
-        assert len(leased) == BATCH
-        at = datetime.now(UTC)
-        outcomes = [
-            AttemptOutcome(Held(one.id, one.lease), "w:1", at, at, Sent("250 ok", 250), 0)
-            for one in leased
-        ]
-        states = await self.database.write(queue.record_outcomes, outcomes, self.settings)
-        assert list(states) == ["sent"] * BATCH, states
+        await deliver(self.database, self.settings, self.front)
         self.sent += BATCH
 
     async def stats(self) -> None:

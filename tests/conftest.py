@@ -282,7 +282,7 @@ def mailing(settings: "Settings", mail_server: MailServer) -> "Settings":
 @pytest.fixture
 async def database(settings: "Settings") -> "AsyncIterator[Database]":
     """Offer the database itself, to promise by and to look into."""
-    from tests.support.database.stored import opened
+    from reach.runtime.process import opened
 
     async with opened(settings) as database:
         yield database
@@ -291,8 +291,8 @@ async def database(settings: "Settings") -> "AsyncIterator[Database]":
 @pytest.fixture
 async def outbox(settings: "Settings") -> "AsyncIterator[Outbox]":
     """Offer an empty outbox."""
+    from reach.runtime.process import opened
     from tests.support.database.outboxes import Outbox
-    from tests.support.database.stored import opened
 
     async with opened(settings) as database:
         yield Outbox(database, settings)

@@ -10,10 +10,10 @@ import anyio.to_thread
 import pytest
 
 from reach.db.types import now
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.checks import MakeSettings, check, failed, finding
 from tests.support.database.outboxes import Outbox
-from tests.support.database.stored import opened
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.servers.mail import MailServer

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from reach.db.errors import NoDatabase
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.database.files import signed_up
-from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.database.stored import people_in, sign_up
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, running_api, said
 

@@ -15,8 +15,9 @@ from reach.db.transaction import Transaction
 from reach.db.types import new_id, now
 from reach.messages.model import STATES, messages
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, sign_up
 from tests.support.database.walks import OTHERS, Walk, are_true, counted, current, hourly
 
 

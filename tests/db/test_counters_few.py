@@ -16,9 +16,10 @@ from reach.people.address import parse_address
 from reach.people.link_requests import answer_some
 from reach.people.links import request_links_all
 from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, sign_up
 from tests.support.database.walks import LONG_AGO, OTHERS, are_true, current, hourly, row_count
 
 

@@ -7,7 +7,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from urllib.parse import urlsplit
@@ -25,7 +24,7 @@ from reach.idempotency.stored import IdempotencyKey, idempotency_keys
 from reach.messages import queue
 from reach.messages.model import Message, messages
 from reach.messages.outcome import Deferred
-from reach.messages.queue import AttemptOutcome, Held, record_outcomes
+from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.people import link_requests, record
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
@@ -35,6 +34,7 @@ from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import ADD_PERSON, fetch, held
+from tests.support.database.outboxes import attempt_outcomes, held_by
 from tests.support.database.stored import addresses, messages_in, people_in, sign_up
 from tests.support.people import everybody, operator
 from tests.support.processes.reach import running_reach
@@ -46,6 +46,7 @@ BLOCKED = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
+FREE = "SELECT count(*) FROM (SELECT id FROM messages FOR UPDATE SKIP LOCKED) AS free"
 LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
 #: … or of the key.
 ADD_KEY = (
@@ -101,6 +102,11 @@ def errors() -> Iterator[list[str]]:
     event.remove(Engine, "handle_error", note)
 
 
+async def are_blocked(settings: Settings, count: int) -> bool:
+    """Whether so many wait for a lock."""
+    return await fetch(settings, BLOCKED) == count
+
+
 @asynccontextmanager
 async def both_meet(settings: Settings, lock: str) -> AsyncIterator[None]:
     """Hold a row that lies in the middle of two ways, until both stand still on theirs.
@@ -112,11 +118,7 @@ async def both_meet(settings: Settings, lock: str) -> AsyncIterator[None]:
         await holder.execute("BEGIN")
         await holder.execute(lock, MIDDLE)
         yield
-
-        async def both_are_blocked() -> bool:
-            return await fetch(settings, BLOCKED) == 2
-
-        await eventually(both_are_blocked)
+        await eventually(partial(are_blocked, settings, 2))
         await holder.execute("ROLLBACK")
     finally:
         holder.terminate()
@@ -138,13 +140,9 @@ async def waiting_in(database: Database) -> list[str]:
     return [one.recipient for one in await messages_in(database) if one.state == "queued"]
 
 
-def attempt_outcomes(shares: Sequence[Message]) -> list[AttemptOutcome]:
+def deferred(shares: Sequence[Message]) -> Sequence[AttemptOutcome]:
     """Say of each message that it was not taken."""
-    time = datetime.now(UTC)
-    return [
-        AttemptOutcome(Held(m.id, m.lease), "tester:1", time, time, Deferred("busy"), 1000)
-        for m in shares
-    ]
+    return attempt_outcomes([(message, Deferred("busy")) for message in shares], 1000)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
@@ -288,9 +286,9 @@ async def test_sign_ups_and_workers_at_once(
         ]
         work = [
             *map(sign_ups[0], requests()),
-            *map(records[0], attempt_outcomes(shares[0])),
+            *map(records[0], deferred(shares[0])),
             *map(sign_ups[1], reversed(requests())),
-            *map(records[1], reversed(attempt_outcomes(shares[1]))),
+            *map(records[1], reversed(deferred(shares[1]))),
         ]
         answers = await asyncio.gather(*work)
         states = Counter(answer for answer in answers if isinstance(answer, str))
@@ -314,28 +312,21 @@ async def test_messages_are_locked_by_their_ids(
         await mover.execute("UPDATE messages SET last_error = 'moved' WHERE id = $1", one.id)
     await mover.close()
     first, *others = sorted(shares, key=attrgetter("id"))
-    every = [Held(one.id, one.lease) for one in [*others, first]]
+    every = [held_by(one) for one in [*others, first]]
     work: list[Callable[[], Awaitable[object]]] = [
-        partial(two[0].write, record_outcomes, attempt_outcomes([*others, first]), settings),
+        partial(two[0].write, record_outcomes, deferred([*others, first]), settings),
         partial(two[0].write, queue.renew, every, lease_seconds=1000),
         partial(two[0].write, queue.release, every),
     ]
     for do in work:
         holder = await asyncpg.connect(settings.database_url.get_secret_value())
-        begun = holder.transaction()
-        await begun.start()
+        await holder.execute("BEGIN")
         await holder.execute(LOCK_MESSAGE, first.recipient)
         doing = asyncio.ensure_future(do())
-
-        async def is_blocked() -> bool:
-            return await fetch(settings, BLOCKED) == 1
-
-        await eventually(is_blocked)
-        free = "SELECT count(*) FROM (SELECT id FROM messages FOR UPDATE SKIP LOCKED) AS free"
-        assert await fetch(settings, free) == COUNT - 1  # it waits for the first, and holds none
-        await begun.rollback()
-        await doing
+        await eventually(partial(are_blocked, settings, 1))
+        assert await fetch(settings, FREE) == COUNT - 1  # it waits for the first, and holds none
         await holder.close()
+        await doing
         if do is work[0]:  # so they are held again
             await two[0].write(lambda tx: tx.execute(update(messages).values(recorded_lease=0)))
     assert errors == []
@@ -358,7 +349,7 @@ async def test_each_replaces_what_the_other_has_sent(
         work: list[Awaitable[object]] = []
         for number in (0, 1):
             work += map(ups[number], [asked[one.recipient] for one in leased[number::2]])
-            work += map(records[number], attempt_outcomes(leased[1 - number :: 2]))
+            work += map(records[number], deferred(leased[1 - number :: 2]))
         await asyncio.gather(*work)
     assert errors == []
     assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
@@ -392,9 +383,9 @@ async def test_what_is_held_from_both_ends(
     leased = sorted(leased, key=lambda message: message.id)
 
     def do(what: str, database: Database, shares: Sequence[Message]) -> asyncio.Future[object]:
-        holds = [Held(message.id, message.lease) for message in shares]
+        holds = [held_by(message) for message in shares]
         work: dict[str, Coroutine[object, object, object]] = {
-            "record": database.write(record_outcomes, attempt_outcomes(shares), settings),
+            "record": database.write(record_outcomes, deferred(shares), settings),
             "renew": database.write(queue.renew, holds, lease_seconds=1000),
             "release": database.write(queue.release, holds),
         }

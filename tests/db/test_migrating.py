@@ -14,13 +14,14 @@ from reach.db.migrate import CannotMigrate, Patience, migrate, upgrade
 from reach.db.migrate_postgres import LOCK, require_turn
 from reach.db.schema import VERSIONS, names, newest, revision
 from reach.db.transaction import Transaction
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database import rule
 from tests.support.database.databases import create_database, drop_database
 from tests.support.database.locks import ADD_PERSON, ask, fetch, held
 from tests.support.database.releases import NEXT_REVISION, SOURCE, next_release
-from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, sign_up
 from tests.support.people import everybody, operator
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.reach import running_reach

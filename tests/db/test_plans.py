@@ -25,8 +25,9 @@ from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, sign_up
 
 PLANNED = ("SELECT", "WITH", "UPDATE", "INSERT", "DELETE")
 #: 30,000 people and a message of each, of which two in three are queued; and so on.

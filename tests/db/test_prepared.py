@@ -12,8 +12,9 @@ from reach.auth.keys import api_keys
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
 from reach.db.types import Key, new_id
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import addresses, opened, sign_up, statements
+from tests.support.database.stored import addresses, sign_up, statements
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 890123, tzinfo=UTC)
 EVERY_TYPE = Prepared(

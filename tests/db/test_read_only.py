@@ -17,10 +17,10 @@ import pytest
 
 from reach.auth import keys
 from reach.db.errors import READ_ONLY_DATABASE
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.databases import execute, migrate
-from tests.support.database.stored import opened
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, running_api, sign_up, worker

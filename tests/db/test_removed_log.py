@@ -13,10 +13,11 @@ import pytest
 
 from reach.db.errors import DatabaseUnavailable
 from reach.db.sqlite_files import LAG_SECONDS, WRITE_LAG_SECONDS
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.files import beside, is_whole, named, remove, signed_up, stuck
-from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.database.stored import people_in, sign_up
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, running_api
 

@@ -15,11 +15,12 @@ import anyio
 import pytest
 
 from reach.db.errors import NoDatabase, Replaced
+from reach.runtime.process import opened
 from reach.settings import Settings
 from reach.transfer import Watcher
 from reach.transfer.backup import back_up
 from tests.support.database.files import beside, is_whole, moved, remove, signed_up, stuck
-from tests.support.database.stored import opened, people_in, sign_up
+from tests.support.database.stored import people_in, sign_up
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, ended, everything, running_api, said, worker

@@ -7,8 +7,8 @@ from sqlalchemy import text
 from reach.db.transaction import Transaction
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import opened
 
 COUNT, AT_ONCE = 500, 20
 UPDATED = text(

@@ -16,10 +16,11 @@ from reach.db.migrate_postgres import LOCK
 from reach.db.schema import is_current, names, newest, revision
 from reach.db.transaction import Transaction
 from reach.db.types import metadata
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.database.databases import create_database, drop_database
 from tests.support.database.locks import held
-from tests.support.database.stored import all_sent, opened
+from tests.support.database.stored import all_sent
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA, Reach

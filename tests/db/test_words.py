@@ -11,10 +11,11 @@ from sqlalchemy import text
 
 from reach.db.migrate import upgrade
 from reach.db.transaction import Transaction
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.database import rule
 from tests.support.database.databases import create_database, drop_database
-from tests.support.database.stored import attempts_in, opened, sign_up
+from tests.support.database.stored import attempts_in, sign_up
 from tests.support.database.walks import are_true, current, hourly
 
 BEFORE = "0008"

@@ -8,8 +8,9 @@ from reach.idempotency.stored import IdempotencyKey, KeyReused
 from reach.people.address import parse_address
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
 from reach.people.signup import sign_up_all
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import messages_in, opened, people_in, statements
+from tests.support.database.stored import messages_in, people_in, statements
 
 
 def submission(

@@ -16,8 +16,9 @@ from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import confirm_everybody, opened, people_in, sign_up, statements
+from tests.support.database.stored import confirm_everybody, people_in, sign_up, statements
 from tests.support.forms import shape
 from tests.support.processes.reach import Reach, running_reach
 

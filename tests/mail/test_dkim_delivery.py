@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from reach.mail import dkim
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import opened, sign_up
+from tests.support.database.stored import sign_up
 from tests.support.messages import a_key, is_believed, pem, signing
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port

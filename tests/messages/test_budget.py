@@ -16,8 +16,9 @@ from reach.messages import budget, outbox
 from reach.messages.model import STRANGERS, messages
 from reach.messages.outbox import Promise
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import BadSettings, Settings, load
-from tests.support.database.stored import opened, sign_up
+from tests.support.database.stored import sign_up
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

@@ -16,10 +16,11 @@ from reach.db.types import earliest_id
 from reach.messages.model import messages
 from reach.people.address import parse_address
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import Settings
 from reach.shapes import NO_TIME
 from tests.support.database.outboxes import Outbox
-from tests.support.database.stored import messages_in, opened
+from tests.support.database.stored import messages_in
 from tests.support.database.walks import Walk
 from tests.support.http.bodies import CANARY
 from tests.support.people import add, operator, owed

@@ -13,10 +13,10 @@ from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.messages import front, queue
 from reach.messages.front import MARGIN, WORN, Front
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.outboxes import HOUR, Outbox
-from tests.support.database.stored import opened
 
 COUNT = 300
 LOOKED_AT = text("SELECT pg_stat_get_xact_tuples_returned('ix_messages_due'::regclass)")

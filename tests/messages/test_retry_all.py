@@ -11,10 +11,11 @@ from reach.db.types import now
 from reach.messages import filters
 from reach.messages.filters import BATCH, MOST_AGAIN
 from reach.messages.outcome import Deferred, Rejected, Sent
+from reach.runtime.process import opened
 from tests.support.clock import eventually
 from tests.support.database.locks import held
 from tests.support.database.outboxes import HOUR, Outbox
-from tests.support.database.stored import addresses, opened, sign_up
+from tests.support.database.stored import addresses, sign_up
 from tests.support.http.bodies import CANARY
 from tests.support.people import NOBODY, operator, owed
 from tests.support.processes.reach import Reach, running_worker

@@ -28,10 +28,11 @@ from reach.people.link_requests import (
     link_requests,
 )
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import held
-from tests.support.database.stored import addresses, messages_in, opened, sign_up
+from tests.support.database.stored import addresses, messages_in, sign_up
 from tests.support.people import at_work, signed_up, templates_in
 from tests.support.processes.reach import ADA, Reach, running_worker
 from tests.support.servers.mail import MailServer

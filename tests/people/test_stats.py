@@ -19,12 +19,12 @@ from reach.db.types import earliest_id, now
 from reach.messages.outcome import Rejected, Sent
 from reach.people import record, stats
 from reach.people.stats import keep_gauges, recent
+from reach.runtime.process import opened
 from reach.settings import Settings
 from reach.telemetry import metrics
 from tests.support.clock import eventually
 from tests.support.database.locks import held
 from tests.support.database.outboxes import Outbox
-from tests.support.database.stored import opened
 from tests.support.people import operator
 from tests.support.processes.reach import Reach
 

@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from reach.db.database import Database
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import ROWS_OF_MESSAGES, held
-from tests.support.database.stored import addresses, all_sent, attempts_in, opened, sign_up
+from tests.support.database.stored import addresses, all_sent, attempts_in, sign_up
 from tests.support.processes.running import ended, everything, said, worker
 from tests.support.servers.mail import MailServer
 from tests.support.servers.postgres import Postgres

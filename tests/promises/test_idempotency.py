@@ -12,6 +12,7 @@ from reach.auth import keys
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import (
@@ -23,7 +24,7 @@ from tests.support.database.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.database.stored import all_sent, messages_in, opened, people_in
+from tests.support.database.stored import all_sent, messages_in, people_in
 from tests.support.forms import shape
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA

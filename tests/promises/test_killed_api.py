@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from reach.db.database import Database
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import (
@@ -19,7 +20,7 @@ from tests.support.database.locks import (
     is_awaited,
     let_commits_go,
 )
-from tests.support.database.stored import all_sent, messages_in, opened, people_in
+from tests.support.database.stored import all_sent, messages_in, people_in
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA
 from tests.support.processes.running import (

@@ -10,9 +10,10 @@ from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from reach.messages.outbox import retry
 from reach.people import record
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import all_sent, everything, messages_in, opened
+from tests.support.database.stored import all_sent, everything, messages_in
 from tests.support.http.clients import NO_CERTIFICATES
 from tests.support.messages import links_in
 from tests.support.people import by_link, signed_up, token_of

@@ -7,8 +7,9 @@ from pathlib import Path
 import asyncpg
 import httpx
 
+from reach.runtime.process import opened
 from reach.settings import Settings
-from tests.support.database.stored import messages_in, opened, people_in
+from tests.support.database.stored import messages_in, people_in
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, running_api
 from tests.support.servers.mail import MailServer

@@ -23,12 +23,12 @@ from reach.db.database import Database
 from reach.db.migrate import migrate
 from reach.db.schema import revision
 from reach.db.transaction import Transaction
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.databases import create_database, drop_database
 from tests.support.database.locks import held
 from tests.support.database.releases import NEXT_REVISION, next_release
-from tests.support.database.stored import opened
 from tests.support.people import by_link, token_of
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port

@@ -11,6 +11,7 @@ import pytest
 
 from reach.db.database import Database
 from reach.db.errors import OUTCOME_UNKNOWN
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.locks import (
@@ -25,7 +26,6 @@ from tests.support.database.stored import (
     all_sent,
     attempts_in,
     messages_in,
-    opened,
     people_in,
     released_in,
     sign_up,

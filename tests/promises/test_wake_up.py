@@ -7,9 +7,10 @@ import anyio
 from reach.db.database import Database
 from reach.messages.outbox import CHANNEL
 from reach.messages.queue import look
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import all_sent, opened, sign_up
+from tests.support.database.stored import all_sent, sign_up
 from tests.support.processes.reach import running_worker
 from tests.support.telemetry.metrics import value
 

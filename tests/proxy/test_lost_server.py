@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from reach.db.database import Database
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import messages_in, opened, people_in
+from tests.support.database.stored import messages_in, people_in
 from tests.support.deploy.edges import DYNAMIC, Change, Edge, running_edge
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import running_api, said

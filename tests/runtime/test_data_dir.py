@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from reach.db.database import Database
 from reach.runtime.data_dir import make_data_dir, operator_key, secret_key
+from reach.runtime.process import opened
 from reach.settings import BadSettings, Settings
-from tests.support.database.stored import opened
 from tests.support.processes.commands import ReachProcess
 
 MakeSettings = Callable[..., Settings]

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import opened
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA

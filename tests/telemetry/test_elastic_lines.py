@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from reach.auth import keys
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import opened
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import client, ended, running_api, said, worker

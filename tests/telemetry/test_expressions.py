@@ -20,9 +20,9 @@ from reach.messages import outbox
 from reach.messages.model import messages
 from reach.messages.outbox import Promise
 from reach.people.model import people
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
-from tests.support.database.stored import opened
 from tests.support.http.raw import connection, request
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import httpx
 import pytest
 
+from reach.runtime.process import opened
 from reach.settings import BadSettings, Settings
 from reach.telemetry import traces
 from tests.support.clock import eventually
-from tests.support.database.stored import opened
 from tests.support.processes.reach import Reach, running_reach
 from tests.support.servers.collector import Collector, Span
 

@@ -11,11 +11,12 @@ from sqlalchemy import select, update
 from reach.db.database import Database
 from reach.messages.model import Message, messages
 from reach.people.link_requests import answer_some, link_requests
+from reach.runtime.process import opened
 from reach.settings import Settings
 from reach.telemetry import traces
 from tests.support.clock import eventually
 from tests.support.database.outboxes import DAY, Outbox
-from tests.support.database.stored import confirm_everybody, messages_in, opened
+from tests.support.database.stored import confirm_everybody, messages_in
 from tests.support.processes.commands import ReachProcess
 from tests.support.processes.reach import ADA, Reach, running_worker
 from tests.support.processes.running import client, said

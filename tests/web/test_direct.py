@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,11 +15,11 @@ from reach.auth import keys
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.errors import TIMED_OUT
-from reach.db.group import SLOW_SECONDS
 from reach.db.transaction import Transaction
 from reach.settings import Settings
 from reach.web.middleware import ANSWER, Record
 from reach.web.security import safety_headers
+from tests.support.clock import eventually
 from tests.support.people import add, operator
 from tests.support.processes.reach import Reach, running_reach
 
@@ -118,29 +117,40 @@ async def test_a_read_that_waits_for_a_disk_holds_up_no_other(database: Database
 
     slow = asyncio.create_task(database.read_together(wait_all, 1))
     await asked.wait()
-    await asyncio.sleep(2 * SLOW_SECONDS)  # so long it is taken for a usual one
-    assert await asyncio.wait_for(database.read_together(find_all, 2), 10) == 2
+    others: list[asyncio.Task[int]] = []
+
+    def is_one_answered() -> bool:
+        """Those that come first take it for a usual one, and wait with it."""
+        others.append(asyncio.create_task(database.read_together(find_all, 2)))
+        return any(other.done() for other in others)
+
+    await eventually(is_one_answered)
     assert not slow.done()
     is_open.set()
     assert await slow == 1
+    assert set(await asyncio.gather(*others)) == {2}
 
 
 async def test_who_read_in_vain_is_not_told_of_a_change(settings: Settings) -> None:
     """A read that nobody answered changed nothing: it is no 503 of which nobody knows."""
     database = open_database(settings.model_copy(update={"database_seconds": 0.5}))
+    has_begun, is_over = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
     def wait_all(tx: Transaction, numbers: Sequence[int]) -> Sequence[int]:
+        loop.call_soon_threadsafe(has_begun.set)
         tx.execute(text("SELECT 1"))
         if tx.dialect.name == "sqlite":
-            time.sleep(1)  # as a disk does
+            is_over.wait(10)
         else:
             tx.execute(text("SELECT pg_sleep(1)"))
         return numbers
 
     asked = [asyncio.create_task(database.read_together(wait_all, 1))]
-    await asyncio.sleep(SLOW_SECONDS / 2)
+    await has_begun.wait()
     asked += [asyncio.create_task(database.read_together(wait_all, n)) for n in (2, 3)]
     found = await asyncio.gather(*asked, return_exceptions=True)
+    is_over.set()
     assert [getattr(one, "detail", one) for one in found] == [TIMED_OUT] * 3
     await database.close()
 

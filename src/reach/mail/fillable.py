@@ -94,33 +94,42 @@ def _printed(
     waiting, seen = [file], set[str]()
     while waiting:
         assert environment.loader is not None
-        name_of_file = waiting.pop()
-        if name_of_file in seen:  # it extends itself, for Jinja to refuse
+        name = waiting.pop()
+        if name in seen:  # it extends itself, for Jinja to refuse
             return None, (), checks
-        seen.add(name_of_file)
-        source, _, is_current = environment.loader.get_source(environment, name_of_file)
+        seen.add(name)
+        source, _, is_current = environment.loader.get_source(environment, name)
         if is_current is not None:
             checks.append(is_current)
-        called = set[int]()
-        for node in environment.parse(source).find_all(nodes.Node):
-            match node:
-                case nodes.Output() | nodes.TemplateData() | nodes.Block() | nodes.Const():
-                    pass
-                case nodes.Extends(template=nodes.Const(value=str(parent))):
-                    waiting.append(parent)
-                case nodes.Call(
-                    node=nodes.Name(name="link") as callee,
-                    args=[nodes.Const(value=str(scope))],
-                    kwargs=[],
-                    dyn_args=None,
-                    dyn_kwargs=None,
-                ):
-                    called.add(id(callee))
-                    scopes[scope] = None
-                case nodes.Name(name=str(name)) if name != LINK:
-                    names[name] = None
-                case nodes.Name() if id(node) in called:
-                    pass
-                case _:
-                    return None, (), checks
+        if not _only_prints(environment.parse(source), names, scopes, waiting):
+            return None, (), checks
     return list(names), list(scopes), checks
+
+
+def _only_prints(
+    tree: nodes.Template, names: dict[str, None], scopes: dict[str, None], waiting: list[str]
+) -> bool:
+    """Add what a file prints, and which one it extends; False if it does more."""
+    called = set[int]()
+    for node in tree.find_all(nodes.Node):
+        match node:
+            case nodes.Output() | nodes.TemplateData() | nodes.Block() | nodes.Const():
+                pass
+            case nodes.Extends(template=nodes.Const(value=str(parent))):
+                waiting.append(parent)
+            case nodes.Call(
+                node=nodes.Name(name="link") as callee,
+                args=[nodes.Const(value=str(scope))],
+                kwargs=[],
+                dyn_args=None,
+                dyn_kwargs=None,
+            ):
+                called.add(id(callee))
+                scopes[scope] = None
+            case nodes.Name(name=str(name)) if name != LINK:
+                names[name] = None
+            case nodes.Name() if id(node) in called:
+                pass
+            case _:
+                return False
+    return True

@@ -14,10 +14,10 @@ from reach.auth import keys
 from reach.auth.links import Link, Links
 from reach.db.transaction import Transaction
 from reach.people.antispam import AntiSpam
+from reach.runtime.process import opened
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.corpus.exchanges import ESCAPING, Names, bytes_of, shown, told
-from tests.support.database.stored import opened
 from tests.support.http.clients import Caller, calling
 from tests.support.processes.commands import ReachProcess, api_process
 

@@ -1,13 +1,12 @@
 """What the database holds: put there in bulk, and looked at as it is."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, event, func, select
 
-from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import metadata, now
@@ -19,16 +18,6 @@ from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.clock import eventually
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """Open the database of ``settings`` beside the processes that use it."""
-    database = open_database(settings)
-    try:
-        yield database
-    finally:
-        await database.close()
 
 
 async def sign_up(database: Database, settings: Settings, *addresses: str) -> None:
