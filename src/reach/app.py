@@ -21,6 +21,7 @@ from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
 from reach.idempotency.keys import IdempotencyKeys
+from reach.languages.catalogues import Catalogues
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
 from reach.mailbox import pages as mailbox_pages
@@ -43,6 +44,7 @@ from reach.web.middleware import RequestRecord
 from reach.web.openapi import ANY, finish
 from reach.web.refusals import refusals
 from reach.web.routes import Services, StrictRoute, services_of
+from reach.web.templates import Pages
 
 ROUTERS = (
     public.router,
@@ -183,10 +185,13 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         links=Links(settings),
         idempotency=IdempotencyKeys(settings),
         spam_protection=spam_protection,
+        pages=Pages(settings, Catalogues(settings)),
+        inbox=Signer(settings, "inbox"),
         sign_up=sign_ups.sign_up,
         request_link=sign_ups.request_link,
         templates=lambda: composer.templates,
         refusals=refusals(settings),
+        refused_page=pages.refused_page,
         mailbox=mailbox,
     )
 

@@ -13,13 +13,15 @@ Problem
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from reach.texts import N_
+
 
 class Problem(Exception):
     """Something went wrong on our side. It has been logged; trying again may help."""
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "internal-error"
-    title: ClassVar[str] = "Something went wrong here"
+    title: ClassVar[str] = N_("Something went wrong here")
 
     def __init__(
         self,
@@ -46,13 +48,13 @@ class BadRequest(Problem):
     Refused JSON: NaN and Infinity, a key given twice, nesting deeper than 32 levels.
     """
 
-    status, type, title = 400, "bad-request", "The request could not be read"
+    status, type, title = 400, "bad-request", N_("The request could not be read")
 
 
 class Unauthorised(Problem):
     """The request carries no valid operator key. Send `Authorization: Bearer rk_…`."""
 
-    status, type, title = 401, "unauthorised", "A valid key is needed"
+    status, type, title = 401, "unauthorised", N_("A valid key is needed")
 
     def __init__(self, detail: str | None = None) -> None:
         """Say which scheme would do, as RFC 9110 asks of every 401."""
@@ -62,43 +64,43 @@ class Unauthorised(Problem):
 class Forbidden(Problem):
     """The key is valid but lacks the scope that this call needs."""
 
-    status, type, title = 403, "forbidden", "This key may not do that"
+    status, type, title = 403, "forbidden", N_("This key may not do that")
 
 
 class NotFound(Problem):
     """There is nothing at this address, or no longer."""
 
-    status, type, title = 404, "not-found", "There is nothing here"
+    status, type, title = 404, "not-found", N_("There is nothing here")
 
 
 class MethodNotAllowed(Problem):
     """This address exists, but not for this method. `Allow` lists those it takes."""
 
-    status, type, title = 405, "method-not-allowed", "Not with this method"
+    status, type, title = 405, "method-not-allowed", N_("Not with this method")
 
 
 class Conflict(Problem):
     """The request does not fit the present state of what it is about."""
 
-    status, type, title = 409, "conflict", "That does not fit the present state"
+    status, type, title = 409, "conflict", N_("That does not fit the present state")
 
 
 class PreconditionFailed(Problem):
     """The record has changed since you read it. Read it again, then repeat your change."""
 
-    status, type, title = 412, "stale-version", "The record has changed since"
+    status, type, title = 412, "stale-version", N_("The record has changed since")
 
 
 class TooLarge(Problem):
     """The request's body is larger than 64 KiB. It was not read."""
 
-    status, type, title = 413, "too-large", "The body is too large"
+    status, type, title = 413, "too-large", N_("The body is too large")
 
 
 class UnsupportedMediaType(Problem):
     """The body's `Content-Type` is not one this address takes."""
 
-    status, type, title = 415, "unsupported-media-type", "Not in this content type"
+    status, type, title = 415, "unsupported-media-type", N_("Not in this content type")
 
 
 class Unprocessable(Problem):
@@ -107,7 +109,7 @@ class Unprocessable(Problem):
     `errors` lists each: `pointer` (RFC 6901) says where, `detail` says what is wrong.
     """
 
-    status, type, title = 422, "invalid", "Something in the request is not valid"
+    status, type, title = 422, "invalid", N_("Something in the request is not valid")
 
 
 class QuotaExceeded(Problem):
@@ -117,7 +119,7 @@ class QuotaExceeded(Problem):
     `RateLimit-Policy` says how much each one holds (`q`) in how many seconds (`w`).
     """
 
-    status, type, title = 429, "quota-exceeded", "Too often"
+    status, type, title = 429, "quota-exceeded", N_("Too often")
 
     def __init__(self, violated: Sequence[str], headers: Mapping[str, str]) -> None:
         """Take the names of the full windows, and the headers that say when to come back."""
@@ -136,7 +138,7 @@ class ServiceUnavailable(Problem):
     Whether a change that met this was made is unknown: ask, or repeat it.
     """
 
-    status, type, title = 503, "unavailable", "Not available for a moment"
+    status, type, title = 503, "unavailable", N_("Not available for a moment")
 
     def __init__(self, detail: str | None = None, *, retry_after_seconds: int = 2) -> None:
         """Every 503 says when to come back."""

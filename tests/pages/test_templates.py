@@ -1,11 +1,14 @@
 """Who gets a page, and what a problem looks like as one."""
 
+from collections.abc import Callable
+
 import pytest
 from fastapi import Request
 
 from reach.db.errors import OUTCOME_UNKNOWN, DatabaseUnavailable
-from reach.problems import NotFound, ServiceUnavailable
+from reach.problems import NotFound, Problem, ServiceUnavailable
 from reach.web.errors import prefers_html, problem_page
+from tests.support.site import Site
 
 CHROME = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -57,21 +60,30 @@ def test_json_is_preferred(accept: tuple[str, ...]) -> None:
     assert not prefers_html(asking(*accept))
 
 
-def test_a_problem_as_a_page() -> None:
+@pytest.fixture
+def asker(make_site: Callable[..., Site]) -> Request:
+    """Make a request to pages that are called Tea."""
+    app = make_site(brand_name="Tea").app
+    return Request({"type": "http", "headers": [], "query_string": b"", "path": "/", "app": app})
+
+
+def shown(request: Request, problem: Problem) -> str:
+    """Give the page of a problem."""
+    return bytes(problem_page(request, problem).body).decode()
+
+
+def test_a_problem_as_a_page(asker: Request) -> None:
     """It has the problem's status and headers, its words, and a page's own protection."""
-    page = problem_page(ServiceUnavailable(retry_after_seconds=9), brand_name="Tea")
+    page = problem_page(asker, ServiceUnavailable(retry_after_seconds=9))
     text = bytes(page.body).decode()
     assert (page.status_code, page.headers["retry-after"]) == (503, "9")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "<title>Not available for a moment · Tea</title>" in text
-    assert "<code>Retry-After</code>" in text
-    assert "&lt;b&gt;gone" in bytes(problem_page(NotFound("<b>gone</b>")).body).decode()
-    assert "None" not in bytes(problem_page(NotFound()).body).decode()
+    assert "&lt;b&gt;gone" in shown(asker, NotFound("<b>gone</b>"))
+    assert "None" not in shown(asker, NotFound())
 
 
-def test_a_page_says_what_was_done_and_not_why() -> None:
+def test_a_page_says_what_was_done_and_not_why(asker: Request) -> None:
     """Visitors can mend no disk; they do need to know whether they signed up."""
-    assert "full" not in bytes(problem_page(ServiceUnavailable("Its disk is full.")).body).decode()
-    assert (
-        OUTCOME_UNKNOWN in bytes(problem_page(DatabaseUnavailable(OUTCOME_UNKNOWN)).body).decode()
-    )
+    assert "full" not in shown(asker, ServiceUnavailable("Its disk is full."))
+    assert OUTCOME_UNKNOWN in shown(asker, DatabaseUnavailable(OUTCOME_UNKNOWN))

@@ -12,13 +12,14 @@ import pytest
 from reach.runtime import connection
 from reach.runtime.server import listen
 from reach.settings import Settings
-from reach.web.html import asset
 from tests.support.clock import eventually
 from tests.support.http import raw
 from tests.support.http.clients import CHUNKED, JSON, LIVEZ, Caller, calling, is_open
 from tests.support.http.serving import Serving
 from tests.support.processes.reach import change_services
 
+#: It has 1.7 MB.
+LONG_FILE = "swagger-ui-bundle.js"
 HALF = LIVEZ[:-2]
 SHORT, LONG = 0.3, 60
 #: A chunk with more than any body may have: what it is part of is not waited for.
@@ -176,8 +177,8 @@ async def test_what_is_left_of_a_body_is_thrown_away(serving: Serving) -> None:
 
 async def test_who_does_not_take_answers_is_left(serving: Serving) -> None:
     """After REACH_HEAD_SECONDS in which not a byte was taken; what is for others goes on."""
-    ask = raw.request(asset("swagger-ui-bundle.js"), method="GET")
     reach = await serving(head_seconds=SHORT)
+    ask = raw.request(reach.app.state.services.pages.asset(LONG_FILE), method="GET")
     async with calling(reach.settings.port, buffer_bytes=2048) as greedy:
         greedy.writer.transport.pause_reading()  # type: ignore[attr-defined]
         greedy.send(ask * 16)
@@ -205,8 +206,8 @@ async def test_who_takes_a_long_answer_slowly_gets_all_of_it(
 ) -> None:
     """However long it takes, as long as it goes on."""
     monkeypatch.setattr(connection, "LINGER_SECONDS", SHORT)
-    ask = raw.request(asset("swagger-ui-bundle.js"), *lines, method="GET")
     reach = await serving(head_seconds=SHORT)
+    ask = raw.request(reach.app.state.services.pages.asset(LONG_FILE), *lines, method="GET")
     async with calling(reach.settings.port, buffer_bytes=65536) as phone:
         phone.send(ask)
         head = (await phone.reader.readuntil(b"\r\n\r\n")).decode()

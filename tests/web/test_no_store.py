@@ -6,7 +6,6 @@ import pytest
 
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
-from reach.web.html import asset
 from tests.support.people import Holder, by_link, holder
 from tests.support.processes.reach import Reach, running_reach
 
@@ -65,7 +64,7 @@ async def test_nothing_is_kept_but_what_is_named(here: Reach) -> None:
     key, ada = await here.key(), await holder(here)
     (mail,) = here.app.state.services.mailbox.list()
     places = {"{id}": str(ada.person_id), "{mail_id}": mail.id, "{slug}": "invalid"}
-    places["{name}"] = asset("reach.css").removeprefix("/static/")
+    places["{name}"] = here.app.state.services.pages.asset("reach.css").removeprefix("/static/")
     asked: set[int] = set()
     wrong: set[tuple[str, str, int]] = set()
     for method, path, headers, form in requests(here, ada, key, {"form": await ada.proof()}):

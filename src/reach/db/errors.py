@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
+from reach.texts import N_
 
 NOT_MIGRATED = "Its schema is older than this version of Reach: run `reach migrate`."
 #: What a database says its revision is; another program may keep its own in a table of that name.
@@ -20,7 +21,7 @@ RESTORE = (
     "Stop all of Reach, put the right file in its place, remove the -wal and -shm beside it (but "
     "keep them if it is the file that was there before), and start Reach."
 )
-OUTCOME_UNKNOWN = "Whether the change was made is not known."
+OUTCOME_UNKNOWN = N_("Whether the change was made is not known.")
 DISK_FULL = "Its disk is full."
 READ_ONLY_DATABASE = "It takes no writes now: it is a standby, or was set to be read-only."
 
@@ -31,7 +32,7 @@ class DatabaseUnavailable(ServiceUnavailable):
     Whether the change you asked for was made is unknown only if the answer says so.
     """
 
-    type, title = "database-unavailable", "The database is unavailable for a moment"
+    type, title = "database-unavailable", N_("The database is unavailable for a moment")
 
 
 class ReadOnlyDatabase(DatabaseUnavailable):
@@ -53,7 +54,7 @@ class NoDatabase(DatabaseUnavailable):
     new one with `reach migrate`. What met this was not done.
     """
 
-    type, title = "no-database", "No database of Reach is there"
+    type, title = "no-database", N_("No database of Reach is there")
 
     def told(self, settings: Settings) -> str:
         """Say where none is, and why; a URL with its credentials masked."""
@@ -79,7 +80,7 @@ class Replaced(NoDatabase):
     backups says. What met this was not done, and nothing was written to either file.
     """
 
-    type, title = "database-replaced", "The database file was replaced"
+    type, title = "database-replaced", N_("The database file was replaced")
 
     def told(self, settings: Settings) -> str:
         """Say which file, and what has become of it."""
@@ -97,7 +98,7 @@ class NotMigrated(ServiceUnavailable):
     Its operator runs `reach migrate`. What met this was not done.
     """
 
-    type, title = "not-migrated", "The database is not migrated yet"
+    type, title = "not-migrated", N_("The database is not migrated yet")
 
     def __init__(self) -> None:
         """There is one thing to do about it."""

@@ -96,8 +96,7 @@ def get_page(request: Request, mailbox: Local, message: str = "", part: str = ""
             "part": shown,
             "source": readable(mailbox.raw(message)) if shown == "source" else "",
         }
-    brand_name = services_of(request).settings.brand_name
-    return render("mailbox.html", runs=RUNS, brand_name=brand_name, entries=entries, **values)
+    return render(request, "mailbox.html", runs=RUNS, entries=entries, **values)
 
 
 @router.api_route("/messages", methods=READ)

@@ -15,9 +15,10 @@ from reach.auth.links import BadLink, Link, Links, Scope
 from reach.people.links import LinkVoid
 from reach.problems import Forbidden, Problem
 from reach.settings.urls import as_browsers_write
+from reach.texts import N_
 from reach.web.body import read_form
 from reach.web.guard import failed_link, hit
-from reach.web.html import HEADERS, render
+from reach.web.html import HEADERS, is_language_chosen, language_of, render
 from reach.web.routes import services_of
 
 #: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
@@ -30,7 +31,7 @@ class LoadedFromElsewhere(Forbidden):
     Nothing was done. If you meant to come here, open the link in your email.
     """
 
-    type, title = "loaded-from-elsewhere", "This page opens only when you click a link to it"
+    type, title = "loaded-from-elsewhere", N_("This page opens only when you click a link to it")
 
 
 async def refuse_loads_from_elsewhere(request: Request) -> None:
@@ -73,7 +74,7 @@ class ForeignForm(Problem):
     Nothing was done. Open the link in your email again, and use the page that it leads to.
     """
 
-    status, type, title = 403, "foreign-form", "This form is not from here"
+    status, type, title = 403, "foreign-form", N_("This form is not from here")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def holding(scope: Scope, without: Route) -> Callable[[Answer], Route]:
         async def route(request: Request) -> Response:
             if request.method != "POST" and KEPT in request.query_params:
                 is_kept = cookie.name in request.cookies
-                return see(f"/{scope}") if is_kept else _no_cookies(request)
+                return see(request, f"/{scope}") if is_kept else _no_cookies(request)
             try:
                 return await answer(request, await find(request, scope, cookie))
             except LinkVoid:
@@ -188,7 +189,7 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
     By way of a look at whether it is held: what follows could not tell a browser that keeps no
     cookies from one that came without a link.
     """
-    return put(request, see(f"/{scope}?{KEPT}"), token, link_cookie(scope))
+    return put(request, see(request, f"/{scope}?{KEPT}"), token, link_cookie(scope))
 
 
 def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:
@@ -214,15 +215,16 @@ def forget(answer: Response, cookie: Cookie) -> Response:
     return answer
 
 
-def see(path: str) -> Response:
+def see(request: Request, path: str) -> Response:
     """Lead on, after something was done: what follows can be reloaded without harm."""
+    if is_language_chosen(request):
+        path = f"{path}{'&' if '?' in path else '?'}lang={language_of(request)}"
     return RedirectResponse(path, status_code=303, headers=HEADERS)
 
 
 def _no_cookies(request: Request) -> Response:
     """Say that the browser kept nothing, and what to do; nothing is known of the link any more."""
-    settings = services_of(request).settings
-    host = urlsplit(settings.origin).netloc
-    answer = render("no-cookies.html", 401, brand_name=settings.brand_name, host=host)
+    host = urlsplit(services_of(request).settings.origin).netloc
+    answer = render(request, "no-cookies.html", 401, host=host)
     answer.headers["WWW-Authenticate"] = CHALLENGE
     return answer

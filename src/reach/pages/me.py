@@ -32,16 +32,17 @@ from reach.people.links import LinkVoid
 from reach.people.model import Person
 from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
+from reach.texts import N_
 from reach.web.body import validate
 from reach.web.html import HEADERS, render
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
-LABELS = {"name": "Your name", "description": "Anything we should know?"}
+LABELS = {"name": N_("Your name"), "description": N_("Anything we should know?")}
 #: What the page may say that was done.
 DONE = {
-    "changed": "Your changes are stored.",
-    "confirmed": "Your address is confirmed.",
+    "changed": N_("Your changes are saved."),
+    "confirmed": N_("Your address is confirmed."),
 }
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
@@ -89,7 +90,7 @@ async def _show_confirm(request: Request, given: FromCookie) -> Response:
 async def post_confirm(request: Request, given: FromCookie) -> Response:
     """Confirm the address that the link was sent to."""
     await _database(request).write(links.act, given.link, record.confirm)
-    return forget(see("/confirm/done"), link_cookie("confirm"))
+    return forget(see(request, "/confirm/done"), link_cookie("confirm"))
 
 
 @router.post("/manage")
@@ -102,7 +103,7 @@ async def post_manage(request: Request, given: FromCookie) -> Response:
         return await _record_page(request, given, typed=given.typed, problem=problem)
     settings = services_of(request).settings
     await _database(request).write(links.act, given.link, record.change, changes, settings)
-    return see("/manage?done=changed")
+    return see(request, "/manage?done=changed")
 
 
 @router.post("/manage/confirmation")
@@ -110,7 +111,7 @@ async def post_manage(request: Request, given: FromCookie) -> Response:
 async def post_confirmation(request: Request, given: FromCookie) -> Response:
     """Confirm the address: this link, too, was sent to it."""
     await _database(request).write(links.act, given.link, record.confirm)
-    return see("/manage?done=confirmed")
+    return see(request, "/manage?done=confirmed")
 
 
 @router.post("/manage/export")
@@ -128,7 +129,7 @@ async def post_export(request: Request, given: FromCookie) -> Response:
 async def post_void_links(request: Request, given: FromCookie) -> Response:
     """Void every link so far, this one too."""
     await _database(request).write(links.act, given.link, record.void_links)
-    return forget(see("/manage/voided"), link_cookie("manage"))
+    return forget(see(request, "/manage/voided"), link_cookie("manage"))
 
 
 @router.api_route("/manage/removal", methods=READ)
@@ -146,7 +147,7 @@ async def post_removal(request: Request, given: FromCookie) -> Response:
     database = _database(request)
     await database.write(links.erase, given.link)
     await database.scrub()
-    return forget(see("/manage/removed"), link_cookie("manage"))
+    return forget(see(request, "/manage/removed"), link_cookie("manage"))
 
 
 @router.api_route("/confirm/done", methods=READ)
@@ -190,8 +191,7 @@ async def _record_page(
 
 
 def _page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
-    brand_name = services_of(request).settings.brand_name
-    return render(name, status, headers=REFERRER, brand_name=brand_name, **values)
+    return render(request, name, status, headers=REFERRER, **values)
 
 
 def _database(request: Request) -> Database:
@@ -212,7 +212,7 @@ async def keep_or_ask(request: Request, token: str, link: Link) -> Response:
     """
     if request.scope["path"] != f"/{link.scope}":
         # A browser shows what it holds to the pages of its scope only.
-        return see(f"/{link.scope}?token={token}")
+        return see(request, f"/{link.scope}?token={token}")
     current = look(request, request.cookies.get(link_cookie(link.scope).name, ""))
     if current is None or current.scope != link.scope:
         return keep(request, token, link.scope)
@@ -224,7 +224,7 @@ async def keep_or_ask(request: Request, token: str, link: Link) -> Response:
         return keep(request, token, link.scope)
     if await _holder(request, link) is None:
         raise LinkVoid
-    return put(request, see(f"/{link.scope}/switch"), token, offer_cookie(link.scope))
+    return put(request, see(request, f"/{link.scope}/switch"), token, offer_cookie(link.scope))
 
 
 async def _ask(request: Request, scope: Scope) -> Response:
@@ -232,7 +232,7 @@ async def _ask(request: Request, scope: Scope) -> Response:
     try:
         offered = await find(request, scope, offer_cookie(scope))
     except LinkVoid:
-        return see(f"/{scope}")
+        return see(request, f"/{scope}")
     if await _holder(request, offered.link) is None:
         return forget(await no_link(request), offer_cookie(scope))
     current = look(request, request.cookies.get(link_cookie(scope).name, ""))
@@ -240,9 +240,9 @@ async def _ask(request: Request, scope: Scope) -> Response:
     if person is None or person.id == offered.link.person_id:
         return _switch(request, scope)
     return render(
+        request,
         "switch.html",
         headers=REFERRER,
-        brand_name=services_of(request).settings.brand_name,
         scope=scope,
         who=shortened(person.email),
         proof=offered.proof,

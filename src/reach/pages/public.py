@@ -1,5 +1,6 @@
 """The pages that everybody may see: sign up, ask for a link, what a problem means."""
 
+import math
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -8,13 +9,23 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from reach.mailbox.pages import may_read
+from reach.pages import inbox
 from reach.pages.link_cookie import CHALLENGE, see
+from reach.people import typos
 from reach.people.antispam import SendAgain
 from reach.people.schemas import LinkRequestForm, SignUpForm
-from reach.problems import NotFound, Problem, ServiceUnavailable, Unprocessable, all_problems
+from reach.problems import (
+    NotFound,
+    Problem,
+    QuotaExceeded,
+    ServiceUnavailable,
+    Unprocessable,
+    all_problems,
+)
+from reach.texts import N_
 from reach.web.body import read_form, validate
 from reach.web.errors import REASON, public_detail
-from reach.web.html import explain, render, static_file
+from reach.web.html import explain, render
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
@@ -23,13 +34,20 @@ READ = ["GET", "HEAD"]
 RUNS = {"connect-src": "'self'", "img-src": "'self' data:"}
 
 LABELS = {
-    "name": "Your name",
-    "email": "Your email address",
-    "description": "Anything we should know?",
+    "name": N_("Your name"),
+    "email": N_("Your email address"),
+    "description": N_("Anything we should know?"),
 }
 LINK_LABELS = {"email": LABELS["email"]}
 #: What a page's form calls its fields.
-FORMS = {"sign-up.html": LABELS, "links.html": LINK_LABELS}
+FORMS = {
+    "sign-up.html": LABELS,
+    "links.html": LINK_LABELS,
+    "check-your-inbox.html": LABELS,
+    "did-you-mean.html": LABELS,
+}
+#: What a form says of an address that was asked about.
+SURE = "sure"
 NEEDED = ("name", "email")
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
@@ -39,7 +57,7 @@ router = APIRouter(include_in_schema=False)
 @router.api_route("/docs", methods=READ)
 async def get_docs(request: Request) -> Response:
     """Show what the API can do, and let it be tried."""
-    return render("docs.html", runs=RUNS, brand_name=services_of(request).settings.brand_name)
+    return render(request, "docs.html", runs=RUNS)
 
 
 @router.api_route("/", methods=READ)
@@ -55,13 +73,17 @@ async def post_sign_up(request: Request) -> Response:
     Otherwise the form comes back as it was filled in, with what is wrong beside each field.
     """
     services, typed = services_of(request), await read_form(request)
+    sure = typed.pop(SURE, None)
     try:
         # A form cannot leave a field out: an empty note is none, and so is what is hidden.
         given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
-        await services.sign_up(validate(SignUpForm, given, services.settings))
+        form = validate(SignUpForm, given, services.settings)
+        if sure is None and (meant := typos.meant(form.email)):
+            return _form(request, "did-you-mean.html", typed, None, typed=kept(typed), meant=meant)
+        await services.sign_up(form)
     except (Unprocessable, ServiceUnavailable) as problem:
         return _sign_up_form(request, typed, problem)
-    return see("/check-your-inbox")
+    return inbox.remember(request, see(request, inbox.PATH), typed)
 
 
 @router.api_route("/check-your-inbox", methods=READ)
@@ -70,11 +92,17 @@ async def get_check_your_inbox(request: Request) -> Response:
 
     What is true for those who signed up is another thing than for those who asked for a link.
     """
-    return render(
+    for_link = request.query_params.get("for") == "link"
+    typed = inbox.remembered(request)
+    return _form(
+        request,
         "check-your-inbox.html",
-        for_link=request.query_params.get("for") == "link",
-        brand_name=services_of(request).settings.brand_name,
+        typed,
+        None,
+        for_link=for_link,
+        typed={"email": typed.get("email", "")} if for_link else typed,
         has_mailbox=may_read(request),
+        path=f"{inbox.PATH}?for=link" if for_link else inbox.PATH,
     )
 
 
@@ -84,22 +112,29 @@ async def get_problem(slug: str, request: Request) -> Response:
     kind = all_problems().get(slug)
     if kind is None:
         raise NotFound
-    return render(
-        "problem.html",
-        brand_name=services_of(request).settings.brand_name,
-        kind=kind,
-        detail=None,
-        explanation=explain(kind),
-    )
+    return render(request, "problem-type.html", kind=kind, explanation=explain(kind))
 
 
 @router.api_route("/static/{name}", methods=READ)
-async def get_static(name: str) -> Response:
-    """Serve the stylesheet and the icon."""
-    answer = static_file(name)
+async def get_static(name: str, request: Request) -> Response:
+    """Serve the stylesheet, the icon and the logo."""
+    answer = services_of(request).pages.static_file(name)
     if answer is None:
         raise NotFound
     return answer
+
+
+async def refused_page(request: Request, problem: Problem) -> Response:
+    """Show a form that was sent too often as it was filled in, and say when to send it again."""
+    typed = await read_form(request)
+    typed.pop(SURE, None)
+    show = _sign_up_form if request.scope["path"] == "/" else link_form
+    return show(request, typed, problem)
+
+
+def kept(typed: Mapping[str, str]) -> Mapping[str, str]:
+    """Choose what people typed themselves, to be sent again."""
+    return {name: typed[name] for name in LABELS if typed.get(name)}
 
 
 def _sign_up_form(
@@ -122,6 +157,7 @@ def _form(
     services = services_of(request)
     settings, protection = services.settings, services.spam_protection
     return render(
+        request,
         page,
         problem.status if problem else status,
         headers=problem.headers if problem else {},
@@ -129,7 +165,6 @@ def _form(
         runs={"connect-src": "'self'"} if protection.needs_proof else None,
         started=protection.stamp(time.time(), is_again=bool(given)),
         needs_proof=protection.needs_proof,
-        brand_name=settings.brand_name,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
         **values,
@@ -153,7 +188,7 @@ async def post_links(request: Request) -> Response:
         await services.request_link(validate(LinkRequestForm, given, services.settings))
     except (Unprocessable, ServiceUnavailable) as problem:
         return link_form(request, typed, problem)
-    return see("/check-your-inbox?for=link")
+    return inbox.remember(request, see(request, f"{inbox.PATH}?for=link"), typed)
 
 
 async def no_link(request: Request) -> Response:
@@ -193,5 +228,13 @@ def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Reque
         "errors": {name: detail for name, detail in reversed(faults) if name in labels},
         "title": None if problem is None else public_detail(problem) or problem.title,
         "may_repeat": isinstance(problem, ServiceUnavailable),
+        "wait_minutes": _wait_minutes(problem),
         "is_fine": isinstance(problem, SendAgain),
     }
+
+
+def _wait_minutes(problem: Problem | None) -> int:
+    """Give when a form that was sent too often may be sent again, in minutes; else 0."""
+    if not isinstance(problem, QuotaExceeded):
+        return 0
+    return max(math.ceil(int(problem.headers["Retry-After"]) / 60), 1)

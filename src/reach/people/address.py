@@ -8,6 +8,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from reach.network.hosts import EVERYWHERE, NOWHERE, Domains
+from reach.texts import N_
 
 #: Octets of a whole address, of what stands before the @ (RFC 5321 §4.5.3.1), and of its domain:
 #: of UTF-8 and of A-labels, as they are on the wire. email-validator lets longer local parts by.
@@ -21,14 +22,15 @@ ORDINARY = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 SPECIAL_DOMAINS = frozenset(SPECIAL_USE_DOMAIN_NAMES)
-TOO_LONG = (
+TOO_LONG = N_(
     "An email address may have at most 254 bytes: letters and digits of English are one each, "
     "others are more."
 )
-LOCAL_TOO_LONG = (
+LOCAL_TOO_LONG = N_(
     "An email address may have at most 64 bytes before the @: letters and digits of English are "
     "one each, others are more."
 )
+NO_ADDRESS = N_("This is not an email address that mail can be sent to.")
 LAST_LABELS = frozenset(name.rpartition(".")[2] for name in SPECIAL_DOMAINS)
 
 _TO_LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -133,7 +135,7 @@ def _split(typed: str, *, smtputf8: bool, intranet: Domains = NOWHERE) -> tuple[
         if found is not None and found[1] not in intranet:
             found = None
     if found is None or not (smtputf8 or found[0].isascii()):
-        raise ValueError("This is not an email address that mail can be sent to.")
+        raise ValueError(NO_ADDRESS)
     return found
 
 

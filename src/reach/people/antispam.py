@@ -26,6 +26,7 @@ from reach.people.address import EmailAddress, parse_address
 from reach.people.schemas import SpamFields, Submission
 from reach.problems import NotFound, Problem, Unprocessable
 from reach.settings import BadSettings, Settings
+from reach.texts import N_
 
 F = TypeVar("F", bound=BaseModel)
 R = TypeVar("R")
@@ -47,20 +48,52 @@ KEPT_SECONDS = 3600
 SWEPT_ROWS = 1000
 
 VARIABLE = "REACH_DISPOSABLE_DOMAINS_FILE"
-DISPOSABLE = "Addresses that are thrown away soon cannot sign up here. Please use a lasting one."
+DISPOSABLE = N_(
+    "Addresses that are thrown away soon cannot sign up here. Please use a lasting one."
+)
 
 #: By the rule that was broken: where, and what somebody is told who sent a form by the API or saw
 #: it on the page. Sent again as it is, or from the page that is shown then, it goes through.
 ASKED_AGAIN = {
-    "time missing": ("/started", "The form does not say when it was opened."),
-    "time forged": ("/started", "The form does not say in words of ours when it was opened."),
-    "too fast": ("/started", "The form came back faster than most people type."),
-    "too old": ("/started", "This form is more than a day old."),
-    "proof missing": ("/altcha", "The spam check was not made."),
-    "proof wrong": ("/altcha", "The spam check did not work."),
-    "proof too old": ("/altcha", "The spam check is out of date."),
-    "proof used before": ("/altcha", "The spam check served for a form already."),
-    "old trap": ("/website", "The form is of an earlier version, with a hidden field filled in."),
+    "time missing": (
+        "/started",
+        N_("The form does not say when it was opened. Please send it again."),
+    ),
+    "time forged": (
+        "/started",
+        N_("The form does not say in words of ours when it was opened. Please send it again."),
+    ),
+    "too fast": (
+        "/started",
+        N_("The form came back faster than most people type. Please send it again."),
+    ),
+    "too old": (
+        "/started",
+        N_("This form is more than a day old. Please send it again."),
+    ),
+    "proof missing": (
+        "/altcha",
+        N_("The spam check was not made. Please send it again."),
+    ),
+    "proof wrong": (
+        "/altcha",
+        N_("The spam check did not work. Please send it again."),
+    ),
+    "proof too old": (
+        "/altcha",
+        N_("The spam check is out of date. Please send it again."),
+    ),
+    "proof used before": (
+        "/altcha",
+        N_("The spam check served for a form already. Please send it again."),
+    ),
+    "old trap": (
+        "/website",
+        N_(
+            "The form is of an earlier version, with a hidden field filled in. "
+            "Please send it again."
+        ),
+    ),
 }
 
 
@@ -72,12 +105,12 @@ class SendAgain(Unprocessable):
     new challenge (`GET /v1/challenge`); if it points to `/website`, without that field.
     """
 
-    type, title = "send-again", "Please send this form once more"
+    type, title = "send-again", N_("Please send this form once more")
 
     def __init__(self, rule: str) -> None:
         """Say in words what the rule is; the log has its name."""
         pointer, detail = ASKED_AGAIN[rule]
-        super().__init__(errors=[{"pointer": pointer, "detail": f"{detail} Please send it again."}])
+        super().__init__(errors=[{"pointer": pointer, "detail": detail}])
         log.info("asked to send again", rule=rule)
 
 

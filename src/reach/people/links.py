@@ -14,6 +14,7 @@ from reach.people.model import Person
 from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
 from reach.problems import Forbidden, Problem, Unauthorised
 from reach.settings import Settings
+from reach.texts import N_
 from reach.web.preconditions import ANY, Conditions
 
 R = TypeVar("R")
@@ -27,13 +28,13 @@ class LinkVoid(Unauthorised):
     `Authorization: Bearer …`.
     """
 
-    type, title = "link-void", "This link does not work, or no longer"
+    type, title = "link-void", N_("This link does not work, or no longer")
 
 
 class WrongLink(Forbidden):
     """The link works, but not for this: the one in a request to confirm can only confirm."""
 
-    type, title = "wrong-link", "This link may not do that"
+    type, title = "wrong-link", N_("This link may not do that")
 
 
 def find_holder(tx: Transaction, link: Link) -> Person:

@@ -66,6 +66,7 @@ class Person:
     created_at: datetime
     updated_at: datetime
     version: int
+    language: str | None
     welcome: Welcome
 
     @property

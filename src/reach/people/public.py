@@ -36,13 +36,22 @@ async def post_signup(request: Request) -> Any:
     """Sign up. A 202 means the person and their email are on disk; it says no more."""
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
-    form = validate(SignUpForm, data, services.settings)
+    form = in_language(request, validate(SignUpForm, data, services.settings))
     given = fields_of(request, HEADER)
     key = None
     if given:
         key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)
     response = await services.sign_up(form, key)
     return _CHECK_YOUR_INBOX if response is CHECK_YOUR_INBOX else respond(response)
+
+
+def in_language(request: Request, form: SignUpForm) -> SignUpForm:
+    """Note the language that a caller prefers, if they do not say one: a browser does, unasked."""
+    accepted = fields_of(request, "accept-language")
+    if form.language is not None or not accepted:
+        return form
+    language = services_of(request).pages.catalogues.preferred(",".join(accepted))
+    return form.model_copy(update={"language": language}) if language else form
 
 
 @router.post(

@@ -49,6 +49,7 @@ class Known(NamedTuple):
     email_key: str
     name: str
     description: str | None
+    language: str | None
     email: str
     confirmed: bool
     welcome: State | None
@@ -65,6 +66,7 @@ class Again(NamedTuple):
     person_id: UUID
     name: str
     description: str | None
+    language: str | None
     is_changed: bool
     told: bool
 
@@ -88,6 +90,7 @@ _PERSON = select(
     people.c.created_at,
     people.c.updated_at,
     people.c.version,
+    people.c.language,
     messages.c.state,
     case((messages.c.state == "sent", messages.c.finished_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == _welcome_id))
@@ -98,7 +101,8 @@ _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
 
 #: What ``add_if_new`` writes of each person.
 _NEW = tuple(
-    people.c[name] for name in ("id", "email", "email_key", "name", "description", "typed_version")
+    people.c[name]
+    for name in ("id", "email", "email_key", "name", "description", "language", "typed_version")
 )
 
 
@@ -140,6 +144,7 @@ def add_if_new(
             "email_key": form.email.key,
             "name": form.name,
             "description": form.description or None,
+            "language": form.language,
             "typed_version": typed_version,
         }
         given.append(person)
@@ -174,7 +179,8 @@ def _lock_known(dialect: str) -> Executable:
     )
     return (
         select(
-            *(people.c[name] for name in ("id", "email_key", "name", "description", "email")),
+            *(people.c[name] for name in ("id", "email_key", "name", "description", "language")),
+            people.c.email,
             people.c.confirmed_at.is_not(None).label("confirmed"),
             _welcome_state.label("welcome"),
             is_strangers.label("is_strangers"),
@@ -200,6 +206,7 @@ _AGAIN = (
     Column("person_id", Key),
     people.c.name,
     people.c.description,
+    people.c.language,
     Column("is_changed", Boolean),
     Column("told", Boolean),
 )
@@ -215,6 +222,7 @@ def _note_again(dialect: str) -> Executable:
     typed = {
         "name": given.c.name,
         "description": given.c.description,
+        "language": given.c.language,
         "updated_at": now(),
         "version": people.c.version + 1,
         "typed_version": people.c.version + 1,

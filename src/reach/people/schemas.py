@@ -23,7 +23,7 @@ from reach.people.text import (
     clean_description,
     clean_name,
 )
-from reach.shapes import BLANK, TEXT, Id
+from reach.shapes import BLANK, TEXT, Id, Shape, shaped
 from reach.telemetry.traces import current_header
 from reach.web.responses import response_of
 
@@ -50,6 +50,13 @@ Description = Annotated[
     AfterValidator(clean_description),
     Field(json_schema_extra={"maxLength": DESCRIPTION_LENGTH, **TEXT.keywords}),
 ]
+
+
+LANGUAGE = Shape(
+    r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}", "It must be the code of a language, like de.", 20
+)
+#: Of the emails that somebody gets; the default, if there is no such one.
+Language = Annotated[str, *shaped(LANGUAGE)]
 
 
 def example(**fields: Any) -> ConfigDict:
@@ -90,6 +97,7 @@ class SignUp(BaseModel):
     email: Address
     name: Name
     description: Description | None = None
+    language: Language | None = None
 
 
 class LinkRequest(BaseModel):
@@ -175,6 +183,7 @@ class Changes(BaseModel):
 
     name: Name = ""
     description: Description | None = None
+    language: Language | None = None
 
 
 class NewMessage(BaseModel):
@@ -207,6 +216,7 @@ class PersonBody(BaseModel):
     email: str
     name: str
     description: str | None
+    language: str | None
     confirmed_at: datetime | None
     created_at: datetime
     updated_at: datetime
@@ -221,6 +231,7 @@ def person_body(person: Person) -> dict[str, object]:
         "email": person.email,
         "name": person.name,
         "description": person.description,
+        "language": person.language,
         "confirmed_at": person.confirmed_at,
         "created_at": person.created_at,
         "updated_at": person.updated_at,

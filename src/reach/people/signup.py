@@ -32,6 +32,7 @@ from reach.people.schemas import (
 from reach.problems import Conflict, Problem, ServiceUnavailable, Unprocessable
 from reach.settings import Settings
 from reach.telemetry.metrics import SIGN_UPS
+from reach.texts import N_
 
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
@@ -42,7 +43,7 @@ REPLACED = "replaced by a newer welcome"
 #: Longer than a sign-up takes on an idle machine, for any address; a busy one hides it anyhow.
 ANSWER_SECONDS = 0.005
 #: It names none of them: who may sign up here is for the operator to tell.
-ELSEWHERE = "Addresses at this domain cannot sign up here."
+ELSEWHERE = N_("Addresses at this domain cannot sign up here.")
 
 #: What came of sign-ups; ``web.middleware`` counts those that were refused.
 _NEW, _KNOWN, _SPAM = (SIGN_UPS.labels(result) for result in ("new", "known", "spam"))
@@ -224,12 +225,12 @@ def _due(person: Known) -> str | None:
 
 def _retyped(person: Known, asked: SignUp, owed: str | None) -> Again:
     """What a sign-up makes of a record: strangers may change only what strangers typed."""
-    typed = (asked.name, asked.description or None)
-    was = (person.name, person.description)
-    name, description = typed if person.is_strangers else was
-    is_changed = (name, description) != was
+    typed = (asked.name, asked.description or None, asked.language or person.language)
+    was = (person.name, person.description, person.language)
+    name, description, language = typed if person.is_strangers else was
+    is_changed = (name, description, language) != was
     told = owed == "already-signed-up"
-    return Again(person.id, name, description, is_changed=is_changed, told=told)
+    return Again(person.id, name, description, language, is_changed=is_changed, told=told)
 
 
 def add_person(

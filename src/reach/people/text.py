@@ -1,8 +1,10 @@
 """What names and descriptions may hold."""
 
 import unicodedata
+from typing import NamedTuple
 
 from reach.people.advertising import SUSPECT, holds_address, holds_domain
+from reach.texts import N_
 
 NAME_LENGTH = 100
 DESCRIPTION_LENGTH = 500
@@ -33,8 +35,31 @@ PLANE_END = 0xFFFE
 BIDI_CONTROLS = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
-NO_ADDRESS = "A name must not hold an address or a link."
-NO_DOMAIN = f"{NO_ADDRESS} If it holds none, put a space after each dot."
+NEEDED = N_("A name is needed.")
+NO_ADDRESS = N_("A name must not hold an address or a link.")
+NO_DOMAIN = N_(
+    "A name must not hold an address or a link. If it holds none, put a space after each dot."
+)
+
+
+class Rules(NamedTuple):
+    """How long a text may be, and what is said to whom it is refused."""
+
+    length: int
+    too_long: str
+    unprintable: str
+
+
+NAME = Rules(
+    NAME_LENGTH,
+    N_("A name may have at most 100 characters."),
+    N_("A name must not hold control or direction characters."),
+)
+DESCRIPTION = Rules(
+    DESCRIPTION_LENGTH,
+    N_("A note may have at most 500 characters."),
+    N_("A note must not hold control or direction characters."),
+)
 
 
 def clean_name(text: str) -> str:
@@ -42,10 +67,10 @@ def clean_name(text: str) -> str:
     if len(text) <= NAME_LENGTH and text.isascii() and text.isprintable():
         name = text.strip()
     else:
-        name = _clean(text, "name", NAME_LENGTH)
+        name = _clean(text, NAME)
     is_ascii = name.isascii()
     if not name or (not is_ascii and all(map(_is_invisible, name))):
-        raise ValueError("A name is needed.")
+        raise ValueError(NEEDED)
     if not is_ascii or SUSPECT.search(name):
         _refuse_advertising(_as_seen(name))
     return name
@@ -53,7 +78,7 @@ def clean_name(text: str) -> str:
 
 def clean_description(text: str) -> str:
     """Normalise a description (NFC, trimmed). Raises ValueError saying which rule it breaks."""
-    return _clean(text, "description", DESCRIPTION_LENGTH)
+    return _clean(text, DESCRIPTION)
 
 
 def _refuse_advertising(seen: str) -> None:
@@ -63,15 +88,14 @@ def _refuse_advertising(seen: str) -> None:
         raise ValueError(NO_DOMAIN)
 
 
-def _clean(text: str, what: str, length: int) -> str:
-    too_long = f"A {what} may have at most {length} characters."
-    if len(text) > MOST_LENGTHS * length:
-        raise ValueError(too_long)
+def _clean(text: str, rules: Rules) -> str:
+    if len(text) > MOST_LENGTHS * rules.length:
+        raise ValueError(rules.too_long)
     if not (text.isprintable() if text.isascii() else _is_plain(text)):
-        raise ValueError(f"A {what} must not hold control or direction characters.")
+        raise ValueError(rules.unprintable)
     cleaned = unicodedata.normalize("NFC", text).strip()
-    if len(cleaned) > length:
-        raise ValueError(too_long)
+    if len(cleaned) > rules.length:
+        raise ValueError(rules.too_long)
     return cleaned
 
 

@@ -12,9 +12,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reach.settings.types import (
     PREFIX,
+    Color,
     DatabasePlace,
     Domain,
     DomainNames,
+    LanguageCodes,
     Limit,
     Mailbox,
     NameServers,
@@ -27,6 +29,8 @@ from reach.settings.types import (
     Seconds,
     SecretFiles,
     SmtpPlace,
+    WebAddress,
+    WebAddresses,
 )
 
 
@@ -101,6 +105,35 @@ class Fields(BaseSettings):
     # What people see
     #: What pages and emails call you.
     brand_name: Annotated[str, Field(min_length=1, max_length=60)] = "Reach"
+    #: Your logo: a file (PNG, SVG, JPEG, WebP, GIF), which API and worker must have, or its URL at
+    #: a site of your own. Emails show no SVG. Empty means your name in letters.
+    brand_logo: str = ""
+    #: The colour of buttons and links, such as ``#2457d6``. What could not be read in it, on light
+    #: or dark pages, is made darker or lighter.
+    brand_color: Color = "#2457d6"
+    #: What the sign-up page says above the form. Empty means a sentence of ours.
+    brand_intro: Annotated[str, Field(max_length=500)] = ""
+    #: Your own site: pages and emails lead to it.
+    home_url: WebAddress = ""
+    #: What you do with people's data: pages and emails lead to it.
+    privacy_url: WebAddress = ""
+    #: Where you are, by post: some countries' law wants it at the end of each email.
+    postal_address: Annotated[str, Field(max_length=300)] = ""
+    #: The languages of pages and emails, the default first: ``en, de, fr, es``.
+    languages: LanguageCodes = "en, de, fr, es"
+    #: Catalogues here (``de/LC_MESSAGES/reach.po``) take the place of the built-in ones, text by
+    #: text, or add a language.
+    catalogues_dir: Path | None = None
+    #: Page templates here take the place of the built-in ones of the same name.
+    pages_dir: Path | None = None
+    #: Where people may be led back to after a sign-up, by a form's ``next``: whole addresses, such
+    #: as ``https://example.org/thanks``. None else is led to.
+    return_urls: WebAddresses = ""
+    #: Where people are led after they confirmed. Empty means a page of ours that says so.
+    confirmed_url: WebAddress = ""
+    #: Web sites (``https://example.org``) whose pages may show the sign-up form in a frame
+    #: (``/embed``).
+    embed_origins: Origins = ""
     #: Whom emails come from: ``hello@example.org`` or ``Name <hello@example.org>``.
     mail_from: Annotated[Mailbox, Field(min_length=1)] = "Reach <reach@localhost>"
     #: Where answers to emails go. Empty means to whom they come from.

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError, model_validator
 
 from reach.network.hosts import Domains, is_loopback
+from reach.settings.brand import Brand, Logo
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.fields import Fields
 from reach.settings.types import (
@@ -17,8 +18,10 @@ from reach.settings.types import (
     SECRETS,
     BadSettings,
     Policy,
+    parse_languages,
     parse_name_servers,
     parse_origins,
+    parse_web_addresses,
     parts_of,
 )
 from reach.settings.urls import (
@@ -114,6 +117,14 @@ class Settings(Fields):
         return Login(own.user or of_url.user, own.password or of_url.password)
 
     @model_validator(mode="after")
+    def _logo_can_be_shown(self) -> "Settings":
+        try:
+            _ = self.brand
+        except ValueError as error:
+            raise ValueError(f"REACH_BRAND_LOGO {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _somebody_can_sign_up(self) -> "Settings":
         lonely = self.sign_up_domains.without(self.intranet)
         if lonely:
@@ -188,6 +199,34 @@ class Settings(Fields):
     def origins(self) -> list[str]:
         """The web sites whose scripts may call."""
         return parse_origins(self.cors_origins)
+
+    @cached_property
+    def embedders(self) -> list[str]:
+        """The web sites whose pages may frame the sign-up form."""
+        return parse_origins(self.embed_origins)
+
+    @cached_property
+    def returns(self) -> frozenset[str]:
+        """Where a form may have people led back to."""
+        return frozenset(parse_web_addresses(self.return_urls))
+
+    @cached_property
+    def language_codes(self) -> list[str]:
+        """The languages of pages and emails, the default first."""
+        return parse_languages(self.languages)
+
+    @cached_property
+    def brand(self) -> Brand:
+        """What pages and emails show of whom they speak for. Raises ValueError for a bad logo."""
+        return Brand(
+            self.brand_name,
+            self.brand_color,
+            Logo.parse(self.brand_logo, self.origin) if self.brand_logo else None,
+            intro=self.brand_intro,
+            home_url=self.home_url,
+            privacy_url=self.privacy_url,
+            postal_address=self.postal_address,
+        )
 
     @cached_property
     def intranet(self) -> Domains:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
 from reach.network.hosts import LAST_PORT, Domains
+from reach.settings.brand import parse_color
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.urls import (
     RedisUrl,
@@ -203,6 +205,48 @@ def parse_postgres(text: str) -> DatabaseUrl:
     return DatabaseUrl.parse(text)
 
 
+#: A language as BCP 47 writes it: ``de``, ``pt-BR``.
+LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}")
+
+
+def parse_languages(text: str) -> list[str]:
+    """Read the codes of several languages. Raises ValueError."""
+    codes = parts_of(text)
+    if not codes or not all(map(LANGUAGE.fullmatch, codes)):
+        raise ValueError("must be codes of languages, like en, de, pt-BR")
+    if len({code.lower() for code in codes}) < len(codes):
+        raise ValueError("names one language twice")
+    return codes
+
+
+#: What may stand in an address and in a header of ours; nothing that would end either.
+WEB_ADDRESS = re.compile(r"[!#-+.-:=?-\[\]-~]+", re.ASCII)
+
+
+def parse_web_address(text: str) -> str:
+    """Read the whole address of a page: ``https://example.org/thanks``. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if (
+        not is_whole
+        or not text.isascii()
+        or not text.isprintable()
+        or re.search(r'[\s"<>\\]', text)
+    ):
+        raise ValueError("must be like https://example.org/thanks")
+    if "@" in urlsplit(text).netloc:
+        raise ValueError("must hold no user and no password")
+    return text
+
+
+def parse_web_addresses(text: str) -> list[str]:
+    """Read the whole addresses of several pages. Raises ValueError."""
+    return [parse_web_address(part) for part in parts_of(text)]
+
+
 def without_slash(url: str) -> str:
     """Leave the slash at an address's end out."""
     return url.rstrip("/")
@@ -219,4 +263,8 @@ PublicUrl = Annotated[str, reads(parse_public_url), AfterValidator(without_slash
 Origins = Annotated[str, reads(parse_origins)]
 Domain = Annotated[str, reads(parse_domain), AfterValidator(str.lower)]
 DomainNames = Annotated[str, reads(Domains.parse)]
+Color = Annotated[str, reads(parse_color), AfterValidator(str.lower)]
+LanguageCodes = Annotated[str, reads(parse_languages)]
+WebAddress = Annotated[str, reads(parse_web_address)]
+WebAddresses = Annotated[str, reads(parse_web_addresses)]
 NameServers = Annotated[str, reads(parse_name_servers)]

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from reach.problems import BadRequest, Problem, TooLarge, Unprocessable, UnsupportedMediaType
 from reach.settings import Settings
+from reach.texts import N_
 from reach.web.routes import services_of
 
 M = TypeVar("M", bound=BaseModel)
@@ -32,6 +33,7 @@ JSON_TYPES = ("application/json", "application/merge-patch+json")
 FORM_TYPES = ("application/x-www-form-urlencoded",)
 #: In place of the library's words, by its name for the fault.
 PLAIN_WORDS = {
+    "missing": N_("This is needed."),
     **dict.fromkeys(
         ("model_type", "model_attributes_type", "dict_type"), "Input should be an object"
     ),
@@ -46,7 +48,7 @@ PLAIN_WORDS = {
 class TooSlow(Problem):
     """The request's body did not arrive within 30 seconds."""
 
-    status, type, title = 408, "too-slow", "The body did not arrive in time"
+    status, type, title = 408, "too-slow", N_("The body did not arrive in time")
 
     def __init__(self, detail: str | None = None) -> None:
         """Hang up too: what is still to come would be taken for the next request."""

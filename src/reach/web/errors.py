@@ -13,8 +13,9 @@ from starlette.routing import Match
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.problems import MethodNotAllowed, NotFound, Problem, ServiceUnavailable, Unprocessable
 from reach.web.body import in_plain_words
-from reach.web.html import explain, page, text_of
+from reach.web.html import language_of, page, page_policy
 from reach.web.routes import services_of
+from reach.web.templates import Pages
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"
@@ -30,7 +31,7 @@ async def answer_problem(request: Request, problem: Problem) -> Response:
     in_json = f"{request.scope['path']}/".startswith("/v1/")
     request.scope[REASON] = problem.detail
     if not in_json and prefers_html(request):
-        return problem_page(problem, brand_name=settings.brand_name)
+        return problem_page(request, problem)
     body: dict[str, Any] = {
         "type": problem.address(settings.origin),
         "title": problem.title,
@@ -47,18 +48,19 @@ async def answer_problem(request: Request, problem: Problem) -> Response:
     )
 
 
-def problem_page(problem: Problem, *, brand_name: str = "Reach") -> HTMLResponse:
+def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     """Answer with a page for what others get as problem+json."""
     kind: Any = type(problem)  # mypy takes no class for hashable
-    text = _problem_text(kind, public_detail(problem), brand_name)
-    return page(text, problem.status, headers=problem.headers)
+    language, pages = language_of(request), services_of(request).pages
+    text = _problem_text(pages, kind, public_detail(problem), language)
+    policy = page_policy(request)
+    return page(text, problem.status, language, policy=policy, headers=problem.headers)
 
 
 @lru_cache(64)
-def _problem_text(kind: type[Problem], detail: str | None, brand_name: str) -> str:
+def _problem_text(pages: Pages, kind: type[Problem], detail: str | None, language: str) -> str:
     """Write the page, once: a flood of what is refused costs less than to serve it."""
-    values = {"kind": kind, "detail": detail, "explanation": explain(kind)}
-    return text_of("problem.html", brand_name=brand_name, **values)
+    return pages.render("problem.html", language, path="/", kind=kind, detail=detail)
 
 
 def public_detail(problem: Problem) -> str | None:

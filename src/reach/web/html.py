@@ -1,24 +1,15 @@
-"""Pages as answers: the templates, their policy, and the files that they load."""
+"""Pages as answers: in whose language, with what policy, and what browsers may keep."""
 
-import hashlib
 import secrets
 from collections.abc import Mapping
-from functools import cache
-from importlib.resources import files
 from inspect import cleandoc
-from pathlib import Path
+from urllib.parse import parse_qs
 
-from fastapi import Response
+from fastapi import Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-#: Where the pages have their templates, our stylesheet and our icon.
-PAGES = Path(__file__).parent.parent / "pages"
-YEAR_SECONDS = 365 * 24 * 3600
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-#: The page of the API comes as a package.
-SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+from reach.web.routes import fields_of, services_of
 
 #: A page may load our stylesheet and icon, send a form here, and frame a mail: nothing else.
 PAGE_POLICY = {
@@ -32,9 +23,45 @@ PAGE_POLICY = {
 }
 #: For everything that pages answer, of whatever type; see ``web.security`` for all answers'.
 HEADERS = {"Cache-Control": "no-store"}
+#: Where a request has the language of its page, and whether its address says which.
+LANGUAGE = "reach.language"
+
+
+def language_of(request: Request) -> str:
+    """Choose the language of a page: ``?lang=``, then ``Accept-Language``, then the default."""
+    return _language(request)[0]
+
+
+def is_language_chosen(request: Request) -> bool:
+    """Whether a page's language is said by its address: where it leads to has that language too."""
+    return _language(request)[1]
+
+
+def speak(request: Request, language: str | None) -> None:
+    """Have a page in the language of a person whom it is about, unless another one was chosen."""
+    known = services_of(request).pages.catalogues.known(language)
+    if known and not is_language_chosen(request):
+        request.scope[LANGUAGE] = known, False
+
+
+def _language(request: Request) -> tuple[str, bool]:
+    found: tuple[str, bool] | None = request.scope.get(LANGUAGE)
+    if found is None:
+        catalogues, query = services_of(request).pages.catalogues, request.scope["query_string"]
+        asked = parse_qs(query.decode("latin-1")).get("lang", [""])[-1] if query else ""
+        chosen = catalogues.known(asked)
+        accepted = None if chosen else catalogues.preferred(",".join(_accepted(request)))
+        found = chosen or accepted or catalogues.default, chosen is not None
+        request.scope[LANGUAGE] = found
+    return found
+
+
+def _accepted(request: Request) -> list[str]:
+    return fields_of(request, "accept-language")
 
 
 def render(
+    request: Request,
     name: str,
     status: int = 200,
     *,
@@ -42,37 +69,46 @@ def render(
     runs: Mapping[str, str] | None = None,
     **values: object,
 ) -> HTMLResponse:
-    """Answer with a template. It escapes every value, and fails if one that it uses is missing.
+    """Answer with a template, in the language of the request.
 
     A page with scripts says in ``runs`` what they need beyond ``PAGE_POLICY``, if only ``{}``:
-    its template gets a ``nonce``, and each ``<script nonce="{{ nonce }}">`` of it may run.
+    its template gets a ``nonce``, and each ``<script nonce="{{ nonce }}">`` of it may run. It may
+    say there other directives, too.
     """
-    policy = PAGE_POLICY
+    policy = page_policy(request)
     if runs is not None:
         values["nonce"] = nonce = secrets.token_urlsafe(16)
-        policy = {**PAGE_POLICY, "script-src": f"'nonce-{nonce}'", **runs}
-    return page(text_of(name, **values), status, policy=policy, headers=headers or {})
+        policy = {**policy, "script-src": f"'nonce-{nonce}'", **runs}
+    language = language_of(request)
+    values |= {"is_language_chosen": is_language_chosen(request), "path": request.scope["path"]}
+    text = services_of(request).pages.render(name, language, **values)
+    return page(text, status, language, policy=policy, headers=headers or {})
 
 
-def text_of(name: str, **values: object) -> str:
-    """Fill a template in."""
-    return _templates.get_template(name).render(values)
+def page_policy(request: Request) -> Mapping[str, str]:
+    """Give what a page may load: a logo of elsewhere too."""
+    logo = services_of(request).pages.brand.logo
+    if logo is None or not logo.origin:
+        return PAGE_POLICY
+    return {**PAGE_POLICY, "img-src": f"'self' {logo.origin}"}
 
 
 def page(
     text: str,
     status: int,
+    language: str,
     *,
     policy: Mapping[str, str] = PAGE_POLICY,
     headers: Mapping[str, str],
 ) -> HTMLResponse:
     """Answer with the text of a page."""
     written = "; ".join(f"{directive} {sources}" for directive, sources in policy.items())
+    said = {"Content-Language": language, "Vary": "Accept-Language"}
     return HTMLResponse(
         # Half of a surrogate pair has no UTF-8; it becomes "?" and not a 500.
         text.encode("utf-8", "replace"),
         status_code=status,
-        headers={**HEADERS, "Content-Security-Policy": written, **headers},
+        headers={**HEADERS, "Content-Security-Policy": written, **said, **headers},
     )
 
 
@@ -88,47 +124,3 @@ def _with_code(text: str) -> Markup:
         Markup("<code>{}</code>").format(w) if n % 2 else escape(w) for n, w in enumerate(words)
     ]
     return Markup("").join(marked)
-
-
-def asset(name: str) -> str:
-    """Write the address of a static file of this version."""
-    path = Path(name)
-    return f"/static/{path.stem}-{_digest(name)}{path.suffix}"
-
-
-def static_file(name: str) -> Response | None:
-    """Answer with ``name-<hash>.css``, to be kept for ever; None if there is no such file.
-
-    With another version's hash (two versions may run at once) it is ours, and not to be kept.
-    """
-    asked = Path(name)
-    stem, _, digest = asked.stem.rpartition("-")
-    found = f"{stem}{asked.suffix}"
-    if found not in _static:
-        return None
-    is_this = digest == _digest(found)
-    kept = f"public, max-age={YEAR_SECONDS}, immutable" if is_this else "no-store"
-    return Response(
-        _static[found], headers={"Cache-Control": kept}, media_type=MEDIA_TYPES[asked.suffix]
-    )
-
-
-@cache
-def _digest(name: str) -> str:
-    """Digest a file, once: Swagger UI's script has 1.7 MB."""
-    return hashlib.sha256(_static[name]).hexdigest()[:12]
-
-
-_static = {path.name: path.read_bytes() for path in sorted((PAGES / "static").iterdir())}
-_static |= {
-    name: (files("fastapi_swagger") / "resources" / name).read_bytes() for name in SWAGGER_UI
-}
-_templates = Environment(
-    loader=FileSystemLoader(PAGES / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    auto_reload=False,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.globals["asset"] = asset

@@ -26,7 +26,9 @@ from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.logging import frames
 from reach.telemetry.metrics import REQUEST_SECONDS, REQUESTS_IN_PROGRESS, SIGN_UPS
-from reach.web.errors import REASON, answer_problem
+from reach.texts import N_
+from reach.web.errors import REASON, answer_problem, prefers_html
+from reach.web.routes import services_of
 from reach.web.security import NAMES, Header, safety_headers, sharing
 
 log = structlog.get_logger("reach.app")
@@ -76,7 +78,7 @@ class CutOff(ServiceUnavailable):
     Whether a change that met this was made is unknown: ask, or repeat it.
     """
 
-    type, title = "cut-off", "The service stopped meanwhile"
+    type, title = "cut-off", N_("The service stopped meanwhile")
 
 
 class RequestRecord:
@@ -263,7 +265,8 @@ class Refusing:
         request, refusal = Request(scope, receive), scope[REFUSAL]
         problem = QuotaExceeded(refusal.violated, refusal.headers)
         if not request.scope["path"].startswith("/v1/"):
-            answer = await answer_problem(request, problem)
+            page = services_of(request).refused_page
+            answer = await (page if prefers_html(request) else answer_problem)(request, problem)
             await answer(request.scope, request.receive, send)
             return
         made = self._bodies.get(tuple(refusal.violated))

@@ -6,23 +6,25 @@
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Protocol
 
-from fastapi import Request
+from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
+from reach.auth.signing import Signer
 from reach.db.database import Database
 from reach.idempotency.keys import IdempotencyKeys
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.limits.limiter import Limiter
 from reach.problems import Problem, Unprocessable
 from reach.settings import Settings
+from reach.web.templates import Pages
 
 #: As long as a slow telephone takes for a body of 64 KiB, and not as long as a caller likes.
 BODY_SECONDS = 30.0
@@ -51,8 +53,10 @@ class SpamProtection(Protocol):
 class Services:
     """The collaborators of every route of one process.
 
-    ``templates`` names those that can be composed now. ``refusals`` are whole answers to requests
-    that get to no route. ``mailbox`` is the development mailbox, which only its own pages know.
+    ``templates`` names those that can be composed now. ``inbox`` signs what a browser keeps of a
+    form (see ``pages.inbox``). ``refusals`` are whole answers to requests that get to no route;
+    ``refused_page`` answers a form that was sent too often. ``mailbox`` is the development mailbox,
+    which only its own pages know.
     """
 
     settings: Settings
@@ -62,10 +66,13 @@ class Services:
     links: Links
     idempotency: IdempotencyKeys
     spam_protection: SpamProtection
+    pages: Pages
+    inbox: Signer
     sign_up: Submit
     request_link: Submit
     templates: Callable[[], Collection[str]]
     refusals: Mapping[type[Problem], bytes]
+    refused_page: Callable[[Request, Problem], Awaitable[Response]]
     mailbox: object | None = None
     body_seconds: float = BODY_SECONDS
 

@@ -1,73 +1,73 @@
-// Solves the form's proof of work (altcha, version 2): see docs/guides/spam-protection.md.
+// Solves a form's proof of work (altcha, version 2): see docs/guides/spam-protection.md.
 "use strict";
 
-{
-  const form = document.querySelector("form[data-challenge]");
+// A challenge can be answered for 10 minutes: an older proof is not sent.
+const KEPT_MILLISECONDS = 8 * 60 * 1000;
+// Tries under way at once: a browser spreads them over its cores.
+const TRIES = 64;
+
+const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+const hex = (buffer) =>
+  Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+async function derive(parameters, counter) {
+  const nonce = bytes(parameters.nonce);
+  const password = new Uint8Array(nonce.length + 4);
+  password.set(nonce);
+  new DataView(password.buffer).setUint32(nonce.length, counter);
+  const key = await crypto.subtle.importKey("raw", password, "PBKDF2", false, ["deriveBits"]);
+  const how = {
+    name: "PBKDF2",
+    hash: parameters.algorithm.split("/")[1],
+    salt: bytes(parameters.salt),
+    iterations: parameters.cost,
+  };
+  return hex(await crypto.subtle.deriveBits(how, key, parameters.keyLength * 8));
+}
+
+async function solve(parameters) {
+  for (let first = 0; ; first += TRIES) {
+    const tries = Array.from({ length: TRIES }, (_, n) => derive(parameters, first + n));
+    const keys = await Promise.all(tries);
+    const found = keys.findIndex((key) => key.startsWith(parameters.keyPrefix));
+    if (found >= 0) return { counter: first + found, derivedKey: keys[found] };
+  }
+}
+
+async function prove(url) {
+  const since = performance.now();
+  const answer = await fetch(url, { cache: "no-store" });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  const challenge = await answer.json();
+  const solution = await solve(challenge.parameters);
+  return { text: btoa(JSON.stringify({ challenge, solution })), since };
+}
+
+function protect(form) {
   const button = form.querySelector("button");
   const status = form.querySelector("[role=status]");
-  // A challenge can be answered for 10 minutes: an older proof is not sent.
-  const KEPT_MILLISECONDS = 8 * 60 * 1000;
-  // Tries under way at once: a browser spreads them over its cores.
-  const TRIES = 64;
-
+  const words = status.dataset;
   let proof = null; // {text, since}
   let working = null; // the promise of one
-
-  const bytes = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-  const hex = (buffer) =>
-    Array.from(new Uint8Array(buffer), (byte) => byte.toString(16).padStart(2, "0")).join("");
-
-  async function derive(parameters, counter) {
-    const nonce = bytes(parameters.nonce);
-    const password = new Uint8Array(nonce.length + 4);
-    password.set(nonce);
-    new DataView(password.buffer).setUint32(nonce.length, counter);
-    const key = await crypto.subtle.importKey("raw", password, "PBKDF2", false, ["deriveBits"]);
-    const how = {
-      name: "PBKDF2",
-      hash: parameters.algorithm.split("/")[1],
-      salt: bytes(parameters.salt),
-      iterations: parameters.cost,
-    };
-    return hex(await crypto.subtle.deriveBits(how, key, parameters.keyLength * 8));
-  }
-
-  async function solve(parameters) {
-    for (let first = 0; ; first += TRIES) {
-      const tries = Array.from({ length: TRIES }, (_, n) => derive(parameters, first + n));
-      const keys = await Promise.all(tries);
-      const found = keys.findIndex((key) => key.startsWith(parameters.keyPrefix));
-      if (found >= 0) return { counter: first + found, derivedKey: keys[found] };
-    }
-  }
-
-  async function prove() {
-    const since = performance.now();
-    const answer = await fetch(form.dataset.challenge, { cache: "no-store" });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    const challenge = await answer.json();
-    const solution = await solve(challenge.parameters);
-    return { text: btoa(JSON.stringify({ challenge, solution })), since };
-  }
 
   const isFresh = () => proof !== null && performance.now() - proof.since < KEPT_MILLISECONDS;
 
   // Starts at most one at a time; who types meanwhile notices nothing.
   function begin() {
-    working ??= prove()
+    working ??= prove(form.dataset.challenge)
       .then((found) => { proof = found; })
       .finally(() => { working = null; });
     return working;
   }
 
   async function proveThenSend() {
-    status.textContent = "One moment: your browser does a short spam check…";
+    status.textContent = words.checking;
     button.disabled = true;
     try {
       await begin();
-      status.textContent = "Done. Signing you up…";
+      status.textContent = words.done;
     } catch {
-      status.textContent = "The spam check did not work. Please try again in a moment.";
+      status.textContent = words.failed;
       return;
     } finally {
       button.disabled = false;
@@ -76,20 +76,22 @@
   }
 
   // Until here the page said what to do if this script does not run.
-  if (globalThis.crypto?.subtle) {
-    status.textContent = "";
-    button.disabled = false;
-    form.addEventListener("input", () => { if (!isFresh()) begin().catch(() => {}); });
-    form.addEventListener("submit", (event) => {
-      if (isFresh()) {
-        form.elements.altcha.value = proof.text;
-        proof = null; // it works once
-        return;
-      }
-      event.preventDefault();
-      if (!button.disabled) proveThenSend();
-    });
-  } else {
-    status.textContent = "The spam check works only over https.";
+  if (!globalThis.crypto?.subtle) {
+    status.textContent = words.insecure;
+    return;
   }
+  status.textContent = "";
+  button.disabled = false;
+  form.addEventListener("input", () => { if (!isFresh()) begin().catch(() => {}); });
+  form.addEventListener("submit", (event) => {
+    if (isFresh()) {
+      form.elements.altcha.value = proof.text;
+      proof = null; // it works once
+      return;
+    }
+    event.preventDefault();
+    if (!button.disabled) proveThenSend();
+  });
 }
+
+document.querySelectorAll("form[data-challenge]").forEach(protect);

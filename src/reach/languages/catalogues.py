@@ -1,0 +1,138 @@
+"""Catalogues: what pages and emails say in another language than English.
+
+The texts in the source are English, and are the keys (``msgid``). A language is a file of gettext,
+``<language>/LC_MESSAGES/reach.mo`` or ``.po``: ours in ``locales/``, or the operator's own, which
+is asked first, text by text.
+"""
+
+import gettext
+from functools import cached_property, lru_cache
+from io import BytesIO
+from pathlib import Path
+
+from reach.settings import BadSettings, Settings
+
+DOMAIN = "reach"
+BUILT_IN = Path(__file__).parent / "locales"
+#: What the source is written in: it needs no catalogue.
+SOURCE = "en"
+#: How much of an ``Accept-Language`` is read: a browser's has a tenth of it.
+MOST_CHARACTERS = 500
+
+
+class Catalogues:
+    """The languages of pages and emails, the first of which is the default."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the languages of the settings. Raises BadSettings for one without a catalogue."""
+        self.languages = tuple(settings.language_codes)
+        self._folder = settings.catalogues_dir
+        if self._folder and not self._folder.is_dir():
+            raise BadSettings("REACH_CATALOGUES_DIR: there is no such folder")
+        for language in self.languages:
+            if language != SOURCE and not any(self._files(language)):
+                raise BadSettings(f"REACH_LANGUAGES: there is no catalogue for {language}")
+        self._found: dict[str, gettext.NullTranslations] = {}
+        self._codes = {language.lower(): language for language in self.languages}
+
+    @cached_property
+    def default(self) -> str:
+        """The language of those whose own is not known, or not there."""
+        return self.languages[0]
+
+    def of(self, language: str | None) -> gettext.NullTranslations:
+        """Give what translates into a language; into the default if there is no such one."""
+        code = self.known(language) or self.default
+        found = self._found.get(code)
+        if found is None:
+            found = self._found[code] = self._read(code)
+        return found
+
+    def known(self, language: str | None) -> str | None:
+        """Find a language by its code, in any case, or by that of a region of it: de-AT is de."""
+        code = (language or "").lower().replace("_", "-")
+        while code:
+            if code in self._codes:
+                return self._codes[code]
+            code = code.rpartition("-")[0]
+        return None
+
+    def preferred(self, accept_language: str) -> str | None:
+        """Choose the language that ``Accept-Language`` prefers; None if none of ours is in it."""
+        for wanted in _by_preference(accept_language[:MOST_CHARACTERS]):
+            if found := self.known(wanted):
+                return found
+            if wanted == "*":
+                return self.default
+        return None
+
+    def _files(self, language: str) -> list[Path]:
+        """List the files of a language, the operator's own first."""
+        own = [_own_file(self._folder, language)] if self._folder else []
+        return [*filter(None, own), *filter(Path.is_file, [_file(BUILT_IN, language, "mo")])]
+
+    def _read(self, language: str) -> gettext.NullTranslations:
+        found = gettext.NullTranslations()
+        for file in reversed(self._files(language)):
+            above = _read_po(file) if file.suffix == ".po" else _read_mo(file)
+            above.add_fallback(found)
+            found = above
+        return found
+
+
+def _file(folder: Path, language: str, kind: str) -> Path:
+    return folder / language.replace("-", "_") / "LC_MESSAGES" / f"{DOMAIN}.{kind}"
+
+
+def _own_file(folder: Path, language: str) -> Path | None:
+    """Find the operator's catalogue; what people edit (``.po``) counts before what it became."""
+    files = (_file(folder, language, kind) for kind in ("po", "mo"))
+    return next(filter(Path.is_file, files), None)
+
+
+def _read_mo(file: Path) -> gettext.NullTranslations:
+    try:
+        with file.open("rb") as stream:
+            return gettext.GNUTranslations(stream)
+    except (OSError, ValueError) as error:
+        raise BadSettings(f"{file} cannot be read as a catalogue: {error}") from None
+
+
+def _read_po(file: Path) -> gettext.NullTranslations:
+    """Compile a catalogue as it is read."""
+    # Only who has a catalogue of their own needs these, and they take 8 MB.
+    from babel.messages.mofile import write_mo  # noqa: PLC0415
+    from babel.messages.pofile import PoFileError, read_po  # noqa: PLC0415
+
+    try:
+        with file.open("rb") as stream:
+            catalogue = read_po(stream, abort_invalid=True)
+    except (OSError, ValueError, PoFileError) as error:
+        raise BadSettings(f"{file} cannot be read as a catalogue: {error}") from None
+    compiled = BytesIO()
+    write_mo(compiled, catalogue)
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+@lru_cache(256)
+def _by_preference(accept_language: str) -> tuple[str, ...]:
+    """List the languages of an ``Accept-Language`` (RFC 9110 §12.5.4), the most wanted first."""
+    weighed: list[tuple[float, int, str]] = []
+    for part in accept_language.split(","):
+        code, *parameters = (word.strip().lower() for word in part.split(";"))
+        weight = _weight(parameters)
+        if code and weight > 0:
+            weighed.append((-weight, len(weighed), code))
+    return tuple(code for _, _, code in sorted(weighed))
+
+
+def _weight(parameters: list[str]) -> float:
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0

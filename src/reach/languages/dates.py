@@ -1,0 +1,22 @@
+"""Dates as people of each language write them."""
+
+from datetime import datetime
+from functools import lru_cache
+
+#: "4 March 2026": most who read English have it so, and nobody mistakes it.
+LOCALES = {"en": "en_GB"}
+
+
+def long_date(moment: datetime, language: str) -> str:
+    """Write the day of an aware time, as each language does: "4 March 2026"."""
+    return _written(moment.date().isoformat(), language)
+
+
+@lru_cache(1024)
+def _written(day: str, language: str) -> str:
+    # Pages and emails without a date do without 8 MB of locales.
+    from babel.dates import format_date  # noqa: PLC0415
+
+    locale = LOCALES.get(language, language.replace("-", "_"))
+    shown: str = format_date(datetime.fromisoformat(day), "long", locale=locale)
+    return shown

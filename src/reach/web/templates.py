@@ -1,0 +1,171 @@
+"""The templates of pages, and the files that pages load."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import Response
+from jinja2 import (
+    Environment,
+    FileSystemLoader,
+    StrictUndefined,
+    TemplateError,
+    pass_context,
+)
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from reach.languages import templates as translated
+from reach.languages.catalogues import Catalogues
+from reach.languages.dates import long_date
+from reach.settings import BadSettings, Settings
+from reach.settings.brand import LOGO_TYPES, Brand, Shades
+
+#: Where the pages have their templates, our stylesheet and our icon.
+PAGES = Path(__file__).parent.parent / "pages"
+YEAR_SECONDS = 365 * 24 * 3600
+MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", **LOGO_TYPES}
+#: The page of the API comes as a package.
+SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+#: Whose colours the brand says.
+SHEET = "reach.css"
+COLORS = """\
+:root {{ --accent: {light.text}; --fill: {light.fill}; --on-fill: {light.on_fill}; \
+--strong: {light.strong}; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --accent: {dark.text}; --fill: {dark.fill}; \
+--on-fill: {dark.on_fill}; --strong: {dark.strong}; }} }}
+"""
+#: What a page is rendered in: a language's code, and whether it was asked for by ``?lang=``.
+LANGUAGE, IS_CHOSEN = "language", "is_language_chosen"
+#: In place of a language's own name, and of the direction in which it is written.
+OWN_NAME, DIRECTION = "English", "ltr"
+
+
+class Pages:
+    """What pages are made of: templates, a brand, languages, and the files that they load."""
+
+    def __init__(self, settings: Settings, catalogues: Catalogues) -> None:
+        """Take the brand and the operator's folder. Raises BadSettings for what cannot be used."""
+        self.catalogues = catalogues
+        self.brand: Brand = settings.brand
+        self._static = _own_files(self.brand)
+        folder = settings.pages_dir
+        if folder and not folder.is_dir():
+            raise BadSettings("REACH_PAGES_DIR: there is no such folder")
+        self._environment = _environment(folder)
+        self._environment.globals.update(
+            asset=self.asset,
+            to=to,
+            brand=self.brand,
+            brand_name=self.brand.name,
+            languages=self._languages(),
+        )
+        if folder:
+            self._compile(folder)
+
+    def render(self, name: str, language: str, **values: object) -> str:
+        """Fill a template in. It escapes every value, and fails if one that it uses is missing."""
+        translations = self.catalogues.of(language)
+        values |= {LANGUAGE: language, translated.TRANSLATIONS: translations}
+        values["direction"] = translations.pgettext("direction of writing", DIRECTION)
+        return self._environment.get_template(name).render({IS_CHOSEN: False, **values})
+
+    def asset(self, name: str) -> str:
+        """Write the address of a static file of this version."""
+        path = Path(name)
+        return f"/static/{path.stem}-{self._digest(name)}{path.suffix}"
+
+    def static_file(self, name: str) -> Response | None:
+        """Answer with ``name-<hash>.css``, to be kept for ever; None if there is no such file.
+
+        With another version's hash (two versions may run at once) it is ours, and not to be kept.
+        """
+        asked = Path(name)
+        stem, _, digest = asked.stem.rpartition("-")
+        found = f"{stem}{asked.suffix}"
+        if found not in self._static:
+            return None
+        kept = f"public, max-age={YEAR_SECONDS}, immutable"
+        return Response(
+            self._static[found],
+            headers={
+                "Cache-Control": kept if digest == self._digest(found) else "no-store",
+                # Emails show the logo.
+                **({"Cross-Origin-Resource-Policy": "cross-origin"} if stem == "logo" else {}),
+            },
+            media_type=MEDIA_TYPES[asked.suffix],
+        )
+
+    def _digest(self, name: str) -> str:
+        return _digest(self._static[name])
+
+    def _languages(self) -> Mapping[str, str]:
+        """Name each language in itself, by its code."""
+        return {
+            code: self.catalogues.of(code).pgettext("name of this language in itself", OWN_NAME)
+            for code in self.catalogues.languages
+        }
+
+    def _compile(self, folder: Path) -> None:
+        for file in sorted(folder.glob("*.html")):
+            try:
+                self._environment.get_template(file.name)
+            except (TemplateError, UnicodeDecodeError) as error:
+                raise BadSettings(f"REACH_PAGES_DIR: {file.name}: {error}") from None
+
+
+@pass_context
+def to(context: Context, path: str) -> Markup:
+    """Write the address of a page of ours, in the language that was chosen by ``?lang=``."""
+    if not context[IS_CHOSEN]:
+        return Markup(path)  # noqa: S704 - the template's own
+    return Markup("{}{}lang={}").format(
+        Markup(path),  # noqa: S704 - as above
+        "&" if "?" in path else "?",
+        context[LANGUAGE],
+    )
+
+
+def _own_files(brand: Brand) -> Mapping[str, bytes]:
+    """All files that pages load, by name; our stylesheet with the brand's colours."""
+    found = dict(_files())
+    found[SHEET] = colors(brand.light, brand.dark).encode() + found[SHEET]
+    if brand.logo and brand.logo.content:
+        stem, _, rest = brand.logo.name.rpartition("-")
+        found[f"{stem}{Path(rest).suffix}"] = brand.logo.content
+    return found
+
+
+def colors(light: Shades, dark: Shades) -> str:
+    """Write a brand's colours as CSS."""
+    return COLORS.format(light=light, dark=dark)
+
+
+@cache
+def _files() -> Mapping[str, bytes]:
+    """Read the files of this version, once."""
+    found = {path.name: path.read_bytes() for path in sorted((PAGES / "static").iterdir())}
+    resources = files("fastapi_swagger") / "resources"
+    return found | {name: (resources / name).read_bytes() for name in SWAGGER_UI}
+
+
+@cache
+def _digest(content: bytes) -> str:
+    """Digest a file, once: Swagger UI's script has 1.7 MB."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def _environment(folder: Path | None) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader([*filter(None, [folder]), PAGES / "templates"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=folder is not None,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    translated.install(environment)
+    environment.filters["long_date"] = long_date
+    return environment
