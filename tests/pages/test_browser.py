@@ -132,11 +132,11 @@ async def test_the_links_of_an_email(here: Reach, visit: Visit) -> None:
     mail = page.frame_locator("iframe")
     async with page.expect_popup() as confirm:
         await mail.locator("a[href*=confirm]").click()
-    await (await confirm.value).get_by_role("button", name="Yes, confirm my address").click()
+    await (await confirm.value).get_by_role("button", name="Yes, confirm it").click()
     await heading(await confirm.value, "Your address is confirmed")
     async with page.expect_popup() as manage:
         await mail.locator("a[href*=manage]").click()
-    await heading(await manage.value, "What Reach has of you")
+    await heading(await manage.value, "Your data")
     assert (await manage.value).url == f"{here.settings.origin}/manage"
     await expect((await manage.value).get_by_text("Not yet")).to_have_count(0)
 
@@ -152,7 +152,7 @@ async def test_managing_ones_record(here: Reach, visit: Visit) -> None:
     await expect(page.get_by_label("Your name")).to_have_value("www.spam")
     await page.get_by_label("Your name").fill("Ada L.")
     await page.get_by_role("button", name="Save changes").click()
-    await expect(page.get_by_role("status")).to_have_text("Your changes are stored.")
+    await expect(page.get_by_role("status")).to_have_text("Your changes are saved.")
     await page.get_by_role("button", name="Confirm that this address").click()
     await expect(page.get_by_role("status")).to_have_text("Your address is confirmed.")
     stored = await person.stored() or {}
@@ -161,11 +161,11 @@ async def test_managing_ones_record(here: Reach, visit: Visit) -> None:
         await page.get_by_role("button", name="Download").click()
     file = anyio.Path(await (await download.value).path())
     assert "ada@example.com" in await file.read_text()
-    await page.get_by_role("link", name="Remove me").click()
+    await page.get_by_role("link", name="Delete all my data").click()
     await page.get_by_role("link", name="No, keep it").click()
-    await page.get_by_role("link", name="Remove me").click()
-    await page.get_by_role("button", name="Yes, remove everything").click()
-    await heading(page, "You have been removed")
+    await page.get_by_role("link", name="Delete all my data").click()
+    await page.get_by_role("button", name="Yes, delete everything").click()
+    await heading(page, "Your data is deleted")
     assert await page.context.cookies() == []
     assert await person.stored() is None
     await page.goto(f"{origin}/manage")
@@ -177,8 +177,8 @@ async def test_voiding_ones_links(here: Reach, visit: Visit) -> None:
     page, origin = visit.page, here.settings.origin
     person = await holder(here)
     await page.goto(f"{origin}/manage?token={person.token}")
-    await page.get_by_role("button", name="Void every link").click()
-    await heading(page, "Every link so far is void")
+    await page.get_by_role("button", name="Stop every link").click()
+    await heading(page, "Your old links no longer work")
     assert await page.context.cookies() == []
     await page.goto(f"{origin}/manage?token={person.token}")
     await heading(page, "This link does not work, or no longer")
@@ -194,7 +194,7 @@ async def test_confirming_ones_address(here: Reach, visit: Visit) -> None:
     await page.goto(f"{origin}/confirm?token={person.token}")
     assert page.url == f"{origin}/confirm"
     assert (await person.stored() or {})["confirmed_at"] is None
-    await page.get_by_role("button", name="Yes, confirm my address").click()
+    await page.get_by_role("button", name="Yes, confirm it").click()
     await heading(page, "Your address is confirmed")
     assert (await person.stored() or {})["confirmed_at"]
 
@@ -227,7 +227,7 @@ async def test_a_link_followed_from_another_site(here: Reach, visit: Visit) -> N
     link = f"{here.settings.origin}/manage?token={person.token}"
     await page.set_content(f'<a href="{link}">Manage</a>')
     await page.get_by_role("link", name="Manage").click()
-    await heading(page, "What Reach has of you")
+    await heading(page, "Your data")
 
 
 async def test_a_link_to_another_persons_record(here: Reach, visit: Visit) -> None:
@@ -235,16 +235,16 @@ async def test_a_link_to_another_persons_record(here: Reach, visit: Visit) -> No
     page, origin = visit.page, here.settings.origin
     ada, eve = await holder(here), await holder(here, email="eve@example.com", name="Eve")
     await page.goto(f"{origin}/manage?token={ada.token}")
-    await heading(page, "What Reach has of you")
+    await heading(page, "Your data")
     await page.set_content(f'<a href="{origin}/manage?token={eve.token}">Your record</a>')
     await page.get_by_role("link", name="Your record").click()
-    await heading(page, "This link is for another record")
+    await heading(page, "This link belongs to another address")
     assert page.url == f"{origin}/manage/switch"
     await page.get_by_role("link", name="Stay with a…@example.com").click()
     await expect(page.get_by_text("ada@example.com")).to_be_visible()
     await page.go_back()
-    await page.get_by_role("button", name="Switch to the other record").click()
-    await heading(page, "What Reach has of you")
+    await page.get_by_role("button", name="Switch to the other address").click()
+    await heading(page, "Your data")
     assert page.url == f"{origin}/manage"
     await expect(page.get_by_text("eve@example.com")).to_be_visible()
     assert [cookie["name"] for cookie in await page.context.cookies()] == ["reach-manage"]

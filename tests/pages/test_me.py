@@ -146,7 +146,7 @@ async def test_a_change_is_stored(reach: Reach) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/manage?done=changed")
     stored = await person.stored() or {}
     assert (stored["name"], stored["description"]) == ("Ada L.", None)
-    assert "Your changes are stored." in (await person.get("/manage?done=changed")).text
+    assert "Your changes are saved." in (await person.get("/manage?done=changed")).text
     assert "<script" not in (await person.get("/manage?done=<script>")).text
     assert len(await messages_of(reach, template="changed")) == 1
 
@@ -188,7 +188,7 @@ async def test_an_address_is_confirmed(reach: Reach, scope: Scope, path: str, af
     assert (await person.get(after)).status_code == 200
     if scope == "confirm":
         assert deletes_cookie(answer.headers["set-cookie"], scope)
-        assert "was confirmed before" in (await person.get("/confirm")).text
+        assert "Your address is confirmed" in (await person.get("/confirm")).text
 
 
 async def test_everything_can_be_downloaded(reach: Reach) -> None:
@@ -214,7 +214,7 @@ async def test_a_person_is_removed(reach: Reach) -> None:
     assert await person.stored() is None
     assert await messages_of(reach) == []
     assert (await person.get("/manage")).status_code == 401
-    assert "have been removed" in (await reach.http.get("/manage/removed")).text
+    assert "Your data is deleted" in (await reach.http.get("/manage/removed")).text
 
 
 async def test_a_confirm_link_manages_nothing(reach: Reach) -> None:

@@ -79,7 +79,7 @@ async def test_an_outage_keeps_what_was_typed(site: Site) -> None:
         answer = await client.post("/", data=ADA)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     assert "Not available for a moment" in answer.text
-    assert "Try again in a moment." in answer.text
+    assert "Please try again in a moment." in answer.text
     assert "locked" not in answer.text
     assert 'value="ada@example.com"' in answer.text
 

@@ -35,7 +35,7 @@ async def here(
 
 async def was_asked_again(page: Page) -> None:
     """Wait for the form that came back, with all that was typed."""
-    await expect(page.get_by_role("alert")).to_contain_text("Nearly there")
+    await expect(page.get_by_role("alert")).to_contain_text("Almost done")
     await expect(page.get_by_label("Your name")).to_have_value("Ada Lovelace")
     await expect(page.get_by_label("Your email address")).to_have_value("ada@example.com")
     assert (await page.title()).startswith("Once more: ")

@@ -70,7 +70,7 @@ async def test_it_is_asked_for_and_the_own_record_stays(
         assert asked.status_code == 200
         assert asked.url.path == f"/{scope}/switch"
         assert not asked.url.query
-        assert "This link is for another record" in asked.text
+        assert "This link belongs to another address" in asked.text
         assert "a…@example.com" in asked.text
         for told in ("ada@example.com", "eve@example.com", ada.token, eve.token):
             assert told not in asked.text

@@ -90,7 +90,7 @@ async def test_the_form_comes_back_filled_and_works_at_once(reach: Reach, rule: 
     typed = {**ADA, "name": "Ada <Lovelace>", "description": "engines & looms"}
     page = await ENDPOINTS["page"](http, {**typed, **ASKED[rule][1](reach.settings)})
     assert page.status_code == 422
-    assert "Nearly there: press the button once more" in page.text
+    assert "Almost done: please press the button once more" in page.text
     assert "<title>Once more: Sign up" in page.text
     assert page.text.count("<button") == 1
     for text in typed.values():
@@ -114,7 +114,7 @@ async def test_who_asks_for_a_link_is_asked_again_too(reach: Reach, rule: str) -
         told = await http.post("/v1/links", json={"email": email, **fields})
         page = await http.post("/links", data={"email": email, **fields}, headers=BROWSER)
         assert (told.status_code, page.status_code) == (422, 422)
-        assert "Nearly there: press the button once more" in page.text
+        assert "Almost done: please press the button once more" in page.text
         assert f'value="{email}"' in page.text
         again = {"email": email, **hidden_in(page.text)}
         assert (await http.post("/links", data=again, headers=BROWSER)).status_code == 303

@@ -60,7 +60,7 @@ def asks_again(answer: httpx.Response, rule: str) -> bool:
     if answer.status_code != 422 or words not in answer.text:
         return False
     if answer.headers["content-type"].startswith("text/html"):
-        return "Nearly there: press the button once more" in answer.text
+        return "Almost done: please press the button once more" in answer.text
     problem = answer.json()
     is_ours = problem["type"].endswith("/problems/send-again")
     return is_ours and [error["pointer"] for error in problem["errors"]] == [pointer]
@@ -213,7 +213,7 @@ async def test_challenges_are_there_where_they_are_asked_for(guarded: Reach, rea
 async def test_the_page_says_what_to_do_without_scripts(guarded: Reach) -> None:
     """The form cannot be sent, so nothing is taken for spam; its script is ours and no other."""
     answer = await guarded.http.get("/")
-    assert re.search('role="status">[^<]*needs JavaScript', answer.text)
+    assert re.search('role="status"[^>]*>[^<]*needs JavaScript', answer.text)
     assert '<button type="submit" disabled>' in answer.text
     policy = answer.headers["content-security-policy"]
     (nonce,) = re.findall(r"script-src 'nonce-([^']+)';", policy)

@@ -65,6 +65,10 @@ DESCRIPTIONS: dict[str, str | None] = {
 
 
 def shape(answer: httpx.Response) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
-    """All of an answer that a stranger could learn something from."""
-    headers = [(n, v) for n, v in answer.headers.raw if n.lower() not in OF_THEIR_TIME]
+    """All of an answer that a stranger could learn something from, but what they typed."""
+    headers = [
+        (name, value.partition(b";")[2] if name.lower() == b"set-cookie" else value)
+        for name, value in answer.headers.raw
+        if name.lower() not in OF_THEIR_TIME
+    ]
     return answer.status_code, answer.content, tuple(headers)

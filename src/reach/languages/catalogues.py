@@ -34,6 +34,9 @@ class Catalogues:
                 raise BadSettings(f"REACH_LANGUAGES: there is no catalogue for {language}")
         self._found: dict[str, gettext.NullTranslations] = {}
         self._codes = {language.lower(): language for language in self.languages}
+        if self._folder:  # which may hold anything: better at the start than on a page
+            for language in self.languages:
+                self.of(language)
 
     @cached_property
     def default(self) -> str:

@@ -34,7 +34,7 @@ from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
 from reach.texts import N_
 from reach.web.body import validate
-from reach.web.html import HEADERS, render
+from reach.web.html import HEADERS, render, speak
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
@@ -82,6 +82,7 @@ async def _show_record(request: Request, given: FromCookie) -> Response:
 @holding("confirm", no_link)
 async def _show_confirm(request: Request, given: FromCookie) -> Response:
     person = await _database(request).read(links.find_holder, given.link)
+    speak(request, person.language)
     return _page(request, "confirm.html", person=person, proof=given.proof)
 
 
@@ -127,7 +128,7 @@ async def post_export(request: Request, given: FromCookie) -> Response:
 @router.post("/manage/links")
 @holding("manage", no_link)
 async def post_void_links(request: Request, given: FromCookie) -> Response:
-    """Void every link so far, this one too."""
+    """Stop every link so far, this one too."""
     await _database(request).write(links.act, given.link, record.void_links)
     return forget(see(request, "/manage/voided"), link_cookie("manage"))
 
@@ -137,6 +138,7 @@ async def post_void_links(request: Request, given: FromCookie) -> Response:
 async def get_removal(request: Request, given: FromCookie) -> Response:
     """Ask once more."""
     person = await _database(request).read(links.find_holder, given.link)
+    speak(request, person.language)
     return _page(request, "removal.html", person=person, proof=given.proof)
 
 
@@ -178,6 +180,7 @@ async def _record_page(
 ) -> Response:
     person = await _database(request).read(links.find_holder, given.link)
     stored = {"name": person.name, "description": person.description or ""}
+    speak(request, person.language)
     return _page(
         request,
         "manage.html",
@@ -186,6 +189,7 @@ async def _record_page(
         proof=given.proof,
         done=done,
         typed=stored if typed is None else {name: typed.get(name, "") for name in LABELS},
+        mail_language=services_of(request).pages.catalogues.known(person.language),
         **faults_of(problem, LABELS, request),
     )
 

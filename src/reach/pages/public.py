@@ -25,7 +25,7 @@ from reach.problems import (
 from reach.texts import N_
 from reach.web.body import read_form, validate
 from reach.web.errors import REASON, public_detail
-from reach.web.html import explain, render
+from reach.web.html import explain, language_of, render
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
@@ -77,6 +77,7 @@ async def post_sign_up(request: Request) -> Response:
     try:
         # A form cannot leave a field out: an empty note is none, and so is what is hidden.
         given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
+        given.setdefault("language", language_of(request))
         form = validate(SignUpForm, given, services.settings)
         if sure is None and (meant := typos.meant(form.email)):
             return _form(request, "did-you-mean.html", typed, None, typed=kept(typed), meant=meant)

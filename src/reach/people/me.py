@@ -142,7 +142,7 @@ async def post_confirmation(request: Request, link: MayConfirm) -> Any:
 
 @router.delete("/links", status_code=204)
 async def delete_links(request: Request, link: MayManage) -> Response:
-    """Void every link so far, this one too. `POST /v1/links` sends a new one."""
+    """Stop every link so far, this one too. `POST /v1/links` sends a new one."""
     await services_of(request).database.write(links.act, link, record.void_links)
     return _no_content()
 

@@ -38,10 +38,13 @@ def is_language_chosen(request: Request) -> bool:
 
 
 def speak(request: Request, language: str | None) -> None:
-    """Have a page in the language of a person whom it is about, unless another one was chosen."""
+    """Have a page in the language of a person whom it is about, unless another one was chosen.
+
+    What the page leads to has it too, though nothing may be known of the person there.
+    """
     known = services_of(request).pages.catalogues.known(language)
-    if known and not is_language_chosen(request):
-        request.scope[LANGUAGE] = known, False
+    if known and not is_language_chosen(request) and known != language_of(request):
+        request.scope[LANGUAGE] = known, True
 
 
 def _language(request: Request) -> tuple[str, bool]:

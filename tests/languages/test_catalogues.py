@@ -1,0 +1,97 @@
+"""The catalogues: which language is chosen, and whose words."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reach.languages.catalogues import Catalogues
+from reach.settings import BadSettings, Settings
+
+Make = Callable[..., Settings]
+
+OWN = """
+msgid ""
+msgstr ""
+"Content-Type: text/plain; charset=utf-8\\n"
+
+msgid "Sign up"
+msgstr "{words}"
+"""
+
+
+def write(folder: Path, language: str, text: str) -> Path:
+    """Write a catalogue of the operator's."""
+    file = folder / language / "LC_MESSAGES" / "reach.po"
+    file.parent.mkdir(parents=True)
+    file.write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("accepted", "chosen"),
+    [
+        ("de", "de"),
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("DE-ch", "de"),
+        ("en;q=0.3, fr;q=0.9", "fr"),
+        ("nl, es;q=0.1", "es"),
+        ("nl, *;q=0.1", "en"),
+        ("fr;q=0, de;q=0.1", "de"),
+        ("fr;q=junk, de", "de"),
+        ("nl", None),
+        ("", None),
+        (";;q=,,", None),
+        ("x" * 499 + ",de", None),
+    ],
+)
+def test_the_preferred_language_is_chosen(
+    make_settings: Make, accepted: str, chosen: str | None
+) -> None:
+    """By weight, a region as its language; what cannot be read chooses none."""
+    assert Catalogues(make_settings()).preferred(accepted) == chosen
+
+
+def test_the_first_language_is_the_default(make_settings: Make) -> None:
+    """For who prefers none of ours."""
+    catalogues = Catalogues(make_settings(languages="fr, en"))
+    assert (catalogues.default, catalogues.preferred("*")) == ("fr", "fr")
+    assert catalogues.of(None).gettext("Sign up") == catalogues.of("fr").gettext("Sign up")
+    assert catalogues.of("en").gettext("Sign up") == "Sign up"
+
+
+def test_ones_own_catalogue_counts_before_ours(make_settings: Make, tmp_path: Path) -> None:
+    """Text by text: what it lacks is as it was. It can be one of a language that we lack."""
+    folder = write(tmp_path / "own", "de", OWN.format(words="Mitmachen"))
+    write(folder, "pt_BR", OWN.format(words="Participar"))
+    ours = Catalogues(make_settings())
+    own = Catalogues(make_settings(catalogues_dir=folder, languages="en, de, pt-BR"))
+    assert own.of("de").gettext("Sign up") == "Mitmachen" != ours.of("de").gettext("Sign up")
+    assert own.of("de").gettext("Your name") == ours.of("de").gettext("Your name")
+    assert own.of("pt-br").gettext("Sign up") == "Participar"
+    assert own.of("pt-BR").gettext("Your name") == "Your name"
+
+
+def test_a_language_without_a_catalogue_is_refused(make_settings: Make, tmp_path: Path) -> None:
+    """At the start, by name: nobody is to find out by an English page."""
+    with pytest.raises(BadSettings, match="REACH_LANGUAGES: there is no catalogue for nl"):
+        Catalogues(make_settings(languages="en, nl"))
+    with pytest.raises(BadSettings, match="REACH_CATALOGUES_DIR: there is no such folder"):
+        Catalogues(make_settings(catalogues_dir=tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("text", ["msgid broken", OWN.format(words='half"')])
+def test_a_catalogue_that_cannot_be_read_is_refused(
+    make_settings: Make, tmp_path: Path, text: str
+) -> None:
+    """At the start, with the file's name."""
+    folder = write(tmp_path / "own", "de", text)
+    with pytest.raises(BadSettings, match=r"reach\.po cannot be read as a catalogue"):
+        Catalogues(make_settings(catalogues_dir=folder))
+
+
+@pytest.mark.parametrize("text", ["de;fr", "german", "en, EN", "e", "de-" + "x" * 9])
+def test_codes_of_languages_are_checked(make_settings: Make, text: str) -> None:
+    """What is none is said."""
+    with pytest.raises(ValueError, match="languages"):
+        make_settings(languages=text)

@@ -1,0 +1,147 @@
+"""Pages in everybody's own language, which is kept with the person."""
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from reach.settings import Settings
+from tests.support.forms import BROWSER
+from tests.support.people import everybody, holder, operator
+from tests.support.processes.reach import ADA, Reach, running_reach
+
+GERMAN = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.1"}
+FRENCH = {"Accept-Language": "fr"}
+
+
+@pytest.fixture
+async def english(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIterator[Reach]:
+    """Reach in English alone."""
+    async with running_reach(make_settings(database_url=sqlite, languages="en")) as reach:
+        yield reach
+
+
+@pytest.mark.parametrize(
+    ("query", "accepted", "language"),
+    [
+        ("", {}, "en"),
+        ("", GERMAN, "de"),
+        ("?lang=fr", GERMAN, "fr"),
+        ("?lang=FR-ca", {}, "fr"),
+        ("?lang=nl", GERMAN, "de"),
+        ("?lang=%22%3E%3Cscript%3E", {}, "en"),
+        ("?lang=de&lang=es", {}, "es"),
+    ],
+)
+async def test_a_page_is_in_the_readers_language(
+    reach: Reach, query: str, accepted: dict[str, str], language: str
+) -> None:
+    """``?lang=`` counts first, then what the browser says; the answer says which it is."""
+    answer = await reach.http.get(f"/{query}", headers=accepted)
+    assert f'<html lang="{language}" dir="ltr">' in answer.text
+    assert answer.headers["content-language"] == language
+    assert answer.headers["vary"] == "Accept-Language"
+
+
+async def test_a_chosen_language_stays(reach: Reach) -> None:
+    """Where a page leads to, by link, form or redirect, has the language too."""
+    page = (await reach.http.get("/?lang=de", headers=FRENCH)).text
+    assert 'action="/?lang=de"' in page
+    assert 'href="/links?lang=de"' in page
+    sent = await reach.http.post("/?lang=de", data=ADA, headers={**BROWSER, **FRENCH})
+    assert sent.headers["location"] == "/check-your-inbox?lang=de"
+    wrong = await reach.http.post("/?lang=de", data={**ADA, "name": ""}, headers=BROWSER)
+    assert wrong.headers["content-language"] == "de"
+    assert "?lang=" not in (await reach.http.get("/", headers=GERMAN)).text.partition("<footer")[0]
+
+
+async def test_one_language_is_offered_to_nobody(english: Reach) -> None:
+    """There is nothing to choose, and nothing that says so."""
+    answer = await english.http.get("/?lang=de", headers=GERMAN)
+    assert answer.headers["content-language"] == "en"
+    assert "hreflang" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "language"),
+    [
+        (lambda http: http.post("/", data=ADA, headers={**BROWSER, **GERMAN}), "de"),
+        (lambda http: http.post("/?lang=es", data=ADA, headers={**BROWSER, **GERMAN}), "es"),
+        (lambda http: http.post("/v1/signups", json=ADA, headers=GERMAN), "de"),
+        (
+            lambda http: http.post("/v1/signups", json={**ADA, "language": "fr"}, headers=GERMAN),
+            "fr",
+        ),
+        (lambda http: http.post("/v1/signups", json={**ADA, "language": "pt-BR"}), "pt-BR"),
+        (lambda http: http.post("/v1/signups", json=ADA), None),
+        (lambda http: http.post("/v1/signups", json=ADA, headers={"Accept-Language": "nl"}), None),
+    ],
+    ids=["page", "page-chosen", "API", "API-said", "API-later", "API-none", "API-unknown"],
+)
+async def test_the_language_is_kept_with_the_person(
+    reach: Reach, sent: Callable[..., object], language: str | None
+) -> None:
+    """What they chose, said, or their browser does; an email of another day is in it too."""
+    http = await operator(reach)
+    assert (await sent(http)).status_code in (202, 303)  # type: ignore[misc, attr-defined]
+    (person,) = await everybody(http)
+    assert person["language"] == language
+
+
+async def test_who_has_not_confirmed_can_choose_again(reach: Reach) -> None:
+    """Their next sign-up's language counts, as all that they type; one without leaves it."""
+    http = await operator(reach)
+    for language, kept in (("de", "de"), ("fr", "fr"), (None, "fr")):
+        said = {} if language is None else {"language": language}
+        await http.post("/v1/signups", json={**ADA, **said})
+        assert [person["language"] for person in await everybody(http)] == [kept]
+
+
+async def test_a_bad_code_is_refused(reach: Reach) -> None:
+    """With what is wrong; nothing is stored."""
+    http = await operator(reach)
+    answer = await http.post("/v1/signups", json={**ADA, "language": "<b>"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/language"
+    assert await everybody(http) == []
+
+
+async def test_ones_record_is_in_ones_own_language(reach: Reach) -> None:
+    """Whatever the browser says; it can be changed there, and an email says so."""
+    person = await holder(reach)
+    answer = await person.patch("/v1/me", json={"language": "de"})
+    assert (answer.status_code, answer.json()["language"]) == (200, "de")
+    page = await reach.http.get("/manage", headers={**person.cookie, **FRENCH})
+    assert page.headers["content-language"] == "de"
+    assert '<option value="de" lang="de" selected>' in page.text
+    chosen = await reach.http.get("/manage?lang=es", headers={**person.cookie, **FRENCH})
+    assert chosen.headers["content-language"] == "es"
+    assert '<option value="de" lang="de" selected>' in chosen.text
+
+
+async def test_refusals_are_in_the_readers_language(reach: Reach) -> None:
+    """Each that a form can meet: beside the field there is not a word of English."""
+    wrong = {
+        "name": ["", "a" * 101, "www.example.com", "a@example.com", "\u200b", "A\x07"],
+        "email": ["", "x", "a" * 65 + "@example.com", "a@" + "b" * 260 + ".example"],
+        "description": ["x" * 501, "a\x1bb"],
+    }
+    for field, texts in wrong.items():
+        for text in texts:
+            said = {}
+            for headers in ({}, GERMAN):
+                form = {**ADA, field: text}
+                page = await reach.http.post("/", data=form, headers={**BROWSER, **headers})
+                assert page.status_code == 422
+                (said[str(headers)],) = [
+                    line for line in page.text.splitlines() if f'id="{field}-error"' in line
+                ]
+            assert len(set(said.values())) == 2, (field, text, said)
+
+
+async def test_missing_pages_are_in_the_readers_language(reach: Reach) -> None:
+    """An error is a page like any other."""
+    english = await reach.http.get("/nowhere", headers=BROWSER)
+    german = await reach.http.get("/nowhere", headers={**BROWSER, **GERMAN})
+    assert (english.status_code, german.status_code) == (404, 404)
+    assert "There is nothing here" in english.text
+    assert "There is nothing here" not in german.text
