@@ -1,12 +1,14 @@
 """After a form: to which address the email goes, and what to do if none comes."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
+from reach.settings import Settings
 from tests.support.forms import BROWSER
 from tests.support.people import everybody, operator, owed, templates
-from tests.support.processes.reach import ADA, Reach
+from tests.support.processes.reach import ADA, Reach, running_reach
 
 
 def cookie_of(header: str) -> dict[str, str]:
@@ -32,35 +34,39 @@ async def test_the_page_says_to_which_address(reach: Reach) -> None:
     assert "ada@example.com" not in (await reach.http.get("/check-your-inbox")).text
 
 
-async def test_it_can_be_sent_again_within_the_budget(reach: Reach) -> None:
+async def test_it_can_be_sent_again_within_the_budget(
+    sqlite: str, make_settings: Callable[..., Settings]
+) -> None:
     """By one button; who is over the budget is told the same, and gets no more."""
-    http = await operator(reach)
-    quota = reach.settings.policies["mail_per_address"].windows[0].quota
-    header = (await http.post("/", data=ADA, headers=BROWSER)).headers["set-cookie"]
-    for _ in range(quota + 2):
-        page = await http.get("/check-your-inbox", headers=cookie_of(header))
-        again = await http.post("/", data=fields_of(page.text), headers=BROWSER)
-        assert again.status_code == 303, again.text
-    assert await templates(http) == ["welcome"] * quota
-    assert [person["name"] for person in await everybody(http)] == ["Ada"]
+    settings = make_settings(database_url=sqlite, limit_mail_per_address="3/hour")
+    async with running_reach(settings) as reach:
+        http = await operator(reach)
+        header = (await http.post("/", data=ADA, headers=BROWSER)).headers["set-cookie"]
+        statuses = []
+        for _ in range(4):
+            page = await http.get("/check-your-inbox", headers=cookie_of(header))
+            again = await http.post("/", data=fields_of(page.text), headers=BROWSER)
+            statuses.append(again.status_code)
+        sent = await templates(http)
+        names = [person["name"] for person in await everybody(http)]
+    assert (statuses, sent, names) == ([303] * 4, ["welcome"] * 3, ["Ada"])
 
 
 async def test_a_link_can_be_sent_again(reach: Reach) -> None:
     """The page for it sends the form for links, and no name."""
-    header = (
-        await reach.http.post("/links", data={"email": ADA["email"]}, headers=BROWSER)
-    ).headers
-    cookie = cookie_of(header["set-cookie"])
+    typed = {"email": ADA["email"]}
+    asked = await reach.http.post("/links", data=typed, headers=BROWSER)
+    cookie = cookie_of(asked.headers["set-cookie"])
     page = (await reach.http.get("/check-your-inbox?for=link", headers=cookie)).text
     assert '<form method="post" action="/links"' in page
     sent = await reach.http.post("/links", data=fields_of(page), headers=BROWSER)
     assert sent.headers["location"] == "/check-your-inbox?for=link"
 
 
-@pytest.mark.parametrize("value", ["", "junk", "e30", "e30.", "e30.junk", "a.b.c", "é"])
+@pytest.mark.parametrize("value", ["", "junk", "e30", "e30.", "e30.junk", "a.b.c"])
 async def test_what_we_did_not_sign_is_not_shown(reach: Reach, value: str) -> None:
     """A neighbour's site cannot have this page say something."""
-    cookie = {"Cookie": f"reach-inbox={value}".encode("latin-1", "replace").decode("latin-1")}
+    cookie = {"Cookie": f"reach-inbox={value}"}
     page = await reach.http.get("/check-your-inbox", headers=cookie)
     assert page.status_code == 200
     assert "An email is on its way to you." in page.text
