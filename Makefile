@@ -35,7 +35,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test torture check bench bench-quick timing reference translations lock image cluster cluster-down clean
+.PHONY: help run watch test torture check bench bench-quick timing reference translations pictures lock image cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -86,6 +86,10 @@ reference: ## write docs/reference again, from the source
 
 image: ## build the container image (IMAGE=reach:0.1.0 BASE=python:3.13-slim ENGINE=buildah)
 	@$(call given,IMAGE)$(call given,BASE)$(call given,ENGINE)$(call given,SOURCE)exec deploy/docker/build.sh $(ARGS)
+
+pictures: ## take the pictures of every page and email again (docs/pictures; needs Chromium)
+	$(call set_up,dev)
+	@exec $(BIN)/python -m docs.pictures
 
 translations: ## bring the catalogues of pages and emails up to date with the source
 	$(call set_up,dev)

@@ -122,7 +122,7 @@ def to(context: Context, path: str) -> Markup:
     if not context[IS_CHOSEN]:
         return Markup(path)  # noqa: S704 - the template's own
     return Markup("{}{}lang={}").format(
-        Markup(path),  # noqa: S704 - as above
+        Markup(path),  # noqa: S704 - the template's own
         "&" if "?" in path else "?",
         context[LANGUAGE],
     )
