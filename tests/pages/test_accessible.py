@@ -10,7 +10,7 @@ from axe_playwright_python.async_playwright import Axe
 from babel.messages.pofile import write_po
 from playwright.async_api import Browser, Page, expect
 
-from docs.pictures.walk import walk
+from docs.pictures.walk import PAGES, walk
 from docs.translations import extract
 from reach.settings import Settings
 from tests.support.processes.ports import free_port
@@ -97,7 +97,7 @@ async def test_every_page_is_accessible(
     async with visiting(browser, viewport=viewport, color_scheme=scheme, locale=language) as visit:
         await walk(visit.page, origin, "ada@example.com", look)
     assert found == {}
-    assert len(seen) == 20
+    assert len(seen) == len(set(seen)) >= len(PAGES) + 10
 
 
 async def test_the_keyboard_is_enough(browser: Browser, origin: str) -> None:

@@ -34,7 +34,7 @@ async def test_a_logo_elsewhere(make_site: Make) -> None:
     """Pages may load it from there, and nothing else."""
     site = make_site(brand_logo="https://cdn.example.org/tea.svg")
     async with site.client() as client:
-        for path in ("/", "/nowhere"):
+        for path in ("/", "/problems/nowhere"):
             page = await client.get(path, headers={"Accept": "text/html"})
             policy = page.headers["content-security-policy"]
             assert "img-src 'self' https://cdn.example.org;" in policy
@@ -52,7 +52,7 @@ async def test_the_brands_words_and_ways(make_site: Make) -> None:
     )
     async with site.client() as client:
         assert "Four letters &lt;a&gt; year." in (await client.get("/")).text
-        for path in ("/", "/links", "/check-your-inbox", "/nowhere"):
+        for path in ("/", "/links", "/check-your-inbox", "/problems/nowhere"):
             page = (await client.get(path, headers={"Accept": "text/html"})).text
             assert '<a class="brand" href="https://example.org/?a=1&amp;b=2">' in page
             assert 'href="https://example.org/privacy"' in page

@@ -182,7 +182,7 @@ async def test_the_pages_form_is_a_persons(reach: Reach) -> None:
     assert AntiSpam(reach.settings).rule_broken(SpamFields(**sent), began + 0.9) == "too fast"
     assert AntiSpam(reach.settings).rule_broken(SpamFields(**sent), began + 1) is None
     sheet = (await http.get(re.findall(r'href="(/static/reach-[^"]+)"', page)[0])).text
-    assert re.search(r"\.trap \{[^}]*left: -999rem", sheet)
+    assert re.search(r"\.trap \{[^}]*inset-inline-start: -999rem", sheet)
 
 
 async def test_who_corrects_a_form_does_not_wait_again(reach: Reach) -> None:

@@ -69,6 +69,7 @@ async def test_an_operator_adds_a_person(reach: Reach) -> None:
         "email": "Ada@Example.com",
         "name": "Ada",
         "description": "curious",
+        "language": None,
         "confirmed_at": None,
         "created_at": person["created_at"],
         "updated_at": person["created_at"],

@@ -101,7 +101,7 @@ def test_emails_show_no_svg(make_settings: Callable[..., Settings], tmp_path: Pa
         "https://u:p@example.org",
         "https://a b",
         'https://a/"',
-        "https://example.org/\n",
+        "https://example.org/\x7f",
         "https://example.org;x",
         "javascript:alert(1)",
         "https://exämple.org",

@@ -113,7 +113,8 @@ async def test_a_422_says_where_and_what(reach: Reach) -> None:
             {
                 "pointer": "",
                 "detail": "There is an unknown field. Known are: "
-                "email, name, description, motto, website, started, altcha.",
+                "email, name, description, language, motto, website, started, "
+                "altcha.",
             },
         ],
     }

@@ -220,7 +220,7 @@ def parse_languages(text: str) -> list[str]:
 
 
 #: What may stand in an address and in a header of ours; nothing that would end either.
-WEB_ADDRESS = re.compile(r"[!#-+.-:=?-\[\]-~]+", re.ASCII)
+WEB_ADDRESS = re.compile(r"[!#-+\-.-:=?-\[\]-~]+", re.ASCII)
 
 
 def parse_web_address(text: str) -> str:
