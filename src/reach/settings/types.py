@@ -230,12 +230,7 @@ def parse_web_address(text: str) -> str:
         is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_whole = False
-    if (
-        not is_whole
-        or not text.isascii()
-        or not text.isprintable()
-        or re.search(r'[\s"<>\\]', text)
-    ):
+    if not is_whole or not WEB_ADDRESS.fullmatch(text):
         raise ValueError("must be like https://example.org/thanks")
     if "@" in urlsplit(text).netloc:
         raise ValueError("must hold no user and no password")
