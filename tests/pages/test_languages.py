@@ -1,5 +1,6 @@
 """Pages in everybody's own language, which is kept with the person."""
 
+import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -147,3 +148,17 @@ async def test_missing_pages_are_in_the_readers_language(reach: Reach) -> None:
     assert (english.status_code, german.status_code) == (404, 404)
     assert "There is nothing here" in english.text
     assert "There is nothing here" not in german.text
+
+
+async def test_a_form_is_nobody_elses(reach: Reach) -> None:
+    """It is made once for each language, and yet each visit has a time of its own."""
+    pages = [(await reach.http.get(f"/{query}")).text for query in ("", "", "?lang=de", "?lang=de")]
+    stamps = [re.findall(r'name="started" value="([^"]+)"', page) for page in pages]
+    assert len({stamp for (stamp,) in stamps}) == 4
+    await reach.http.post("/", data={**ADA, "email": "typed@"}, headers=BROWSER)
+    for page in (*pages, (await reach.http.get("/")).text):
+        assert "typed@" not in page
+        assert "varying" not in page
+    form = {**BROWSER, "Content-Type": "application/x-www-form-urlencoded"}
+    wrong = await reach.http.post("/", content="", headers=form)
+    assert (wrong.status_code, 'role="alert"' in wrong.text) == (422, True)

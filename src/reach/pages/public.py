@@ -46,6 +46,8 @@ FORMS = {
     "check-your-inbox.html": LABELS,
     "did-you-mean.html": LABELS,
 }
+#: Those that most who come here see, as they are when nobody has typed into them.
+BLANK = ("sign-up.html", "links.html")
 #: What a form says of an address that was asked about.
 SURE = "sure"
 NEEDED = ("name", "email")
@@ -164,6 +166,7 @@ def _form(
         headers=problem.headers if problem else {},
         # Its script asks for a task to prove work by; without that it has none.
         runs={"connect-src": "'self'"} if protection.needs_proof else None,
+        is_blank=page in BLANK and not given and problem is None and not values.get("is_void"),
         started=protection.stamp(time.time(), is_again=bool(given)),
         needs_proof=protection.needs_proof,
         # A browser's own check of addresses knows only ASCII before the @.

@@ -63,16 +63,19 @@ def _accepted(request: Request) -> list[str]:
     return fields_of(request, "accept-language")
 
 
-def render(
+def render(  # noqa: PLR0913 - what an answer and a template each need
     request: Request,
     name: str,
     status: int = 200,
     *,
     headers: Mapping[str, str] | None = None,
     runs: Mapping[str, str] | None = None,
+    is_blank: bool = False,
     **values: object,
 ) -> HTMLResponse:
     """Answer with a template, in the language of the request.
+
+    ``is_blank``: it is a form that nobody has typed into (see ``Pages.render_blank``).
 
     A page with scripts says in ``runs`` what they need beyond ``PAGE_POLICY``, if only ``{}``:
     its template gets a ``nonce``, and each ``<script nonce="{{ nonce }}">`` of it may run. It may
@@ -84,7 +87,9 @@ def render(
         policy = {**policy, "script-src": f"'nonce-{nonce}'", **runs}
     language = language_of(request)
     values |= {"is_language_chosen": is_language_chosen(request), "path": request.scope["path"]}
-    text = services_of(request).pages.render(name, language, **values)
+    pages = services_of(request).pages
+    fill = pages.render_blank if is_blank else pages.render
+    text = fill(name, language, **values)
     return page(text, status, language, policy=policy, headers=headers or {})
 
 

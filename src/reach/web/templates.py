@@ -41,6 +41,9 @@ COLORS = """\
 LANGUAGE, IS_CHOSEN = "language", "is_language_chosen"
 #: In place of a language's own name, and of the direction in which it is written.
 OWN_NAME, DIRECTION = "English", "ltr"
+#: What is another one at each visit of the same form, of letters and digits alone; and what stands
+#: for it.
+VARYING = {"started": "varying-time", "nonce": "varying-nonce"}
 
 
 class Pages:
@@ -51,6 +54,7 @@ class Pages:
         self.catalogues = catalogues
         self.brand: Brand = settings.brand
         self._static = _own_files(self.brand)
+        self._blank: dict[tuple[object, ...], str] = {}
         folder = settings.pages_dir
         if folder and not folder.is_dir():
             raise BadSettings("REACH_PAGES_DIR: there is no such folder")
@@ -71,6 +75,23 @@ class Pages:
         values |= {LANGUAGE: language, translated.TRANSLATIONS: translations}
         values["direction"] = translations.pgettext("direction of writing", DIRECTION)
         return self._environment.get_template(name).render({IS_CHOSEN: False, **values})
+
+    def render_blank(self, name: str, language: str, **values: object) -> str:
+        """Fill in a form that nobody has typed into: all but what ``VARYING`` names is the same.
+
+        So it is rendered once for each language, and a visit costs little.
+        """
+        key = name, language, values[IS_CHOSEN]
+        varying = {one: str(values[one]) for one in VARYING if one in values}
+        text = self._blank.get(key)
+        if text is None:
+            marked = {one: VARYING[one] for one in varying}
+            text = self.render(name, language, **{**values, **marked})
+            if not self._environment.auto_reload:
+                self._blank[key] = text
+        for one, value in varying.items():
+            text = text.replace(VARYING[one], value)
+        return text
 
     def asset(self, name: str) -> str:
         """Write the address of a static file of this version."""
