@@ -41,7 +41,7 @@ from reach.web import keys as key_routes
 from reach.web.direct import Direct, DirectRoute
 from reach.web.guard import scopes_of
 from reach.web.middleware import RequestRecord
-from reach.web.openapi import ANY, finish
+from reach.web.openapi import ANY, DESCRIPTION, TAGS, finish
 from reach.web.refusals import refusals
 from reach.web.routes import Services, StrictRoute, services_of
 from reach.web.templates import Pages
@@ -87,7 +87,8 @@ class Application(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """Write the OpenAPI document, once."""
         if self.openapi_schema is None:
-            self.openapi_schema = finish(super().openapi(), self._scopes())
+            public_url = self.state.services.settings.public_url
+            self.openapi_schema = finish(super().openapi(), self._scopes(), public_url)
         return self.openapi_schema
 
     def _scopes(self) -> Mapping[tuple[str, str], Sequence[str]]:
@@ -113,7 +114,9 @@ def create_app(
     the traces when it stops, and itself when it is stuck.
     """
     app = Application(
-        title=settings.brand_name,
+        title=f"{settings.brand_name} API",
+        description=DESCRIPTION,
+        openapi_tags=[*TAGS],
         version="1",
         lifespan=partial(_lifespan, is_one_of_several=is_one_of_several),
         docs_url=None,  # FastAPI's page loads its scripts from elsewhere: see pages.public
@@ -168,7 +171,7 @@ def telemetry() -> TelemetryConfig:
         "logs": False,
         "operation_spans": False,
         "auto_configure": False,
-        "exclude": lambda scope: scope["path"] in PROBES,
+        "exclude": lambda scope: scope["path"] in UNTRACED,
     }
 
 
@@ -212,6 +215,8 @@ async def readyz(request: Request) -> Response:
 
 #: Asked every few seconds for ever, and never traced.
 PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
+#: And what has no end while somebody listens.
+UNTRACED = (*PROBES, "/mailbox/events")
 
 
 async def answer_http_exception(request: Request, error: HTTPException) -> Response:

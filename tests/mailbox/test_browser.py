@@ -1,14 +1,17 @@
 """The mailbox in a real browser: on a telephone, and while new mail comes in."""
 
+import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
+from reach.mailbox.news import MOST_LISTENERS
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
-from tests.support.processes.reach import Reach, change_services, running_reach
+from tests.support.processes.reach import Reach, running_reach
 from tests.support.servers.browser import WIDEST, visiting
 
 LONG = "Sehr-lange-Betreffzeile_ohne_Leerzeichen/" * 6
@@ -113,17 +116,100 @@ async def test_who_reads_a_mail_is_left_alone(here: Reach, browser: Browser, vie
         assert await page.evaluate("getSelection().toString().length") > 1000
 
 
-async def test_a_mailbox_that_is_unavailable_is_asked_again(here: Reach, browser: Browser) -> None:
-    """It says so, and stops saying so."""
+async def test_a_mailbox_that_does_not_answer_is_asked_again(here: Reach, browser: Browser) -> None:
+    """The page says so, and stops saying so; what came meanwhile is there then."""
+    news = here.app.state.services.mailbox.news
+    async with visiting(browser) as visit:
+        page = visit.page
+        with ExitStack() as listeners:
+            for _ in range(MOST_LISTENERS):
+                listeners.enter_context(news.heard())
+            await page.goto(f"{here.settings.origin}/mailbox")
+            await expect(page.get_by_role("status")).to_have_text("No answer. Asking again…")
+            await expect(page.get_by_role("link", name="Look for new emails")).to_be_visible()
+            put(here, "There again")
+        await expect(entry(page, "There again")).to_be_visible()
+        await expect(page.get_by_role("status")).to_have_text("1 new email.")
+        await expect(page.get_by_role("link", name="Look for new emails")).to_be_hidden()
+
+
+async def test_what_is_read_or_deleted_elsewhere_shows(here: Reach, browser: Browser) -> None:
+    """In the list, in the title, and without a word of the page loaded again."""
+    for n in range(3):
+        put(here, f"Mail {n}")
+    mailbox: Mailbox = here.app.state.services.mailbox
+    ids = [mail.id for mail in mailbox.list()]
     async with visiting(browser) as visit:
         page = visit.page
         await page.goto(f"{here.settings.origin}/mailbox")
-        had = change_services(here.app, mailbox=None)
-        await expect(page.get_by_role("status")).to_have_text("No answer. Asking again…")
-        here.app.state.services = had
-        put(here, "There again")
-        await expect(entry(page, "There again")).to_be_visible()
-        await expect(page.get_by_role("status")).to_have_text("1 new email.")
+        await expect(page).to_have_title(re.compile(r"^\(3\) Mailbox"))
+        await page.evaluate("window.isSame = true")
+        mailbox.mark_read(ids[0])
+        await expect(page.locator(".entry.unread")).to_have_count(2)
+        await expect(page.get_by_text("3 emails, 2 unread")).to_be_visible()
+        mailbox.delete(ids[1])
+        await expect(page.locator(".entry")).to_have_count(2)
+        await expect(page).to_have_title(re.compile(r"^\(1\) Mailbox"))
+        mailbox.clear()
+        await expect(page.get_by_text("No email yet")).to_be_visible()
+        await expect(page).to_have_title(re.compile("^Mailbox"))
+        put(here, "New")
+        await expect(entry(page, "New")).to_be_visible()
+        await expect(page.get_by_text("No email yet")).to_have_count(0)
+        assert await page.evaluate("window.isSame")
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "none"])
+async def test_the_keyboard_alone_will_do(here: Reach, browser: Browser, scripts: bool) -> None:
+    """Search, read, look at it as on a telephone, delete; then delete all, after a question."""
+    for n in range(3):
+        put(here, f"Mail {n}")
+    async with visiting(browser, viewport=DESK, java_script_enabled=scripts) as visit:
+        page = visit.page
+
+        async def press(role: Any, name: str) -> None:
+            target = page.get_by_role(role, name=name, exact=True)
+            for _ in range(30):
+                await page.keyboard.press("Tab")
+                if await target.evaluate("one => one === document.activeElement"):
+                    break
+            await page.keyboard.press("Enter")
+
+        await page.goto(f"{here.settings.origin}/mailbox")
+        await page.get_by_role("searchbox", name="Search emails").focus()
+        await page.keyboard.type("mail 1")
+        await page.keyboard.press("Enter")
+        await expect(page.locator(".entry")).to_have_count(1)
+        await page.locator(".entry").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h2")).to_have_text("Mail 1")
+        await press("link", "320 px")
+        frame = page.locator("iframe")
+        await expect(frame).to_have_class("w320")
+        assert await frame.evaluate("one => one.clientWidth") == 320
+        await press("button", "Delete")
+        await expect(page.get_by_text("No email has these words.")).to_be_visible()
+        await press("link", "End the search")
+        await expect(page.locator(".entry")).to_have_count(2)
+        await press("link", "Delete all…")
+        await press("button", "Yes, delete")
+        await expect(page.get_by_text("No email yet")).to_be_visible()
+    assert not here.app.state.services.mailbox.list()
+
+
+async def test_a_page_in_the_background_does_not_listen(here: Reach, browser: Browser) -> None:
+    """A browser opens few connections to one server: ten such pages would use them up."""
+    async with visiting(browser) as visit:
+        for _ in range(10):
+            page = await visit.page.context.new_page()
+            await page.goto(f"{here.settings.origin}/mailbox")
+            await page.evaluate(
+                "Object.defineProperty(document, 'hidden', {value: true});"
+                "document.dispatchEvent(new Event('visibilitychange'))"
+            )
+        await visit.page.goto(f"{here.settings.origin}/mailbox")
+        put(here, "Heard")
+        await expect(entry(visit.page, "Heard")).to_be_visible()
 
 
 async def test_without_scripts_a_link_shows_new_mail(here: Reach, browser: Browser) -> None:

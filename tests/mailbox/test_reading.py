@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reach.mailbox.server import Mailbox, Reading, read
+from reach.mailbox.reading import Reading, read
+from reach.mailbox.server import Mailbox
 
 NESTED = b"".join(
     b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(2000)

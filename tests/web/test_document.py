@@ -1,11 +1,14 @@
 """The OpenAPI document is one that tools can read, and says what the routes do."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from reach.app import create_app
+from reach.runtime.process import opened
+from reach.settings import Settings
 from tests.support.http.document import SCOPES, inlined
 from tests.support.people import NOBODY
 from tests.support.processes.reach import Reach
@@ -122,6 +125,34 @@ async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> Non
             part = part[key.replace("~1", "/").replace("~0", "~")]
     ids = [operation["operationId"] for operation in operations(served).values()]
     assert len(set(ids)) == len(ids)
+
+
+async def test_each_call_has_a_title_and_a_place(document: dict[str, Any]) -> None:
+    """A short title that no other has, in one of the groups; and those are introduced, in order."""
+    groups = [tag["name"] for tag in document["tags"]]
+    assert groups == ["Sign up", "People", "Messages", "Statistics", "Keys", "Your record"]
+    assert all(len(tag["description"]) > 40 for tag in document["tags"])
+    titles = [operation["summary"] for operation in operations(document).values()]
+    assert len(set(titles)) == len(titles)
+    for title in titles:
+        assert re.fullmatch(r"[A-Z][^.`_]{5,49}", title), title
+    used = {tuple(operation["tags"]) for operation in operations(document).values()}
+    assert used == {(name,) for name in groups}
+    for operation in operations(document).values():
+        assert not operation.get("description", "").startswith(operation["summary"])
+    assert document["info"]["title"] == "Reach API"
+    assert "reach-data/operator-key" in document["info"]["description"]
+
+
+@pytest.mark.parametrize("url", ["", "https://signup.example.com"])
+async def test_the_server_is_named_where_it_has_a_name(
+    sqlite: str, make_settings: Callable[..., Settings], url: str
+) -> None:
+    """By `REACH_PUBLIC_URL`; without one, it is the server that the document is from."""
+    settings = make_settings(database_url=sqlite, public_url=url, secret_key="s" * 32)
+    async with opened(settings) as database:
+        document = create_app(settings, database).openapi()
+    assert document.get("servers") == ([{"url": url}] if url else None)
 
 
 async def test_all_but_sign_ups_needs_a_key_or_a_link(document: dict[str, Any]) -> None:

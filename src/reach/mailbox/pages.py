@@ -1,15 +1,25 @@
 """The mailbox: what the embedded mail server took, for those at this machine only."""
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from reach.mailbox.server import Mailbox, Reading, readable
+from reach.mailbox.news import News
+from reach.mailbox.reading import Reading, readable
+from reach.mailbox.server import Mailbox
 from reach.network.hosts import is_loopback
-from reach.problems import NotFound
-from reach.web.html import HEADERS, render
+from reach.problems import Forbidden, NotFound
+from reach.web.body import read_form
+from reach.web.html import HEADERS, language_of, render
+from reach.web.middleware import STAYS_OPEN
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
@@ -28,10 +38,28 @@ MAIL_POLICY = (
 )
 OPEN_LINKS_OUTSIDE = '<!doctype html><base target="_blank">'
 
-#: Its script looks for new mail.
+#: Its script hears of new mail.
 RUNS = {"connect-src": "'self'"}
+#: Without a referrer, browsers do not say where a form is from.
+REFERRER = {"Referrer-Policy": "same-origin"}
 
 PARTS = ("html", "text", "source")
+#: In pixels, of telephones, most and a small one; or as wide as there is room.
+WIDTHS = ("", "390", "320")
+MOST_QUERY_CHARACTERS = 200
+#: After so long a browser asks again, if the connection is lost.
+RETRY_MILLISECONDS = 2000
+#: A rush of mail is told all at once: the list has a thousand lines.
+GAP_SECONDS = 0.2
+
+
+class FromElsewhere(Forbidden):
+    """Only the mailbox's own page, and programs at this machine, may delete emails.
+
+    Nothing was done. A program sends `DELETE /mailbox/messages/{id}`, without an `Origin`.
+    """
+
+    type, title = "from-elsewhere", "This form is not the mailbox's own"
 
 
 def may_read(request: Request) -> bool:
@@ -72,44 +100,182 @@ async def local_mailbox(request: Request) -> Mailbox:
     return mailbox
 
 
+async def ours(request: Request, mailbox: Annotated[Mailbox, Depends(local_mailbox)]) -> Mailbox:
+    """Find the mailbox for who may change it: our own page, or a program at this machine.
+
+    Browsers say where a form is from, and ask before they send another page's DELETE. Raises
+    NotFound; FromElsewhere.
+    """
+    origins = [origin.lower() for origin in request.headers.getlist("origin")]
+    is_program = not origins and request.method == "DELETE"
+    if not is_program and origins != [f"http://{request.headers['host'].lower()}"]:
+        raise FromElsewhere
+    return mailbox
+
+
 Local = Annotated[Mailbox, Depends(local_mailbox)]
+Ours = Annotated[Mailbox, Depends(ours)]
+Form = Annotated[dict[str, str], Depends(read_form)]
 router = APIRouter(prefix="/mailbox", include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How somebody looks at the mailbox: for which words, and at HTML of which width."""
+
+    q: str = ""
+    width: str = ""
+
+    @classmethod
+    async def of(cls, q: str = "", width: str = "") -> "Look":
+        """Read it from a query; what is too long, or no width, is as if it were not there."""
+        words = " ".join(q[:MOST_QUERY_CHARACTERS].split())
+        return cls(words, width if width in WIDTHS else "")
+
+    def url(self, at: str = "", **others: str) -> str:
+        """Write the address of what looks so, and as else is said."""
+        given = {"message": "", "part": "", "q": self.q, "width": self.width, **others}
+        said = urlencode({name: value for name, value in given.items() if value})
+        return f"/mailbox{at}?{said}" if said else f"/mailbox{at}"
+
+    def list(self, mailbox: Mailbox, chosen: str = "") -> dict[str, Any]:
+        """Find what the list is made of."""
+        every = mailbox.list()
+        return {
+            "look": self,
+            "chosen": chosen,
+            "entries": mailbox.search(self.q) if self.q else every,
+            "total": len(every),
+            "unread": sum(entry.is_unread for entry in every),
+        }
+
+
+Looking = Annotated[Look, Depends(Look.of)]
 
 # These are not `async`: a mailbox reads files.
 
 
 @router.api_route("", methods=READ)
-def get_page(request: Request, mailbox: Local, message: str = "", part: str = "") -> Response:
-    """Show the list, and the mail that was chosen. Raises NoSuchMail."""
-    entries = mailbox.list()
-    values: dict[str, Any] = {"chosen": None}
+def get_page(
+    request: Request, mailbox: Local, look: Looking, message: str = "", part: str = ""
+) -> Response:
+    """Show the list, and the mail that was chosen, which then is no longer unread.
+
+    Raises NoSuchMail.
+    """
+    values: dict[str, Any] = {}
     if message:
         reading = mailbox.read(message)
+        if request.method == "GET" and not _is_ahead(request):
+            mailbox.mark_read(message)
         shown = _part(part, reading)
         values = {
-            "chosen": message,
             "reading": reading,
+            "parts": PARTS,
+            "part": shown,
+            "widths": WIDTHS,
+            "source": readable(mailbox.raw(message)) if shown == "source" else "",
             "sender": _first(reading, "from"),
             "recipient": _first(reading, "to"),
             "subject": _first(reading, "subject"),
-            "parts": PARTS,
-            "part": shown,
-            "source": readable(mailbox.raw(message)) if shown == "source" else "",
+            "date": _first(reading, "date"),
         }
-    return render(request, "mailbox.html", runs=RUNS, entries=entries, **values)
+    values |= look.list(mailbox, message)
+    return render(request, "mailbox.html", headers=REFERRER, runs=RUNS, **values)
+
+
+@router.get("/events")
+async def get_events(
+    request: Request, mailbox: Local, look: Looking, message: str = ""
+) -> Response:
+    """Go on telling how the list looks, whenever that has changed. Raises TooManyListeners."""
+    pages, language = services_of(request).pages, language_of(request)
+
+    def show() -> str:
+        return pages.render("mailbox-list.html", language, **look.list(mailbox, message))
+
+    return Live(mailbox.news, show)
+
+
+class Live(StreamingResponse):
+    """A server-sent event with a text, at first and whenever it has changed: until it is closed."""
+
+    def __init__(self, news: News, show: Callable[[], str]) -> None:
+        """Have ``show`` called at first, and after each of the ``news``."""
+        super().__init__((), headers=HEADERS, media_type="text/event-stream")
+        self._news, self._show = news, show
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for as long as the caller listens. Raises TooManyListeners."""
+        with self._news.heard() as changed:
+            scope[STAYS_OPEN] = True
+            self.body_iterator = self._events(changed)
+            await super().__call__(scope, receive, send)
+
+    async def _events(self, changed: asyncio.Event) -> AsyncIterator[str]:
+        yield f"retry: {RETRY_MILLISECONDS}\n\n"
+        told = None
+        while True:
+            changed.clear()
+            text = await run_in_threadpool(self._show)
+            if text != told:
+                yield "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"
+                told = text
+                await asyncio.sleep(GAP_SECONDS)
+            await changed.wait()
+
+
+@router.post("/messages/{mail_id}/delete")
+def post_delete(mail_id: str, mailbox: Ours, look: Looking, _: Form) -> Response:
+    """Delete one mail, and go back to the list. Raises NoSuchMail."""
+    mailbox.delete(mail_id)
+    return _to_list(look.url())
+
+
+@router.api_route("/clear", methods=READ)
+def get_clear(request: Request, mailbox: Local) -> Response:
+    """Ask whether to delete every mail that there is now."""
+    entries = mailbox.list()
+    if not entries:
+        return _to_list("/mailbox")
+    count, last = len(entries), entries[0].id
+    return render(request, "mailbox-clear.html", headers=REFERRER, count=count, last=last)
+
+
+@router.post("/clear")
+def post_clear(mailbox: Ours, form: Form) -> Response:
+    """Delete every mail that had come when the question was asked. Raises NoSuchMail."""
+    mailbox.clear(form.get("last", ""))
+    return _to_list("/mailbox")
+
+
+@router.delete("/messages")
+def delete_messages(mailbox: Ours) -> Response:
+    """Delete every mail."""
+    mailbox.clear()
+    return Response(status_code=204)
+
+
+@router.delete("/messages/{mail_id}")
+def delete_message(mail_id: str, mailbox: Ours) -> Response:
+    """Delete one mail. Raises NoSuchMail."""
+    mailbox.delete(mail_id)
+    return Response(status_code=204)
 
 
 @router.api_route("/messages", methods=READ)
-def get_messages(mailbox: Local) -> Response:
-    """List every mail, newest first."""
+def get_messages(mailbox: Local, q: str = "") -> Response:
+    """List every mail that has the words of ``q``, newest first."""
     lines = [
         {
             "id": entry.id,
+            "from": entry.sender,
             "to": entry.to,
             "subject": entry.subject,
             "received_at": entry.received_at.isoformat().replace("+00:00", "Z"),
+            "unread": entry.is_unread,
         }
-        for entry in mailbox.list()
+        for entry in mailbox.search(q[:MOST_QUERY_CHARACTERS])
     ]
     return JSONResponse(lines, headers=HEADERS)
 
@@ -138,6 +304,16 @@ def get_html(mail_id: str, mailbox: Local) -> Response:
     headers = {**HEADERS, "Content-Security-Policy": MAIL_POLICY}
     content = (OPEN_LINKS_OUTSIDE + html).encode("utf-8", "replace")
     return Response(content, headers=headers, media_type="text/html")
+
+
+def _is_ahead(request: Request) -> bool:
+    """Whether a browser loads a page before anybody wants to see it."""
+    purposes = (request.headers.get(name, "") for name in ("sec-purpose", "purpose"))
+    return any("prefetch" in purpose for purpose in purposes)
+
+
+def _to_list(url: str) -> Response:
+    return RedirectResponse(url, status_code=303, headers=HEADERS)
 
 
 def _part(asked: str, reading: Reading) -> str:

@@ -11,10 +11,8 @@ import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from email import message_from_bytes, policy
-from email.parser import BytesHeaderParser
 from mailbox import Maildir
 from pathlib import Path
 from typing import cast
@@ -23,6 +21,8 @@ import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from reach.files import sync_folder
+from reach.mailbox.news import News
+from reach.mailbox.reading import Reading, decoded, headers_of, read, searchable
 from reach.problems import NotFound
 
 log = structlog.get_logger("reach.mailbox")
@@ -31,12 +31,10 @@ KEEP = 1000
 MOST_BYTES = 2**20
 #: An idle client is let go after this. Reach itself lets go sooner (``smtp_idle_seconds``).
 IDLE_SECONDS = 300.0
-#: What the parser is given. Longer headers, and more parts, are only shown as they came: it takes
-#: the square of their number (250 boundaries in a megabyte took 13 s).
-HEAD_BYTES, VALUE_CHARACTERS, MOST_BOUNDARIES = 64 * 1024, 8 * 1024, 40
-BOUNDARY = re.compile(rb"boundary\s{0,9}[=*]", re.IGNORECASE)
 #: How ``Maildir`` names files: by when they came, with microseconds that may lack leading zeros.
 NAME = re.compile(r"(\d{10})\.M(\d{1,6})[^:]*")
+#: Maildir's flag of a mail that was read.
+SEEN = "S"
 
 TAKEN = "250 2.0.0 Kept"
 NO_ROOM = "452 4.3.1 The mailbox cannot be written to"
@@ -51,40 +49,39 @@ class NoSuchMail(NotFound, LookupError):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A mail's line in the list. ``to`` and ``subject`` are decoded, and empty if it has none."""
+    """A mail's line in the list. Its texts are decoded, and empty if it has none."""
 
     id: str
+    sender: str = field(repr=False)
     to: str = field(repr=False)
     subject: str = field(repr=False)
     received_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A mail for people: every header in order, decoded; its text and its HTML, if any."""
-
-    headers: Sequence[tuple[str, str]] = field(repr=False)
-    text: str | None = field(repr=False)
-    html: str | None = field(repr=False)
+    is_unread: bool
 
 
 class Mailbox:
     """The newest ``keep`` mails, in a Maildir that no other program writes to.
 
-    Its methods block, and may be called from any thread.
+    As Maildir has it, a mail is in ``new`` until it is read, then in ``cur`` with the flag S.
+    Methods block, and may be called from any thread; ``news`` hears of every change.
     """
 
     def __init__(self, folder: Path, *, keep: int = KEEP) -> None:
         """Open the Maildir, making it if it is missing. Raises OSError."""
-        self._tmp, self._new, self._keep = folder / "tmp", folder / "new", keep
-        for made in (folder, self._tmp, self._new, folder / "cur"):
+        self._tmp, self._new, self._cur = folder / "tmp", folder / "new", folder / "cur"
+        self._keep, self.news = keep, News()
+        for made in (folder, self._tmp, self._new, self._cur):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._maildir = Maildir(folder)
         self._lock = threading.Lock()
-        named = [match for each in self._maildir.iterkeys() if (match := NAME.fullmatch(each))]
-        named.sort(key=lambda match: (int(match[1]), int(match[2])))
         #: Every mail, the oldest first, with its line in the list once it was asked for.
-        self._mails: dict[str, Entry | None] = dict.fromkeys(match[0] for match in named)
+        self._mails: dict[str, Entry | None] = dict.fromkeys(
+            sorted(filter(NAME.fullmatch, self._maildir.iterkeys()), key=_when)
+        )
+        flagged = (path.name.partition(":2,") for path in self._cur.iterdir())
+        self._read = {mail_id for mail_id, _, flags in flagged if SEEN in flags}
+        #: What each mail is found by, once somebody has searched.
+        self._searchable: dict[str, str] = {}
         self._sweep()
         self._trim()
 
@@ -95,6 +92,23 @@ class Mailbox:
                 with suppress(KeyError, FileNotFoundError):  # somebody removed it
                     self._mails[mail_id] = self._entry(mail_id)
             return [entry for entry in reversed(self._mails.values()) if entry is not None]
+
+    def search(self, query: str) -> Sequence[Entry]:
+        """List the mails that have all words of ``query``, in any case; without one, every mail."""
+        words = query.casefold().split()
+        return [one for one in self.list() if all(word in self._text(one.id) for word in words)]
+
+    def _text(self, mail_id: str) -> str:
+        found = self._searchable.get(mail_id)
+        if found is None:
+            try:
+                found = searchable(self.read(mail_id))
+            except NoSuchMail:  # it has just gone
+                return ""
+            with self._lock:
+                if mail_id in self._mails:
+                    self._searchable[mail_id] = found
+        return found
 
     def read(self, mail_id: str) -> Reading:
         """Read a mail for people. Raises NoSuchMail."""
@@ -126,20 +140,64 @@ class Mailbox:
                 raise
             self._mails[file.name] = None
             self._trim()
+        self.news.tell()
+
+    def mark_read(self, mail_id: str) -> None:
+        """Note that a mail was opened; one that is not there is no matter."""
+        with self._lock:
+            if mail_id not in self._mails or mail_id in self._read:
+                return
+            try:
+                (self._new / mail_id).rename(self._cur / f"{mail_id}:2,{SEEN}")
+            except OSError as error:  # it can be read all the same
+                log.warning("mailbox not written", sqlstate=errno.errorcode.get(error.errno or 0))
+                return
+            self._read.add(mail_id)
+            entry = self._mails[mail_id]
+            self._mails[mail_id] = entry and replace(entry, is_unread=False)
+        self.news.tell()
+
+    def delete(self, mail_id: str) -> None:
+        """Remove a mail from the disk. Raises NoSuchMail; OSError."""
+        with self._lock:
+            if mail_id not in self._mails:
+                raise NoSuchMail
+            self._remove(mail_id)
+        self.news.tell()
+
+    def clear(self, last: str | None = None) -> None:
+        """Remove every mail that came until ``last`` did, or all. Raises NoSuchMail; OSError."""
+        if last is not None and not NAME.fullmatch(last):
+            raise NoSuchMail
+        with self._lock:
+            for mail_id in list(self._mails):
+                if last is None or _when(mail_id) <= _when(last):
+                    self._remove(mail_id)
+        self.news.tell()
+
+    def _remove(self, mail_id: str) -> None:
+        """Remove a mail from the disk, and only then from the list. Raises OSError."""
+        self._maildir.discard(mail_id)
+        self._forget(mail_id)
+
+    def _forget(self, mail_id: str) -> None:
+        del self._mails[mail_id]
+        self._read.discard(mail_id)
+        self._searchable.pop(mail_id, None)
 
     def _entry(self, mail_id: str) -> Entry:
         """Make a mail's line from its first bytes. Raises KeyError, FileNotFoundError."""
-        headers = reversed(_headers(self._maildir.get_bytes(mail_id)))
+        headers = reversed(headers_of(self._maildir.get_bytes(mail_id)))
         first = {name.lower(): value for name, value in headers}
-        to, subject = (_decoded(first.get(name, "")) for name in ("to", "subject"))
-        seconds, microseconds = map(int, NAME.sub(r"\1 \2", mail_id).split())
+        sender, to, subject = (decoded(first.get(one, "")) for one in ("from", "to", "subject"))
+        seconds, microseconds = _when(mail_id)
         at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
-        return Entry(mail_id, to, subject, at)
+        return Entry(mail_id, sender, to, subject, at, mail_id not in self._read)
 
     def _trim(self) -> None:
         """Drop the oldest mails if there are too many."""
         for mail_id in list(self._mails)[: max(0, len(self._mails) - self._keep)]:
-            del self._mails[mail_id]
+            self._forget(mail_id)
             try:
                 self._maildir.discard(mail_id)
             except OSError as error:  # the new mail is kept all the same
@@ -167,6 +225,12 @@ class Mailbox:
         finally:
             server.close()
             await asyncio.gather(*(each.end() for each in list(connected)), return_exceptions=True)
+
+
+def _when(mail_id: str) -> tuple[int, int]:
+    """Read from a mail's name when it came: seconds, and microseconds."""
+    seconds, microseconds = NAME.sub(r"\1 \2", mail_id).split()
+    return int(seconds), int(microseconds)
 
 
 class _Connection(SMTP):
@@ -236,50 +300,3 @@ class _Handler:
         """Answer for an unexpected failure; aiosmtpd alone would tell the client its text."""
         log.error("mailbox failed", error_type=type(error).__name__)
         return BROKEN
-
-
-def read(raw: bytes) -> Reading:
-    """Read a whole mail. One that cannot be parsed is shown as it came, as its text."""
-    try:
-        texts = _texts(raw)
-    except Exception as error:  # noqa: BLE001 - the parser fails in many ways on hostile MIME
-        log.info("mail unreadable", error_type=type(error).__name__)
-        texts = {"plain": readable(raw)}
-    headers = [(name, _decoded(value)) for name, value in _headers(raw)]
-    return Reading(headers, texts.get("plain"), texts.get("html"))
-
-
-def _texts(raw: bytes) -> dict[str, str]:
-    """Find the text and the HTML that are meant to be read, no attachments."""
-    if len(_head(raw)) > HEAD_BYTES or len(BOUNDARY.findall(raw)) > MOST_BOUNDARIES:
-        raise ValueError
-    whole = message_from_bytes(raw, policy=policy.default)
-    parts = {kind: whole.get_body((kind,)) for kind in ("plain", "html")}
-    return {kind: _sound(part.get_content()) for kind, part in parts.items() if part is not None}
-
-
-def readable(raw: bytes) -> str:
-    """Read a mail's source: what is not UTF-8 is U+FFFD."""
-    return raw.decode("utf-8", "replace")
-
-
-def _head(raw: bytes) -> bytes:
-    return re.split(rb"\r?\n\r?\n", raw, maxsplit=1)[0]
-
-
-def _headers(raw: bytes) -> Sequence[tuple[str, str]]:
-    """Split the headers, in order, those of the first 64 KiB."""
-    return list(BytesHeaderParser().parsebytes(_head(raw)[:HEAD_BYTES]).raw_items())
-
-
-def _decoded(value: str) -> str:
-    """Decode a header's value, whichever it is: folds, RFC 2047's words, what is not ASCII."""
-    shown = re.sub(r"[\r\n]+", "", value[:VALUE_CHARACTERS])
-    with suppress(Exception):  # of many kinds, for hostile words: they are shown as they came
-        shown = str(policy.default.header_factory("subject", shown))
-    return _sound(shown).strip()
-
-
-def _sound(text: str) -> str:
-    """Leave out half characters, which no answer can hold."""
-    return text.encode("utf-8", "replace").decode()

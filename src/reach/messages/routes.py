@@ -22,7 +22,7 @@ from reach.web.responses import as_json, respond, response_of, write_cursor
 from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(
-    prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute
+    prefix="/v1/messages", tags=["Messages"], responses=OF_KEYS, route_class=StrictRoute
 )
 
 #: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.messages``.
@@ -39,10 +39,25 @@ TEMPLATE = Shape(
 Template = Annotated[str, *shaped(TEMPLATE)]
 
 
+MESSAGE: dict[str, Any] = {
+    "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a01",
+    "person_id": "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1",
+    "template": "welcome",
+    "recipient": "ada@example.com",
+    "state": "sent",
+    "attempts": 1,
+    "created_at": "2026-03-04T05:06:07.890123Z",
+    "due_at": None,
+    "finished_at": "2026-03-04T05:06:08.310000Z",
+    "message_id": "<01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a01@example.com>",
+    "last_error": None,
+}
+
+
 class MessageBody(BaseModel):
     """A message, as operators see it. ``due_at`` is the next try's time, while there is one."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [MESSAGE]})
 
     id: UUID
     person_id: UUID
@@ -120,7 +135,7 @@ MessageId = Annotated[UUID, Depends(message_id)]
     "/{id}", response_model=MessageWithHistory, dependencies=[MayRead], responses=problems(404)
 )
 async def get_message(request: Request, id_: MessageId) -> Any:
-    """Show a message with every attempt and the time of the next try."""
+    """Show a message. It has every attempt, and the time of the next try."""
     message, attempts = await services_of(request).database.read(outbox.history, id_)
     return as_json(_with_history(message, attempts))
 
@@ -132,7 +147,7 @@ async def get_message(request: Request, id_: MessageId) -> Any:
     openapi_extra=IDEMPOTENCY_KEY,
 )
 async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
-    """Queue a message again, due now. 409 if it was sent."""
+    """Try a message again. It is due now; 409 if it was sent."""
     return await _change(request, operator, outbox.retry, id_)
 
 
@@ -143,7 +158,7 @@ async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
     openapi_extra=IDEMPOTENCY_KEY,
 )
 async def post_cancel(request: Request, operator: Writer, id_: MessageId) -> Any:
-    """Keep a queued message from being sent. 409 unless it is queued."""
+    """Cancel a message. It is not sent then; 409 unless it is queued."""
     return await _change(request, operator, outbox.cancel, id_)
 
 

@@ -59,7 +59,8 @@ router = APIRouter(include_in_schema=False)
 @router.api_route("/docs", methods=READ)
 async def get_docs(request: Request) -> Response:
     """Show what the API can do, and let it be tried."""
-    return render(request, "docs.html", runs=RUNS)
+    origin = services_of(request).settings.origin
+    return render(request, "docs.html", runs=RUNS, origin=origin)
 
 
 @router.api_route("/", methods=READ)

@@ -54,7 +54,7 @@ class LinkToken(SecurityBase):
 
 
 router = APIRouter(
-    prefix="/v1/me", tags=["your record"], responses=OF_LINKS, route_class=StrictRoute
+    prefix="/v1/me", tags=["Your record"], responses=OF_LINKS, route_class=StrictRoute
 )
 
 MayManage = Annotated[Link, Depends(LinkToken("manage"))]
@@ -72,7 +72,7 @@ A_FILE = header("Content-Disposition", "A file to be kept", const=DISPOSITION)
     openapi_extra=CONDITIONS,
 )
 async def get_me(request: Request, link: MayManage) -> Any:
-    """Show your record. 304 if `If-None-Match` names what would be shown."""
+    """See your record. 304 if `If-None-Match` names what would be shown."""
     wished = conditions(request)
     person = await services_of(request).database.read(links.find_holder, link)
     wished.require_match(person)
@@ -93,7 +93,7 @@ async def patch_me(
     link: MayManage,
     body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
-    """Change your record; an email says so. 412 if `If-Match` is stale."""
+    """Change your record. An email says so; 412 if `If-Match` is stale."""
     services, wished = services_of(request), conditions(request)
     person = await services.database.write(
         links.act, link, record.change, wanted(body), services.settings, wished
@@ -103,7 +103,7 @@ async def patch_me(
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
 async def delete_me(request: Request, link: MayManage) -> Response:
-    """Remove yourself, your messages and every trace of them. 412 if `If-Match` is stale."""
+    """Remove yourself. Your messages and every trace go too; 412 if `If-Match` is stale."""
     database = services_of(request).database
     await database.write(links.erase, link, conditions(request))
     await database.scrub()
@@ -142,7 +142,7 @@ async def post_confirmation(request: Request, link: MayConfirm) -> Any:
 
 @router.delete("/links", status_code=204)
 async def delete_links(request: Request, link: MayManage) -> Response:
-    """Stop every link so far, this one too. `POST /v1/links` sends a new one."""
+    """Stop every link so far. This one too; `POST /v1/links` sends a new one."""
     await services_of(request).database.write(links.act, link, record.void_links)
     return _no_content()
 
@@ -153,7 +153,7 @@ async def delete_links(request: Request, link: MayManage) -> Response:
     responses={200: {"headers": A_FILE}},
 )
 async def get_export(request: Request, link: MayManage) -> Any:
-    """Download everything that is stored of you: record, messages, attempts."""
+    """Download all that is stored of you. That is your record, your messages, their attempts."""
     found = Export.model_validate(await services_of(request).database.read(links.export, link))
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 

@@ -20,7 +20,7 @@ from reach.web.responses import Cursor, Limit, as_json, read_cursor, respond, re
 from reach.web.routes import StrictRoute, services_of
 
 router = APIRouter(
-    prefix="/v1/messages", tags=["messages"], responses=OF_KEYS, route_class=StrictRoute
+    prefix="/v1/messages", tags=["Messages"], responses=OF_KEYS, route_class=StrictRoute
 )
 MayRead = Depends(OperatorKey("messages:read"))
 Writer = Annotated[Operator, Depends(OperatorKey("messages:write"))]
@@ -128,7 +128,7 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
     openapi_extra=in_json(Retry) | IDEMPOTENCY_KEY,
 )
 async def post_retry_all(request: Request, operator: Writer) -> Any:
-    """Queue messages again, due now: 10,000 at most, the oldest first.
+    """Try many messages again. They are due now: 10,000 at most, the oldest first.
 
     Those that are being sent at this moment are not among them. What was sent stays sent.
     """

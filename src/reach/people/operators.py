@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BeforeValidator
 
 from reach.auth.keys import Operator
@@ -42,7 +42,7 @@ from reach.web.responses import (
 )
 from reach.web.routes import StrictRoute, services_of
 
-people = APIRouter(prefix="/v1/people", tags=["people"], responses=OF_KEYS, route_class=StrictRoute)
+people = APIRouter(prefix="/v1/people", tags=["People"], responses=OF_KEYS, route_class=StrictRoute)
 others = APIRouter(responses=OF_KEYS, route_class=StrictRoute)
 
 MayRead = Depends(OperatorKey("people:read"))
@@ -82,7 +82,7 @@ PersonId = Annotated[UUID, Depends(person_id)]
     openapi_extra=in_json(Add) | IDEMPOTENCY_KEY,
 )
 async def post_person(request: Request, operator: Writer) -> Any:
-    """Add a person, and promise their welcome. 409 if the address is known."""
+    """Add a person. Their welcome is sent unless you say otherwise; 409 if the address is known."""
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
     body = validate(Add, data, services.settings)
@@ -104,12 +104,12 @@ async def post_person(request: Request, operator: Writer) -> Any:
 @people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
 async def get_people(
     request: Request,
-    q: Prefix | None = None,
+    q: Annotated[Prefix | None, Query(description="How their address begins")] = None,
     confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
     limit: Limit = 50,
     cursor_: Cursor = None,
 ) -> Any:
-    """List people, newest first. `q` is how their address begins."""
+    """List people, newest first. All of them, or those whose address begins with `q`."""
     found = await services_of(request).database.read(
         queries.page,
         limit=limit + 1,
@@ -160,7 +160,7 @@ async def read_person(request: Request) -> Response:
 async def patch_person(
     request: Request, id_: PersonId, body: Annotated[Changes, Depends(json_body(Changes))]
 ) -> Any:
-    """Change a record; the person gets an email that says so. 412 if `If-Match` is stale."""
+    """Change a person's record. They get an email that says so; 412 if `If-Match` is stale."""
     services = services_of(request)
     person = await services.database.write(
         record.change, id_, wanted(body), services.settings, conditions(request)
@@ -176,7 +176,7 @@ async def patch_person(
     openapi_extra=CONDITIONS,
 )
 async def delete_person(request: Request, id_: PersonId) -> Response:
-    """Remove a person, their messages and every trace of them. 412 if `If-Match` is stale."""
+    """Remove a person. Their messages and every trace go too; 412 if `If-Match` is stale."""
     database = services_of(request).database
     await database.write(record.erase, id_, conditions(request))
     await database.scrub()
@@ -202,16 +202,17 @@ async def get_persons_messages(
 
 @others.post(
     "/v1/messages",
-    tags=["messages"],
+    tags=["Messages"],
     status_code=201,
     response_model=MessageBody,
     responses=OF_BODIES | problems(404, 409) | {201: {"headers": location("/v1/messages")}},
     openapi_extra=in_json(NewMessage) | IDEMPOTENCY_KEY,
 )
 async def post_message(request: Request, operator: MessageWriter) -> Any:
-    """Promise a message to a person. 422 if there is no such template.
+    """Send somebody an email from a template. It is owed as soon as this is answered.
 
-    409 if they have to confirm their address first (`REACH_CONFIRM=required`).
+    `person_id` is an `id` of `GET /v1/people`. 404 if there is no such person, 422 if there is no
+    such template, 409 if they have to confirm their address first (`REACH_CONFIRM=required`).
     """
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
@@ -227,9 +228,9 @@ async def post_message(request: Request, operator: MessageWriter) -> Any:
     return respond(await services.database.write(respond_once, key, promise))
 
 
-@others.get("/v1/stats", tags=["stats"], response_model=StatsBody, dependencies=[MayReadBoth])
+@others.get("/v1/stats", tags=["Statistics"], response_model=StatsBody, dependencies=[MayReadBoth])
 async def get_stats(request: Request) -> Any:
-    """Count people, messages by state, and what happened in each of the last 48 hours.
+    """Count people and messages. Messages by state, and what happened in each of the last 48 hours.
 
     It is at most 5 s old, and costs the same however many there are.
     """

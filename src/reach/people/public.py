@@ -22,7 +22,7 @@ from reach.web.routes import StrictRoute, fields_of, services_of
 #: What nearly everybody gets, made once.
 _CHECK_YOUR_INBOX = respond(CHECK_YOUR_INBOX)
 
-router = APIRouter(tags=["sign-up"], route_class=StrictRoute)
+router = APIRouter(tags=["Sign up"], route_class=StrictRoute)
 
 
 @router.post(
@@ -78,6 +78,6 @@ async def post_link(request: Request) -> Any:
 
 @router.get("/v1/challenge", response_model=Challenge, responses=problems(404, 422))
 async def get_challenge(request: Request) -> Response:
-    """Give a proof of work to do, good for 10 minutes and one form. 404 if none is asked for."""
+    """Get a proof of work to do. Good for 10 minutes and one form; 404 if none is asked for."""
     challenge = services_of(request).spam_protection.challenge(time.time())
     return JSONResponse(challenge, headers={"Cache-Control": "no-store"})

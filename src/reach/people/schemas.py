@@ -29,6 +29,16 @@ from reach.web.responses import response_of
 
 F_co = TypeVar("F_co", bound=BaseModel, covariant=True)
 
+PERSON: dict[str, Any] = {
+    "id": "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1",
+    "email": "ada@example.com",
+    "name": "Ada Lovelace",
+    "description": "I write about engines.",
+    "confirmed_at": "2026-03-04T05:09:00.120000Z",
+    "created_at": "2026-03-04T05:06:07.890123Z",
+    "updated_at": "2026-03-04T05:09:00.120000Z",
+    "welcome": {"state": "sent", "sent_at": "2026-03-04T05:06:08.310000Z"},
+}
 STATS: dict[str, Any] = {
     "people": 250,
     "confirmed": 198,
@@ -210,7 +220,7 @@ class WelcomeBody(BaseModel):
 class PersonBody(BaseModel):
     """A person, as operators see them."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [PERSON]})
 
     id: UUID
     email: str

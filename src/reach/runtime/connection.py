@@ -24,7 +24,7 @@ from reach.runtime.reader import (
 )
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 from reach.web.body import BODY, MOST_BYTES, TooSlow
-from reach.web.middleware import ANSWER
+from reach.web.middleware import ANSWER, STAYS_OPEN
 from reach.web.refusals import Busy, HeadTooSlow, Refusals
 
 #: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
@@ -245,10 +245,13 @@ class Connection(Reader):
         self.flow.stop_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio's own would have it so
-        """Answer what was asked, and then hang up: who has no more to say may still listen."""
+        """Answer what was asked, and then hang up: who has no more to say may still listen.
+
+        Not to what has no end: there, who says no more has left, and nothing else would tell.
+        """
         if self._part is IN_BODY:
             self._drop_unfinished()
-        if self._answering is None:
+        if self._answering is None or self._is_endless():
             return False
         self._has_ended, self._last_words = True, b""
         return True
@@ -346,6 +349,10 @@ class Connection(Reader):
             self.flow.stop_reading()
             self._find_step()
 
+    def _is_endless(self) -> bool:
+        """Whether what is being answered goes on for as long as its caller listens."""
+        return self._answering is not None and STAYS_OPEN in self._answering.scope
+
     def _drop_unfinished(self) -> None:
         """Have the request whose body cannot be read answered by nobody else, and but once."""
         if self.pipeline and self.pipeline[0][0] is self.cycle:
@@ -364,10 +371,13 @@ class Connection(Reader):
     def shutdown(self) -> None:
         """End it after the requests that are under way: the process is to stop.
 
-        One whose body is still to come is under way for some seconds more, not for the grace time.
+        One whose body is still to come is under way for some seconds more, not for the grace time;
+        an answer that goes on for as long as its caller listens ends now.
         """
         super().shutdown()
         self._is_stopping = True
+        if self._is_endless():
+            self.transport.close()
         if self.transport.is_closing():
             self._wait(END, self._end_seconds())
         elif self._part is IN_BODY:

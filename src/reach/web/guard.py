@@ -34,7 +34,9 @@ class KeyGuard(SecurityBase):
         if unknown := set(scopes) - set(keys.SCOPES):
             raise ValueError(f"no scope is called {', '.join(unknown)}")
         self.scopes = scopes
-        self.model = HTTPBearer(description="`rk_…`, made by `reach keys create`")
+        self.model = HTTPBearer(
+            description="`rk_…`: `make run` prints one, `reach keys create` makes others"
+        )
         self.scheme_name = "operatorKey"
 
     async def admit(self, request: Request, services: Services, key: Operator | None) -> Operator:

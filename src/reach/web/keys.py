@@ -28,7 +28,7 @@ from reach.web.responses import (
 )
 from reach.web.routes import StrictRoute, services_of
 
-router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=OF_KEYS, route_class=StrictRoute)
+router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=OF_KEYS, route_class=StrictRoute)
 
 MayWrite = Depends(OperatorKey("keys:write"))
 Writer = Annotated[Operator, MayWrite]
@@ -108,7 +108,7 @@ async def key_id(id_: PathId) -> UUID:
 
 @router.get("", response_model=KeyPage, dependencies=[MayWrite])
 async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) -> Any:
-    """List keys, newest first: the revoked and expired ones too. None is shown whole."""
+    """List keys, newest first. The revoked and expired ones too; none is shown whole."""
     database = services_of(request).database
     found = await database.read(keys.page, limit=limit + 1, before=read_cursor(cursor_))
     shown, more = found[:limit], len(found) > limit
@@ -124,7 +124,7 @@ async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) 
     openapi_extra=in_json(NewKey) | IDEMPOTENCY_KEY,
 )
 async def post_key(request: Request, operator: Writer) -> Any:
-    """Make a key, and show it, once. 403 if it should have a scope that yours has not."""
+    """Make a key. It is shown once; 403 if it should have a scope that yours has not."""
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
     body = validate(NewKey, data, services.settings)
@@ -149,7 +149,10 @@ async def post_key(request: Request, operator: Writer) -> Any:
 
 @router.delete("/{id}", status_code=204, dependencies=[MayWrite], responses=problems(404))
 async def delete_key(request: Request, id_: Annotated[UUID, Depends(key_id)]) -> Response:
-    """Revoke a key, at once; your own, too. Those that it has made stay. 404 if it was revoked."""
+    """Revoke a key. It opens nothing from now on, and may be your own; those that it has made stay.
+
+    404 if it was revoked.
+    """
     await services_of(request).database.write(keys.revoke_by_id, id_)
     return Response(status_code=204)
 

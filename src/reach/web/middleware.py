@@ -62,6 +62,8 @@ CONTROLS = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
 UNUSUAL = NAMES | {b"connection", b"transfer-encoding"}
 #: Where a request has the refusal that is its answer; its line in the log is that of many.
 REFUSAL = "reach.refusal"
+#: Where a request says that its answer goes on for as long as the caller listens.
+STAYS_OPEN = "reach.stays-open"
 TELL_SECONDS = 1.0
 
 _seconds = cache(REQUEST_SECONDS.labels)
@@ -166,7 +168,7 @@ class Record:
                 traceparent.append(value.decode("latin-1"))
         is_good = len(asked) == 1 and REQUEST_ID.fullmatch(asked[0])
         self.request_id = asked[0] if is_good else new_hex_id()
-        self.status = 0
+        self.status = self._answered = 0
         method = scope["method"]
         self._method = method if method in METHODS else OTHER
         #: HEAD below ``/v1`` is asked as GET, and only its body is left out.
@@ -189,6 +191,8 @@ class Record:
         start, self._start = self._start, None
         if start is not None:
             self.status = start["status"]
+            if STAYS_OPEN in self.scope:  # how long it is listened to is no time of ours
+                self._answered = time.perf_counter_ns()
             if not message.get("more_body") and self._is_written(start, message.get("body", b"")):
                 return
             headers = list(start["headers"])
@@ -226,7 +230,7 @@ class Record:
         route = getattr(scope.get("route"), "path", None)
         # A request over the limit never gets to a route; there are four such paths.
         counted = scope["path"] if REFUSAL in scope else route or UNMATCHED
-        nanoseconds = time.perf_counter_ns() - self._began
+        nanoseconds = (self._answered or time.perf_counter_ns()) - self._began
         _seconds(counted, self._method, self.status or CALLER_LEFT).observe(nanoseconds / 1e9)
         if self._method == "POST" and counted in SIGN_UP_PATHS:
             counter = _failed if self.status >= Problem.status else _SIGN_UPS.get(self.status)

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beside the routes: refusals, conditions, headers."""
+"""What the OpenAPI document says beside the routes: how to begin, refusals, conditions, headers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +23,52 @@ from reach.web.body import TooSlow
 
 Responses = dict[int | str, dict[str, Any]]
 Document = dict[str, Any]
+
+#: How to begin, for those who have the document alone; ``/docs`` says it too.
+DESCRIPTION = """\
+People sign up without a key. For all else below `/v1`:
+
+- **Operators** send `Authorization: Bearer rk_…`. `reach up` (`make run`) prints such a key and
+  keeps it in `reach-data/operator-key`; `reach keys create` makes others, with fewer scopes.
+- **People** send the token of a link that they got by email, for their own record.
+
+Bodies are JSON in UTF-8. Every error is `application/problem+json` (RFC 9457), and its `type` is
+the address of a page that explains it. A field or a parameter that is not known is refused (422).
+Lists have `next_cursor`, which asks for the next part as `cursor`.
+"""
+#: The groups of calls, in the order in which somebody gets to know them.
+TAGS = (
+    {
+        "name": "Sign up",
+        "description": "What anybody may call, **without a key**: a form on your site, say. "
+        "Answers do not tell who is known, and each network may call a few times a minute.",
+    },
+    {
+        "name": "People",
+        "description": "Those who have signed up: find, add, change, remove. Needs an operator's "
+        "key with `people:read` or `people:write`.",
+    },
+    {
+        "name": "Messages",
+        "description": "The emails that are owed, were sent or have failed, with every attempt and "
+        "the mail server's own words. Needs `messages:read` or `messages:write`.",
+    },
+    {
+        "name": "Statistics",
+        "description": "How many there are, and how fast they come. Needs `people:read` and "
+        "`messages:read`.",
+    },
+    {
+        "name": "Keys",
+        "description": "Operators' keys: list, make, revoke. Needs `keys:write`; no key can give "
+        "what it does not have.",
+    },
+    {
+        "name": "Your record",
+        "description": "What people do with their own record: see, change, download, remove. Needs "
+        "the token of a link from an email (what follows `token=`), and no key.",
+    },
+)
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "title": "Problem",
@@ -92,18 +138,22 @@ def header(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {name: {"description": description, "required": True, "schema": schema}}
 
 
-def takes(name: str, description: str, shape: Shape, example: str) -> dict[str, Any]:
-    """Say that a route looks at a header: for its ``openapi_extra``."""
+def takes(name: str, description: str, shape: Shape) -> dict[str, Any]:
+    """Say that a route looks at a header: for its ``openapi_extra``.
+
+    Without an example: pages that let calls be tried fill it in, and a condition on another
+    record, or the key of another request, is refused.
+    """
     said = {"name": name, "in": "header", "description": description, "schema": shape.schema}
-    return {"parameters": [{**said, "example": example}]}
+    return {"parameters": [said]}
 
 
 #: For the ``openapi_extra`` of a route that reads ``Idempotency-Key``.
 IDEMPOTENCY_KEY = takes(
     "Idempotency-Key",
-    "The same key and body within 24 hours: the same answer, and nothing is done again",
+    "Any text of yours, such as a UUID. The same key and body within 24 hours: the same answer, "
+    "and nothing is done again",
     KEY,
-    "0f0c9b1e-9f5b-4c46-a0ac-0d6a9c2c1d6a",
 )
 
 #: What every answer has.
@@ -158,11 +208,16 @@ def location(path: str) -> dict[str, Any]:
     )
 
 
-def finish(document: Document, scopes: Mapping[tuple[str, str], Sequence[str]]) -> Document:
+def finish(
+    document: Document, scopes: Mapping[tuple[str, str], Sequence[str]], public_url: str
+) -> Document:
     """Say what is the same for all once, and what FastAPI cannot: in the document itself.
 
-    ``scopes`` are those that a key needs, by method and path.
+    ``scopes`` are those that a key needs, by method and path. Without a ``public_url``, the
+    server is the one that the document is from.
     """
+    if public_url:
+        document["servers"] = [{"url": public_url}]
     parts = document["components"]
     parts["schemas"]["Problem"] = PROBLEM_SCHEMA
     parts["responses"], parts["headers"] = {}, _OF_ALL
@@ -170,11 +225,20 @@ def finish(document: Document, scopes: Mapping[tuple[str, str], Sequence[str]]) 
         for method in _METHODS:
             if method in methods:
                 operation = methods[method]
+                _say_title(operation)
                 _say_scopes(operation, scopes.get((method, path), ()))
                 _without_null(operation.get("parameters", ()))
                 _share_answers(operation["responses"], parts["responses"])
                 _share_body(operation, parts["schemas"])
     return document
+
+
+def _say_title(operation: Document) -> None:
+    """Take the first sentence of a route's docstring for its title; the rest describes it."""
+    title, _, rest = operation.pop("description").partition(".")
+    operation["summary"] = title
+    if rest.strip():
+        operation["description"] = rest.strip()
 
 
 def _say_scopes(operation: Document, scopes: Sequence[str]) -> None:

@@ -20,11 +20,12 @@ TAGS = Shape(
     rf"\*|{ANY_TAG}(?:[ \t]*,[ \t]*{ANY_TAG})*",
     "It must be an ETag with its quotes, several with commas between, or *.",
 )
-_EXAMPLE = '"3.sent"'
 IF_MATCH = takes(
-    "If-Match", "The ETag of the record as you read it; its version counts", TAGS, _EXAMPLE
+    "If-Match",
+    'The ETag of the record as you read it, such as `"3.sent"`; its version counts',
+    TAGS,
 )
-IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already", TAGS, _EXAMPLE)
+IF_NONE_MATCH = takes("If-None-Match", "The ETag of what you have already", TAGS)
 #: For the ``openapi_extra`` of a route that reads both.
 CONDITIONS = {"parameters": [*IF_MATCH["parameters"], *IF_NONE_MATCH["parameters"]]}
 

@@ -15,8 +15,13 @@ from reach.shapes import CURSOR, read_whole, shaped
 #: The answer is its reader's alone: no cache on the way, nor the browser's, keeps it.
 NO_STORE = "no-store"
 #: How many items of a list are shown, and after which one it begins, as a route takes them.
-Limit = Annotated[int, Query(ge=1, le=200), BeforeValidator(read_whole)]
-Cursor = Annotated[Annotated[str, *shaped(CURSOR)] | None, Query(alias="cursor")]
+Limit = Annotated[
+    int, Query(ge=1, le=200, description="How many at most"), BeforeValidator(read_whole)
+]
+Cursor = Annotated[
+    Annotated[str, *shaped(CURSOR)] | None,
+    Query(alias="cursor", description="The `next_cursor` of the part before"),
+]
 
 
 def as_json(body: BaseModel | Mapping[str, Any], status: int = 200, **headers: str) -> Response:

@@ -1,19 +1,21 @@
-/* New mail appears by itself. Nothing that is on the page moves for it: not what is read, not the
-   place in the list, not the keyboard's focus. Without this script, a link loads the page again. */
+/* New mail appears by itself: one request stays open, by which the server tells how the list looks.
+   Nothing that is on the page moves for it: not what is read, not the place in the list, not the
+   keyboard's focus. Without this script, a link loads the page again. */
 
 "use strict";
 
 (() => {
-  const EVERY_MS = 2000;
+  const AGAIN_MS = 2000;
   const list = document.querySelector("[data-mails]");
   const status = document.querySelector("[data-news]");
   const hint = document.querySelector("[data-hint]");
+  const look = document.querySelector("[data-look]");
+  const title = document.title;
+  let source = null;
   let timer = 0;
   let news = 0;
 
   const entriesOf = (place) => [...place.querySelectorAll("a.entry")];
-  /* Which mail an entry leads to. As it is written: the fetched page has no address of its own. */
-  const nameOf = (entry) => entry.getAttribute("href");
 
   /* What must stay where it is: the entry with the focus, else the first that can be seen. */
   const anchor = () => {
@@ -40,45 +42,58 @@
     if (status.textContent !== words) status.textContent = words;
   };
 
-  const show = (found) => {
-    const here = new Set(entriesOf(list).map(nameOf));
-    const there = new Set(found.map(nameOf));
-    const added = found.filter((entry) => !here.has(nameOf(entry)));
-    const gone = entriesOf(list).filter((entry) => !there.has(nameOf(entry)));
-    if (found.length === 0 || (added.length === 0 && gone.length === 0)) return;
+  const show = (text) => {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const found = new Map(entriesOf(page).map((entry) => [entry.dataset.id, entry]));
+    const here = new Map(entriesOf(list).map((entry) => [entry.dataset.id, entry]));
+    const added = [...found.values()].filter((entry) => !here.has(entry.dataset.id));
     inPlace(() => {
-      list.querySelectorAll(":scope > :not(.entry)").forEach((note) => note.remove());
-      gone.filter((entry) => !entry.hasAttribute("aria-current")).forEach((entry) => entry.remove());
-      list.prepend(...added.map((entry) => document.importNode(entry, true)));
+      for (const [id, entry] of here) {
+        const now = found.get(id);
+        if (now) entry.classList.toggle("unread", now.classList.contains("unread"));
+        else entry.remove();
+      }
+      const notes = page.querySelectorAll(".entries > .nothing");
+      list.querySelectorAll(".entries > .nothing").forEach((note) => note.remove());
+      list.querySelector(".entries").prepend(
+        ...[...notes, ...added].map((one) => document.importNode(one, true)),
+      );
+      const count = document.importNode(page.querySelector(".count"), true);
+      list.querySelector(".count").replaceWith(count);
     });
-    if (hint) hint.hidden = false;
+    const { unread } = list.querySelector(".count").dataset;
+    document.title = unread === "0" ? title : `(${unread}) ${title}`;
+    if (hint) hint.hidden = found.size === 0;
     news += added.length;
     if (added.length) say(news === 1 ? "1 new email." : `${news} new emails.`);
   };
 
-  const look = async () => {
-    try {
-      const answer = await fetch("/mailbox", { cache: "no-store" });
-      if (!answer.ok) throw new Error(String(answer.status));
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const found = page.querySelector("[data-mails]");
-      if (!found) throw new Error("another page");
-      if (status.dataset.away) say("");
-      delete status.dataset.away;
-      show(entriesOf(found));
-    } catch {
-      status.dataset.away = "yes";
+  const listen = () => {
+    stop();
+    source = new EventSource(list.dataset.events);
+    source.onmessage = (event) => {
+      if (status.dataset.lost) say("");
+      delete status.dataset.lost;
+      if (look) look.hidden = true;
+      show(event.data);
+    };
+    source.onerror = () => {
+      if (look) look.hidden = false;
+      status.dataset.lost = "yes";
       say("No answer. Asking again…");
-    }
-    again();
+      /* A lost connection the browser opens again; what was refused, it leaves to us. */
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(listen, AGAIN_MS);
+    };
   };
 
-  /* Nobody sees a page in the background. */
-  const again = () => {
+  const stop = () => {
     clearTimeout(timer);
-    if (!document.hidden) timer = setTimeout(look, EVERY_MS);
+    source?.close();
+    source = null;
   };
 
-  document.addEventListener("visibilitychange", () => (document.hidden ? again() : look()));
-  again();
+  /* Nobody sees a page in the background, and a browser opens few connections to one server. */
+  document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", () => document.hidden || listen());
 })();
