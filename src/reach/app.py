@@ -25,6 +25,7 @@ from reach.languages.catalogues import Catalogues
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
 from reach.mailbox import pages as mailbox_pages
+from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
 from reach.pages import me as own_pages
@@ -57,6 +58,7 @@ ROUTERS = (
     pages.router,
     own_pages.router,
     mailbox_pages.router,
+    previews.router,
 )
 #: FastAPI's own way would cost them more than all else.
 DIRECT_ROUTES = (

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from reach.checks.servers import check_smtp, check_smtputf8, send_sample
-from reach.checks.templates import IN_PLACE
+from reach.mail.samples import IN_PLACE
 from reach.settings import Settings
 from tests.support.messages import a_key, is_believed, signing
 from tests.support.processes.commands import ReachProcess

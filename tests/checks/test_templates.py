@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from reach.checks.report import Finding
-from reach.checks.templates import DATA, check_templates, sample_composer
+from reach.checks.templates import check_templates
+from reach.mail.samples import DATA, sample_composer
 from reach.people.link_requests import answer_some
 from reach.settings import Settings
 from tests.support.clock import eventually
@@ -52,7 +53,7 @@ async def test_our_own_are_well(make_settings: MakeSettings, changes: dict[str, 
         ("welcome.txt", "Hello\n{{ nmae }}\n", "welcome.txt, line 2: 'nmae' is undefined"),
         ("welcome.subject", "{{ nmae }}", "welcome.subject, line 1: 'nmae' is undefined"),
         ("changed.html", "\n\n{{ fields.x.y }}", "changed.html, line 3: "),
-        ("layout.html", "{{ brand }}", "layout.html, line 1: 'brand' is undefined"),
+        ("layout.html", "{{ brnad }}", "layout.html, line 1: 'brnad' is undefined"),
         ("welcome.txt", "{{ link('mange') }}", "welcome.txt, line 1: there is no such link"),
         ("welcome.txt", "{% include 'footer.txt' %}", "welcome.txt, line 1: there is no template"),
         (

@@ -79,13 +79,13 @@ def test_any_name_a_sign_up_takes_arrives(composer: Composer, name: str) -> None
     mail = composer.compose(a_welcome(name))
     read = parse(mail)
     one_line = "Welcome to Reach, " + re.sub(" +", " ", name)
-    assert len(read.keys()) == 8
+    assert len(read.keys()) == 9
     assert read["Subject"] == one_line
     old = parse_old(mail)
     assert old.keys() == read.keys()
     assert str(make_header(decode_header(old["Subject"]))) == one_line
     text, html = contents(mail)
-    assert text.startswith(f"Hello {name},\n")
+    assert text.startswith(f"Welcome, {name}\n")
     assert "<bdi>" in html
     assert mail.content.isascii()
     assert all(len(line) <= 78 for line in foldable(mail))

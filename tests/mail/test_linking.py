@@ -1,13 +1,14 @@
 """Emails carry links that work, made for their recipient when the email is composed."""
 
 from dataclasses import replace
+from gettext import NullTranslations
 from typing import Any
 
 import pytest
 
 from reach.auth.links import Link, Links
 from reach.mail.compose import CannotCompose, Composer
-from reach.mail.templates import lasts
+from reach.mail.linking import lasts
 from reach.settings import Settings
 from tests.support.messages import ID, ORIGIN, a_composer, a_message, contents, links_in
 
@@ -42,8 +43,8 @@ def test_a_button_has_its_address_beside_it() -> None:
     html = contents(a_composer().compose(a_message()))[1]
     (confirm,) = {token for scope, token in links_in(html) if scope == "confirm"}
     address = f"{ORIGIN}/confirm?token={confirm}"
-    assert html.count(f'href="{address}"') == 1
-    assert f"<br>\n{address}\n</p>" in html
+    assert html.count(f'href="{address}"') == 2
+    assert f">{address}</a></p>" in html
 
 
 def test_a_message_that_nobody_leased_has_no_links() -> None:
@@ -73,4 +74,4 @@ def test_without_a_key_there_are_no_links() -> None:
 )
 def test_a_time_in_words_is_never_too_long(days: float, words: str) -> None:
     """Whole units, rounded down."""
-    assert lasts(days * 86_400) == words
+    assert lasts(days * 86_400, NullTranslations()) == words

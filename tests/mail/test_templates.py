@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reach.mail.compose import CannotCompose, Composer
-from reach.mail.templates import BUILT_IN
+from reach.mail.files import BUILT_IN
 from reach.settings import BadSettings
 from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, contents, parse
 from tests.support.root import ROOT
@@ -41,7 +41,7 @@ def test_a_built_in_mail_says_why_it_came_and_nothing_it_should_not(template: st
     mail = a_composer(brand_name="Acme").compose(a_message(template, DATA))
     for part in contents(mail):
         assert "Acme" in part
-        assert "Why you got this" in part
+        assert "You got this email because" in part
         assert ORIGIN in part
         assert "secret" not in part
         assert not re.search(r"(?i)<img|<script|<link|src=|url\(|@import", part)
@@ -52,7 +52,7 @@ def test_a_built_in_mail_says_why_it_came_and_nothing_it_should_not(template: st
 def test_a_built_in_html_part_can_be_read_by_anyone(template: str) -> None:
     """It names its language and encoding, follows dark mode, has a title and one heading."""
     html = contents(a_composer().compose(a_message(template, DATA)))[1]
-    assert html.startswith('<!DOCTYPE html>\n<html lang="en">\n')
+    assert html.startswith('<!DOCTYPE html><html lang="en" dir="ltr" ')
     assert '<meta charset="utf-8">' in html
     assert '<meta name="color-scheme" content="light dark">' in html
     assert re.search(r"<title>[^<]+</title>", html)
@@ -62,8 +62,8 @@ def test_a_built_in_html_part_can_be_read_by_anyone(template: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        (["name"], "your name at Reach\nhas"),
-        (["name", "description"], "your name and description at Reach\nhave"),
+        (["name"], "in your data at Reach:\n\n- Name\n\n"),
+        (["name", "description"], "in your data at Reach:\n\n- Name\n- Note\n\n"),
     ],
 )
 def test_a_changed_mail_says_what_changed(fields: list[str], words: str) -> None:
@@ -77,7 +77,7 @@ def test_a_name_is_only_ever_text() -> None:
     mail = a_composer().compose(a_welcome(name))
     text, html = contents(mail)
     assert parse(mail)["Subject"] == f"Welcome to Reach, {name}"
-    assert f"Hello {name}," in text
+    assert f"Welcome, {name}\n" in text
     assert "<script" not in html
     assert f"<bdi>{name}</bdi>" in unescape(html)
 
@@ -95,7 +95,7 @@ def test_one_file_changes_how_all_mails_look(folder: Path, composer: Composer) -
     (folder / "layout.html").write_text("<h1>Acme</h1>{% block body %}{% endblock %}")
     html = contents(composer.compose(a_message()))[1]
     assert html.startswith("<h1>Acme</h1>")
-    assert "You are signed up" in html
+    assert "Thank you for signing up" in html
 
 
 def test_a_folder_can_bring_templates_of_its_own(folder: Path, composer: Composer) -> None:

@@ -86,7 +86,7 @@ def a_welcome(name: str) -> Message:
     return a_message(data={"name": name})
 
 
-LINK_LINE = re.compile(rb'(?:href=")?https?://[\w.:-]+/\w+\?token=[\w.-]+"?')
+LINK_LINE = re.compile(rb"\S*https?://[\w.:-]+/\w+\?token=[\w.-]+\S*")
 LINK = re.compile(r"https?://[\w.:-]+/(\w+)\?token=([\w.-]+)")
 
 

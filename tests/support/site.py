@@ -10,6 +10,7 @@ from reach.app import services_for
 from reach.db.connect import open_database
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.mailbox import pages as mailbox
+from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
 from reach.pages import public
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp
@@ -55,6 +56,7 @@ def site_in(folder: Path, **changes: object) -> Site:
     site = Site(app, Mailbox(folder / "mailbox"))
     app.include_router(public.router)
     app.include_router(mailbox.router)
+    app.include_router(previews.router)
     app.exception_handler(Problem)(answer_problem)
     services = services_for(settings, open_database(settings), site.mailbox)
     app.state.services = replace(services, sign_up=site.sign_up)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from itsdangerous import BadData, BadSignature
 from itsdangerous.encoding import base64_decode, base64_encode
-from sqlalchemy import ColumnElement, Integer, ScalarSelect, column, select, table
+from sqlalchemy import ColumnElement, Integer, ScalarSelect, Text, column, select, table
 
 from reach.auth.signing import Signer
 from reach.db.types import Instant, Key
@@ -34,7 +34,11 @@ BY_LETTER = {scope[0].encode(): scope for scope in SCOPES}
 
 #: All that is to be known of people here.
 _people = table(
-    "people", column("id", Key), column("links_version", Integer), column("confirmed_at", Instant)
+    "people",
+    column("id", Key),
+    column("links_version", Integer),
+    column("confirmed_at", Instant),
+    column("language", Text),
 )
 
 
@@ -64,6 +68,11 @@ def version_of(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
 def is_confirmed(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
     """Whether somebody has confirmed their address, for a statement about what is theirs."""
     return _of(person_id, _people.c.confirmed_at.is_not(None))
+
+
+def language_of(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Name the language of somebody, if it is known, for a statement about what is theirs."""
+    return _of(person_id, _people.c.language)
 
 
 def _of(person_id: ColumnElement[Any], found: ColumnElement[Any]) -> ScalarSelect[Any]:

@@ -10,7 +10,6 @@ from redis.asyncio.connection import parse_url
 from redis.exceptions import RedisError
 
 from reach.checks.report import Finding
-from reach.checks.templates import NAME, sample, sample_composer
 from reach.db.connect import open_database
 from reach.db.errors import DatabaseUnavailable, NoDatabase, ReadOnlyDatabase
 from reach.db.postgres import unavailable_reason
@@ -21,6 +20,7 @@ from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
 from reach.mail.compose import CannotCompose
 from reach.mail.dkim import DkimKey
+from reach.mail.samples import NAME, sample, sample_composer
 from reach.messages.outcome import Sent, Unavailable
 from reach.network.sockets import Attempt, CannotConnect, try_each
 from reach.people import stats

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from reach.cli import database, keys, running
+from reach.cli import database, keys, messages, running
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -29,6 +29,7 @@ cli = typer.Typer(
     help="Reach signs people up and emails every one of them, without fail.",
 )
 cli.add_typer(keys.cli, name="keys")
+cli.add_typer(messages.cli, name="messages")
 cli.add_typer(database.cli, name="db")
 for command in (running.up, running.api, running.worker, running.migrate, running.check):
     cli.command()(command)

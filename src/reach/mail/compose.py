@@ -6,15 +6,19 @@ everything else that a worker does for a message.
 
 from base64 import encodebytes
 from binascii import b2a_qp
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from typing import Any
 
 from reach.auth.links import DAY_SECONDS, Links
+from reach.languages.catalogues import Catalogues
+from reach.languages.templates import TRANSLATIONS
 from reach.mail.dkim import DkimKey
+from reach.mail.faults import BrokenTemplate, Fault, fault_of
 from reach.mail.headers import (
     BadHeader,
     is_too_long,
@@ -24,7 +28,8 @@ from reach.mail.headers import (
     refuse_forbidden,
     text_header,
 )
-from reach.mail.templates import BrokenTemplate, Fault, MessageLinks, Templates, fault_of, lasts
+from reach.mail.linking import MessageLinks, lasts
+from reach.mail.templates import Rendered, Templates
 from reach.messages.model import STRANGERS, Message
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import parse_mailbox
@@ -78,16 +83,13 @@ class Composer:
         folder = settings.templates_dir
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
-        self._templates = Templates(folder)
+        self._settings = settings
+        self._catalogues = Catalogues(settings)
+        self._templates: dict[str, Templates] = {}
         self._needs_confirmation = settings.confirm == "required"
         self._links = links
         if links is None and settings.secret_keys:
             self._links = Links(settings)
-        self._variables = {
-            "brand_name": settings.brand_name,
-            "public_url": settings.origin,
-            "link_lasts": lasts(settings.link_days * DAY_SECONDS),
-        }
         mail_from = parse_mailbox(settings.mail_from)
         self._sender = mail_from.addr_spec
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
@@ -102,9 +104,28 @@ class Composer:
             raise BadSettings(f"REACH_BRAND_NAME, REACH_MAIL_FROM: {error}") from None
 
     @property
+    def languages(self) -> Sequence[str]:
+        """The languages that emails can be in, the default first."""
+        return self._catalogues.languages
+
+    def language_of(self, asked: str | None) -> str | None:
+        """Find one of them by its code; the default one for None, and None if there is no such."""
+        return self._catalogues.default if asked is None else self._catalogues.known(asked)
+
+    @property
     def templates(self) -> frozenset[str]:
         """The templates that can be composed now: the built-in ones and those of the folder."""
-        return self._templates.names
+        return self._in(None).names
+
+    def broken_files(self) -> list[Fault]:
+        """Say what is wrong with files that cannot even be read; in every language."""
+        found = (fault for language in self.languages for fault in self._in(language).faults())
+        return list(dict.fromkeys(found))
+
+    def render(self, message: Message) -> Rendered:
+        """Say what a message's three files come to. Raises CannotCompose, whatever goes wrong."""
+        with _explained():
+            return self._in(message.language).render(message.template, self._values(message))
 
     def compose(self, message: Message) -> Mail:
         """Put a message into words. Raises CannotCompose, whatever goes wrong."""
@@ -128,7 +149,8 @@ class Composer:
         That is what `reach check` wants to know: ``compose`` stops at the first. Raises
         CannotCompose if it is no fault of the template.
         """
-        found = self._templates.faults_of(message.template, self._values(message))
+        templates = self._in(message.language)
+        found = templates.faults_of(message.template, self._values(message))
         if not found:
             try:
                 self.compose(message)
@@ -140,13 +162,33 @@ class Composer:
 
     def needs(self, template: str) -> frozenset[str]:
         """Name what a template uses that Reach does not give to every one: its message's data."""
-        ours = {*self._variables, "recipient", "link"}
-        return self._templates.variables_of(template) - ours
+        return self._in(None).variables_of(template) - {"recipient", "link"}
+
+    def _in(self, language: str | None) -> Templates:
+        """Give the templates of a language; of the default one, if it is none of ours."""
+        code = self._catalogues.known(language) or self._catalogues.default
+        if (found := self._templates.get(code)) is None:
+            constants = self._constants(code)
+            found = self._templates[code] = Templates(self._settings.templates_dir, code, constants)
+        return found
+
+    def _constants(self, language: str) -> Mapping[str, Any]:
+        """What is the same in every message of a language, by the names that templates know."""
+        settings, said = self._settings, self._catalogues.of(language)
+        return {
+            "brand": settings.brand,
+            "brand_name": settings.brand_name,
+            "public_url": settings.origin,
+            "link_lasts": lasts(settings.link_days * DAY_SECONDS, said),
+            "language": language,
+            "direction": said.pgettext("direction of writing", "ltr"),
+            TRANSLATIONS: said,
+        }
 
     def _values(self, message: Message) -> dict[str, object]:
-        """All that a message's template may use, by name."""
+        """All that a message's template may use beside the constants, by name."""
         ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
-        return {**message.data, **self._variables, **ours}
+        return {**message.data, **ours}
 
     def _content(self, message: Message) -> bytes:
         if not isinstance(message.data, Mapping):
@@ -155,7 +197,8 @@ class Composer:
         is_held_back = self._needs_confirmation and not message.is_confirmed
         if is_held_back and message.template not in STRANGERS:
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
-        subject, text, html = self._templates.render(message.template, self._values(message))
+        templates = self._in(message.language)
+        subject, text, html = templates.render(message.template, self._values(message))
         plain, rich = _part(b"plain", text), _part(b"html", html)
         boundary = _boundary(message, plain + rich)
         head = (
@@ -165,6 +208,7 @@ class Composer:
             f"{recipient_header(message.recipient)}"
             f"{self._reply_to}"
             f"{text_header('Subject', subject)}"
+            f"Content-Language: {templates.language}\r\n"
             "Auto-Submitted: auto-generated\r\n"
             "MIME-Version: 1.0\r\n"
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'

@@ -1,87 +1,40 @@
-"""Templates: where they are found, and what they make of a message's data."""
+"""Templates: what they make of a message's data, in each language."""
 
-import os
 import re
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from textwrap import fill
+from typing import Any, NamedTuple
 
-from jinja2 import BaseLoader, Environment, StrictUndefined, meta
-from jinja2.exceptions import (
-    SecurityError,
-    TemplateError,
-    TemplateNotFound,
-    TemplateSyntaxError,
-    UndefinedError,
-)
+from css_inline import CSSInliner
+from jinja2 import Environment, StrictUndefined, meta, pass_context
+from jinja2.exceptions import TemplateError
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from reach.auth.links import SCOPES, Link, Links
-from reach.mail.fillable import Fillable, make_fillable
-from reach.mail.headers import BadHeader, refuse_forbidden
-from reach.messages.model import TEMPLATE_NAME, Message
+from reach.languages.dates import long_date
+from reach.languages.templates import install, translated
+from reach.mail.faults import BrokenTemplate, Fault, fault_of
+from reach.mail.files import FILE, KINDS, Files
+from reach.mail.fillable import TRANSLATING, Fillable, make_fillable
+from reach.mail.headers import LINE_CHARACTERS, BadHeader, refuse_forbidden
+from reach.mail.linking import CannotLink
+from reach.texts import N_
 
-#: The longest first.
-UNITS = (("days", 86_400), ("hours", 3600), ("minutes", 60))
-
-
-class CannotLink(ValueError):
-    """A template asks for a link that cannot be given; ``args[0]`` says why, fit to be stored."""
-
-
-class MessageLinks:
-    """What templates know as ``link``: ``link("manage")`` is an address.
-
-    Asked again, it gives the same: text and HTML are one email, and a copy of it is the same.
-    """
-
-    __slots__ = ("_links", "_made_at", "_minted", "_person_id", "_version")
-
-    def __init__(self, links: Links | None, message: Message) -> None:
-        """Take what mints, if there is a key to sign with, and whose message it is."""
-        self._links = links
-        self._person_id = message.person_id
-        self._version = message.links_version
-        self._made_at = message.created_at.timestamp()
-        self._minted: dict[str, str] = {}
-
-    def __call__(self, scope: str) -> str:
-        """Give the link with a scope. Raises CannotLink."""
-        if (found := self._minted.get(scope)) is not None:
-            return found
-        if scope not in SCOPES:
-            raise CannotLink(f"there is no such link; there are: {', '.join(SCOPES)}")
-        if self._links is None:
-            raise CannotLink("links need REACH_SECRET_KEY")
-        if self._version is None:
-            raise CannotLink("a message has links once it is leased")
-        link = Link(self._person_id, scope, self._version)
-        self._minted[scope] = made = self._links.url(link, self._made_at)
-        return made
-
-    def __str__(self) -> str:
-        """Refuse to be printed: a template forgot to say which link. Raises CannotLink."""
-        raise CannotLink('say which link: link("manage"), link("confirm")')
-
-
-def lasts(seconds: float) -> str:
-    """Say in words how long a link works: in whole units, and never more than it does."""
-    for unit, length in UNITS:
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return "a minute"
-
-
-BUILT_IN = Path(__file__).parent / "templates"
-#: A template is three files: NAME.subject, NAME.txt and NAME.html.
-KINDS = ("subject", "txt", "html")
-#: No slash and no dot but one: a file's name leads nowhere else.
-FILE = re.compile(rf"{TEMPLATE_NAME.pattern}\.(?:{'|'.join(KINDS)})")
 #: They would make two compositions of one message differ.
 UNREPEATABLE_FILTERS, UNREPEATABLE_GLOBALS = ("random",), ("lipsum",)
-FAULT_CHARACTERS = 300
+#: What people call the fields of their record.
+FIELD_NAMES = {"name": N_("Name"), "description": N_("Note"), "language": N_("Language")}
+#: Where a line's end is another thing than a blank.
+BLANKS_COUNT = ("<pre", "<textarea", "white-space")
+#: What is left in ``<style>`` is what no element can hold: ``@media``, ``:hover``.
+_INLINER = CSSInliner(
+    keep_style_tags=True,
+    remove_inlined_selectors=True,
+    keep_link_tags=True,
+    load_remote_stylesheets=False,
+)
 
 
 class Rendered(NamedTuple):
@@ -92,71 +45,21 @@ class Rendered(NamedTuple):
     html: str
 
 
-class Fault(NamedTuple):
-    """What is wrong with a template.
-
-    ``words`` say what, and in which line of which file: fit to be stored and shown, and not to be
-    logged, for they may name a key of the message's data. ``kind`` is the exception's class.
-    """
-
-    words: str
-    file: str | None
-    line: int | None
-    kind: str
-
-
-class BrokenTemplate(Exception):
-    """A template cannot be rendered."""
-
-    def __init__(self, fault: Fault) -> None:
-        """Carry what is wrong with it."""
-        super().__init__(fault.words)
-        self.fault = fault
-
-
-class Files(BaseLoader):
-    """Finds each template file in the operator's folder, else among the built-in ones.
-
-    It notices every change in that folder. Jinja's own loaders would not notice a file that
-    is added there later, nor one that is written twice within the clock's grain.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        """Take the operator's folder, if there is one."""
-        self._folder = folder
-
-    def get_source(
-        self,
-        environment: Environment,
-        template: str,
-    ) -> tuple[str, str, Callable[[], bool] | None]:
-        """Read a file: its text, its path, and whether it is still the one to read."""
-        if not FILE.fullmatch(template):
-            raise TemplateNotFound(template)
-        built_in = BUILT_IN / template
-        own = str(self._folder / template if self._folder else built_in)
-        stamp = _stamp(own)
-        path = Path(own) if stamp else built_in
-        if not path.exists():
-            raise TemplateNotFound(template)
-        up_to_date = (lambda: _stamp(own) == stamp) if self._folder else None
-        return path.read_text(encoding="utf-8"), str(path), up_to_date
-
-    def list_templates(self) -> list[str]:
-        """All files that ``get_source`` would read."""
-        folders = filter(None, (self._folder, BUILT_IN))
-        found = {path.name for folder in folders for path in folder.iterdir()}
-        return sorted(filter(FILE.fullmatch, found))
-
-
 class Templates:
-    """The built-in templates, and those of a folder, which take their place file by file."""
+    """The built-in templates, and those of a folder, which take their place file by file.
 
-    def __init__(self, folder: Path | None) -> None:
+    In one language. ``constants`` are what every message's template may use, by name: data of a
+    message that have one of these names are not looked at.
+    """
+
+    def __init__(self, folder: Path | None, language: str, constants: Mapping[str, Any]) -> None:
         """Take the operator's folder, if there is one."""
-        self._loader = Files(folder)
+        self.language = language
+        self._loader = Files(folder, language)
+        self._constants = constants
+        self._reserved = {*constants, *TRANSLATING}
         # One environment each, so that what an HTML template includes is escaped too.
-        self._environments = {kind: _environment(self._loader, kind) for kind in KINDS}
+        self._environments = {kind: _environment(self._loader, kind, constants) for kind in KINDS}
         self._forms: dict[str, Fillable] = {}
 
     @property
@@ -181,7 +84,7 @@ class Templates:
 
     def faults_of(self, name: str, variables: Mapping[str, object]) -> list[Fault]:
         """Render each file of ``name`` by itself: what is wrong with those that cannot be."""
-        found = []
+        found, variables = [], self._without_reserved(variables)
         for kind in KINDS:
             try:
                 self._render(name, kind, variables)
@@ -208,6 +111,7 @@ class Templates:
 
     def render(self, name: str, variables: Mapping[str, object]) -> Rendered:
         """Render the three files of ``name``. Raises BrokenTemplate."""
+        variables = self._without_reserved(variables)
         subject = self._render(name, "subject", variables)
         text, html = self._render(name, "txt", variables), self._render(name, "html", variables)
         # Only blanks of the template's own: what it was given may hold no line break.
@@ -217,11 +121,16 @@ class Templates:
         """Give what renders a file: HTML is escaped, and a subject holds no line break."""
         return self._environments[file.rpartition(".")[2]]
 
+    def _without_reserved(self, variables: Mapping[str, object]) -> Mapping[str, object]:
+        return {name: variables[name] for name in variables if name not in self._reserved}
+
     def _render(self, name: str, kind: str, variables: Mapping[str, object]) -> str:
         file = f"{name}.{kind}"
+        environment = self.environment_of(file)
         form = self._forms.get(file)
+        finish = inlined if kind == "html" else str
         if form is None or not form.is_current():
-            form = make_fillable(self.environment_of(file), file)
+            form = make_fillable(environment, file, self._constants, finish)
             if form is not None:
                 self._forms[file] = form
         try:
@@ -229,42 +138,33 @@ class Templates:
                 with suppress(BadHeader, CannotLink):  # raised again below, with the line
                     if (filled := form.fill(variables)) is not None:
                         return filled
-            return self.environment_of(file).get_template(file).render(variables)
+            return finish(environment.get_template(file).render(variables))
         except Exception as error:
             raise BrokenTemplate(fault_of(error, file)) from error
 
 
-def fault_of(error: Exception, file: str = "") -> Fault:
-    """Say what is wrong, and where: in ``file``, if nothing says otherwise.
+def inlined(html: str) -> str:
+    """Move the styles of an email into its elements, if it has any: some programs know no others.
 
-    The message of an exception is left out if it may quote what it was given.
+    An email without ``<style>`` stays as it is. Elements that have their styles are long: lines are
+    broken at blanks, so that they can be sent as they are.
     """
-    words = kind = type(error).__name__
-    place, line = _place(error, file)
-    if isinstance(error, TemplateSyntaxError):
-        place, line = Path(error.filename or file).name, error.lineno
-        words = error.message or kind
-    elif isinstance(error, TemplateNotFound):
-        words = f"there is no template file {error.name}"
-        place = "" if error.name == place else place
-    elif isinstance(error, (UndefinedError, SecurityError, BadHeader, CannotLink)):
-        words = str(error)
-    where = f"{place}, line {line}: " if line else f"{place}: " if place else ""
-    logged = place or file
-    return Fault(_printable(where + words), logged if FILE.fullmatch(logged) else None, line, kind)
+    written = html.lower()
+    if "<style" not in written:
+        return html
+    html = _INLINER.inline(html)
+    if any(element in written for element in BLANKS_COUNT):
+        return html
+    return "\n".join(map(_folded, html.split("\n")))
 
 
-def _place(error: Exception, file: str) -> tuple[str, int | None]:
-    """Find the innermost line of a template that an error came from."""
-    place, line = file, None
-    for frame, number in traceback.walk_tb(error.__traceback__):
-        name = Path(frame.f_code.co_filename).name
-        if FILE.fullmatch(name):
-            place, line = name, number
-    return place, line
+def _folded(line: str) -> str:
+    if len(line) <= LINE_CHARACTERS:
+        return line
+    return fill(line, LINE_CHARACTERS, break_long_words=False, break_on_hyphens=False)
 
 
-def _environment(loader: Files, kind: str) -> Environment:
+def _environment(loader: Files, kind: str, constants: Mapping[str, Any]) -> Environment:
     environment = ImmutableSandboxedEnvironment(
         loader=loader,
         autoescape=kind == "html",
@@ -277,17 +177,15 @@ def _environment(loader: Files, kind: str) -> Environment:
         del environment.filters[name]
     for name in UNREPEATABLE_GLOBALS:
         del environment.globals[name]
+    install(environment)
+    # Not only variables of each rendering: what is imported sees globals alone.
+    environment.globals.update(constants)
+    environment.filters["field_name"] = field_name
+    environment.filters["long_date"] = lambda moment: long_date(moment, constants["language"])
     return environment
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    """What tells one state of a file from another; None if it is not there."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - a Path would take as long again
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)[:FAULT_CHARACTERS]
+@pass_context
+def field_name(context: Context, field: str) -> str:
+    """Name a field of somebody's record in their words; what is none stays as it is."""
+    return translated(context, FIELD_NAMES.get(field, field))

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from reach.auth.links import is_confirmed, version_of
+from reach.auth.links import is_confirmed, language_of, version_of
 from reach.db.transaction import Transaction, notify
 from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
 from reach.messages.front import Front
@@ -144,6 +144,7 @@ _LEASE_DUE = (
         *messages.c,
         version_of(messages.c.person_id).label("links_version"),
         is_confirmed(messages.c.person_id).label("is_confirmed"),
+        language_of(messages.c.person_id).label("language"),
     )
 )
 

@@ -1,0 +1,62 @@
+"""The links that templates print."""
+
+import gettext
+from collections.abc import Callable
+
+from reach.auth.links import SCOPES, Link, Links
+from reach.messages.model import Message
+
+#: The longest first, and how each is said of one and of several.
+UNITS: tuple[tuple[int, Callable[[gettext.NullTranslations, int], str]], ...] = (
+    (86_400, lambda said, n: said.ngettext("%(num)s day", "%(num)s days", n)),
+    (3600, lambda said, n: said.ngettext("%(num)s hour", "%(num)s hours", n)),
+    (60, lambda said, n: said.ngettext("%(num)s minute", "%(num)s minutes", n)),
+)
+
+
+class CannotLink(ValueError):
+    """A template asks for a link that cannot be given; ``args[0]`` says why, fit to be stored."""
+
+
+class MessageLinks:
+    """What templates know as ``link``: ``link("manage")`` is an address.
+
+    Asked again, it gives the same: text and HTML are one email, and a copy of it is the same.
+    """
+
+    __slots__ = ("_links", "_made_at", "_minted", "_person_id", "_version")
+
+    def __init__(self, links: Links | None, message: Message) -> None:
+        """Take what mints, if there is a key to sign with, and whose message it is."""
+        self._links = links
+        self._person_id = message.person_id
+        self._version = message.links_version
+        self._made_at = message.created_at.timestamp()
+        self._minted: dict[str, str] = {}
+
+    def __call__(self, scope: str) -> str:
+        """Give the link with a scope. Raises CannotLink."""
+        if (found := self._minted.get(scope)) is not None:
+            return found
+        if scope not in SCOPES:
+            raise CannotLink(f"there is no such link; there are: {', '.join(SCOPES)}")
+        if self._links is None:
+            raise CannotLink("links need REACH_SECRET_KEY")
+        if self._version is None:
+            raise CannotLink("a message has links once it is leased")
+        link = Link(self._person_id, scope, self._version)
+        self._minted[scope] = made = self._links.url(link, self._made_at)
+        return made
+
+    def __str__(self) -> str:
+        """Refuse to be printed: a template forgot to say which link. Raises CannotLink."""
+        raise CannotLink('say which link: link("manage"), link("confirm")')
+
+
+def lasts(seconds: float, said: gettext.NullTranslations) -> str:
+    """Say in words how long a link works: in whole units, and never more than it does."""
+    for length, words in UNITS:
+        if seconds >= 2 * length:
+            number = int(seconds // length)
+            return words(said, number) % {"num": number}
+    return said.gettext("a minute")
