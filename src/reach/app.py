@@ -28,9 +28,10 @@ from reach.mailbox import pages as mailbox_pages
 from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
+from reach.messages.model import NOTICE
 from reach.pages import me as own_pages
 from reach.pages import public as pages
-from reach.people import me, messages, operators, public
+from reach.people import me, messages, notices, operators, public
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
@@ -143,9 +144,11 @@ def create_app(
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI, *, is_one_of_several: bool) -> AsyncIterator[None]:
-    with ending_if_stuck() if is_one_of_several else nullcontext():
-        yield
     services: Services = app.state.services
+    with ending_if_stuck() if is_one_of_several else nullcontext():
+        if services.settings.notify_addresses:
+            await notices.begin_early(services.database, services.settings)
+        yield
     await services.key_uses.close()
     await services.limiter.close()
     if is_one_of_several:
@@ -194,7 +197,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         inbox=Signer(settings, "inbox"),
         sign_up=sign_ups.sign_up,
         request_link=sign_ups.request_link,
-        templates=lambda: composer.templates,
+        templates=lambda: composer.templates - {NOTICE},
         refusals=refusals(settings),
         refused_page=pages.refused_page,
         mailbox=mailbox,

@@ -20,7 +20,7 @@ from reach.messages.filters import Filter
 from reach.messages.model import Message, messages
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, Held, record_outcomes
-from reach.people import antispam, link_requests, queries, record, stats
+from reach.people import antispam, link_requests, notices, queries, record, stats
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.schemas import SignUp, Submission
@@ -57,7 +57,18 @@ GROWN = """
 #: The one in the middle of them.
 DEEP = UUID("00002710-0000-7000-8000-000000000000")
 #: SQLite's words for what is no table of ours: the rows that a statement is given, or has found.
-GIVEN = ("SCAN each ", "SCAN due", "SCAN chosen", "SCAN older", "SCAN late", "SCAN CONSTANT ROW")
+#: Or of a table that has a row for each of a maker's addresses.
+GIVEN = (
+    "SCAN each ",
+    "SCAN notices",
+    "all of pk_notices",
+    "Seq Scan notices",
+    "SCAN due",
+    "SCAN chosen",
+    "SCAN older",
+    "SCAN late",
+    "SCAN CONSTANT ROW",
+)
 #: By what operators find messages.
 AT = datetime(2026, 3, 4, tzinfo=UTC)
 FILTERS = [
@@ -135,7 +146,8 @@ def grow(tx: Transaction) -> None:
 def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -> None:
     """Do all that is done often, and whatever lists something."""
     held = [Held(message.id, message.lease) for message in leased]
-    person, at = leased[0].person_id, datetime.now(UTC)
+    people = [message.person_id for message in leased if message.person_id is not None]
+    person, at = people[0], datetime.now(UTC)
     queue.look(tx)
     queue.lease_due(tx, limit=4, lease_seconds=60)
     queue.renew(tx, held, lease_seconds=60)
@@ -148,7 +160,7 @@ def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -
     sign_up_all(tx, [Submission(request_of("ada7@example.com"))], settings)
     sign_up_all(tx, [Submission(request_of("new@example.com"))], settings)
     ask_for_links(tx, settings)
-    budget.within(tx, [message.person_id for message in leased], settings)
+    budget.within(tx, people, settings)
     antispam.admit(tx, [], None)
     list_people(tx, person)
     list_messages(tx, person, held)
@@ -157,12 +169,23 @@ def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -
     outbox.retry(tx, held[2].id)
     outbox.cancel(tx, held[2].id)
     record.confirm(tx, person)
-    record.erase(tx, leased[3].person_id)
+    record.erase(tx, people[3])
+    hear_of_sign_ups(tx, settings)
     stats.read(tx, settings)
     cleanup.is_any_far(tx, settings)
     cleanup.recall(tx, settings)
     counters.fold(tx)
     counters.sweep(tx)
+
+
+def hear_of_sign_ups(tx: Transaction, settings: Settings) -> None:
+    """Begin to tell a maker, and tell them of one more."""
+    hearing = settings.model_copy(update={"notify": "maker@example.org"})
+    notices.begin(tx, hearing)
+    sign_up_all(tx, [Submission(request_of("heard@example.com"))], settings)
+    assert notices.look(tx, hearing) is None
+    assert notices.tell(tx, hearing) == 1
+    notices.begin_again(tx, settings)
 
 
 def claim_keys(tx: Transaction, person: UUID) -> None:

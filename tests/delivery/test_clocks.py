@@ -149,18 +149,18 @@ async def test_what_was_promised_ahead_uses_up_no_budget(outbox: Outbox) -> None
     """Nor does a person who was told so in days to come wait for ten days to be told again."""
     (message,) = await outbox.fill()
     settings = outbox.settings.model_copy(update={"limit_mail_per_address": "1/hour"})
+    person_id = message.person_id
     assert message.template in STRANGERS
+    assert person_id is not None
 
     def told_ahead(tx: Transaction) -> Sequence[queries.Known]:
         tx.execute(update(people).values(greeted_at=now(AHEAD)))
         keys_of_all = tx.execute(select(people.c.email_key)).scalars().all()
         return queries.lock_known(tx, keys_of_all, hours=24)
 
-    assert await outbox.database.write(budget.within, [message.person_id], settings) == set()
+    assert await outbox.database.write(budget.within, [person_id], settings) == set()
     await outbox.change(created_at=now(AHEAD))
-    assert await outbox.database.write(budget.within, [message.person_id], settings) == {
-        message.person_id
-    }
+    assert await outbox.database.write(budget.within, [person_id], settings) == {person_id}
     (known,) = await outbox.database.write(told_ahead)
     assert known.is_due
 

@@ -96,6 +96,9 @@ def variables(name: object = "Ada") -> dict[str, Any]:
         "recipient": "ada@example.com",
         "fields": ["name"],
         "confirmed": False,
+        "count": 1,
+        "total": 3,
+        "person": None,
         "link": lambda scope: f"https://example.org/{scope}?token=<&>",
     }
 

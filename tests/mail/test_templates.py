@@ -4,6 +4,7 @@ import os
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,9 +14,10 @@ from reach.settings import BadSettings
 from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, contents, parse
 from tests.support.root import ROOT
 
-BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link"}
+BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link", "notice"}
 PAGE = ROOT / "docs" / "guides" / "email-templates.md"
-DATA = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
+DATA: dict[str, Any] = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
+DATA |= {"count": 1, "total": 3, "person": None}
 
 
 @pytest.fixture

@@ -60,6 +60,7 @@ async def fill(outbox: Outbox) -> None:
     await outbox.change(failed, due_at=now())
     await outbox.record(await outbox.lease_one(), Rejected("550 no", 550))
     await outbox.change(cancelled, state="cancelled")
+    assert sent.person_id is not None
     await outbox.database.write(record.confirm, sent.person_id)
 
 

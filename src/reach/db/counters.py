@@ -1,7 +1,7 @@
 """Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
-Which there are, and what changes them, is said by migration 0008. A *counter* is how many there are
-now; an *hourly count* how many there were in an hour.
+Which there are, and what changes them, is said by migrations 0008 and 0012. A *counter* is how many
+there are now; an *hourly count* how many there were in an hour.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,8 @@ counters = Table(
 )
 Index("ix_counters_hour", counters.c.hour, counters.c.name)
 
+#: Hourly counts: of everybody who came, and of those among them whom an operator added.
+SIGN_UPS, ADDED = "sign_ups", "added"
 #: The hour of what counts for now, and not for an hour.
 CURRENT = EPOCH
 #: How many rows a transaction folds at most.

@@ -39,14 +39,20 @@ class Chore(Protocol):
     """What a worker does beside delivering, for somebody else.
 
     ``channel`` announces that there is something to do; ``waiting`` then finds a row, and is part
-    of the worker's own look: so that one sees all that the worker is there for.
+    of the worker's own look: so that one sees all that the worker is there for. It is None if that
+    would cost each look more than it is worth.
     """
 
-    channel: str
-    waiting: Select[Any]
+    @property
+    def channel(self) -> str:
+        """What announces it."""
+
+    @property
+    def waiting(self) -> Select[Any] | None:
+        """What finds it."""
 
     def wake(self) -> None:
-        """Note that there is something to do."""
+        """Note that there is something to do, which ``waiting`` has found."""
 
     async def run(self) -> None:
         """Do it until cancelled."""
@@ -65,7 +71,9 @@ class Worker:
     ) -> None:
         """Take the collaborators; touch nothing yet."""
         self._chores = chores
-        self._look = queue.looking_also(*(chore.waiting for chore in chores))
+        self._waking = [chore for chore in chores if chore.waiting is not None]
+        waiting = (chore.waiting for chore in chores if chore.waiting is not None)
+        self._look = queue.looking_also(*waiting)
         self._settings = settings
         self._database = database
         self._sender = sender
@@ -92,7 +100,8 @@ class Worker:
         log.info("worker started", worker=self._attempts.worker)
         SLOTS.inc(self._settings.worker_slots)
         async with anyio.create_task_group() as around:
-            around.start_soon(self._database.relay, CHANNEL, *(one.channel for one in self._chores))
+            channels = dict.fromkeys((CHANNEL, *(chore.channel for chore in self._chores)))
+            around.start_soon(self._database.relay, *channels)
             for chore in self._chores:
                 around.start_soon(chore.run)
             around.start_soon(self._leases.keep)
@@ -178,7 +187,7 @@ class Worker:
         try:
             if looks:
                 due_in, others = await self._database.read(queue.look, self._look, front)
-                for chore, has_work in zip(self._chores, others, strict=True):
+                for chore, has_work in zip(self._waking, others, strict=True):
                     if has_work:
                         chore.wake()
                 self._idle_seconds = min(POLL_SECONDS, max(due_in, SHORTEST_WAIT_SECONDS))

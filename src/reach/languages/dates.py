@@ -7,8 +7,13 @@ from functools import lru_cache
 LOCALES = {"en": "en_GB"}
 
 
-def long_date(moment: datetime, language: str) -> str:
-    """Write the day of an aware time, as each language does: "4 March 2026"."""
+def long_date(moment: datetime | str, language: str) -> str:
+    """Write the day of an aware time, as each language does: "4 March 2026".
+
+    A message's data have it as text, as ``isoformat`` writes it.
+    """
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
     return _written(moment.date().isoformat(), language)
 
 

@@ -30,7 +30,7 @@ from reach.mail.headers import (
 )
 from reach.mail.linking import MessageLinks, lasts
 from reach.mail.templates import Rendered, Templates
-from reach.messages.model import STRANGERS, Message
+from reach.messages.model import NOTICE, STRANGERS, Message
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import parse_mailbox
 
@@ -195,7 +195,7 @@ class Composer:
             raise CannotCompose("the message's data are not names with values")
         # Promises ask too; but this one may be older than the setting.
         is_held_back = self._needs_confirmation and not message.is_confirmed
-        if is_held_back and message.template not in STRANGERS:
+        if is_held_back and message.template not in (*STRANGERS, NOTICE):
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
         templates = self._in(message.language)
         subject, text, html = templates.render(message.template, self._values(message))

@@ -4,7 +4,7 @@ import gettext
 from collections.abc import Callable
 
 from reach.auth.links import SCOPES, Link, Links
-from reach.messages.model import Message
+from reach.messages.model import NOTICE, Message
 
 #: The longest first, and how each is said of one and of several.
 UNITS: tuple[tuple[int, Callable[[gettext.NullTranslations, int], str]], ...] = (
@@ -30,7 +30,8 @@ class MessageLinks:
         """Take what mints, if there is a key to sign with, and whose message it is."""
         self._links = links
         self._person_id = message.person_id
-        self._version = message.links_version
+        # A notice goes to somebody else than the person it names.
+        self._version = None if message.template == NOTICE else message.links_version
         self._made_at = message.created_at.timestamp()
         self._minted: dict[str, str] = {}
 
@@ -42,8 +43,8 @@ class MessageLinks:
             raise CannotLink(f"there is no such link; there are: {', '.join(SCOPES)}")
         if self._links is None:
             raise CannotLink("links need REACH_SECRET_KEY")
-        if self._version is None:
-            raise CannotLink("a message has links once it is leased")
+        if self._version is None or self._person_id is None:
+            raise CannotLink("a message to a person has links once it is leased; a notice has none")
         link = Link(self._person_id, scope, self._version)
         self._minted[scope] = made = self._links.url(link, self._made_at)
         return made

@@ -12,7 +12,7 @@ from reach.db.types import new_id
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR
-from reach.messages.model import Message
+from reach.messages.model import NOTICE, Message
 from reach.settings import Settings
 
 #: What a sample's links have in place of a token: who follows one is told that it is none.
@@ -20,6 +20,11 @@ IN_PLACE: Final = "this-link-is-a-sample"
 NAME = "Sample Name"
 #: As long as names may be, and in need of encoding in every part of an email.
 LONG_NAME = "Zoë <&> " * 12 + "Zoë!"
+TOLD: Mapping[str, Any] = {"total": 1234, "since": "2026-03-04T05:00:00+00:00"}
+ONE: Mapping[str, Any] = {
+    "email": "sample@example.com",
+    "signed_up_at": "2026-03-04T05:06:07+00:00",
+}
 #: What Reach gives to its own templates: every sort of data that each may get.
 DATA: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "welcome": ({"name": NAME}, {"name": LONG_NAME, **BY_OPERATOR}),
@@ -32,6 +37,12 @@ DATA: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {"name": LONG_NAME, "fields": ["name"]},
     ),
     "manage-link": ({"name": NAME}, {"name": LONG_NAME}),
+    NOTICE: (
+        {**TOLD, "count": 1, "person": {**ONE, "name": NAME, "description": "I like tea."}},
+        {**TOLD, "count": 1, "person": {**ONE, "name": LONG_NAME, "description": None}},
+        {**TOLD, "count": 1, "total": 1, "person": None},
+        {**TOLD, "count": 12, "person": None},
+    ),
 }
 #: … and to those of operators, which have what the API was given besides.
 OWN_DATA: Mapping[str, Any] = {"name": NAME, **BY_OPERATOR}

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, OrderedText, among, beside, earliest_id, encode, now, rows
 from reach.messages.budget import CLOCKS_SECONDS
-from reach.messages.model import Message, State, messages
+from reach.messages.model import NOTICE, Message, State, messages
 from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
 
 #: How many are queued again in one transaction, in statements of so many each, and for how long
@@ -71,6 +71,7 @@ class Filter:
         if self.recipient is not None:
             holder = select(_people.c.id).where(_people.c.email_key == self.recipient)
             found.append(messages.c.person_id == holder.scalar_subquery())
+            found.append(beside(messages.c.template != NOTICE))  # about them, and not for them
         if self.since is not None:
             found.append(messages.c.created_at >= self.since)
             found.append(messages.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))

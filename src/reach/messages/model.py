@@ -31,13 +31,15 @@ TEMPLATE_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{TEMPLATE_NAME_CHARACTERS - 1}}}
 #: What anybody can have sent who knows an address. With ``REACH_CONFIRM=required`` it is all that
 #: somebody gets who has not confirmed.
 STRANGERS = ("welcome", "already-signed-up", "manage-link")
+#: What the maker gets (see ``people.notices``): it is about people, and goes to none of them.
+NOTICE = "notice"
 
 #: The outbox.
 messages = Table(
     "messages",
     metadata,
     Column("id", Key, primary_key=True),
-    Column("person_id", Key, ForeignKey("people.id", ondelete="CASCADE"), nullable=False),
+    Column("person_id", Key, ForeignKey("people.id", ondelete="CASCADE")),
     Column("template", Text, nullable=False),
     Column("data", Document, nullable=False),
     Column("recipient", Text, nullable=False),
@@ -84,7 +86,7 @@ Index("ix_attempts_message_id", attempts.c.message_id, attempts.c.id)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """An email promised to one person.
+    """An email promised to one person; or to the maker, and ``person_id`` is whom it names, if any.
 
     ``due_at`` is when it may next be tried. A worker holds a message by moving ``due_at``
     ahead, so a dead worker's message falls due again by itself; ``lease`` tells its late word
@@ -110,7 +112,7 @@ class Message:
     """
 
     id: UUID
-    person_id: UUID
+    person_id: UUID | None
     template: str
     data: Mapping[str, Any] = field(repr=False)
     recipient: str = field(repr=False)

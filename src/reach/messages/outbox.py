@@ -25,7 +25,7 @@ from sqlalchemy import (
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, among, beside, encode, new_id, now, rows
-from reach.messages.model import IS_QUEUED, Attempt, Message, attempts, messages
+from reach.messages.model import IS_QUEUED, NOTICE, Attempt, Message, attempts, messages
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
 from reach.telemetry.traces import current_header
@@ -71,11 +71,13 @@ class NotQueued(Conflict):
 class Promise:
     """An email that somebody is to get. ``data`` is what its template needs.
 
+    It goes with the person of ``person_id`` when they are erased.
+
     ``trace_context`` says which request it comes of (see ``telemetry.trace_context``): that in
     which it is made. In a commit that many share it has to be told.
     """
 
-    person_id: UUID
+    person_id: UUID | None
     recipient: str = field(repr=False)
     template: str
     data: Mapping[str, Any] = field(repr=False)
@@ -192,7 +194,8 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
     """All that is stored of a person's messages, each with its attempts; the oldest first.
 
     But for the worker, which is ours, the lease, which says nothing of them, and the trace of the
-    request that promised it, which may be an operator's or a stranger's.
+    request that promised it, which may be an operator's or a stranger's. Of a notice that names
+    them: what it says, but not to whom it went and what became of it, which is the maker's.
     """
     theirs = select(messages).where(messages.c.person_id == person_id).order_by(messages.c.id)
     found = [dict(row) for row in tx.execute(theirs).mappings()]
@@ -203,7 +206,12 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
         tries[attempt["message_id"]].append(shown)
     hidden = {"lease", "recorded_lease", "trace_context"}
     return [
-        {**{name: row[name] for name in row if name not in hidden}, "history": tries[row["id"]]}
+        {name: row[name] for name in ("id", "template", "data", "created_at")}
+        if row["template"] == NOTICE
+        else {
+            **{name: row[name] for name in row if name not in hidden},
+            "history": tries[row["id"]],
+        }
         for row in found
     ]
 

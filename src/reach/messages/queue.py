@@ -36,7 +36,7 @@ from reach.auth.links import is_confirmed, language_of, version_of
 from reach.db.transaction import Transaction, notify
 from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
 from reach.messages.front import Front
-from reach.messages.model import IS_QUEUED, Message, State, attempts, messages
+from reach.messages.model import IS_QUEUED, NOTICE, Message, State, attempts, messages
 from reach.messages.outbox import CHANNEL
 from reach.messages.outcome import Deferred, Outcome, Sent
 from reach.settings import Settings
@@ -144,7 +144,8 @@ _LEASE_DUE = (
         *messages.c,
         version_of(messages.c.person_id).label("links_version"),
         is_confirmed(messages.c.person_id).label("is_confirmed"),
-        language_of(messages.c.person_id).label("language"),
+        # A notice is in the maker's language, and not in that of whom it names.
+        case((messages.c.template != NOTICE, language_of(messages.c.person_id))).label("language"),
     )
 )
 

@@ -55,12 +55,15 @@ MESSAGE: dict[str, Any] = {
 
 
 class MessageBody(BaseModel):
-    """A message, as operators see it. ``due_at`` is the next try's time, while there is one."""
+    """A message, as operators see it. ``due_at`` is the next try's time, while there is one.
+
+    A `notice` (see `REACH_NOTIFY`) has a `person_id` only if it names that person.
+    """
 
     model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [MESSAGE]})
 
     id: UUID
-    person_id: UUID
+    person_id: UUID | None
     template: str
     recipient: str
     state: Literal["queued", "sent", "failed", "cancelled"]

@@ -5,10 +5,11 @@ import structlog
 
 from reach.db.database import Database
 from reach.db.errors import DatabaseUnavailable, NoDatabase
-from reach.delivery.worker import Worker
+from reach.delivery.worker import Chore, Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.people.link_requests import LinkRequests
+from reach.people.notices import Notices
 from reach.runtime.data_dir import with_secret_key
 from reach.runtime.process import (
     OLD_SCHEMA,
@@ -48,9 +49,11 @@ async def work(settings: Settings) -> None:
 def make_worker(
     settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
 ) -> Worker:
-    """Make a worker that sends to ``server_url``, and answers requests for a link."""
+    """Make a worker that sends, answers requests for a link, and tells the maker of sign-ups."""
     composer, sender = Composer(settings, dkim), Sender(settings, server_url)
-    chores = [LinkRequests(settings, database)]
+    chores: list[Chore] = [LinkRequests(settings, database)]
+    if settings.notify_addresses:
+        chores.append(Notices(settings, database))
     return Worker(settings, database, composer, sender, chores)
 
 

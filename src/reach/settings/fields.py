@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reach.settings.types import (
     PREFIX,
+    Addresses,
     Color,
     DatabasePlace,
     Domain,
@@ -154,6 +155,14 @@ class Fields(BaseSettings):
     #: ``REACH_ALLOW_DOMAINS``: ``example.org, .example.org`` is the domain and all below it. Empty
     #: means everywhere.
     only_domains: DomainNames = ""
+    #: Who hears of sign-ups by email: ``maker@example.org``, or a few addresses with commas between
+    #: them. Empty means nobody. Set all three the same for all of Reach.
+    notify: Addresses = ""
+    #: ``sign-up``: at once, but one email a minute at most; what comes meanwhile is in the next.
+    #: ``hour``, ``day``: all that has come, in one email.
+    notify_every: Literal["sign-up", "hour", "day"] = "sign-up"
+    #: ``on``: an email about one person says who it is. ``off``: emails hold no personal data.
+    notify_details: bool = True
 
     # Who may do what, and how often
     #: How long a link in an email works.

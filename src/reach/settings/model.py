@@ -16,8 +16,10 @@ from reach.settings.fields import Fields
 from reach.settings.types import (
     PREFIX,
     SECRETS,
+    UNITS,
     BadSettings,
     Policy,
+    parse_addresses,
     parse_languages,
     parse_name_servers,
     parse_origins,
@@ -237,6 +239,16 @@ class Settings(Fields):
     def sign_up_domains(self) -> Domains:
         """The domains whose people may sign up; none means all."""
         return Domains.parse(self.only_domains)
+
+    @cached_property
+    def notify_addresses(self) -> list[str]:
+        """Who hears of sign-ups."""
+        return parse_addresses(self.notify)
+
+    @property
+    def notify_seconds(self) -> int:
+        """How long what comes is gathered into one notice: not at all, an hour or a day."""
+        return 0 if self.notify_every == "sign-up" else UNITS[self.notify_every]
 
     @cached_property
     def name_servers(self) -> list[tuple[str, int]]:

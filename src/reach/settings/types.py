@@ -144,6 +144,8 @@ NAME_SERVER = re.compile(
     r"\[(?P<six>[^\]]+)\](?::(?P<port6>\d{1,5}))?|(?P<four>[\d.]+):(?P<port4>\d{1,5})"
 )
 DNS_PORT = 53
+#: Who hears of sign-ups; each gets an email of their own.
+MOST_ADDRESSES = 10
 
 
 def reads(parse: Callable[[str], object]) -> AfterValidator:
@@ -171,6 +173,16 @@ def parse_origins(text: str) -> list[str]:
 def parse_policy(text: str) -> Policy:
     """Read what a ``REACH_LIMIT_*`` may be. Raises ValueError."""
     return Policy.parse("", text)
+
+
+def parse_addresses(text: str) -> list[str]:
+    """Read several addresses, each once. Raises ValueError."""
+    found = [parse_mailbox(part) for part in dict.fromkeys(parts_of(text))]
+    if any(mailbox.display_name or not mailbox.domain for mailbox in found):
+        raise ValueError("must be addresses without names, like maker@example.org")
+    if len(found) > MOST_ADDRESSES:
+        raise ValueError(f"may name {MOST_ADDRESSES} addresses at most")
+    return [mailbox.addr_spec for mailbox in found]
 
 
 def parse_domain(text: str) -> str:
@@ -247,6 +259,7 @@ def without_slash(url: str) -> str:
     return url.rstrip("/")
 
 
+Addresses = Annotated[str, reads(parse_addresses)]
 Mailbox = Annotated[str, reads(parse_mailbox)]
 Limit = Annotated[str, reads(parse_policy)]
 DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]

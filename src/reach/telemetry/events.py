@@ -164,6 +164,9 @@ EVENTS = {
     "cannot fold": Event(
         "reach.worker", "warning", "Counters are right; the next fold adds them up.", ("reason",)
     ),
+    "cannot tell of sign-ups": Event(
+        "reach.worker", "warning", "The database did not answer; the next look tells.", ("reason",)
+    ),
     "cannot answer link requests": Event(
         "reach.worker", "warning", "The database did not answer; they wait.", ("reason",)
     ),

@@ -20,13 +20,14 @@ from reach.messages.model import attempts, messages
 from reach.people.antispam import proofs
 from reach.people.link_requests import link_requests
 from reach.people.model import people
+from reach.people.notices import notices
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer import Watcher
 from reach.transfer.databases import CannotCopy, NotThere, PostgresSide, Role, Side, SqliteSide
 from reach.transfer.rows import Digest, Row, Shape
 
 #: All that is kept, those that others refer to first; not the counters, which triggers keep.
-KEPT = (people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs)
+KEPT = (people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs, notices)
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
 #: What the counters say that is there now, counted.
 COUNT_ROWS = """

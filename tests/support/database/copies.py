@@ -173,6 +173,12 @@ KEYS = """INSERT INTO idempotency_keys (caller, route, key, fingerprint, person_
 LINKS = """INSERT INTO link_requests (id, email_key, created_at, trace_context)
     SELECT printf('01900000-0000-7000-b000-%012x', n), 'p' || n || '@example.com', :at,
     CASE WHEN n % 2 THEN '00-' || n END FROM n WHERE n < 50"""
+#: To a maker, and about nobody alone.
+NOTICES = """UPDATE messages SET person_id = NULL, template = 'notice'
+    WHERE unicode(substr(id, -1)) % 5 = 1"""
+TOLD = """INSERT INTO notices (address, told, told_at, unnamed_since, message_id)
+    SELECT n || '@example.org', '{"492144": ' || n || '}', :at, :at - 1,
+    CASE WHEN n % 2 THEN printf('01900000-0000-7000-9000-%012x', n) END FROM n WHERE n < 4"""
 PROOFS = "INSERT INTO proofs (nonce, used_at) SELECT 'n' || n, :now FROM n WHERE n < 100"
 
 
@@ -185,10 +191,11 @@ def fill(file: Path, people: int) -> str:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, PROOFS):
+        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, PROOFS, TOLD):
             into, _, select = rows.partition("SELECT")
             connection.execute(f"{into}{NUMBERS}SELECT{select}".replace(":at", AT), given)
         connection.execute(SENT)
+        connection.execute(NOTICES)
         connection.execute("COMMIT")
     key = keys.generate()
     with sqlite_connection.create(

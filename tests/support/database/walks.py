@@ -42,15 +42,15 @@ class RolledBack(Exception):
 class Walk:
     """Takes random steps; knows how many sign-ups and deliveries it has committed.
 
-    Several walks of different names may share a database.
+    Of the sign-ups, ``added`` are an operator's doing. Several walks of different names may share
+    a database.
     """
 
     def __init__(
         self, database: Database, settings: Settings, seed: int, *, folds: bool = True
     ) -> None:
         """Begin where the database is."""
-        self.sign_ups = 0
-        self.deliveries = 0
+        self.sign_ups = self.added = self.deliveries = 0
         self._database = database
         self._settings = settings
         self._random = Random(seed)
@@ -76,23 +76,23 @@ class Walk:
     async def go(self, steps: int) -> None:
         """Take so many steps; of some, everything is taken back."""
         for _ in range(steps):
-            before = self.sign_ups, self.deliveries
+            before = self.sign_ups, self.added, self.deliveries
             step = self._random.choice(self._steps)
             is_kept = self._random.random() < 0.9
             try:
                 await self._database.write(self._take, step, before, is_kept=is_kept)
             except (Problem, RolledBack):
-                self.sign_ups, self.deliveries = before
+                self.sign_ups, self.added, self.deliveries = before
 
     def _take(
         self,
         tx: Transaction,
         step: Callable[[Transaction], None],
-        before: tuple[int, int],
+        before: tuple[int, int, int],
         *,
         is_kept: bool,
     ) -> None:
-        self.sign_ups, self.deliveries = before  # a lost deadlock is tried again
+        self.sign_ups, self.added, self.deliveries = before  # a lost deadlock is tried again
         step(tx)
         if not is_kept:
             raise RolledBack
@@ -126,6 +126,7 @@ class Walk:
         request, welcome = _request(self._some()[0]), self._random.random() < 0.5
         signup.add_person(tx, request, self._settings, welcome=welcome)
         self.sign_ups += 1
+        self.added += 1
 
     def _request_links(self, tx: Transaction) -> None:
         requests = [LinkRequest.model_construct(email=_request(a).email) for a in self._some()]

@@ -18,13 +18,11 @@ from reach.auth import keys
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.delivery.worker import Worker
-from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.mailbox.server import Mailbox
-from reach.people.link_requests import LinkRequests
 from reach.runtime.server import Server, listen
+from reach.runtime.worker import make_worker
 from reach.settings import Settings
-from reach.smtp.sender import Sender
 from reach.web.routes import Services
 from tests.support.http.clients import NO_CERTIFICATES
 
@@ -116,9 +114,7 @@ async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
     """Run a worker of ``settings`` (its ``smtp_url`` says where to) in this event loop."""
     database = open_database(settings)
     assert settings.smtp is not None
-    composer = Composer(settings, DkimKey.of(settings))
-    chores = [LinkRequests(settings, database)]
-    worker = Worker(settings, database, composer, Sender(settings, settings.smtp), chores)
+    worker = make_worker(settings, database, settings.smtp, DkimKey.of(settings))
     stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:
