@@ -29,6 +29,7 @@ from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
 from reach.messages.model import NOTICE
+from reach.pages import address as address_pages
 from reach.pages import me as own_pages
 from reach.pages import public as pages
 from reach.people import me, messages, notices, operators, public
@@ -58,6 +59,7 @@ ROUTERS = (
     key_routes.router,
     pages.router,
     own_pages.router,
+    address_pages.router,
     mailbox_pages.router,
     previews.router,
 )
@@ -197,6 +199,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         inbox=Signer(settings, "inbox"),
         sign_up=sign_ups.sign_up,
         request_link=sign_ups.request_link,
+        require_domain=sign_ups.require_domain,
         templates=lambda: composer.templates - {NOTICE},
         refusals=refusals(settings),
         refused_page=pages.refused_page,

@@ -1,6 +1,8 @@
 """A link is worth something only as it was made, for what it was made, and as long as it says."""
 
+import hmac
 import json
+import re
 import struct
 import time
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from reach.auth import keys
-from reach.auth.links import MOST_CHARACTERS, SCOPES, BadLink, Link, Links, Scope
+from reach.auth.links import SCOPES, BadLink, Link, Links, Scope
 from reach.auth.signing import Signer
 from reach.settings import BadSettings, Settings
 from reach.telemetry.logging import PRIVATE
@@ -20,7 +22,7 @@ from reach.web.middleware import REQUEST_ID
 from tests.support.canaries import found_in
 from tests.support.database.stored import everything
 from tests.support.http.document import OPEN, operations
-from tests.support.people import NOBODY, OWN, by_link, say, signed_up, token_of
+from tests.support.people import NOBODY, OWN, by_link, new_address_token, say, signed_up, token_of
 from tests.support.processes.reach import Reach, running_reach
 
 FIRST, SECOND, THIRD = ("a-secret-key-of-forty-characters-number-" + n for n in "123")
@@ -42,13 +44,25 @@ def flipped(token: str) -> Iterator[bytes]:
 
 
 def claims(letter: bytes = b"m", end: float | None = None) -> bytes:
-    """What a token says of ADA, as bytes: id, scope, version, end."""
+    """What a token says of ADA, as bytes: id, scope, version, and the end in five bytes."""
+    until = int(time.time() + 99 if end is None else end)
+    return struct.pack(">16sci", ADA.person_id.bytes, letter, ADA.version) + until.to_bytes(5)
+
+
+def signed(said: bytes, settings: Settings, purpose: str = "links-short") -> str:
+    """Make a token, with the first 16 bytes of HMAC-SHA256 by the key of a purpose."""
+    (key, *_) = Signer(settings, purpose).keys
+    return "rlt_" + base64_encode(said + hmac.digest(key, said, "sha256")[:16]).decode()
+
+
+def long_claims(letter: bytes = b"m", end: float | None = None) -> bytes:
+    """What a token of earlier versions says of ADA: the end in eight bytes."""
     until = int(time.time() + 99 if end is None else end)
     return struct.pack(">16sciq", ADA.person_id.bytes, letter, ADA.version, until)
 
 
-def signed(said: bytes, settings: Settings, purpose: str = "link-tokens") -> str:
-    """Sign a token by the key of a purpose."""
+def long_signed(said: bytes, settings: Settings, purpose: str = "link-tokens") -> str:
+    """Make a token as earlier versions did: claims, a dot, and the whole signature, in base64."""
     return Signer(settings, purpose).sign("rlt_" + base64_encode(said).decode())
 
 
@@ -59,8 +73,11 @@ def forged(settings: Settings) -> list[str]:
     """
     parts = ({"alg": "HS256"}, {"sub": ADA.person_id.hex, "scope": "manage"})
     before = ".".join(base64_encode(json.dumps(part)).decode() for part in parts)
-    found = ["rlt_" + base64_encode(claims()).decode() + dot for dot in ("", ".")]
+    found = ["rlt_" + base64_encode(claims() + bytes(n)).decode() for n in (0, 16)]
     found += [signed(claims(), a_settings(THIRD)), signed(claims(), settings, "forms")]
+    found += ["rlt_" + base64_encode(long_claims()).decode() + dot for dot in ("", ".")]
+    found += [long_signed(long_claims(), a_settings(THIRD))]
+    found += [long_signed(long_claims(), settings, purpose) for purpose in ("forms", "links-short")]
     return found + [Signer(settings, name).sign(before) for name in ("links", "link-tokens")]
 
 
@@ -72,22 +89,21 @@ def test_a_link_says_what_it_was_made_for(scope: Scope) -> None:
     address, _, token = links.url(link).partition("?token=")
     assert address == f"https://a.example/{scope}"
     assert links.read(token) == link
-    text = token.partition(".")[0].removeprefix("rlt_")
-    *said, end = struct.unpack(">16sciq", base64_decode(text))
-    assert end == pytest.approx(time.time() + 7 * 86_400, abs=60)
-    assert said == [link.person_id.bytes, scope[:1].encode(), 7]
+    raw = base64_decode(token.removeprefix("rlt_"))
+    assert int.from_bytes(raw[21:26]) == pytest.approx(time.time() + 7 * 86_400, abs=60)
+    assert struct.unpack(">16sci", raw[:21]) == (link.person_id.bytes, scope[:1].encode(), 7)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("version", [0, 2**31 - 1, -(2**31)])
 @pytest.mark.parametrize("end", [None, 253_402_300_799])
 def test_a_token_is_short(scope: Scope, version: int, end: float | None) -> None:
-    """90 characters at most, for any id, the last version a column holds, and the year 9999."""
+    """60 characters, for any id, the last version a column holds, and the year 9999."""
     links = Links(a_settings(link_days=366))
     for person_id in (UUID(int=0), UUID(int=2**128 - 1)):
         link = Link(person_id, scope, version)
         token = links.mint(link, end)
-        assert len(token) <= MOST_CHARACTERS == 90
+        assert re.fullmatch(r"rlt_[A-Za-z0-9_-]{56}", token)
         assert links.read(token) == link
 
 
@@ -97,7 +113,7 @@ def test_a_token_is_known_by_its_look() -> None:
     Part of one is enough, as long as its beginning is there.
     """
     token = Links(a_settings()).mint(ADA)
-    for text in (token, token[:40], token.partition(".")[0]):
+    for text in (token, token[:40], long_signed(long_claims(), a_settings())):
         assert PRIVATE.sub("…", f"with {text}, and so on") == "with …, and so on"
         assert not REQUEST_ID.fullmatch(text)
         assert not REQUEST_ID.fullmatch(f"id-{text}")
@@ -105,11 +121,28 @@ def test_a_token_is_known_by_its_look() -> None:
 
 
 def test_of_no_link_can_a_bit_be_changed() -> None:
-    """Every single one of it: claims, signature, and the dot between them."""
+    """Every single one of it: claims and signature, and the dot between those of earlier ones."""
     links = Links(a_settings())
-    for changed in flipped(links.mint(ADA)):
+    for token in (links.mint(ADA), long_signed(long_claims(), a_settings())):
+        assert links.read(token) == ADA
+        for changed in flipped(token):
+            with pytest.raises(BadLink):
+                links.read(changed.decode("latin-1"))
+
+
+def test_a_token_has_one_spelling() -> None:
+    """No other alphabet, and nothing that readers of base64 pass over."""
+    links, settings = Links(a_settings()), a_settings()
+    found = [links.mint(Link(ADA.person_id, "manage", n)) for n in range(200)]
+    token = next(one for one in found if {"-", "_"} <= set(one[4:]))
+    wrong = ["rlt_" + token[4:].replace(*both) for both in (("-", "+"), ("_", "/"))]
+    wrong += [f"{token[:30]}{junk}{token[30:]}" for junk in ("=", ".", " ", "\n", "é", "!!!!")]
+    wrong += [token[4:], "RLT_" + token[4:], f"rlt_{token}", token + "====", token + "AAAA"]
+    long = long_signed(long_claims(), settings)
+    wrong += [long.replace(".", ""), long.replace(".", ".="), long[4:], long + "="]
+    for text in wrong:
         with pytest.raises(BadLink):
-            links.read(changed.decode("latin-1"))
+            links.read(text)
 
 
 def test_what_we_did_not_sign_is_no_link() -> None:
@@ -120,11 +153,27 @@ def test_what_we_did_not_sign_is_no_link() -> None:
     junk += [token[:-1], token + "A", token * 2, "\ud800", "é.é.é", "\0", *forged(a_settings())]
     wrong = (b"", b"m", claims()[:-1], claims() + b"m", claims(b"x"), claims(b"\0"), claims(end=0))
     junk += [signed(said, a_settings()) for said in wrong]
+    long = (b"", long_claims()[:-1], long_claims(b"x"), long_claims(b"\0"), long_claims(end=0))
+    junk += [long_signed(said, a_settings()) for said in long]
     junk += [Signer(a_settings(), "link-tokens").sign(text) for text in ("", "x", "é", "a" * 41)]
     for text in junk:
         with pytest.raises(BadLink):
             links.read(text)
     assert links.read(signed(claims(), a_settings())) == ADA
+
+
+@pytest.mark.parametrize("scope", ["confirm", "manage"])
+def test_links_of_earlier_versions_work_until_they_end(scope: Scope) -> None:
+    """They are in people's inboxes, and longer; signed by any secret that is still named."""
+    letter, end = scope[:1].encode(), time.time() + 50
+    token = long_signed(long_claims(letter, end), a_settings(FIRST))
+    assert len(token) == 87
+    for links in (Links(a_settings()), Links(a_settings(f"{SECOND},{FIRST}"))):
+        assert links.read(token) == Link(ADA.person_id, scope, ADA.version)
+        assert 40 < links.seconds_left(token) <= 50
+    for words in (long_signed(long_claims(letter, time.time() - 1), a_settings()), token):
+        with pytest.raises(BadLink):
+            Links(a_settings(SECOND)).read(words)
 
 
 def test_a_link_ends_by_its_date() -> None:
@@ -152,19 +201,13 @@ def test_without_a_key_there_are_no_links() -> None:
 
 def pieces(token: str) -> list[str]:
     """Give the token with one bit changed in each of its parts, and its signature taken away."""
-    said, signature = token.split(".")
-    first, second = (
-        part[:5] + ("A" if part[5] != "A" else "B") + part[6:] for part in (said, signature)
-    )
-    later = bytearray(base64_decode(said.removeprefix("rlt_")))
-    later[-1] ^= 1
-    return [
-        f"{first}.{signature}",
-        f"{said}.{second}",
-        f"rlt_{base64_encode(bytes(later)).decode()}.{signature}",
-        f"{said}.",
-        said,
-    ]
+    raw = base64_decode(token.removeprefix("rlt_"))
+    found = [raw[:26], raw[:26] + bytes(16)]
+    for at in (0, 16, 20, 25, 26, 41):
+        bent = bytearray(raw)
+        bent[at] ^= 1
+        found.append(bytes(bent))
+    return [f"rlt_{base64_encode(one).decode()}" for one in found]
 
 
 async def worthless(reach: Reach) -> dict[str, str | None]:
@@ -197,6 +240,14 @@ async def worthless(reach: Reach) -> dict[str, str | None]:
     return found | {f"forged {n}": text for n, text in enumerate(forged(reach.settings))}
 
 
+def is_signed(reach: Reach, token: str | None) -> bool:
+    """Whether a token is one of ours, by its signature and its end."""
+    try:
+        return bool(Links(reach.settings).read(token or ""))
+    except BadLink:
+        return False
+
+
 def told(answer: httpx.Response) -> tuple[int, bytes, str]:
     """What a caller without rights learns."""
     headers = {n: v for n, v in answer.headers.items() if n not in ("date", "x-request-id")}
@@ -214,7 +265,10 @@ async def test_nothing_worthless_opens_anything(reach: Reach) -> None:
         others = [token_of(reach.settings, ada.id)]  # a link is no key …
         if is_own:
             others = [(await reach.key())["Authorization"].removeprefix("Bearer ")]  # nor is a key
+        takes_ours = "manage" in OWN.get((method, path), {"manage"})
         for token in [*tokens.values(), *others]:
+            if not takes_ours and is_signed(reach, token):
+                continue  # it is for something else: see the next test
             at = (method, path.replace("{id}", str(ada.id)))
             answers[is_own].add(told(await say(reach, at, token)))
     assert [len(found) for found in answers.values()] == [1, 1], answers
@@ -241,9 +295,17 @@ async def test_a_link_does_what_its_scope_says(reach: Reach) -> None:
     assert (status, json.loads(content)["type"][-10:]) == (403, "wrong-link")
     assert "application/problem+json" in headers
     assert await reach.database.read(everything) == before
-    for number, operation in enumerate(OWN):
+    for number, (operation, scopes) in enumerate(OWN.items()):
         bob = await signed_up(reach, f"bob{number}@example.com")
-        assert (await say(reach, operation, token_of(reach.settings, bob.id))).is_success
+        manage = token_of(reach.settings, bob.id)
+        body = {"email": f"new{number}@example.org"}  # so many, one address would not be sent
+        await reach.http.post("/v1/me/email", json=body, headers=by_link(manage))
+        token = await new_address_token(reach, bob.id)
+        for scope, by in (("manage", manage), ("address", token)):
+            if scope in scopes and operation != ("DELETE", "/v1/me/email"):
+                assert (await say(reach, operation, by)).is_success
+            elif scope not in scopes:
+                assert told(await say(reach, operation, by))[0] == 403
 
 
 async def test_anothers_link_changes_another(reach: Reach) -> None:
@@ -251,7 +313,7 @@ async def test_anothers_link_changes_another(reach: Reach) -> None:
     ada, bob = await signed_up(reach), await signed_up(reach, "bob@example.com")
     key = await reach.key()
 
-    async def hers() -> list[object]:
+    async def hers() -> list[dict[str, object]]:
         urls = (f"/v1/people/{ada.id}", f"/v1/people/{ada.id}/messages")
         return [(await reach.http.get(url, headers=key)).json() for url in urls]
 
@@ -261,7 +323,7 @@ async def test_anothers_link_changes_another(reach: Reach) -> None:
         assert (await say(reach, operation, token)).is_success
         assert await hers() == before
     by_hers = await reach.http.get("/v1/me", headers=by_link(token_of(reach.settings, ada.id)))
-    assert by_hers.json() == before[0]
+    assert by_hers.json() == {**before[0], "pending_email": None}
 
 
 # It is refused before any database is asked.

@@ -14,8 +14,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from sqlalchemy import Engine, ExceptionContext, event, select, update
+from sqlalchemy import Engine, ExceptionContext, delete, event, select, update
 
+from reach.auth.links import Link
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction
@@ -25,10 +26,12 @@ from reach.messages import queue
 from reach.messages.model import Message, messages
 from reach.messages.outcome import Deferred
 from reach.messages.queue import AttemptOutcome, record_outcomes
-from reach.people import link_requests, record
+from reach.people import address_changes, link_requests, links, move, record
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
+from reach.people.links import LinkVoid
 from reach.people.model import people
+from reach.people.move import AddressTaken
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
@@ -122,6 +125,14 @@ async def both_meet(settings: Settings, lock: str) -> AsyncIterator[None]:
         await holder.execute("ROLLBACK")
     finally:
         holder.terminate()
+
+
+def request_of(address: str) -> Submission[SignUp]:
+    """A sign-up without a key."""
+    email = parse_address(address)
+    return Submission(
+        SignUp.model_construct(email=email, name="Ada", description=None, language=None)
+    )
 
 
 def requests(*, with_keys: bool = False) -> list[Submission[SignUp]]:
@@ -224,6 +235,47 @@ async def test_link_requests_and_erasures_at_once(
         await asyncio.gather(answer(two[0]), answer(two[1]), *erasures, *again)
         assert not await two[0].read(link_requests.is_any)
     assert errors == []
+
+
+async def test_moves_and_sign_ups_at_once(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """Two move to one address, while former and new ones sign up: nobody in a circle."""
+    up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
+    free = settings.model_copy(update={"limit_mail_per_address": "off"})
+    taken = 0
+
+    def ask_all(tx: Transaction) -> list[Link]:
+        ids = tx.execute(select(people.c.id).order_by(people.c.email_key)).scalars().all()[:60]
+        found = []
+        for number, person_id in enumerate(ids):
+            to = parse_address(f"new{number // 2}@example.org")
+            move.ask(tx, person_id, to, free)
+            change = address_changes.find(tx, person_id)
+            assert change is not None
+            found.append(Link(person_id, "address", change.number))
+        return found
+
+    async def say_yes(database: Database, link: Link) -> bool:
+        try:
+            await database.write(links.move_to_new, link, settings)
+        except (AddressTaken, LinkVoid):
+            return False
+        return True
+
+    for _ in range(3):
+        await asyncio.gather(*map(up, requests()))
+        asked = await two[0].write(ask_all)
+        new = [request_of(f"new{number}@example.org") for number in range(30)]
+        moves = [say_yes(two[n % 2], link) for n, link in enumerate(asked)]
+        again = [*map(up, requests()), *map(down, reversed([*requests(), *new]))]
+        moved, _ = await asyncio.gather(asyncio.gather(*moves), asyncio.gather(*again))
+        taken += sum(moved)
+        found = await people_in(two[0])
+        assert len(set(found)) == len(found)
+        await two[0].write(lambda tx: tx.execute(delete(people)))
+    assert errors == []
+    assert taken > 0
 
 
 async def test_cancelled_and_erased_at_once(settings: Settings, errors: list[str]) -> None:

@@ -24,8 +24,11 @@ CONTRACTS: dict[str, str] = {}
 #: By a migration's number: INSERTs that give its new tables rows, so that those that follow are
 #: seen to leave them alone.
 ROWS: dict[str, str] = {
+    "0011": "INSERT INTO address_changes (person_id, email, email_key, number, created_at, ends_at)"
+    " SELECT id, 'n', 'n', 1, now(), now() FROM people;\n"
+    "INSERT INTO recipient_budgets (recipient, sent, last_at) VALUES ('r', '[1]', now())",
     "0012": "INSERT INTO notices (address, told, told_at, unnamed_since) "
-    "VALUES ('maker@example.org', '{}', now(), now())"
+    "VALUES ('maker@example.org', '{}', now(), now())",
 }
 OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 

@@ -15,12 +15,21 @@ from reach.delivery import cleanup
 from reach.delivery.cleanup import sweep
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
-from reach.messages import budget, filters, outbox, queue
+from reach.messages import budget, filters, outbox, queue, recipient_budget
 from reach.messages.filters import Filter
 from reach.messages.model import Message, messages
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, Held, record_outcomes
-from reach.people import antispam, link_requests, notices, queries, record, stats
+from reach.people import (
+    address_changes,
+    antispam,
+    link_requests,
+    move,
+    notices,
+    queries,
+    record,
+    stats,
+)
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.schemas import SignUp, Submission
@@ -49,10 +58,15 @@ GROWN = """
         FROM generate_series(1, 20000) AS n;
     INSERT INTO link_requests (id, email_key, created_at)
         SELECT id, email_key, now() FROM people LIMIT 5000;
+    INSERT INTO address_changes (person_id, email, email_key, number, created_at, ends_at)
+        SELECT id, email, email_key, 1, now(), now() + interval '7 days' FROM people LIMIT 5000;
+    INSERT INTO recipient_budgets (recipient, sent, last_at)
+        SELECT n, '[]', now() FROM generate_series(1, 5000) AS n;
     INSERT INTO proofs (nonce, used_at) SELECT n, now() FROM generate_series(1, 20000) AS n;
     INSERT INTO counters (name, hour, count)
         SELECT 'sent', now() - n * interval '1 hour', 1 FROM generate_series(1, 5000) AS n;
-    ANALYZE people, messages, attempts, idempotency_keys, link_requests, proofs, counters
+    ANALYZE people, messages, attempts, idempotency_keys, link_requests, proofs, counters,
+        address_changes, recipient_budgets
 """
 #: The one in the middle of them.
 DEEP = UUID("00002710-0000-7000-8000-000000000000")
@@ -161,6 +175,7 @@ def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -
     sign_up_all(tx, [Submission(request_of("new@example.com"))], settings)
     ask_for_links(tx, settings)
     budget.within(tx, people, settings)
+    move_around(tx, person, settings)
     antispam.admit(tx, [], None)
     list_people(tx, person)
     list_messages(tx, person, held)
@@ -227,6 +242,19 @@ def ask_for_links(tx: Transaction, settings: Settings) -> None:
     link_requests.export(tx, "ada8@example.com")
     link_requests.forget(tx, "ada9@example.com")
     assert link_requests.answer_some(tx, settings)
+
+
+def move_around(tx: Transaction, person: UUID, settings: Settings) -> None:
+    """Ask for another address, look at that, say yes, stop it, and sweep what is over."""
+    wanted = parse_address("ada7@example.org")
+    move.ask(tx, person, wanted, settings)
+    change = address_changes.find(tx, person)
+    assert change is not None
+    address_changes.export(tx, person)
+    move.make(tx, person, change, settings, reserved=move.reserve(tx, change))
+    record.stop_move(tx, person)
+    address_changes.sweep(tx)
+    recipient_budget.sweep(tx, settings)
 
 
 def request_of(address: str) -> SignUp:

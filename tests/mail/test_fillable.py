@@ -99,6 +99,7 @@ def variables(name: object = "Ada") -> dict[str, Any]:
         "count": 1,
         "total": 3,
         "person": None,
+        "new_address": "ada@example.org",
         "link": lambda scope: f"https://example.org/{scope}?token=<&>",
     }
 

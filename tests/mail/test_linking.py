@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from gettext import NullTranslations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ SCOPES: list[tuple[str, dict[str, Any], set[str]]] = [
     ("already-signed-up", {"name": "Ada"}, {"manage"}),
     ("changed", {"fields": ["name"]}, {"manage"}),
     ("manage-link", {"name": "Ada"}, {"manage"}),
+    ("confirm-address", {"change": 3}, {"address"}),
+    ("address-change", {"name": "Ada", "new_address": "ada@example.org"}, {"manage"}),
 ]
 
 
@@ -36,6 +39,34 @@ def test_each_mail_has_its_links(template: str, data: dict[str, Any], scopes: se
     settings = Settings(public_url=ORIGIN, secret_key="a-key-that-is-long-enough-for-tests")  # type: ignore[arg-type]  # pydantic makes it secret
     for scope, token in links_in(text):
         assert Links(settings).read(token) == Link(ID, scope, 3)  # type: ignore[arg-type]  # a word
+
+
+@pytest.mark.parametrize("scope", ["manage", "confirm", "address"])
+def test_who_may_be_a_stranger_gets_no_link_to_the_record(scope: str, tmp_path: Path) -> None:
+    """Whatever an operator's template says: that email goes to an address nobody said yes at."""
+    for kind in ("subject", "txt", "html"):
+        for name in ("confirm-address", "address-changed", "welcome"):
+            (tmp_path / f"{name}.{kind}").write_text("Hello")
+    allowed = {"confirm-address": {"address"}, "welcome": {"manage", "confirm"}}
+    for name in ("confirm-address", "address-changed", "welcome"):
+        (tmp_path / f"{name}.txt").write_text(f"{{{{ link('{scope}') }}}}")
+        message = a_message(name, {"name": "Ada", "change": 3})
+        composer = a_composer(templates_dir=tmp_path)
+        if scope in allowed.get(name, ()):
+            assert [found for found, _ in links_in(contents(composer.compose(message))[0])] == [
+                scope
+            ]
+        else:
+            with pytest.raises(CannotCompose, match="there is no such link"):
+                composer.compose(message)
+
+
+@pytest.mark.parametrize("number", [None, "3", 3.0, True, []])
+def test_a_link_to_a_new_address_is_for_a_change(number: object) -> None:
+    """What an operator promises without one fails, and says why."""
+    data = {} if number is None else {"change": number}
+    with pytest.raises(CannotCompose, match="it is for a change of address"):
+        a_composer().compose(a_message("confirm-address", data))
 
 
 def test_a_button_has_its_address_beside_it() -> None:

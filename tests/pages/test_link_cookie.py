@@ -3,8 +3,9 @@
 import httpx
 import pytest
 
-from reach.auth.links import SCOPES, Scope
+from reach.auth.links import Scope
 from reach.auth.signing import Signer
+from reach.pages.me import RECORDS
 from tests.support.people import Holder, holder
 from tests.support.processes.reach import Reach, change_services
 
@@ -128,7 +129,7 @@ async def test_a_body_that_is_no_form(reach: Reach, content: bytes, kind: str, s
     assert await person.stored()
 
 
-@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("scope", RECORDS)
 async def test_the_look_at_whether_a_cookie_is_kept(reach: Reach, scope: Scope) -> None:
     """With one, it leads to the page; without, it says so; it reads no link, presses no button."""
     person = await holder(reach, scope)

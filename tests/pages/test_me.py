@@ -87,20 +87,21 @@ async def test_a_link_leads_to_its_own_page(reach: Reach, scope: Scope, around: 
 
 @pytest.mark.parametrize("scope", SCOPES)
 async def test_a_link_that_does_not_work(reach: Reach, scope: Scope) -> None:
-    """Junk, bent, given twice: one kind page, with the form for a new link."""
+    """Junk, bent, given twice: it leads to one kind page, with the form for a new link."""
     person = await holder(reach, scope)
     token = person.token
     bad = ["", "x", token[:-1], token + "A", token.swapcase(), "x&token=y"]
     pages = set()
     for text in bad:
-        answer = await reach.http.get(f"/{scope}?token={text}", headers={"Accept": "text/html"})
-        assert answer.status_code == 401
-        assert "set-cookie" not in answer.headers
-        assert answer.headers["cache-control"] == "no-store"
-        assert token not in answer.text
+        for method in ("GET", "HEAD"):
+            led = await reach.http.request(method, f"/{scope}?token={text}")
+            assert (led.status_code, led.headers["location"]) == (303, "/links/void")
+            assert "set-cookie" not in led.headers
+            assert led.headers["cache-control"] == "no-store"
+            assert (await reach.http.request(method, "/links/void")).status_code == 401
+        answer = await reach.http.get("/links/void", headers={"Accept": "text/html"})
+        assert answer.headers["www-authenticate"]
         pages.add(re.sub(r'name="started" value="[^"]*"', "", answer.text))
-        head = await reach.http.head(f"/{scope}?token={text}")
-        assert head.status_code == 401
     (page,) = pages
     assert '<form method="post" action="/links"' in page
 

@@ -222,6 +222,8 @@ async def test_after_delete_nothing_is_left(
         "idempotency_keys": 6,
         "link_requests": 0,
         "proofs": 0,
+        "address_changes": 0,
+        "recipient_budgets": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204

@@ -17,6 +17,7 @@ from reach.people import queries
 from reach.people.antispam import FORM_SECONDS, AntiSpam
 from reach.people.model import Person
 from reach.settings import Settings
+from tests.support.database.stored import messages_in
 from tests.support.processes.reach import ADA, Reach
 
 NOBODY = "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1"
@@ -60,6 +61,9 @@ OWN: dict[tuple[str, str], set[Scope]] = {
     ("POST", "/v1/me/confirmation"): {"manage", "confirm"},
     ("DELETE", "/v1/me/links"): {"manage"},
     ("GET", "/v1/me/export"): {"manage"},
+    ("POST", "/v1/me/email"): {"manage"},
+    ("DELETE", "/v1/me/email"): {"manage", "address"},
+    ("POST", "/v1/me/email/confirmation"): {"address"},
 }
 
 
@@ -78,6 +82,14 @@ def token_of(
     return Links(settings).mint(Link(UUID(str(person_id)), scope, version))
 
 
+async def new_address_token(reach: Reach, person_id: UUID) -> str:
+    """Mint the token of the newest email to an address that a record is to move to."""
+    found = await messages_in(reach.database)
+    theirs = [one for one in found if one.person_id == person_id]
+    newest = [one for one in theirs if one.template == "confirm-address"][-1]
+    return token_of(reach.settings, person_id, "address", newest.data["change"])
+
+
 def by_link(token: str) -> dict[str, str]:
     """The header in which a token goes."""
     return {"Authorization": f"Bearer {token}".strip()}
@@ -91,10 +103,12 @@ async def at_work(reach: Reach, **fields: str) -> tuple[httpx.AsyncClient, Perso
 
 
 async def say(reach: Reach, operation: tuple[str, str], token: str | None) -> httpx.Response:
-    """Do an operation with this token, with a body that changes the name if it takes one."""
+    """Do an operation with this token, with a body that changes the record if it takes one."""
     method, path = operation
     headers = {} if token is None else by_link(token)
-    json = {"name": "Eve"} if method == "PATCH" else None
+    json = {"PATCH": {"name": "Eve"}, "POST": {"email": "eve@example.org"}}.get(method)
+    if operation in OWN and path not in ("/v1/me", "/v1/me/email"):
+        json = None
     return await reach.http.request(method, path, json=json, headers=headers)
 
 

@@ -28,6 +28,9 @@ ANSWERS = {
     ("delete", "/v1/me"): OF_KEYS | {"204", "412"},
     ("post", "/v1/me/confirmation"): OF_KEYS | {"200"},
     ("delete", "/v1/me/links"): OF_KEYS | {"204"},
+    ("post", "/v1/me/email"): OF_BODIES | OF_KEYS | {"202", "409"},
+    ("delete", "/v1/me/email"): OF_KEYS | {"204"},
+    ("post", "/v1/me/email/confirmation"): OF_KEYS | {"200", "409"},
     ("get", "/v1/me/export"): OF_KEYS | {"200"},
     ("post", "/v1/people"): OF_BODIES | OF_KEYS | {"201", "409"},
     ("get", "/v1/people"): OF_KEYS | {"200"},
@@ -60,6 +63,7 @@ HEADERS = {
     ("get", "/v1/me", "304"): {"ETag"},
     ("patch", "/v1/me", "200"): {"ETag"},
     ("post", "/v1/me/confirmation", "200"): {"ETag"},
+    ("post", "/v1/me/email/confirmation", "200"): {"ETag"},
     ("get", "/v1/me/export", "200"): {"Content-Disposition"},
     ("post", "/v1/people", "201"): {"ETag", "Location"},
     ("get", "/v1/people/{id}", "200"): {"ETag"},
@@ -203,7 +207,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 8
+    assert len(bodies) == 9
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

@@ -19,7 +19,7 @@ Operation = dict[str, Any]
 #: Whom the examples speak of where they give an id.
 SOMEBODY = UUID("01a20aee-6a2a-7a2b-8fad-3dec2137a7f1")
 #: How many bodies there are: a walk that finds none would show nothing.
-BODIES = 6
+BODIES = 7
 
 
 def with_bodies(document: dict[str, Any]) -> Iterator[tuple[str, str, Operation]]:

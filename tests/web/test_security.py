@@ -26,7 +26,7 @@ HOSTILE = {
 }
 PAGES = ["/", "/check-your-inbox", "/problems/not-found", "/nothing", "/docs", "/links"]
 PAGES += ["/manage", "/manage?token=x", "/confirm", "/confirm/done", "/manage/removal"]
-PAGES += ["/manage/voided", "/manage/removed"]
+PAGES += ["/manage/voided", "/manage/removed", "/links/void"]
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 A link's token names a person, a scope, the person's ``links_version`` and an end; it is minted when
 an email is composed, and stored nowhere. It stops working at its end, when the person has their
 links voided (the version counts up), and with the person. See docs/decisions/0010-links.md.
+
+A token is ``rlt_`` and 56 characters of base64: the claims and their MAC. Earlier versions made
+longer ones, which work until they end: docs/decisions/0063-short-tokens.md.
 """
 
 import struct
@@ -19,17 +22,21 @@ from reach.auth.signing import Signer
 from reach.db.types import Instant, Key
 from reach.settings import Settings
 
-Scope = Literal["confirm", "manage"]
+Scope = Literal["confirm", "manage", "address"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 DAY_SECONDS = 86_400
-#: No token of ours is longer: more is not worth a look.
-MOST_CHARACTERS = 90
 #: How a token begins: what must not hold one knows it by its look (see ``telemetry.logging``).
 PREFIX = "rlt_"
 #: What is signed: the person's id, the scope's first letter, the version, and the end in seconds
-#: since 1970.
-CLAIMS = struct.Struct(">16sciq")
+#: since 1970 (its high byte, then the others). With the MAC it is a multiple of three bytes: base64
+#: then has no spare bits, and no padding.
+CLAIMS = struct.Struct(">16sciBI")
+MAC_BYTES = 16
+CHARACTERS = len(PREFIX) + (CLAIMS.size + MAC_BYTES) * 4 // 3
+#: Of earlier versions: these claims, a dot, and the whole signature. Each had 87 characters.
+LONG_CLAIMS = struct.Struct(">16sciq")
+LONG_CHARACTERS = 87
 BY_LETTER = {scope[0].encode(): scope for scope in SCOPES}
 
 #: All that is to be known of people here.
@@ -48,7 +55,11 @@ class BadLink(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a token says: whose record, what may be done, and which of their links it is."""
+    """What a token says: whose record, what may be done, and which of their links it is.
+
+    ``version`` is that of the person's links; of scope ``address``, the number of the change of
+    address that the link is for.
+    """
 
     person_id: UUID
     scope: Scope
@@ -85,7 +96,8 @@ class Links:
 
     def __init__(self, settings: Settings) -> None:
         """Take the keys and the addresses from the settings. Raises BadSettings without a key."""
-        self._tokens, self._forms = Signer(settings, "link-tokens"), Signer(settings, "forms")
+        self._tokens, self._forms = Signer(settings, "links-short"), Signer(settings, "forms")
+        self._long_tokens = Signer(settings, "link-tokens")
         self._origin = settings.origin
         self.seconds = settings.link_days * DAY_SECONDS
 
@@ -97,8 +109,10 @@ class Links:
         over. So a copy of an email is the same, byte by byte.
         """
         end = int(self._starts_at(made_at) + self.seconds)
-        claims = CLAIMS.pack(link.person_id.bytes, link.scope[0].encode(), link.version, end)
-        return self._tokens.sign(PREFIX + base64_encode(claims).decode())
+        id_, letter = link.person_id.bytes, link.scope[0].encode()
+        claims = CLAIMS.pack(id_, letter, link.version, end >> 32, end & 0xFFFFFFFF)
+        mac = self._tokens.mac(claims, MAC_BYTES)
+        return PREFIX + base64_encode(claims + mac).decode()
 
     def url(self, link: Link, made_at: float | None = None) -> str:
         """Make a link: the page named like its scope, with a token."""
@@ -116,12 +130,14 @@ class Links:
 
         Whether its version still counts, only the database knows.
         """
-        if len(token) > MOST_CHARACTERS:
+        if len(token) == LONG_CHARACTERS:
+            try:
+                self._long_tokens.unsign(token)
+            except BadSignature:
+                raise BadLink from None
+        elif len(token) != CHARACTERS or not self._tokens.is_mac(*_parts(token)):
             raise BadLink
-        try:
-            link, end = _read(self._tokens.unsign(token))
-        except BadSignature:
-            raise BadLink from None
+        link, end = _said(token)
         if end <= time.time():
             raise BadLink
         return link
@@ -129,7 +145,7 @@ class Links:
     @staticmethod
     def seconds_left(token: str) -> int:
         """How long a token still works that was read a moment ago."""
-        _, end = _read(token.partition(".")[0])
+        _, end = _said(token)
         return max(int(end - time.time()), 0)
 
     def form_proof(self, token: str) -> str:
@@ -141,10 +157,29 @@ class Links:
         return self._forms.is_signature(token, proof)
 
 
-def _read(text: str) -> tuple[Link, int]:
+def _parts(token: str) -> tuple[bytes, bytes]:
+    """Take a token apart: its claims and its MAC. Raises BadLink if it is spelled otherwise.
+
+    base64's readers pass over what they do not know, and take either alphabet.
+    """
+    try:
+        raw = base64_decode(token.removeprefix(PREFIX))
+    except BadData:
+        raise BadLink from None
+    if PREFIX + base64_encode(raw).decode() != token:
+        raise BadLink
+    return raw[: CLAIMS.size], raw[CLAIMS.size :]
+
+
+def _said(token: str) -> tuple[Link, int]:
     """Read what is in a token, and when it ends. Raises BadLink if another version wrote it."""
     try:
-        person_id, letter, version, end = CLAIMS.unpack(base64_decode(text.removeprefix(PREFIX)))
+        if len(token) == LONG_CHARACTERS:
+            text = token.partition(".")[0].removeprefix(PREFIX)
+            person_id, letter, version, end = LONG_CLAIMS.unpack(base64_decode(text))
+        else:
+            person_id, letter, version, high, low = CLAIMS.unpack(_parts(token)[0])
+            end = high << 32 | low
         return Link(UUID(bytes=person_id), BY_LETTER[letter], version), end
     except (BadData, struct.error, KeyError):
         raise BadLink from None

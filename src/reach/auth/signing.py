@@ -13,6 +13,9 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 from reach.settings import BadSettings, Settings
 
+#: Of a signature at least so many bytes are worth something: 128 bits.
+LEAST_MAC_BYTES = 16
+
 
 class Signer:
     """Signs texts for one purpose, and knows what it signed. Make it once, at the start."""
@@ -46,6 +49,15 @@ class Signer:
     def is_signature(self, text: str, signature: str) -> bool:
         """Whether this is the text's signature, by any of the keys."""
         return self._signer.verify_signature(_raw(text), _raw(signature))
+
+    def mac(self, data: bytes, size: int) -> bytes:
+        """Give the first ``size`` bytes of the signature of some bytes: at least 16."""
+        return self._signer.algorithm.get_signature(self.keys[0], data)[:size]
+
+    def is_mac(self, data: bytes, mac: bytes) -> bool:
+        """Whether these are the first bytes of the signature, by any of the keys."""
+        sign, size = self._signer.algorithm.get_signature, max(len(mac), LEAST_MAC_BYTES)
+        return any(hmac.compare_digest(sign(key, data)[:size], mac) for key in self.keys)
 
     def sign(self, text: str) -> str:
         """Write a signature behind a text, after a dot."""

@@ -5,7 +5,7 @@ ten days ahead, say, while they were promised or leased, and has been set right.
 ten days, and no gauge would tell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NoReturn
@@ -69,17 +69,23 @@ _RECALL = (
 )
 
 
-async def sweep_for_ever(database: Database, days: float) -> NoReturn:
+#: Deletes up to so many old rows in a transaction, and returns how many.
+Sweep = Callable[[Transaction], int]
+
+
+async def sweep_for_ever(database: Database, days: float, others: Sequence[Sweep] = ()) -> NoReturn:
     """Sweep every hour: messages after ``days``, stored responses after 1, hourly counts after 14.
 
+    ``others`` sweep what is known above this layer.
     What a clock takes for old that was set ahead is gone for good, so then an hour is waited.
     """
     clock = Clock(days)
     while True:
         try:
             if await clock.is_trusted(database):
-                await _sweep_all(database, partial(sweep, days=days))
-                await _sweep_all(database, stored.sweep)
+                sweeps: Sequence[Sweep] = (partial(sweep, days=days), stored.sweep, *others)
+                for one in sweeps:
+                    await _sweep_all(database, one)
                 await database.write(counters.sweep)
             else:
                 log.warning("not swept")
@@ -127,7 +133,7 @@ async def fold_for_ever(database: Database) -> NoReturn:
         await anyio.sleep(FOLD_SECONDS)
 
 
-async def _sweep_all(database: Database, sweep_some: Callable[[Transaction], int]) -> None:
+async def _sweep_all(database: Database, sweep_some: Sweep) -> None:
     """Do it in transactions short enough that nobody waits long for one."""
     while await database.write(sweep_some):
         await anyio.lowlevel.checkpoint()

@@ -11,7 +11,7 @@ from sqlalchemy import Select
 
 from reach.db.database import Database
 from reach.delivery.attempt import Attempts
-from reach.delivery.cleanup import fold_for_ever, recall_for_ever, sweep_for_ever
+from reach.delivery.cleanup import Sweep, fold_for_ever, recall_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.mail.compose import Composer
 from reach.messages import queue
@@ -40,7 +40,7 @@ class Chore(Protocol):
 
     ``channel`` announces that there is something to do; ``waiting`` then finds a row, and is part
     of the worker's own look: so that one sees all that the worker is there for. It is None if that
-    would cost each look more than it is worth.
+    would cost each look more than it is worth. ``sweeps`` delete what is over, from time to time.
     """
 
     @property
@@ -50,6 +50,10 @@ class Chore(Protocol):
     @property
     def waiting(self) -> Select[Any] | None:
         """What finds it."""
+
+    @property
+    def sweeps(self) -> Sequence[Sweep]:
+        """What deletes what is over."""
 
     def wake(self) -> None:
         """Note that there is something to do, which ``waiting`` has found."""
@@ -106,7 +110,9 @@ class Worker:
                 around.start_soon(chore.run)
             around.start_soon(self._leases.keep)
             around.start_soon(self._breaker.keep, self._sender.probe, self._due.set)
-            around.start_soon(sweep_for_ever, self._database, self._settings.keep_messages_days)
+            days = self._settings.keep_messages_days
+            sweeps = [sweep for chore in self._chores for sweep in chore.sweeps]
+            around.start_soon(sweep_for_ever, self._database, days, sweeps)
             around.start_soon(recall_for_ever, self._database, self._settings)
             if not self._settings.database.is_sqlite:
                 around.start_soon(fold_for_ever, self._database)

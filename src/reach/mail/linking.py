@@ -1,9 +1,9 @@
 """The links that templates print."""
 
 import gettext
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from reach.auth.links import SCOPES, Link, Links
+from reach.auth.links import Link, Links, Scope
 from reach.messages.model import NOTICE, Message
 
 #: The longest first, and how each is said of one and of several.
@@ -18,13 +18,19 @@ class CannotLink(ValueError):
     """A template asks for a link that cannot be given; ``args[0]`` says why, fit to be stored."""
 
 
+#: Which links the readers of most emails may have, who are who the record is of …
+USUAL: tuple[Scope, ...] = ("confirm", "manage")
+#: … and those of emails that go to somebody who may be somebody else.
+LINKS_OF: Mapping[str, tuple[Scope, ...]] = {"confirm-address": ("address",), "address-changed": ()}
+
+
 class MessageLinks:
     """What templates know as ``link``: ``link("manage")`` is an address.
 
     Asked again, it gives the same: text and HTML are one email, and a copy of it is the same.
     """
 
-    __slots__ = ("_links", "_made_at", "_minted", "_person_id", "_version")
+    __slots__ = ("_links", "_made_at", "_minted", "_number", "_person_id", "_scopes", "_version")
 
     def __init__(self, links: Links | None, message: Message) -> None:
         """Take what mints, if there is a key to sign with, and whose message it is."""
@@ -32,6 +38,8 @@ class MessageLinks:
         self._person_id = message.person_id
         # A notice goes to somebody else than the person it names.
         self._version = None if message.template == NOTICE else message.links_version
+        self._scopes = LINKS_OF.get(message.template, USUAL)
+        self._number = message.data.get("change")
         self._made_at = message.created_at.timestamp()
         self._minted: dict[str, str] = {}
 
@@ -39,13 +47,17 @@ class MessageLinks:
         """Give the link with a scope. Raises CannotLink."""
         if (found := self._minted.get(scope)) is not None:
             return found
-        if scope not in SCOPES:
-            raise CannotLink(f"there is no such link; there are: {', '.join(SCOPES)}")
+        if scope not in self._scopes:
+            known = ", ".join(self._scopes) or "none in this email"
+            raise CannotLink(f"there is no such link; there are: {known}")
         if self._links is None:
             raise CannotLink("links need REACH_SECRET_KEY")
         if self._version is None or self._person_id is None:
             raise CannotLink("a message to a person has links once it is leased; a notice has none")
-        link = Link(self._person_id, scope, self._version)
+        version = self._number if scope == "address" else self._version
+        if type(version) is not int:
+            raise CannotLink("it is for a change of address, and this message is for none")
+        link = Link(self._person_id, scope, version)
         self._minted[scope] = made = self._links.url(link, self._made_at)
         return made
 

@@ -43,6 +43,12 @@ DATA: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {**TOLD, "count": 1, "total": 1, "person": None},
         {**TOLD, "count": 12, "person": None},
     ),
+    "confirm-address": ({"change": 1},),
+    "address-change": (
+        {"name": NAME, "new_address": "new@example.com"},
+        {"name": LONG_NAME, "new_address": f"{'n' * 64}@{'example.' * 20}com"},
+    ),
+    "address-changed": ({"name": NAME}, {"name": LONG_NAME}),
 }
 #: … and to those of operators, which have what the API was given besides.
 OWN_DATA: Mapping[str, Any] = {"name": NAME, **BY_OPERATOR}

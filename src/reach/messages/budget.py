@@ -25,12 +25,12 @@ CLOCKS_SECONDS = 600
 
 
 @cache
-def _over(windows: int) -> Prepared:
-    """Make what ``_find_over`` makes, for so many windows."""
-    return Prepared(partial(_find_over, windows=windows))
+def _over(windows: int, of: tuple[str, ...]) -> Prepared:
+    """Make what ``_find_over`` makes, for so many windows, of these templates."""
+    return Prepared(partial(_find_over, windows=windows, of=of))
 
 
-def _find_over(dialect: str, windows: int) -> Executable:
+def _find_over(dialect: str, windows: int, of: tuple[str, ...]) -> Executable:
     """Find those who have used a window up: it looks for the last message of its quota."""
     given = rows(dialect, messages.c.person_id)
     last = [
@@ -42,7 +42,7 @@ def _find_over(dialect: str, windows: int) -> Executable:
             # Else a clock that was ahead for a moment would use it up for as long as it was ahead.
             messages.c.created_at <= now(CLOCKS_SECONDS),
             # An IN is expanded at every execution.
-            beside(or_(*(messages.c.template == name for name in STRANGERS))),
+            beside(or_(*(messages.c.template == name for name in of))),
             messages.c.data["by_operator"].as_string().is_(None),
         )
         .correlate(given)
@@ -54,8 +54,14 @@ def _find_over(dialect: str, windows: int) -> Executable:
     return select(given.c.person_id).where(or_(*(one.is_not(None) for one in last)))
 
 
-def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set[UUID]:
-    """Choose those whom one more email may be sent that a stranger asked for.
+def within(
+    tx: Transaction,
+    people: Collection[UUID],
+    settings: Settings,
+    *,
+    of: tuple[str, ...] = STRANGERS,
+) -> set[UUID]:
+    """Choose those whom one more email may be sent that a stranger asked for, of all ``of`` these.
 
     Their rows must be locked, or two transactions could both send the last one.
     """
@@ -70,5 +76,5 @@ def within(tx: Transaction, people: Collection[UUID], settings: Settings) -> set
     for n, window in enumerate(windows):
         values[f"seconds_{n}"] = window.seconds
         values[f"others_{n}"] = window.quota - 1
-    over = _over(len(windows)).rows(tx, values)
+    over = _over(len(windows), of).rows(tx, values)
     return set(people) - {person_id for (person_id,) in over}

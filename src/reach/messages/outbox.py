@@ -3,13 +3,15 @@
 What a worker does with it is in ``queue``; how many messages are found together, in ``filters``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    ColumnElement,
     Executable,
+    Select,
     Text,
     bindparam,
     case,
@@ -173,6 +175,34 @@ def supersede_welcomes(tx: Transaction, people: Iterable[UUID], *, reason: str) 
     """
     given = encode(tx.dialect.name, [{"person_id": person_id} for person_id in people])
     _supersede.rows(tx, {"rows": given, "reason": reason})
+
+
+def supersede(tx: Transaction, person_id: UUID, templates: Collection[str], *, reason: str) -> None:
+    """Cancel what is queued of these templates for a person who is locked.
+
+    One that a worker is sending at this moment ends as ``sent`` if the mail server takes it.
+    """
+    chosen = _of_person(person_id, messages.c.template.in_(templates), IS_QUEUED)
+    ended = {"state": "cancelled", "finished_at": now(), "last_error": reason}
+    tx.execute(update(messages).where(among(messages.c.id, chosen)).values(ended))
+
+
+def readdress(tx: Transaction, person_id: UUID, recipient: str, *, but: str) -> None:
+    """Have all that was not sent to a person who is locked go elsewhere, ``but`` one template.
+
+    What failed, or was cancelled, too: it may be retried, and then has links that are good.
+    """
+    chosen = _of_person(person_id, messages.c.state != "sent", messages.c.template != but)
+    moved = update(messages).where(among(messages.c.id, chosen)).values(recipient=recipient)
+    tx.execute(moved)
+
+
+def _of_person(person_id: UUID, *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Lock some of a person's messages, by their ids, as all do who lock several."""
+    theirs = select(messages.c.id).where(messages.c.person_id == person_id)
+    theirs = theirs.where(*map(beside, conditions)).order_by(messages.c.id)
+    chosen = theirs.with_for_update().cte("chosen").prefix_with("MATERIALIZED")
+    return select(chosen.c.id)
 
 
 def view(tx: Transaction, message_id: UUID) -> Message:

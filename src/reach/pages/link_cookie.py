@@ -4,7 +4,7 @@ Forms that lean on the cookie prove that they are ours: by ``Origin``, and by a 
 the page that holds the same link can have.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -138,7 +138,7 @@ async def find(request: Request, scope: Scope, cookie: Cookie) -> FromCookie:
     if is_form:
         _check_origin(request)
     token = request.cookies.get(cookie.name, "")
-    _, link = await read(request, [token])
+    link = await read(request, token)
     if link.scope != scope:
         raise LinkVoid
     links = services_of(request).links
@@ -159,17 +159,16 @@ def _check_origin(request: Request) -> None:
         raise ForeignForm
 
 
-async def read(request: Request, tokens: Sequence[str]) -> tuple[str, Link]:
-    """Read the first of some tokens that is one of ours; the database may know more against it.
+async def read(request: Request, token: str) -> Link:
+    """Read a token, if it is one of ours; the database may know more against it.
 
     Raises LinkVoid; QuotaExceeded.
     """
-    for token in tokens[:MOST_TOKENS]:
-        link = look(request, token)
-        if link is not None:
-            await hit(services_of(request), "api", link.holder)
-            return token, link
-    if any(tokens):
+    link = look(request, token)
+    if link is not None:
+        await hit(services_of(request), "api", link.holder)
+        return link
+    if token:
         await failed_link(request)
     raise LinkVoid
 

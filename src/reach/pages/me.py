@@ -8,9 +8,10 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from reach.auth.links import SCOPES, Link, Scope
+from reach.auth.links import Link, Scope
 from reach.db.database import Database
 from reach.pages.link_cookie import (
+    MOST_TOKENS,
     REFERRER,
     FromCookie,
     Route,
@@ -22,27 +23,36 @@ from reach.pages.link_cookie import (
     look,
     offer_cookie,
     put,
-    read,
     refuse_loads_from_elsewhere,
     see,
 )
-from reach.pages.public import faults_of, no_link
+from reach.pages.public import VOID, faults_of, no_link
 from reach.people import links, record
+from reach.people.address_changes import CONFIRM
 from reach.people.links import LinkVoid
 from reach.people.model import Person
 from reach.people.schemas import Changes, Export, wanted
 from reach.problems import Problem, Unprocessable
 from reach.texts import N_
 from reach.web.body import validate
+from reach.web.guard import failed_link
 from reach.web.html import HEADERS, render, speak
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
-LABELS = {"name": N_("Your name"), "description": N_("Anything we should know?")}
+#: Links whose holder writes into a record, or says that it is theirs.
+RECORDS: tuple[Scope, ...] = ("confirm", "manage")
+LABELS = {
+    "name": N_("Your name"),
+    "description": N_("Anything we should know?"),
+    "email": N_("Your new address"),
+}
 #: What the page may say that was done.
 DONE = {
     "changed": N_("Your changes are saved."),
     "confirmed": N_("Your address is confirmed."),
+    "asked": N_("An email is on its way to your new address: please open the link in it."),
+    "stopped": N_("Your address stays as it is."),
 }
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
@@ -51,46 +61,52 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_f
 @router.api_route("/manage", methods=READ)
 async def get_manage(request: Request) -> Response:
     """Show the record; a link's token leaves the address first."""
-    return await _arrive(request, _show_record)
+    return await arrive(request, _show_record)
 
 
 @router.api_route("/confirm", methods=READ)
 async def get_confirm(request: Request) -> Response:
     """Show the button; a link's token leaves the address first."""
-    return await _arrive(request, _show_confirm)
+    return await arrive(request, _show_confirm)
 
 
-async def _arrive(request: Request, show: Any) -> Response:
-    """Show the page, or have the browser keep a link first: each leads to the page of its scope."""
+async def arrive(request: Request, show: Any) -> Response:
+    """Show the page, or have the browser keep a link first: each leads to the page of its scope.
+
+    With a token in its address nothing is shown, and no database is asked: whatever there is to
+    say of the link, a page without it says.
+    """
     given = request.query_params.getlist("token")
-    if given:
-        try:
-            token, link = await read(request, given)
-            return await keep_or_ask(request, token, link)
-        except LinkVoid:
-            return await no_link(request)
-    found: Response = await show(request)
-    return found
+    if not given:
+        found: Response = await show(request)
+        return found
+    for token in given[:MOST_TOKENS]:
+        link = look(request, token)
+        if link is not None:
+            return keep_or_ask(request, token, link)
+    if any(given):
+        await failed_link(request)
+    return see(request, VOID)
 
 
 @holding("manage", no_link)
 async def _show_record(request: Request, given: FromCookie) -> Response:
     done = DONE.get(request.query_params.get("done", ""))
-    return await _record_page(request, given, done=done)
+    return await record_page(request, given, done=done)
 
 
 @holding("confirm", no_link)
 async def _show_confirm(request: Request, given: FromCookie) -> Response:
-    person = await _database(request).read(links.find_holder, given.link)
+    person = await database_of(request).read(links.find_holder, given.link)
     speak(request, person.language)
-    return _page(request, "confirm.html", person=person, proof=given.proof)
+    return page(request, "confirm.html", person=person, proof=given.proof)
 
 
 @router.post("/confirm")
 @holding("confirm", no_link)
 async def post_confirm(request: Request, given: FromCookie) -> Response:
     """Confirm the address that the link was sent to."""
-    await _database(request).write(links.act, given.link, record.confirm)
+    await database_of(request).write(links.act, given.link, record.confirm)
     return forget(see(request, "/confirm/done"), link_cookie("confirm"))
 
 
@@ -101,9 +117,9 @@ async def post_manage(request: Request, given: FromCookie) -> Response:
     try:
         changes = wanted(validate(Changes, given.typed, services_of(request).settings))
     except Unprocessable as problem:
-        return await _record_page(request, given, typed=given.typed, problem=problem)
+        return await record_page(request, given, typed=given.typed, problem=problem)
     settings = services_of(request).settings
-    await _database(request).write(links.act, given.link, record.change, changes, settings)
+    await database_of(request).write(links.act, given.link, record.change, changes, settings)
     return see(request, "/manage?done=changed")
 
 
@@ -111,7 +127,7 @@ async def post_manage(request: Request, given: FromCookie) -> Response:
 @holding("manage", no_link)
 async def post_confirmation(request: Request, given: FromCookie) -> Response:
     """Confirm the address: this link, too, was sent to it."""
-    await _database(request).write(links.act, given.link, record.confirm)
+    await database_of(request).write(links.act, given.link, record.confirm)
     return see(request, "/manage?done=confirmed")
 
 
@@ -119,7 +135,7 @@ async def post_confirmation(request: Request, given: FromCookie) -> Response:
 @holding("manage", no_link)
 async def post_export(request: Request, given: FromCookie) -> Response:
     """Hand out everything that is stored of the person, as a file."""
-    found = await _database(request).read(links.export, given.link)
+    found = await database_of(request).read(links.export, given.link)
     text = Export.model_validate(found).model_dump_json(indent=2)
     headers = {**HEADERS, "Content-Disposition": 'attachment; filename="my-record.json"'}
     return Response(text.encode(), headers=headers, media_type="application/json")
@@ -129,7 +145,7 @@ async def post_export(request: Request, given: FromCookie) -> Response:
 @holding("manage", no_link)
 async def post_void_links(request: Request, given: FromCookie) -> Response:
     """Stop every link so far, this one too."""
-    await _database(request).write(links.act, given.link, record.void_links)
+    await database_of(request).write(links.act, given.link, record.void_links)
     return forget(see(request, "/manage/voided"), link_cookie("manage"))
 
 
@@ -137,16 +153,16 @@ async def post_void_links(request: Request, given: FromCookie) -> Response:
 @holding("manage", no_link)
 async def get_removal(request: Request, given: FromCookie) -> Response:
     """Ask once more."""
-    person = await _database(request).read(links.find_holder, given.link)
+    person = await database_of(request).read(links.find_holder, given.link)
     speak(request, person.language)
-    return _page(request, "removal.html", person=person, proof=given.proof)
+    return page(request, "removal.html", person=person, proof=given.proof)
 
 
 @router.post("/manage/removal")
 @holding("manage", no_link)
 async def post_removal(request: Request, given: FromCookie) -> Response:
     """Remove the person, their messages and every trace of them."""
-    database = _database(request)
+    database = database_of(request)
     await database.write(links.erase, given.link)
     await database.scrub()
     return forget(see(request, "/manage/removed"), link_cookie("manage"))
@@ -155,22 +171,22 @@ async def post_removal(request: Request, given: FromCookie) -> Response:
 @router.api_route("/confirm/done", methods=READ)
 async def get_confirmed(request: Request) -> Response:
     """Say that the address is confirmed."""
-    return _page(request, "done.html", what="confirmed")
+    return page(request, "done.html", what="confirmed")
 
 
 @router.api_route("/manage/voided", methods=READ)
 async def get_voided(request: Request) -> Response:
     """Say that every link so far is void."""
-    return _page(request, "done.html", what="voided")
+    return page(request, "done.html", what="voided")
 
 
 @router.api_route("/manage/removed", methods=READ)
 async def get_removed(request: Request) -> Response:
     """Say goodbye."""
-    return _page(request, "done.html", what="removed")
+    return page(request, "done.html", what="removed")
 
 
-async def _record_page(
+async def record_page(
     request: Request,
     given: FromCookie,
     *,
@@ -178,27 +194,37 @@ async def _record_page(
     typed: Mapping[str, str] | None = None,
     problem: Problem | None = None,
 ) -> Response:
-    person = await _database(request).read(links.find_holder, given.link)
-    stored = {"name": person.name, "description": person.description or ""}
+    """Show the record and its forms, as they were filled in, with what is wrong."""
+    person = await database_of(request).read(links.find_holder, given.link)
+    shown = {"name": person.name, "description": person.description or "", "email": ""}
+    shown |= {name: text for name, text in (typed or {}).items() if name in LABELS}
+    services = services_of(request)
+    settings = services.settings
     speak(request, person.language)
-    return _page(
+    answer = page(
         request,
         "manage.html",
         problem.status if problem else 200,
         person=person,
         proof=given.proof,
         done=done,
-        typed=stored if typed is None else {name: typed.get(name, "") for name in LABELS},
-        mail_language=services_of(request).pages.catalogues.known(person.language),
+        typed=shown,
+        email_type="text" if settings.smtputf8 else "email",
+        needs_confirmation=not record.may_get(person, CONFIRM, settings),
+        mail_language=services.pages.catalogues.known(person.language),
         **faults_of(problem, LABELS, request),
     )
+    answer.headers.update(problem.headers if problem else {})
+    return answer
 
 
-def _page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
+def page(request: Request, name: str, status: int = 200, **values: Any) -> Response:
+    """Show a page with forms that only we may send."""
     return render(request, name, status, headers=REFERRER, **values)
 
 
-def _database(request: Request) -> Database:
+def database_of(request: Request) -> Database:
+    """Give the database of a request's application."""
     found: Database = services_of(request).database
     return found
 
@@ -208,26 +234,23 @@ def _database(request: Request) -> Database:
 # into their record, in the belief that it is theirs ("login CSRF").
 
 
-async def keep_or_ask(request: Request, token: str, link: Link) -> Response:
+def keep_or_ask(request: Request, token: str, link: Link) -> Response:
     """Have the browser hold the link that it came with, or first ask whose record is meant.
 
-    It is asked for only if both links work; so the database is for this rare case alone. Raises
-    LinkVoid if the new link does not work: then the one in the cookie stays.
+    Whether both links work, the page that asks finds out.
     """
     if request.scope["path"] != f"/{link.scope}":
         # A browser shows what it holds to the pages of its scope only.
         return see(request, f"/{link.scope}?token={token}")
+    if link.scope not in RECORDS:
+        return keep(request, token, link.scope)
     current = look(request, request.cookies.get(link_cookie(link.scope).name, ""))
     if current is None or current.scope != link.scope:
         return keep(request, token, link.scope)
     if current.person_id == link.person_id:
         if current.version > link.version:
-            raise LinkVoid  # an older email, whose links were voided
+            return see(request, VOID)  # an older email, whose links were voided
         return keep(request, token, link.scope)
-    if await _holder(request, current) is None:
-        return keep(request, token, link.scope)
-    if await _holder(request, link) is None:
-        raise LinkVoid
     return put(request, see(request, f"/{link.scope}/switch"), token, offer_cookie(link.scope))
 
 
@@ -257,7 +280,7 @@ async def _press(request: Request, scope: Scope) -> Response:
     """Hold the other link from now on, if it still works. Raises ForeignForm."""
     try:
         offered = await find(request, scope, offer_cookie(scope))
-        await _database(request).read(links.find_holder, offered.link)
+        await database_of(request).read(links.find_holder, offered.link)
     except LinkVoid:
         return forget(await no_link(request), offer_cookie(scope))
     return _switch(request, scope)
@@ -271,7 +294,7 @@ def _switch(request: Request, scope: Scope) -> Response:
 async def _holder(request: Request, link: Link) -> Person | None:
     """Find whose link it is, if it still works."""
     try:
-        person: Person = await _database(request).read(links.find_holder, link)
+        person: Person = await database_of(request).read(links.find_holder, link)
     except LinkVoid:
         return None
     return person
@@ -293,6 +316,6 @@ def _route(answer: Callable[[Request, Scope], Awaitable[Response]], scope: Scope
     return route
 
 
-for _scope in SCOPES:
+for _scope in RECORDS:
     router.add_api_route(f"/{_scope}/switch", _route(_ask, _scope), methods=READ)
     router.add_api_route(f"/{_scope}/switch", _route(_press, _scope), methods=["POST"])

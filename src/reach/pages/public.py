@@ -51,6 +51,8 @@ BLANK = ("sign-up.html", "links.html")
 #: What a form says of an address that was asked about.
 SURE = "sure"
 NEEDED = ("name", "email")
+#: Says that a link does not work: its own page's address would keep the token.
+VOID = "/links/void"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 router = APIRouter(include_in_schema=False)
@@ -196,6 +198,7 @@ async def post_links(request: Request) -> Response:
     return inbox.remember(request, see(request, f"{inbox.PATH}?for=link"), typed)
 
 
+@router.api_route(VOID, methods=READ)
 async def no_link(request: Request) -> Response:
     """Say that a link does not work, or no longer, and offer a new one."""
     answer = link_form(request, is_void=True)

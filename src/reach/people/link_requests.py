@@ -6,8 +6,8 @@ answer nor its time can tell: see docs/decisions/0033-signing-up-again.md.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, NoReturn
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 import anyio
@@ -19,12 +19,15 @@ from reach.db.database import Database
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Instant, Key, OrderedText, encode, metadata, new_id, now, rows
 from reach.delivery.leases import FAILURES, reason_of
-from reach.messages import budget, outbox
+from reach.messages import budget, outbox, recipient_budget
 from reach.messages.outbox import Promise
-from reach.people import queries
+from reach.people import address_changes, queries
 from reach.people.address import stored_recipient
 from reach.people.queries import Known
 from reach.settings import Settings
+
+if TYPE_CHECKING:
+    from reach.delivery.cleanup import Sweep
 
 log = structlog.get_logger("reach.worker")
 
@@ -134,7 +137,10 @@ def export(tx: Transaction, email_key: str) -> Sequence[Mapping[str, Any]]:
 
 
 class LinkRequests:
-    """What a worker does about requests for links, beside delivering messages."""
+    """What a worker does about requests for links, beside delivering messages.
+
+    And it sweeps what is over of changes of address.
+    """
 
     channel, waiting = CHANNEL, _ANY
 
@@ -143,6 +149,8 @@ class LinkRequests:
         self._settings = settings
         self._database = database
         self._came = database.subscribe(CHANNEL)
+        of_recipients = partial(recipient_budget.sweep, settings=settings)
+        self.sweeps: Sequence[Sweep] = (address_changes.sweep, of_recipients)
 
     def wake(self) -> None:
         """Have requests answered that are known to wait."""

@@ -1,6 +1,7 @@
 """What people do by their links: ask for one, and act on their own record."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from reach.auth.links import Link
 from reach.db.transaction import Transaction
 from reach.idempotency import stored
 from reach.idempotency.stored import StoredResponse
-from reach.people import antispam, link_requests, queries, record
+from reach.people import address_changes, antispam, link_requests, move, queries, record
 from reach.people.link_requests import Asked
 from reach.people.model import Person
 from reach.people.schemas import LINK_ON_ITS_WAY, LinkRequest, Submission
@@ -39,12 +40,25 @@ class WrongLink(Forbidden):
 
 def find_holder(tx: Transaction, link: Link) -> Person:
     """Find whose link it is. Raises LinkVoid: voided meanwhile, or the person is gone."""
-    if queries.links_version(tx, link.person_id) != link.version:
+    if not is_current(tx, link, queries.links_version(tx, link.person_id)):
         raise LinkVoid
     found = queries.find(tx, link.person_id)
     if found is None:
         raise LinkVoid
-    return found
+    return with_change(tx, found)
+
+
+def with_change(tx: Transaction, person: Person) -> Person:
+    """Show somebody their own record: to which address it is to move as well, if to any."""
+    return replace(person, change=address_changes.find(tx, person.id))
+
+
+def is_current(tx: Transaction, link: Link, links_version: int | None) -> bool:
+    """Whether a link still counts, by the version of its person's links, or by their change."""
+    if link.scope != "address" or links_version is None:
+        return links_version == link.version
+    change = address_changes.find(tx, link.person_id)
+    return change is not None and change.number == link.version
 
 
 def act(
@@ -59,9 +73,18 @@ def act(
     The person is locked first: a link that is voided at the same moment has changed the record
     before that, or changes nothing.
     """
-    if queries.lock_links_version(tx, link.person_id) != link.version:
+    if not is_current(tx, link, queries.lock_links_version(tx, link.person_id)):
         raise LinkVoid
     return use(tx, link.person_id, *args, **kwargs)
+
+
+def move_to_new(tx: Transaction, link: Link, settings: Settings) -> Person:
+    """Move a record to the address that the link was sent to. Raises LinkVoid; AddressTaken."""
+    change = address_changes.find(tx, link.person_id)
+    if link.scope != "address" or change is None or change.number != link.version:
+        raise LinkVoid
+    reserved = move.reserve(tx, change)
+    return act(tx, link, move.make, change, settings, reserved=reserved)
 
 
 def export(tx: Transaction, link: Link) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A person's own record over HTTP, by a link."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -9,12 +10,21 @@ from fastapi.security.base import SecurityBase
 from reach.auth.links import BadLink, Link, Scope
 from reach.db.transaction import Transaction
 from reach.idempotency.keys import HEADER
-from reach.idempotency.stored import StoredResponse, respond_once
-from reach.people import links, record
+from reach.idempotency.stored import IdempotencyKey, StoredResponse, respond_once
+from reach.people import links, move, record
 from reach.people.links import LinkVoid, WrongLink
 from reach.people.model import Person
-from reach.people.schemas import Changes, Confirmed, Export, PersonBody, wanted
-from reach.web.body import in_json, json_body
+from reach.people.schemas import (
+    LOOK_THERE,
+    Accepted,
+    Changes,
+    Confirmed,
+    Export,
+    NewAddress,
+    OwnBody,
+    wanted,
+)
+from reach.web.body import in_json, json_body, parse_json, read_body, validate
 from reach.web.guard import bearer, failed_link, hit
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_LINKS, header, problems
 from reach.web.preconditions import CONDITIONS, conditions, is_known
@@ -23,15 +33,15 @@ from reach.web.routes import StrictRoute, services_of
 
 
 class LinkToken(SecurityBase):
-    """The dependency that reads a link which may do what ``scope`` stands for.
+    """The dependency that reads a link of one of some scopes.
 
-    ``manage`` may do all. No database is asked: whether the link still counts is for the
-    transaction that acts by it (see ``people.links``).
+    No database is asked: whether the link still counts is for the transaction that acts by it (see
+    ``people.links``).
     """
 
-    def __init__(self, scope: Scope) -> None:
-        """Name the scope."""
-        self._scope = scope
+    def __init__(self, *scopes: Scope) -> None:
+        """Name the scopes."""
+        self._scopes = scopes
         self.model = HTTPBearer(
             description="What follows `token=` in a link that was sent by email"
         )
@@ -47,7 +57,7 @@ class LinkToken(SecurityBase):
             if token:
                 await failed_link(request)
             raise LinkVoid from None
-        if link.scope not in ("manage", self._scope):
+        if link.scope not in self._scopes:
             raise WrongLink
         await hit(services, "api", link.holder)
         return link
@@ -58,7 +68,9 @@ router = APIRouter(
 )
 
 MayManage = Annotated[Link, Depends(LinkToken("manage"))]
-MayConfirm = Annotated[Link, Depends(LinkToken("confirm"))]
+MayConfirm = Annotated[Link, Depends(LinkToken("manage", "confirm"))]
+MayMove = Annotated[Link, Depends(LinkToken("address"))]
+MayStop = Annotated[Link, Depends(LinkToken("manage", "address"))]
 
 DISPOSITION = 'attachment; filename="my-record.json"'
 A_FILE = header("Content-Disposition", "A file to be kept", const=DISPOSITION)
@@ -66,7 +78,7 @@ A_FILE = header("Content-Disposition", "A file to be kept", const=DISPOSITION)
 
 @router.get(
     "",
-    response_model=PersonBody,
+    response_model=OwnBody,
     responses=problems(412)
     | {200: {"headers": ETAG}, 304: {"description": "As you have it", "headers": ETAG}},
     openapi_extra=CONDITIONS,
@@ -84,7 +96,7 @@ async def get_me(request: Request, link: MayManage) -> Any:
 
 @router.patch(
     "",
-    response_model=PersonBody,
+    response_model=OwnBody,
     responses=OF_BODIES | problems(412) | {200: {"headers": ETAG}},
     openapi_extra=in_json(Changes) | CONDITIONS,
 )
@@ -95,10 +107,13 @@ async def patch_me(
 ) -> Any:
     """Change your record. An email says so; 412 if `If-Match` is stale."""
     services, wished = services_of(request), conditions(request)
-    person = await services.database.write(
-        links.act, link, record.change, wanted(body), services.settings, wished
-    )
-    return _as_json(person)
+
+    def change(tx: Transaction) -> Person:
+        fields = wanted(body)
+        person = links.act(tx, link, record.change, fields, services.settings, wished)
+        return links.with_change(tx, person)
+
+    return _as_json(await services.database.write(change))
 
 
 @router.delete("", status_code=204, responses=problems(412), openapi_extra=CONDITIONS)
@@ -121,14 +136,10 @@ async def post_confirmation(request: Request, link: MayConfirm) -> Any:
 
     It says no more than when: a link that may only confirm shows nobody the record.
     """
-    services = services_of(request)
-    given = request.headers.getlist(HEADER)
-    key = None
-    if given:
-        key = services.idempotency.of_person(given, link.person_id, request.scope["path"])
+    services, key = services_of(request), _key(request, link)
 
     def confirm(tx: Transaction) -> StoredResponse:
-        person = links.act(tx, link, record.confirm)
+        person = links.with_change(tx, links.act(tx, link, record.confirm))
         body = Confirmed.model_validate(person)
         return response_of(body, person_id=link.person_id, etag=person.etag, cache_control=NO_STORE)
 
@@ -138,6 +149,80 @@ async def post_confirmation(request: Request, link: MayConfirm) -> Any:
         return response
 
     return respond(await services.database.write(confirm_once))
+
+
+@router.post(
+    "/email",
+    status_code=202,
+    response_model=Accepted,
+    responses=OF_BODIES | problems(400, 409),
+    openapi_extra=in_json(NewAddress) | IDEMPOTENCY_KEY,
+)
+async def post_email(request: Request, link: MayManage) -> Any:
+    """Ask to move your record to another address. Both addresses get an email.
+
+    It moves once the link in the one to the new address is opened and its button pressed, or
+    `POST /v1/me/email/confirmation` is called with its token. Ask again for the same address to
+    have that email sent again; ask for another one to replace it. The answer is the same whether
+    the address is free or somebody's.
+    """
+    data = parse_json(await read_body(request, services_of(request).body_seconds))
+    return respond(await ask_to_move(request, link, data, _key(request, link, data)))
+
+
+async def ask_to_move(
+    request: Request, link: Link, data: Any, key: IdempotencyKey | None = None
+) -> StoredResponse:
+    """Ask for a record to move to the address in ``data``. It counts as a sign-up of the client's.
+
+    Raises QuotaExceeded; Unprocessable; LinkVoid; Unconfirmed.
+    """
+    services = services_of(request)
+    await hit(services, "signups", services.limiter.clients.of_request(request.scope))
+    address = validate(NewAddress, data, services.settings).email
+    services.require_domain(address)
+
+    def ask(tx: Transaction) -> StoredResponse:
+        links.act(tx, link, move.ask, address, services.settings)
+        return replace(LOOK_THERE, person_id=link.person_id)
+
+    def ask_once(tx: Transaction) -> StoredResponse:
+        response = respond_once(tx, key, ask)
+        links.find_holder(tx, link)  # a stored response too is only for whose link still works
+        return response
+
+    return await services.database.write(ask_once)
+
+
+@router.delete("/email", status_code=204)
+async def delete_email(request: Request, link: MayStop) -> Response:
+    """Stop the move to another address. If there is one, its link does nothing more.
+
+    The link in the email to the new address can do so as well.
+    """
+    await services_of(request).database.write(links.act, link, record.stop_move)
+    return _no_content()
+
+
+@router.post(
+    "/email/confirmation",
+    response_model=Confirmed,
+    responses=problems(400, 409) | {200: {"headers": ETAG}},
+    openapi_extra=IDEMPOTENCY_KEY,
+)
+async def post_email_confirmation(request: Request, link: MayMove) -> Any:
+    """Say yes to the move. The token is that of the link in the email to the new address.
+
+    From then on every link so far is void, this one too. 409 if the address has a record here.
+    """
+    services, key = services_of(request), _key(request, link)
+
+    def say_yes(tx: Transaction) -> StoredResponse:
+        person = links.move_to_new(tx, link, services.settings)
+        body = Confirmed.model_validate(person)
+        return response_of(body, person_id=link.person_id, etag=person.etag, cache_control=NO_STORE)
+
+    return respond(await services.database.write(respond_once, key, say_yes))
 
 
 @router.delete("/links", status_code=204)
@@ -158,8 +243,17 @@ async def get_export(request: Request, link: MayManage) -> Any:
     return as_json(found, cache_control=NO_STORE, content_disposition=DISPOSITION)
 
 
+def _key(request: Request, link: Link, data: Any = None) -> IdempotencyKey | None:
+    """Read the ``Idempotency-Key`` of the holder of a link, if there is one. Raises BadRequest."""
+    given = request.headers.getlist(HEADER)
+    if not given:
+        return None
+    idempotency = services_of(request).idempotency
+    return idempotency.of_person(given, link.person_id, request.scope["path"], data)
+
+
 def _as_json(person: Person) -> Response:
-    body = PersonBody.model_validate(person)
+    body = OwnBody.model_validate(person)
     return as_json(body, etag=person.etag, cache_control=NO_STORE)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Column, Index, Integer, Table, Text
 
 from reach.db.types import Instant, Key, OrderedText, metadata
 from reach.messages.model import State
+from reach.people.address_changes import AddressChange
 
 people = Table(
     "people",
@@ -55,7 +56,8 @@ class Welcome:
 class Person:
     """Someone who signed up, or was signed up by an operator.
 
-    ``version`` grows with every change of the record, and of nothing else.
+    ``version`` grows with every change of the record, and of nothing else. ``change`` is the change
+    of their address that is under way: they see it, and operators do not.
     """
 
     id: UUID
@@ -68,6 +70,12 @@ class Person:
     version: int
     language: str | None
     welcome: Welcome
+    change: AddressChange | None = None
+
+    @property
+    def pending_email(self) -> str | None:
+        """The address that the record is to move to."""
+        return self.change.email if self.change else None
 
     @property
     def etag(self) -> str:
@@ -77,4 +85,5 @@ class Person:
         """
         sent_at = self.welcome.sent_at
         when = "" if sent_at is None else f"-{int(sent_at.timestamp() * 1_000_000):x}"
-        return f'"{self.version}.{self.welcome.state or "none"}{when}"'
+        change = f"-{self.change.number:x}" if self.change else ""
+        return f'"{self.version}.{self.welcome.state or "none"}{when}{change}"'

@@ -20,6 +20,7 @@ from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import Document, Instant, Key, beside, earliest_id, metadata, now
+from reach.delivery.cleanup import Sweep
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages import outbox
 from reach.messages.budget import CLOCKS_SECONDS
@@ -240,6 +241,7 @@ class Notices:
     """What a worker does beside delivering, so that the maker hears."""
 
     channel, waiting = CHANNEL, None
+    sweeps: Sequence[Sweep] = ()
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Take the collaborators; from now on it notices what is promised, as sign-ups do."""

@@ -331,6 +331,37 @@ def stored(tx: Transaction, person_id: UUID) -> Mapping[str, Any] | None:
     return None if row is None else row._asdict()
 
 
+def email_key(tx: Transaction, person_id: UUID) -> str | None:
+    """The key of a person's address; None if there is nobody."""
+    found = select(people.c.email_key).where(people.c.id == person_id)
+    return tx.execute(found).scalar_one_or_none()
+
+
+def add_stand_in(tx: Transaction, email_key: str) -> bool:
+    """Add somebody of no address, for whom an address's key is kept; False if somebody has it."""
+    given = [{"id": new_id(), "email": "", "email_key": email_key, "name": ""}]
+    found = _add_if_new.rows(tx, {"rows": encode(tx.dialect.name, given)})
+    return bool(found)
+
+
+def remove_stand_in(tx: Transaction, email_key: str) -> None:
+    """Delete who was added by ``add_stand_in``, in the same transaction."""
+    tx.execute(delete(people).where(people.c.email_key == email_key, people.c.email == ""))
+
+
+def move(tx: Transaction, person_id: UUID, email: str, email_key: str) -> None:
+    """Give a person an address that said yes just now: every link so far is void."""
+    changes = {
+        "email": email,
+        "email_key": email_key,
+        "confirmed_at": now(),
+        "links_version": people.c.links_version + 1,
+    }
+    statement = update(people).where(people.c.id == person_id)
+    moved = {**changes, "updated_at": now(), "version": people.c.version + 1}
+    tx.execute(statement.values(moved))
+
+
 def confirm(tx: Transaction, person_id: UUID) -> None:
     """Note that a person's address is theirs, unless that was noted before."""
     statement = update(people).where(people.c.id == person_id, people.c.confirmed_at.is_(None))

@@ -12,8 +12,9 @@ from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
-from reach.people import link_requests, queries
+from reach.people import address_changes, link_requests, queries
 from reach.people.address import stored_recipient
+from reach.people.address_changes import CONFIRM, TELL
 from reach.people.model import Person
 from reach.problems import Conflict, NotFound, Unprocessable
 from reach.settings import Settings
@@ -77,9 +78,22 @@ def confirm(tx: Transaction, person_id: UUID) -> Person:
 
 
 def void_links(tx: Transaction, person_id: UUID) -> None:
-    """Make every link so far of a person's void. Raises NoSuchPerson."""
+    """Make every link so far of a person's void, that to a new address too. Raises NoSuchPerson.
+
+    Who had one of the others may have asked for that.
+    """
     if not queries.void_links(tx, person_id):
         raise NoSuchPerson
+    stop_move(tx, person_id)
+
+
+def stop_move(tx: Transaction, person_id: UUID) -> None:
+    """End the change of address of somebody who is locked, if one is under way.
+
+    Its links do nothing more, and what was not sent of it stays unsent.
+    """
+    address_changes.remove(tx, person_id)
+    outbox.supersede(tx, person_id, (CONFIRM, TELL), reason="the change of address is over")
 
 
 def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
@@ -92,6 +106,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
         "messages": outbox.export(tx, person_id),
         "answers": stored_responses.export(tx, person_id),
         "link_requests": link_requests.export(tx, row["email_key"]),
+        "address_changes": address_changes.export(tx, person_id),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain

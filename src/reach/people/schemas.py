@@ -93,6 +93,11 @@ class Challenge(BaseModel):
 
 #: What everybody is told, whether their address is known or not.
 CHECK_YOUR_INBOX = response_of(Accepted(message="Check your inbox."), 202)
+#: What everybody is told who has a link, whosever the new address is.
+LOOK_THERE = response_of(
+    Accepted(message="If all is well, an email is on its way to the new address: open its link."),
+    202,
+)
 LINK_ON_ITS_WAY = response_of(
     Accepted(message="If that address is signed up, a link is on its way."), 202
 )
@@ -196,6 +201,17 @@ class Changes(BaseModel):
     language: Language | None = None
 
 
+class NewAddress(BaseModel):
+    """Where a person's record is to move."""
+
+    # Its rules need the settings: make one with ``web.body.validate``.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True) | example(
+        email="ada@example.org"
+    )
+
+    email: Address
+
+
 class NewMessage(BaseModel):
     """A message that an operator promises to somebody."""
 
@@ -231,6 +247,19 @@ class PersonBody(BaseModel):
     created_at: datetime
     updated_at: datetime
     welcome: WelcomeBody
+
+
+class OwnBody(PersonBody):
+    """A person, as they see themselves.
+
+    ``pending_email`` is the address that the record moves to once its owner says yes.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{**PERSON, "pending_email": "ada@example.org"}]}
+    )
+
+    pending_email: str | None
 
 
 def person_body(person: Person) -> dict[str, object]:
@@ -307,13 +336,14 @@ class Export(BaseModel):
     """Everything that is stored of a person, column by column; each message has its attempts.
 
     ``answers`` are those that a repeated request would get again; ``link_requests`` wait to be
-    looked up.
+    looked up; ``address_changes`` has the one that is under way.
     """
 
     person: dict[str, Any]
     messages: list[dict[str, Any]]
     answers: list[dict[str, Any]]
     link_requests: list[dict[str, Any]]
+    address_changes: list[dict[str, Any]]
 
 
 def wanted(changes: Changes) -> Mapping[str, str | None]:

@@ -15,7 +15,7 @@ from reach.messages import budget, outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
 from reach.people import antispam, queries, record
-from reach.people.address import stored_recipient
+from reach.people.address import EmailAddress, stored_recipient
 from reach.people.antispam import AntiSpam, DisposableDomains
 from reach.people.links import request_links_all
 from reach.people.model import Person
@@ -81,14 +81,18 @@ class SignUpService:
         Raises Unprocessable: for a domain that cannot; KeyReused if ``key`` is another request's;
         SendAgain.
         """
-        if self._only is not None and form.email.domain not in self._only:
-            raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
-        if self._disposable is not None:
-            self._disposable.refuse(form.email)
+        self.require_domain(form.email)
         is_spam, response = await self._take(self._join_sign_ups, form, key, CHECK_YOUR_INBOX)
         if is_spam:
             _SPAM.inc()
         return response
+
+    def require_domain(self, address: EmailAddress) -> None:
+        """Raise Unprocessable for an address at a domain that cannot sign up here."""
+        if self._only is not None and address.domain not in self._only:
+            raise Unprocessable(errors=[{"pointer": "/email", "detail": ELSEWHERE}])
+        if self._disposable is not None:
+            self._disposable.refuse(address)
 
     async def request_link(
         self, form: LinkRequestForm, key: IdempotencyKey | None = None

@@ -17,6 +17,8 @@ from reach.db.migrate import CannotMigrate, migrate_beside
 from reach.db.schema import VERSION_TABLE, newest
 from reach.idempotency.stored import idempotency_keys
 from reach.messages.model import attempts, messages
+from reach.messages.recipient_budget import recipient_budgets
+from reach.people.address_changes import address_changes
 from reach.people.antispam import proofs
 from reach.people.link_requests import link_requests
 from reach.people.model import people
@@ -27,7 +29,10 @@ from reach.transfer.databases import CannotCopy, NotThere, PostgresSide, Role, S
 from reach.transfer.rows import Digest, Row, Shape
 
 #: All that is kept, those that others refer to first; not the counters, which triggers keep.
-KEPT = (people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs, notices)
+KEPT = (
+    *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
+    *(address_changes, recipient_budgets, notices),
+)
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
 #: What the counters say that is there now, counted.
 COUNT_ROWS = """

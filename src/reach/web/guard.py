@@ -174,7 +174,7 @@ def idempotency_key(
 async def failed_link(request: Request) -> None:
     """Count a wrong link. Raises QuotaExceeded, in place of the caller's 401.
 
-    Good ones are never refused for it: a signature of 256 bits is not found by trying, and a page
+    Good ones are never refused for it: a signature of 128 bits is not found by trying, and a page
     elsewhere can have its visitors' browsers show as many wrong ones as it likes.
     """
     services = services_of(request)

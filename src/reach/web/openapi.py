@@ -193,8 +193,8 @@ OF_KEYS = OF_LINKS = problems(401, 403, 429)
 
 ETAG = header(
     "ETag",
-    "The version of the record and the state of the welcome",
-    pattern=r'^"[0-9]{1,9}\.[a-z]+(?:-[0-9a-f]+)?"$',
+    "The version of the record, the state of the welcome, and a change of address under way",
+    pattern=r'^"[0-9]{1,9}\.[a-z]+(?:-[0-9a-f]+){0,2}"$',
 )
 
 

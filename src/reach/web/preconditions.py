@@ -13,7 +13,7 @@ from reach.web.openapi import takes
 from reach.web.routes import fields_of
 
 #: Ours, of which the version counts.
-TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+)?"')
+TAG = re.compile(r'"(\d{1,9})\.[a-z]+(-[0-9a-f]+){0,2}"')
 #: Anybody's (RFC 9110 §8.8.3): visible characters, and those beyond ASCII, in quotes.
 ANY_TAG = r'(?:W/)?"[\u0021\u0023-\u007e\u0080-\u00ff]*"'
 TAGS = Shape(

@@ -53,6 +53,7 @@ class SpamProtection(Protocol):
 class Services:
     """The collaborators of every route of one process.
 
+    ``require_domain`` raises Unprocessable for an address at a domain that cannot sign up here;
     ``templates`` names those that can be composed now. ``inbox`` signs what a browser keeps of a
     form (see ``pages.inbox``). ``refusals`` are whole answers to requests that get to no route;
     ``refused_page`` answers a form that was sent too often. ``mailbox`` is the development mailbox,
@@ -70,6 +71,7 @@ class Services:
     inbox: Signer
     sign_up: Submit
     request_link: Submit
+    require_domain: Callable[[Any], None]
     templates: Callable[[], Collection[str]]
     refusals: Mapping[type[Problem], bytes]
     refused_page: Callable[[Request, Problem], Awaitable[Response]]

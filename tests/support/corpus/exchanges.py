@@ -43,7 +43,7 @@ VARYING: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r'(?<=name="form" value=")[^"]+', "<proof>"),
         (r"(?<='nonce-)[\w-]{22}(?=')|(?<=nonce=\")[\w-]{22}(?=\")", "<nonce-N>"),
         (r"(?<=; expires=)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT", "<date>"),
-        (r"rlt_[\w-]{20,}\.[\w-]{20,}", "<token>"),  # it says when it ends
+        (r"rlt_[\w-]{20,}(?:\.[\w-]{20,})?", "<token>"),  # it says when it ends
         (r'(?<="key":")rk_\w{46}(?=")', "<new-key>"),
         (r'(?<="prefix":")rk_\w{8}(?=")', "<prefix>"),
     )

@@ -179,6 +179,11 @@ NOTICES = """UPDATE messages SET person_id = NULL, template = 'notice'
 TOLD = """INSERT INTO notices (address, told, told_at, unnamed_since, message_id)
     SELECT n || '@example.org', '{"492144": ' || n || '}', :at, :at - 1,
     CASE WHEN n % 2 THEN printf('01900000-0000-7000-9000-%012x', n) END FROM n WHERE n < 4"""
+MOVES = """INSERT INTO address_changes (person_id, email, email_key, number, created_at, ends_at)
+    SELECT printf('01900000-0000-7000-8000-%012x', n), 'N' || n || '@example.com',
+    'n' || n || '@example.com', n, :at, :at + n FROM n WHERE n < 50"""
+BUDGETS = """INSERT INTO recipient_budgets (recipient, sent, last_at)
+    SELECT 'r' || n, '[1.5, 1762470000.25]', :at FROM n WHERE n < 50"""
 PROOFS = "INSERT INTO proofs (nonce, used_at) SELECT 'n' || n, :now FROM n WHERE n < 100"
 
 
@@ -191,7 +196,7 @@ def fill(file: Path, people: int) -> str:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, PROOFS, TOLD):
+        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, MOVES, BUDGETS, PROOFS, TOLD):
             into, _, select = rows.partition("SELECT")
             connection.execute(f"{into}{NUMBERS}SELECT{select}".replace(":at", AT), given)
         connection.execute(SENT)

@@ -16,7 +16,7 @@ from reach.db.migrations import steps
 from reach.db.types import Document, Instant, Key
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 HOUR = "NEW.created_at / 3600000000 * 3600000000"
 SQLITE = f"""

@@ -1,0 +1,576 @@
+"""A record moves to another address once that one's mailbox says yes, and not before."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from sqlalchemy import delete, select, update
+
+from reach.db.transaction import Transaction
+from reach.db.types import now
+from reach.messages import recipient_budget
+from reach.messages.model import Message, messages
+from reach.messages.recipient_budget import recipient_budgets
+from reach.people import address_changes, queries
+from reach.people.address_changes import address_changes as changes
+from reach.people.link_requests import answer_some
+from reach.people.model import Person
+from reach.settings import Settings
+from tests.support.clock import eventually
+from tests.support.database.stored import everything, messages_in, people_in
+from tests.support.forms import shape
+from tests.support.messages import links_in
+from tests.support.people import by_link, new_address_token, signed_up, token_of
+from tests.support.processes.reach import Reach, running_reach, running_worker
+from tests.support.servers.mail import MailServer
+
+ADA, NEW = "ada@example.com", "ada@example.org"
+
+
+class Mover:
+    """Somebody who has their link, and asks for other addresses."""
+
+    def __init__(self, reach: Reach, person: Person, version: int = 0) -> None:
+        """Take whose record it is."""
+        self.reach, self.person = reach, person
+        self.by_link = by_link(token_of(reach.settings, person.id, version=version))
+
+    async def ask(self, email: str = NEW, **headers: str) -> httpx.Response:
+        """Ask for the record to move."""
+        both = {**self.by_link, **headers}
+        return await self.reach.http.post("/v1/me/email", json={"email": email}, headers=both)
+
+    async def token(self) -> str:
+        """Mint the token that the newest email to the new address has."""
+        return await new_address_token(self.reach, self.person.id)
+
+    async def say_yes(self, token: str) -> httpx.Response:
+        """Press the button of the page of the link to the new address."""
+        url = "/v1/me/email/confirmation"
+        return await self.reach.http.post(url, headers=by_link(token))
+
+    async def stop(self, token: str | None = None) -> httpx.Response:
+        """Stop it, by one's own link or another one."""
+        by = self.by_link if token is None else by_link(token)
+        return await self.reach.http.delete("/v1/me/email", headers=by)
+
+    async def me(self) -> dict[str, Any]:
+        """Look at one's record."""
+        answer = await self.reach.http.get("/v1/me", headers=self.by_link)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
+
+    async def owed(self, state: str | None = None) -> list[Message]:
+        """What emails there are of the person, the oldest first."""
+        theirs = [
+            m for m in await messages_in(self.reach.database) if m.person_id == self.person.id
+        ]
+        return [m for m in theirs if state in (None, m.state)]
+
+
+async def mover(reach: Reach, email: str = ADA, *, is_sent: bool = True) -> Mover:
+    """Sign somebody up; their welcome was sent, unless that is not wanted."""
+    found = Mover(reach, await signed_up(reach, email))
+    if is_sent:
+        await reach.database.write(lambda tx: tx.execute(update(messages).values(state="sent")))
+    return found
+
+
+def stored(tx: Transaction) -> list[Any]:
+    """Every change of address that is under way."""
+    return list(tx.execute(select(changes)).all())
+
+
+async def test_a_record_moves(mailing: Settings, mail_server: MailServer) -> None:
+    """From end to end: both are written to; the link in the email to the new address does it."""
+    async with running_reach(mailing) as reach, running_worker(mailing):
+        ada = Mover(reach, await signed_up(reach))
+        before = await ada.me()
+        assert before["pending_email"] is None
+        answer = await ada.ask()
+        assert answer.status_code == 202
+        assert (await ada.me())["pending_email"] == NEW
+        await eventually(lambda: len(mail_server.messages) == 3)
+        to = {mail.recipient: mail.text for mail in mail_server.messages[1:]}
+        assert set(to) == {ADA, NEW}
+        assert NEW in to[ADA]
+        assert set(dict(links_in(to[ADA]))) == {"manage"}
+        ((scope, token),) = set(links_in(to[NEW]))
+        assert scope == "address"
+        answer = await ada.say_yes(token)
+        assert (answer.status_code, set(answer.json())) == (200, {"confirmed_at"})
+        await eventually(lambda: len(mail_server.messages) == 4)
+        last = mail_server.messages[-1]
+        assert last.recipient == ADA
+        assert links_in(last.text) == []
+        assert NEW not in last.text
+        assert (await reach.http.get("/v1/me", headers=ada.by_link)).status_code == 401
+        after = await Mover(reach, ada.person, version=1).me()
+        assert (after["email"], after["pending_email"]) == (NEW, None)
+        assert after["confirmed_at"] == answer.json()["confirmed_at"]
+        assert (after["id"], after["name"]) == (before["id"], before["name"])
+        assert await people_in(reach.database) == [NEW]
+
+
+async def test_its_version_counts_up(reach: Reach) -> None:
+    """The ETag says that it changed, to its owner and to operators; so does ``updated_at``."""
+    ada, key = await mover(reach), await reach.key()
+    url = f"/v1/people/{ada.person.id}"
+    was = await reach.http.get(url, headers=key)
+    tags = [(await reach.http.get("/v1/me", headers=ada.by_link)).headers["etag"]]
+    for email in (NEW, "third@example.org"):
+        await ada.ask(email)
+        tags.append((await reach.http.get("/v1/me", headers=ada.by_link)).headers["etag"])
+    assert len(set(tags)) == 3
+    for tag, status in ((tags[-1], 304), (tags[0], 200)):
+        headers = {**ada.by_link, "If-None-Match": tag}
+        assert (await reach.http.get("/v1/me", headers=headers)).status_code == status
+    headers = {**ada.by_link, "If-Match": tags[-1]}
+    changed = await reach.http.patch("/v1/me", json={"name": "A"}, headers=headers)
+    assert (changed.status_code, changed.json()["pending_email"]) == (200, "third@example.org")
+    seen = (await reach.http.get(url, headers=key)).json()
+    assert "pending_email" not in seen
+    moved = await ada.say_yes(await ada.token())
+    now_seen = await reach.http.get(url, headers=key)
+    assert moved.headers["etag"] == now_seen.headers["etag"] != was.headers["etag"]
+    assert now_seen.json()["updated_at"] > seen["updated_at"]
+
+
+async def test_nobody_learns_whose_the_new_address_is(reach: Reach) -> None:
+    """Free, somebody's, one's own: one answer, the same emails, and the same to be seen."""
+    ada, bob = await mover(reach), await signed_up(reach, "bob@example.com")
+    answers, seen = [], []
+    for email in (NEW, bob.email, "BOB@example.com", ADA, "Ada@example.com"):
+        answers.append(shape(await ada.ask(email)))
+        seen.append({**(await ada.me()), "pending_email": None})
+        recipients = [one.recipient for one in (await ada.owed("queued"))[-2:]]
+        assert recipients == [email, ADA]
+        assert (await ada.me())["pending_email"] == email
+    assert answers == [answers[0]] * 5
+    assert answers[0][0] == 202
+    assert seen == [seen[0]] * 5
+
+
+async def test_an_address_that_has_a_record_stays_where_it_is(reach: Reach) -> None:
+    """Only its owner is told, when they say yes; nothing changes, and who asked sees nothing."""
+    ada, bob = await mover(reach), await mover(reach, "bob@example.com")
+    await ada.ask("BOB@example.com")
+    token = await ada.token()
+    before = await reach.database.read(everything), await ada.me(), await bob.me()
+    for _ in range(2):
+        answer = await ada.say_yes(token)
+        assert (answer.status_code, answer.json()["type"][-14:]) == (409, "/address-taken")
+        assert ADA not in answer.text
+    assert (await reach.database.read(everything), await ada.me(), await bob.me()) == before
+    assert (await reach.http.delete("/v1/me", headers=bob.by_link)).status_code == 204
+    assert (await ada.say_yes(token)).status_code == 200
+    assert await people_in(reach.database) == ["BOB@example.com"]
+
+
+async def test_ones_own_address_can_be_written_otherwise(reach: Reach) -> None:
+    """It is the same mailbox, so nobody has it already."""
+    ada = await mover(reach)
+    await ada.ask("Ada@EXAMPLE.com")
+    assert (await ada.say_yes(await ada.token())).status_code == 200
+    assert await people_in(reach.database) == ["Ada@EXAMPLE.com"]
+    assert await signed_up_again(reach, ADA) == 1
+
+
+async def signed_up_again(reach: Reach, email: str) -> int:
+    """Sign an address up; how many people there are then."""
+    await reach.sign_up(email)
+    return len(await people_in(reach.database))
+
+
+async def test_a_former_address_is_nobodys(reach: Reach) -> None:
+    """Who signs up with it is new; who signs up with the new one is known."""
+    ada = await mover(reach)
+    await ada.ask()
+    await ada.say_yes(await ada.token())
+    assert await signed_up_again(reach, NEW) == 1
+    assert await signed_up_again(reach, ADA) == 2
+    for email, template in ((NEW, "manage-link"), (ADA, "manage-link")):
+        assert (await reach.http.post("/v1/links", json={"email": email})).status_code == 202
+        await reach.database.write(answer_some, reach.settings)
+        newest = (await messages_in(reach.database))[-1]
+        assert (newest.template, newest.recipient) == (template, email)
+        assert (newest.person_id == ada.person.id) == (email == NEW)
+
+
+async def test_an_old_link_does_not_confirm_a_later_change(reach: Reach) -> None:
+    """Nor stop it. Neither one that was replaced, nor stopped, nor done."""
+    ada = await mover(reach)
+    old = []
+    for email, end in ((NEW, "replaced"), ("second@example.org", "stopped"), (NEW, "replaced")):
+        await ada.ask(email)
+        old.append(await ada.token())
+        if end == "stopped":
+            assert (await ada.stop()).status_code == 204
+    await ada.ask("evil@example.org")
+    before = await reach.database.read(everything)
+    for token in old:
+        for answer in (await ada.say_yes(token), await ada.stop(token)):
+            assert (answer.status_code, answer.json()["type"][-9:]) == (401, "link-void")
+    assert await reach.database.read(everything) == before
+    token = await ada.token()
+    assert (await ada.say_yes(token)).status_code == 200
+    assert (await ada.say_yes(token)).status_code == 401
+    assert await people_in(reach.database) == ["evil@example.org"]
+
+
+async def test_asking_again_for_the_same_address_sends_the_email_again(reach: Reach) -> None:
+    """Of two emails with the same link the older one is not sent any more; either link works."""
+    ada = await mover(reach)
+    await ada.ask()
+    first = await ada.token()
+    await ada.ask()
+    states = [(one.template, one.state) for one in await ada.owed()][1:]
+    both = ("confirm-address", "address-change")
+    assert states == [(name, state) for state in ("cancelled", "queued") for name in both]
+    assert (await ada.say_yes(first)).status_code == 200
+
+
+@pytest.mark.parametrize("by", ["the old address", "the new address", "voiding"])
+async def test_both_can_stop_it(reach: Reach, by: str) -> None:
+    """What was not sent of it stays unsent, and its link does nothing; again is no harm."""
+    ada = await mover(reach)
+    await ada.ask()
+    token = await ada.token()
+    if by == "voiding":
+        answer = await reach.http.delete("/v1/me/links", headers=ada.by_link)
+    else:
+        answer = await ada.stop(token if by == "the new address" else None)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert await reach.database.read(stored) == []
+    assert await ada.owed("queued") == []
+    assert (await ada.say_yes(token)).status_code == 401
+    if by == "the old address":
+        assert (await ada.stop()).status_code == 204
+        assert (await ada.me())["pending_email"] is None
+    assert await people_in(reach.database) == [ADA]
+
+
+async def test_a_link_is_for_one_thing(reach: Reach) -> None:
+    """That to the new address shows nobody's record; that to the record confirms no address."""
+    ada = await mover(reach)
+    await ada.ask()
+    token = await ada.token()
+    confirm = token_of(reach.settings, ada.person.id, "confirm")
+    manage = ada.by_link["Authorization"].removeprefix("Bearer ")
+    before = await reach.database.read(everything)
+    answers = [await ada.say_yes(one) for one in (confirm, manage)]
+    answers.append(await ada.stop(confirm))
+    for method, path in (
+        *(("GET", "/v1/me"), ("PATCH", "/v1/me"), ("DELETE", "/v1/me"), ("GET", "/v1/me/export")),
+        *(("POST", "/v1/me/confirmation"), ("DELETE", "/v1/me/links"), ("POST", "/v1/me/email")),
+    ):
+        json = {"name": "E"} if method == "PATCH" else None
+        answers.append(await reach.http.request(method, path, json=json, headers=by_link(token)))
+    for answer in answers:
+        assert (answer.status_code, answer.json()["type"][-10:]) == (403, "wrong-link")
+    assert await reach.database.read(everything) == before
+
+
+async def test_what_is_still_to_be_sent_goes_to_the_new_address(
+    mailing: Settings, mail_server: MailServer
+) -> None:
+    """An email to the former one would carry a link to the record; what was sent stays."""
+    async with running_reach(mailing) as reach:
+        ada = await mover(reach)
+        for template in ("welcome", "manage-link", "changed"):
+            body = {
+                "person_id": str(ada.person.id),
+                "template": template,
+                "data": {"fields": ["name"]},
+            }
+            made = await reach.http.post("/v1/messages", json=body, headers=await reach.key())
+            assert made.status_code == 201, made.text
+
+        def fail(tx: Transaction) -> None:
+            is_changed = messages.c.template == "changed"
+            tx.execute(update(messages).where(is_changed).values(state="failed"))
+
+        await reach.database.write(fail)
+        await ada.ask()
+        await ada.say_yes(await ada.token())
+        found = [(m.template, m.state, m.recipient) for m in await ada.owed()]
+        assert found == [
+            ("welcome", "sent", ADA),
+            ("welcome", "queued", NEW),
+            ("manage-link", "queued", NEW),
+            ("changed", "failed", NEW),
+            ("confirm-address", "cancelled", NEW),
+            ("address-change", "cancelled", NEW),
+            ("address-changed", "queued", ADA),
+        ]
+        async with running_worker(mailing):
+            await eventually(lambda: len(mail_server.messages) == 3)
+        (told,) = [mail for mail in mail_server.messages if mail.recipient == ADA]
+        assert links_in(told.text) == []
+
+
+@pytest.mark.parametrize("email", ["nobody", "a@localhost", "ä@example.org", "x" * 65 + "@a.org"])
+async def test_the_rules_of_sign_ups_hold(reach: Reach, email: str) -> None:
+    """What is no address here is said to be none, and nothing is changed."""
+    ada = await mover(reach)
+    before = await reach.database.read(everything)
+    answer = await ada.ask(email)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/email")
+    assert email not in answer.text
+    for body in ({}, {"email": None}, {"email": NEW, "name": "Eve"}, [NEW]):
+        wrong = await reach.http.post("/v1/me/email", json=body, headers=ada.by_link)
+        assert wrong.status_code == 422
+    assert await reach.database.read(everything) == before
+
+
+async def test_domains_that_cannot_sign_up_are_refused(
+    make_settings: Callable[..., Settings], sqlite: str, tmp_path: Any
+) -> None:
+    """Those of disposable addresses, and all but those that may."""
+    file = tmp_path / "disposable"
+    file.write_text("thrown.example.com\n")
+    settings = make_settings(
+        database_url=sqlite, only_domains="example.com, .example.com", disposable_domains_file=file
+    )
+    async with running_reach(settings) as reach:
+        ada = await mover(reach)
+        for email in ("a@thrown.example.com", NEW):
+            answer = await ada.ask(email)
+            assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/email")
+        assert (await ada.ask("a@sub.example.com")).status_code == 202
+
+
+async def test_it_counts_as_a_sign_up_of_the_clients(
+    make_settings: Callable[..., Settings], sqlite: str
+) -> None:
+    """Beyond the limit: 429, and nothing is changed; to stop it and to say yes are no sign-ups."""
+    settings = make_settings(database_url=sqlite, limit_signups="3/hour")
+    async with running_reach(settings) as reach:
+        ada = await mover(reach)
+        assert [(await ada.ask()).status_code for _ in range(3)] == [202, 202, 429]
+        assert (await ada.me())["pending_email"] == NEW
+        token = await ada.token()
+        assert (await ada.stop()).status_code == 204
+        assert (await ada.say_yes(token)).status_code == 401
+
+
+async def test_many_records_together_flood_nobody(
+    make_settings: Callable[..., Settings], database_url: str
+) -> None:
+    """The budget is the address's, over all people, in any spelling; erased ones count as well."""
+    settings = make_settings(
+        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
+    )
+    async with running_reach(settings) as reach:
+        movers = [await mover(reach, f"m{number}@example.com") for number in range(6)]
+        answers = []
+        for number, one in enumerate(movers):
+            spelling = ("victim@example.org", "VICTIM@Example.org")[number % 2]
+            answers.append(shape(await one.ask(spelling)))
+            assert (await one.me())["pending_email"] == spelling
+            if number == 0:
+                await reach.http.delete("/v1/me", headers=one.by_link)
+        assert answers == [answers[0]] * 6
+        sent = [len(await one.owed()) for one in movers]
+        assert sent == [0, 3, 3, 1, 1, 1]
+        assert (await movers[-1].ask("other@example.org")).status_code == 202
+        assert len(await movers[-1].owed()) == 3
+        kept = await reach.database.read(everything)
+        assert "victim" not in str(kept["recipient_budgets"]).lower()
+
+
+async def test_one_record_does_not_write_to_many(
+    make_settings: Callable[..., Settings], database_url: str
+) -> None:
+    """Nor can its old address be flooded with what tells of it: both emails go out, or neither."""
+    settings = make_settings(
+        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
+    )
+    async with running_reach(settings) as reach:
+        ada = await mover(reach)
+        answers = [shape(await ada.ask(f"v{number}@example.org")) for number in range(6)]
+        assert answers == [answers[0]] * 6
+        templates = [one.template for one in await ada.owed()]
+        assert templates == ["welcome", *["confirm-address", "address-change"] * 3]
+        assert (await ada.me())["pending_email"] == "v5@example.org"
+        assert await ada.owed("queued") == []
+
+
+async def test_records_at_once_do_not_exceed_it(
+    make_settings: Callable[..., Settings], database_url: str
+) -> None:
+    """Whose request comes first is decided in the database."""
+    settings = make_settings(
+        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
+    )
+    async with running_reach(settings) as reach:
+        movers = [await mover(reach, f"m{number}@example.com") for number in range(12)]
+        async with anyio.create_task_group() as group:
+            for one in movers:
+                group.start_soon(one.ask)
+        sent = [one for one in await messages_in(reach.database) if one.recipient == NEW]
+        assert len(sent) == 3
+
+
+async def test_a_budget_comes_back(settings: Settings, reach: Reach) -> None:
+    """After its window; a clock that was ahead for a moment does not use it up for longer."""
+
+    def take(tx: Transaction) -> bool:
+        return recipient_budget.take(tx, NEW, settings)
+
+    def sent_at(*seconds: float) -> Callable[[Transaction], object]:
+        def write(tx: Transaction) -> object:
+            at = tx.execute(select(now())).scalar_one().timestamp()
+            return tx.execute(update(recipient_budgets).values(sent=[at + s for s in seconds]))
+
+        return write
+
+    assert await reach.database.write(take)
+    for times, is_within in (
+        ([-5] * 5, False),
+        ([-3601] * 5, True),
+        ([-3601] * 20, False),
+        ([-86_401] * 20, True),
+        ([5000] * 20, True),
+    ):
+        await reach.database.write(sent_at(*times))
+        assert await reach.database.write(take) is is_within, times
+
+
+async def test_it_ends(reach: Reach) -> None:
+    """After `REACH_LINK_DAYS` nobody sees it, its link does nothing, and a worker deletes it."""
+    ada = await mover(reach)
+    await ada.ask()
+    token = await ada.token()
+
+    def end(tx: Transaction) -> None:
+        tx.execute(update(changes).values(ends_at=now(-1)))
+        tx.execute(update(recipient_budgets).values(last_at=now(-90_000)))
+
+    await reach.database.write(end)
+    assert (await ada.me())["pending_email"] is None
+    assert (await ada.say_yes(token)).status_code == 401
+    assert (await ada.stop(token)).status_code == 401
+    await ada.ask()
+    assert (await ada.say_yes(token)).status_code == 401  # it is another change
+    await reach.database.write(end)
+    async with running_worker(reach.settings):
+        await eventually_gone(reach)
+
+
+async def eventually_gone(reach: Reach) -> None:
+    """Wait until nothing is kept of any change."""
+
+    def is_gone(tx: Transaction) -> bool:
+        return not stored(tx) and not tx.execute(select(recipient_budgets)).all()
+
+    async def look() -> bool:
+        return await reach.database.read(is_gone)
+
+    await eventually(look)
+
+
+async def test_what_has_not_ended_is_not_swept(reach: Reach) -> None:
+    """Neither the change nor what the address was sent."""
+    ada = await mover(reach)
+    await ada.ask()
+    before = await reach.database.read(everything)
+    assert await reach.database.write(address_changes.sweep) == 0
+    assert await reach.database.write(recipient_budget.sweep, reach.settings) == 0
+    assert await reach.database.read(everything) == before
+
+
+async def test_it_is_exported_and_erased(reach: Reach) -> None:
+    """It is part of what is stored of a person, and goes with them."""
+    ada = await mover(reach)
+    await ada.ask()
+    export = (await reach.http.get("/v1/me/export", headers=ada.by_link)).json()
+    (change,) = export["address_changes"]
+    assert set(change) == {"email", "email_key", "created_at", "ends_at"}
+    assert change["email"] == NEW
+    assert (await reach.http.delete("/v1/me", headers=ada.by_link)).status_code == 204
+    assert NEW not in str(await reach.database.read(everything))
+
+
+async def test_a_key_makes_it_once(reach: Reach) -> None:
+    """The same request again: the same answer, no second email; another body: refused."""
+    ada = await mover(reach)
+    key = {"Idempotency-Key": "k"}
+    answers = [shape(await ada.ask(**key)) for _ in range(2)]
+    assert answers == [answers[0]] * 2
+    assert len(await ada.owed()) == 3
+    assert (await ada.ask("other@example.org", **key)).status_code == 422
+
+
+async def test_a_yes_whose_answer_was_lost_can_be_said_again(reach: Reach) -> None:
+    """With a key: the same answer, though the link is void by then; without one it is a 401."""
+    ada = await mover(reach)
+    await ada.ask()
+    url, headers = "/v1/me/email/confirmation", by_link(await ada.token())
+    keyed = {**headers, "Idempotency-Key": "yes"}
+    answers = [shape(await reach.http.post(url, headers=keyed)) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 200
+    assert (await reach.http.post(url, headers=headers)).status_code == 401
+    assert [one.template for one in await ada.owed()].count("address-changed") == 1
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+async def test_who_must_confirm_confirms_first(
+    make_settings: Callable[..., Settings], database_url: str, confirmed: bool
+) -> None:
+    """With `REACH_CONFIRM=required` nothing else goes out for somebody who has not."""
+    settings = make_settings(database_url=database_url, confirm="required")
+    async with running_reach(settings) as reach:
+        ada = await mover(reach)
+        if confirmed:
+            await reach.http.post("/v1/me/confirmation", headers=ada.by_link)
+        answer = await ada.ask()
+        assert answer.status_code == (202 if confirmed else 409)
+        assert len(await ada.owed()) == (3 if confirmed else 1)
+        assert (await ada.me())["pending_email"] == (NEW if confirmed else None)
+
+
+async def test_two_move_to_one_address_at_once(reach: Reach) -> None:
+    """And strangers sign up with it: one gets it; nobody gets an error, or waits in a circle."""
+    movers = [await mover(reach, f"m{number}@example.com") for number in range(4)]
+    for round_ in range(3):
+        new = f"new{round_}@example.org"
+        tokens = []
+        for one in movers:
+            await one.ask(new)
+            tokens.append(await one.token())
+        answers: list[int] = []
+
+        async def yes(one: Mover, token: str, into: list[int]) -> None:
+            into.append((await one.say_yes(token)).status_code)
+
+        async with anyio.create_task_group() as group:
+            for one, token in zip(movers, tokens, strict=True):
+                group.start_soon(yes, one, token, answers)
+                group.start_soon(reach.sign_up, new)
+                group.start_soon(reach.sign_up, one.person.email)
+        assert set(answers) <= {200, 409}
+        assert answers.count(200) <= 1
+        assert (await people_in(reach.database)).count(new) == 1
+        await reach.database.write(lambda tx: tx.execute(delete(messages)))
+        await reach.database.write(lambda tx: tx.execute(delete(recipient_budgets)))
+        if 200 in answers:
+            moved = await reach.database.read(queries.page, limit=1, prefix=new)
+            movers = [one for one in movers if one.person.id != moved[0].id]
+
+
+async def test_nothing_of_it_is_logged(reach: Reach, told: Callable[[], str]) -> None:
+    """Neither address, nor a token."""
+    ada = await mover(reach)
+    await ada.ask()
+    token = await ada.token()
+    await ada.stop("x")
+    await ada.say_yes(token)
+    written = told()
+    assert "/v1/me/email" in written
+    for part in (ADA, NEW, token):
+        assert not re.search(re.escape(part), written)
