@@ -38,6 +38,8 @@ CONTRASTS = """() => {
   }
   return found;
 }"""
+#: There is nothing left to do for who gets them.
+LAST_WORDS = ("address-changed",)
 #: Each element that reaches beyond the window, on either side.
 BEYOND = """() => [...document.body.querySelectorAll("*")].filter(element => {
   const box = element.getBoundingClientRect();
@@ -45,7 +47,7 @@ BEYOND = """() => [...document.body.querySelectorAll("*")].filter(element => {
 }).map(element => element.outerHTML.slice(0, 80))"""
 
 
-async def judge(page: Page, html: str) -> None:
+async def judge(page: Page, html: str, *, has_button: bool = True) -> None:
     """Show an email, and fail if somebody could not read or use it."""
     await page.set_content(html)
     assert await page.evaluate(WIDEST)
@@ -53,13 +55,14 @@ async def judge(page: Page, html: str) -> None:
     contrasts = await page.evaluate(CONTRASTS)
     assert len(contrasts) > 5
     assert [found for found in contrasts if found[1] < 4.5] == []
-    buttons = page.locator("a.press")
-    assert await buttons.count() == 1
-    assert await buttons.is_visible()
-    box = await buttons.bounding_box()
-    assert box is not None
-    assert box["height"] >= 44
     assert not await page.locator(".preheader").is_visible()
+    buttons = page.locator("a.press")
+    assert await buttons.count() == has_button
+    if has_button:
+        assert await buttons.is_visible()
+        box = await buttons.bounding_box()
+        assert box is not None
+        assert box["height"] >= 44
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -77,7 +80,7 @@ async def test_every_email_can_be_read_and_used_everywhere(
                 html = html_of(brand, template, data, language)
                 for width in WIDTHS:
                     await page.set_viewport_size({"width": width, "height": 800})
-                    await judge(page, html)
+                    await judge(page, html, has_button=template not in LAST_WORDS)
         visit.hosts -= {"fern.example"}
 
 

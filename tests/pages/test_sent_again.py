@@ -121,7 +121,6 @@ async def test_the_apis_page_does_what_it_says(
             await page.goto(f"{reach.settings.origin}/docs")
             block = page.locator(".opblock-post").filter(has=page.locator(f'[data-path="{path}"]'))
             await block.locator(".opblock-summary-control").click()
-            await block.get_by_role("button", name="Try it out").click()
             text = await block.locator("textarea.body-param__text").input_value()
             assert "ada@example.com" in text
             assert not re.search("motto|website|started|altcha", text)

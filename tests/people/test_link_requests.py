@@ -101,7 +101,7 @@ async def test_a_worker_answers_at_once(reach: Reach, mail_server: MailServer) -
         await eventually(lambda: len(mail_server.messages) == 2)
         await eventually(lambda: none_waits(reach.database))
     assert mail_server.recipients == [ADA["email"]] * 2
-    assert "asked for this link" in mail_server.messages[1].text
+    assert "you asked for" in mail_server.messages[1].text
 
 
 async def test_a_commit_elsewhere_is_answered_without_a_poll(

@@ -223,6 +223,7 @@ async def test_after_delete_nothing_is_left(
         "link_requests": 0,
         "proofs": 0,
         "address_changes": 0,
+        "notices": 0,
         "recipient_budgets": 0,
     }
     url = f"/v1/people/{person['id']}"

@@ -59,7 +59,7 @@ class FromElsewhere(Forbidden):
     Nothing was done. A program sends `DELETE /mailbox/messages/{id}`, without an `Origin`.
     """
 
-    type, title = "from-elsewhere", "This form is not the mailbox's own"
+    type, title = "from-elsewhere", "This form is not of the mailbox"
 
 
 def may_read(request: Request) -> bool:
