@@ -22,6 +22,8 @@ PAGES = {
     "german": "/?lang=de",
     "mailbox": "/mailbox",
     "docs": "/docs",
+    "console": "/console",
+    "frame": "/embed",
 }
 
 

@@ -30,6 +30,7 @@ from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
 from reach.messages.model import NOTICE
 from reach.pages import address as address_pages
+from reach.pages import embed
 from reach.pages import me as own_pages
 from reach.pages import public as pages
 from reach.people import me, messages, notices, operators, public
@@ -46,6 +47,7 @@ from reach.web.guard import scopes_of
 from reach.web.middleware import RequestRecord
 from reach.web.openapi import ANY, DESCRIPTION, TAGS, finish
 from reach.web.refusals import refusals
+from reach.web.returns import Returns
 from reach.web.routes import Services, StrictRoute, services_of
 from reach.web.templates import Pages
 
@@ -58,6 +60,7 @@ ROUTERS = (
     message_routes.router,
     key_routes.router,
     pages.router,
+    embed.router,
     own_pages.router,
     address_pages.router,
     mailbox_pages.router,
@@ -196,13 +199,14 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         idempotency=IdempotencyKeys(settings),
         spam_protection=spam_protection,
         pages=Pages(settings, Catalogues(settings)),
+        returns=Returns(settings),
         inbox=Signer(settings, "inbox"),
         sign_up=sign_ups.sign_up,
         request_link=sign_ups.request_link,
         require_domain=sign_ups.require_domain,
         templates=lambda: composer.templates - {NOTICE},
         refusals=refusals(settings),
-        refused_page=pages.refused_page,
+        refused_page=embed.refused_page,
         mailbox=mailbox,
     )
 

@@ -1,8 +1,6 @@
 """The pages in a real browser, with scripts and without: nothing is blocked, nothing leaves us."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +24,7 @@ from tests.support.servers.browser import (
     visiting,
     visiting_without_cookies,
 )
+from tests.support.servers.elsewhere import elsewhere
 
 PAGES = ["/", "/links", "/check-your-inbox", "/problems/invalid", "/nothing", "/manage?token=x"]
 PAGES += [
@@ -54,32 +53,6 @@ async def here(sqlite: str, make_settings: Callable[..., Settings]) -> AsyncIter
     settings = make_settings(database_url=sqlite, form_min_seconds=0)
     async with running_reach(settings, mailbox=Mailbox(settings.data_dir / "mailbox")) as reach:
         yield reach
-
-
-@asynccontextmanager
-async def serving(html: str) -> AsyncIterator[str]:
-    """Serve one page at another port of this machine: to browsers a sibling's site."""
-    head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n"
-
-    writers: list[asyncio.StreamWriter] = []
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        # Browsers open connections ahead that they never use.
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(f"{head}{html}".encode())
-            await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    finally:
-        server.close()
-        # A loop with open connections does not close.
-        for writer in writers:
-            writer.close()
 
 
 @pytest.fixture
@@ -284,12 +257,12 @@ async def test_a_page_elsewhere_locks_nobody_out(limited: Reach, browser: Browse
     loads = f'<link rel="prefetch" href="{wrong}"><iframe src="{wrong}"></iframe>' + "".join(
         f'<img src="{wrong}{n}"><img src="{origin}/v1/people?n={n}">' for n in range(MOST_WRONG)
     )
-    elsewhere = f"<!doctype html><title>Elsewhere</title>{loads}"
-    async with serving(elsewhere) as address, visiting(browser) as visit:
+    async with elsewhere("127.0.0.1") as site, visiting(browser) as visit:
+        site.html = loads
         asked: set[str] = set()
         for event in ("requestfinished", "requestfailed"):
             visit.page.on(event, lambda request: asked.add(request.url))
-        await visit.page.goto(address)
+        await visit.page.goto(site.origin)
         await eventually(lambda: len(asked) >= 1 + LOADED)
         visit.complaints.clear()  # of each that it got no picture
     key = await reach.key()

@@ -12,7 +12,7 @@ from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.mailbox import pages as mailbox
 from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
-from reach.pages import public
+from reach.pages import embed, public
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp
 from reach.problems import Problem
 from reach.settings import Settings
@@ -55,6 +55,7 @@ def site_in(folder: Path, **changes: object) -> Site:
     app = FastAPI()
     site = Site(app, Mailbox(folder / "mailbox"))
     app.include_router(public.router)
+    app.include_router(embed.router)
     app.include_router(mailbox.router)
     app.include_router(previews.router)
     app.exception_handler(Problem)(answer_problem)

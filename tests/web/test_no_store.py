@@ -11,7 +11,7 @@ from tests.support.processes.reach import Reach, running_reach
 
 MAIL = b"To: ada@example.com\r\nContent-Type: text/html\r\n\r\n<p>Hello Ada</p>"
 #: What any cache may keep: it is the same for everybody, and in each version.
-SHARED = {"/static/{name}"}
+SHARED = {"/static/{name}", "/embed.js"}
 #: What there is to be seen; were one missing, some kind of answer would not have been looked at.
 STATUSES = {200, 204, 303, 304, 401, 403, 404, 405, 412, 415, 422}
 

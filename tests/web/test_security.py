@@ -17,6 +17,9 @@ from tests.support.processes.reach import ADA, Reach, change_services, running_r
 
 SITE = "https://www.example.org"
 BROWSER = {"Accept": "text/html"}
+#: What a form on somebody's own page is made of: any page may load it.
+OPEN = {"/embed.js", "/embed.json"}
+SHARED = {"access-control-allow-origin": "*"}
 HOSTILE = {
     "Host": "evil.example",
     "X-Forwarded-Host": "evil.example",
@@ -53,6 +56,8 @@ def is_safe(answer: httpx.Response) -> bool:
             assert "default-src 'none'" in said
             assert "frame-ancestors 'none'" in said
             assert "script-src 'self'" not in said
+        elif name == "cross-origin-resource-policy" and SHARED.items() <= answer.headers.items():
+            assert said == "cross-origin"
         elif name != "referrer-policy":
             assert said == value
     assert answer.headers["referrer-policy"] in ("no-referrer", "same-origin")
@@ -69,6 +74,7 @@ async def test_every_route_keeps_browsers_safe(here: Reach) -> None:
             # Not to its end: one goes on for as long as somebody listens.
             async with here.http.stream(method, url, headers={"Accept": accept}) as answer:
                 assert is_safe(answer), (method, path)
+                assert path in OPEN or "access-control-allow-origin" not in answer.headers
 
 
 async def test_every_refusal_keeps_browsers_safe(here: Reach) -> None:

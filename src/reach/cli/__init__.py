@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from reach.cli import database, keys, messages, running
+from reach.cli import database, keys, messages, running, snippet
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -31,7 +31,10 @@ cli = typer.Typer(
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(messages.cli, name="messages")
 cli.add_typer(database.cli, name="db")
-for command in (running.up, running.api, running.worker, running.migrate, running.check):
+for command in (
+    *(running.up, running.api, running.worker, running.migrate, running.check),
+    snippet.snippet,
+):
     cli.command()(command)
 
 

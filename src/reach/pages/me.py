@@ -107,7 +107,9 @@ async def _show_confirm(request: Request, given: FromCookie) -> Response:
 async def post_confirm(request: Request, given: FromCookie) -> Response:
     """Confirm the address that the link was sent to."""
     await database_of(request).write(links.act, given.link, record.confirm)
-    return forget(see(request, "/confirm/done"), link_cookie("confirm"))
+    home = services_of(request).settings.confirmed_url
+    done = Response(status_code=303, headers={**HEADERS, "Location": home}) if home else None
+    return forget(done or see(request, "/confirm/done"), link_cookie("confirm"))
 
 
 @router.post("/manage")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +25,9 @@ from reach.problems import (
 from reach.texts import N_
 from reach.web.body import read_form, validate
 from reach.web.errors import REASON, public_detail
-from reach.web.html import explain, language_of, render
+from reach.web.html import HEADERS, explain, language_of, render
+from reach.web.policy import EMBED
+from reach.web.returns import NEXT
 from reach.web.routes import services_of
 
 READ = ["GET", "HEAD"]
@@ -50,7 +52,11 @@ FORMS = {
 BLANK = ("sign-up.html", "links.html")
 #: What a form says of an address that was asked about.
 SURE = "sure"
+#: What a form's fields say to the page alone.
+BESIDE = (SURE, NEXT)
 NEEDED = ("name", "email")
+#: Where the form is, and where it is sent to.
+SIGN_UP_PAGES = ("/", EMBED)
 #: Says that a link does not work: its own page's address would keep the token.
 VOID = "/links/void"
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -68,7 +74,7 @@ async def get_docs(request: Request) -> Response:
 @router.api_route("/", methods=READ)
 async def get_sign_up(request: Request) -> Response:
     """Show the form."""
-    return _sign_up_form(request, {})
+    return sign_up_form(request, {})
 
 
 @router.post("/")
@@ -77,19 +83,57 @@ async def post_sign_up(request: Request) -> Response:
 
     Otherwise the form comes back as it was filled in, with what is wrong beside each field.
     """
-    services, typed = services_of(request), await read_form(request)
-    sure = typed.pop(SURE, None)
+    return await answer_form(request, _lead_on)
+
+
+def _lead_on(request: Request, typed: Mapping[str, str]) -> Response:
+    """Lead to where the form says, if it may say so; else to the page about the inbox."""
+    back = services_of(request).returns.wanted(request, typed)
+    if back is None:
+        return inbox.remember(request, see(request, inbox.PATH), typed)
+    # As it is written in the settings: a RedirectResponse would write some characters otherwise.
+    return Response(status_code=303, headers={**HEADERS, "Location": back})
+
+
+async def answer_form(
+    request: Request, done: Callable[[Request, Mapping[str, str]], Response]
+) -> Response:
+    """Sign up, and answer with what ``done`` makes of what was typed; or with the form again."""
+    typed = await read_form(request)
     try:
-        # A form cannot leave a field out: an empty note is none, and so is what is hidden.
-        given = {name: text for name, text in typed.items() if name in NEEDED or text.strip()}
-        given.setdefault("language", language_of(request))
-        form = validate(SignUpForm, given, services.settings)
-        if sure is None and (meant := typos.meant(form.email)):
-            return _form(request, "did-you-mean.html", typed, None, typed=kept(typed), meant=meant)
-        await services.sign_up(form)
+        meant = await sign_up(request, typed)
     except (Unprocessable, ServiceUnavailable) as problem:
-        return _sign_up_form(request, typed, problem)
-    return inbox.remember(request, see(request, inbox.PATH), typed)
+        return sign_up_form(request, typed, problem)
+    if meant is None:
+        return done(request, typed)
+    return _form(request, "did-you-mean.html", typed, None, typed=kept(typed), meant=meant)
+
+
+async def sign_up(request: Request, typed: Mapping[str, str], key: str | None = None) -> str | None:
+    """Sign up who filled a form in: when it returns, that is on disk.
+
+    Unless an address looks like a slip, and nobody has said that it is none: then give the one that
+    was probably meant. Who sends a form of one ``key`` twice does it once. Raises Unprocessable;
+    ServiceUnavailable; BadRequest for what is no key.
+    """
+    services = services_of(request)
+    # A form cannot leave a field out: an empty note is none, and so is what is hidden.
+    given = {
+        name: text
+        for name, text in typed.items()
+        if name not in BESIDE and (name in NEEDED or text.strip())
+    }
+    given.setdefault("language", language_of(request))
+    form = validate(SignUpForm, given, services.settings)
+    if SURE not in typed and (meant := typos.meant(form.email)):
+        return meant
+    if key is None:
+        await services.sign_up(form)
+    else:
+        path = request.scope["path"]
+        read = services.idempotency.of_public([key], form.email.key, path, given)
+        await services.sign_up(form, read)
+    return None
 
 
 @router.api_route("/check-your-inbox", methods=READ)
@@ -99,16 +143,21 @@ async def get_check_your_inbox(request: Request) -> Response:
     What is true for those who signed up is another thing than for those who asked for a link.
     """
     for_link = request.query_params.get("for") == "link"
-    typed = inbox.remembered(request)
+    return inbox_page(request, inbox.remembered(request), for_link=for_link)
+
+
+def inbox_page(request: Request, typed: Mapping[str, str], *, for_link: bool = False) -> Response:
+    """Say that an email is on its way, to which address, and offer to send it again."""
+    path = request.scope["path"]
     return _form(
         request,
         "check-your-inbox.html",
         typed,
         None,
         for_link=for_link,
-        typed={"email": typed.get("email", "")} if for_link else typed,
+        typed={"email": typed.get("email", "")} if for_link else kept(typed),
         has_mailbox=may_read(request),
-        path=f"{inbox.PATH}?for=link" if for_link else inbox.PATH,
+        path=f"{path}?for=link" if for_link else path,
     )
 
 
@@ -132,10 +181,8 @@ async def get_static(name: str, request: Request) -> Response:
 
 async def refused_page(request: Request, problem: Problem) -> Response:
     """Show a form that was sent too often as it was filled in, and say when to send it again."""
-    typed = await read_form(request)
-    typed.pop(SURE, None)
-    show = _sign_up_form if request.scope["path"] == "/" else link_form
-    return show(request, typed, problem)
+    show = sign_up_form if request.scope["path"] in SIGN_UP_PAGES else link_form
+    return show(request, await read_form(request), problem)
 
 
 def kept(typed: Mapping[str, str]) -> Mapping[str, str]:
@@ -143,9 +190,10 @@ def kept(typed: Mapping[str, str]) -> Mapping[str, str]:
     return {name: typed[name] for name in LABELS if typed.get(name)}
 
 
-def _sign_up_form(
+def sign_up_form(
     request: Request, typed: Mapping[str, str], problem: Problem | None = None
 ) -> Response:
+    """Show the form, as it was filled in, with what is wrong."""
     shown = {name: typed.get(name, "") for name in LABELS}
     return _form(request, "sign-up.html", typed, problem, typed=shown)
 
@@ -174,6 +222,8 @@ def _form(
         needs_proof=protection.needs_proof,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
+        action=EMBED if request.scope["path"] == EMBED else "/",
+        next=services.returns.wanted(request, given) or "",
         **values,
         **faults_of(problem, FORMS[page], request),
     )

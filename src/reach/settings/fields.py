@@ -128,12 +128,12 @@ class Fields(BaseSettings):
     #: Page templates here take the place of the built-in ones of the same name.
     pages_dir: Path | None = None
     #: Where people may be led back to after a sign-up, by a form's ``next``: whole addresses, such
-    #: as ``https://example.org/thanks``. None else is led to.
+    #: as ``https://example.org/thanks``, to be named letter by letter. None else is led to.
     return_urls: WebAddresses = ""
     #: Where people are led after they confirmed. Empty means a page of ours that says so.
     confirmed_url: WebAddress = ""
     #: Web sites (``https://example.org``) whose pages may show the sign-up form in a frame
-    #: (``/embed``).
+    #: (``/embed``). Empty means that browsers show it in none.
     embed_origins: Origins = ""
     #: Whom emails come from: ``hello@example.org`` or ``Name <hello@example.org>``.
     mail_from: Annotated[Mailbox, Field(min_length=1)] = "Reach <reach@localhost>"

@@ -246,6 +246,7 @@ def parse_web_address(text: str) -> str:
         raise ValueError("must be like https://example.org/thanks")
     if "@" in urlsplit(text).netloc:
         raise ValueError("must hold no user and no password")
+    parse_origin(f"{urlsplit(text).scheme}://{urlsplit(text).netloc}")
     return text
 
 

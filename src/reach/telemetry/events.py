@@ -53,6 +53,12 @@ EVENTS = {
     "the last use of a key was not noted": Event(
         "reach.auth", "warning", "The database would not take it; the key works.", ("reason",)
     ),
+    "a form names an address that nobody is led to": Event(
+        "reach.pages",
+        "warning",
+        "Its `next` is not in `REACH_RETURN_URLS`, letter by letter; whom it signed up saw a page "
+        "of ours. Said once in 10 minutes.",
+    ),
     # The database
     "the database file is lost": Event(
         "reach.db",

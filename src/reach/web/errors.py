@@ -13,7 +13,7 @@ from starlette.routing import Match
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.problems import MethodNotAllowed, NotFound, Problem, ServiceUnavailable, Unprocessable
 from reach.web.body import in_plain_words
-from reach.web.html import language_of, page, page_policy
+from reach.web.html import is_framed, language_of, page, page_policy
 from reach.web.routes import services_of
 from reach.web.templates import Pages
 
@@ -52,15 +52,18 @@ def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     """Answer with a page for what others get as problem+json."""
     kind: Any = type(problem)  # mypy takes no class for hashable
     language, pages = language_of(request), services_of(request).pages
-    text = _problem_text(pages, kind, public_detail(problem), language)
+    text = _problem_text(pages, kind, public_detail(problem), language, is_framed(request))
     policy = page_policy(request)
     return page(text, problem.status, language, policy=policy, headers=problem.headers)
 
 
 @lru_cache(64)
-def _problem_text(pages: Pages, kind: type[Problem], detail: str | None, language: str) -> str:
+def _problem_text(
+    pages: Pages, kind: type[Problem], detail: str | None, language: str, framed: object
+) -> str:
     """Write the page, once: a flood of what is refused costs less than to serve it."""
-    return pages.render("problem.html", language, path="/", kind=kind, detail=detail)
+    values = {"path": "/", "kind": kind, "detail": detail, "framed": framed}
+    return pages.render("problem.html", language, **values)
 
 
 def public_detail(problem: Problem) -> str | None:

@@ -9,18 +9,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup, escape
 
+from reach.web.policy import EMBED, PAGE_POLICY
 from reach.web.routes import fields_of, services_of
 
-#: A page may load our stylesheet and icon, send a form here, and frame a mail: nothing else.
-PAGE_POLICY = {
-    "default-src": "'none'",
-    "style-src": "'self'",
-    "img-src": "'self'",
-    "frame-src": "'self'",
-    "form-action": "'self'",
-    "frame-ancestors": "'none'",
-    "base-uri": "'none'",
-}
 #: For everything that pages answer, of whatever type; see ``web.security`` for all answers'.
 HEADERS = {"Cache-Control": "no-store"}
 #: Where a request has the language of its page, and whether its address says which.
@@ -81,12 +72,15 @@ def render(  # noqa: PLR0913 - what an answer and a template each need
     its template gets a ``nonce``, and each ``<script nonce="{{ nonce }}">`` of it may run. It may
     say there other directives, too.
     """
-    policy = page_policy(request)
+    policy, framed = page_policy(request), is_framed(request)
+    if framed:
+        runs = runs or {}  # it says how high it is
     if runs is not None:
         values["nonce"] = nonce = secrets.token_urlsafe(16)
         policy = {**policy, "script-src": f"'nonce-{nonce}'", **runs}
     language = language_of(request)
-    values |= {"is_language_chosen": is_language_chosen(request), "path": request.scope["path"]}
+    values.setdefault("path", request.scope["path"])
+    values |= {"is_language_chosen": is_language_chosen(request), "framed": framed}
     pages = services_of(request).pages
     fill = pages.render_blank if is_blank else pages.render
     text = fill(name, language, **values)
@@ -94,11 +88,14 @@ def render(  # noqa: PLR0913 - what an answer and a template each need
 
 
 def page_policy(request: Request) -> Mapping[str, str]:
-    """Give what a page may load: a logo of elsewhere too."""
-    logo = services_of(request).pages.brand.logo
-    if logo is None or not logo.origin:
-        return PAGE_POLICY
-    return {**PAGE_POLICY, "img-src": f"'self' {logo.origin}"}
+    """Give what the page of a request may do, whatever it answers."""
+    pages = services_of(request).pages
+    return pages.framed_policy if is_framed(request) else pages.policy
+
+
+def is_framed(request: Request) -> bool:
+    """Whether a page is for a frame in somebody else's page."""
+    return bool(request.scope["path"] == EMBED)
 
 
 def page(

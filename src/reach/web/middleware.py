@@ -28,6 +28,7 @@ from reach.telemetry.logging import frames
 from reach.telemetry.metrics import REQUEST_SECONDS, REQUESTS_IN_PROGRESS, SIGN_UPS
 from reach.texts import N_
 from reach.web.errors import REASON, answer_problem, prefers_html
+from reach.web.policy import EMBED, EMBED_JSON
 from reach.web.routes import services_of
 from reach.web.security import NAMES, Header, safety_headers, sharing
 
@@ -47,9 +48,9 @@ OTHER = "other"
 #: Stands for every address that no route has: so there are only so many series.
 UNMATCHED = "unmatched"
 
-#: Where people sign up, by page and API; and where strangers write, whose requests are counted
-#: together for each client.
-SIGN_UP_PATHS = ("/", "/v1/signups")
+#: Where people sign up, by page, on somebody's own page, and by API; and where strangers write,
+#: whose requests are counted together for each client.
+SIGN_UP_PATHS = ("/", EMBED, EMBED_JSON, "/v1/signups")
 PUBLIC_PATHS = frozenset((*SIGN_UP_PATHS, "/links", "/v1/links"))
 #: Where a request has what writes a whole answer at once: given its status, the lines of its fields
 #: and its body, it says whether it has.
@@ -228,7 +229,7 @@ class Record:
         """Count the request, and what it says of a sign-up; give the fields of its line."""
         scope = self.scope
         route = getattr(scope.get("route"), "path", None)
-        # A request over the limit never gets to a route; there are four such paths.
+        # A request over the limit never gets to a route; there are few such paths.
         counted = scope["path"] if REFUSAL in scope else route or UNMATCHED
         nanoseconds = (self._answered or time.perf_counter_ns()) - self._began
         _seconds(counted, self._method, self.status or CALLER_LEFT).observe(nanoseconds / 1e9)
@@ -270,7 +271,8 @@ class Refusing:
         problem = QuotaExceeded(refusal.violated, refusal.headers)
         if not request.scope["path"].startswith("/v1/"):
             page = services_of(request).refused_page
-            answer = await (page if prefers_html(request) else answer_problem)(request, problem)
+            is_page = request.scope["path"] == EMBED_JSON or prefers_html(request)
+            answer = await (page if is_page else answer_problem)(request, problem)
             await answer(request.scope, request.receive, send)
             return
         made = self._bodies.get(tuple(refusal.violated))

@@ -24,6 +24,7 @@ from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.limits.limiter import Limiter
 from reach.problems import Problem, Unprocessable
 from reach.settings import Settings
+from reach.web.returns import Returns
 from reach.web.templates import Pages
 
 #: As long as a slow telephone takes for a body of 64 KiB, and not as long as a caller likes.
@@ -68,6 +69,7 @@ class Services:
     idempotency: IdempotencyKeys
     spam_protection: SpamProtection
     pages: Pages
+    returns: Returns
     inbox: Signer
     sign_up: Submit
     request_link: Submit

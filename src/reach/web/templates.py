@@ -22,6 +22,7 @@ from reach.languages.catalogues import Catalogues
 from reach.languages.dates import long_date
 from reach.settings import BadSettings, Settings
 from reach.settings.brand import LOGO_TYPES, Brand, Shades
+from reach.web.policy import policies
 
 #: Where the pages have their templates, our stylesheet and our icon.
 PAGES = Path(__file__).parent.parent / "pages"
@@ -29,6 +30,10 @@ YEAR_SECONDS = 365 * 24 * 3600
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", **LOGO_TYPES}
 #: The page of the API comes as a package.
 SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+#: Files that others load, too: emails show the logo, a script on somebody's page (``embed.js``) has
+#: the spam check done.
+SHARED = ("logo", "altcha")
+FOR_ALL = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 #: Whose colours the brand says.
 SHEET = "reach.css"
 COLORS = """\
@@ -39,6 +44,10 @@ COLORS = """\
 """
 #: What a page is rendered in: a language's code, and whether it was asked for by ``?lang=``.
 LANGUAGE, IS_CHOSEN = "language", "is_language_chosen"
+#: What a page is like unless something else is said.
+NOT_SAID = {IS_CHOSEN: False, "framed": False}
+#: What makes a blank form another one: of each there are only so many.
+KINDS = (IS_CHOSEN, "framed", "next")
 #: In place of a language's own name, and of the direction in which it is written.
 OWN_NAME, DIRECTION = "English", "ltr"
 #: What is another one at each visit of the same form, of letters and digits alone; and what stands
@@ -53,6 +62,7 @@ class Pages:
         """Take the brand and the operator's folder. Raises BadSettings for what cannot be used."""
         self.catalogues = catalogues
         self.brand: Brand = settings.brand
+        self.policy, self.framed_policy = policies(settings)
         self._static = _own_files(self.brand)
         self._blank: dict[tuple[object, ...], str] = {}
         folder = settings.pages_dir
@@ -74,14 +84,15 @@ class Pages:
         translations = self.catalogues.of(language)
         values |= {LANGUAGE: language, translated.TRANSLATIONS: translations}
         values["direction"] = translations.pgettext("direction of writing", DIRECTION)
-        return self._environment.get_template(name).render({IS_CHOSEN: False, **values})
+        return self._environment.get_template(name).render({**NOT_SAID, **values})
 
     def render_blank(self, name: str, language: str, **values: object) -> str:
         """Fill in a form that nobody has typed into: all but what ``VARYING`` names is the same.
 
-        So it is rendered once for each language, and a visit costs little.
+        So it is rendered once for each language (and what else ``KINDS`` names), and a visit costs
+        little.
         """
-        key = name, language, values[IS_CHOSEN]
+        key = name, language, *(values[one] for one in KINDS)
         varying = {one: str(values[one]) for one in VARYING if one in values}
         text = self._blank.get(key)
         if text is None:
@@ -96,7 +107,7 @@ class Pages:
     def asset(self, name: str) -> str:
         """Write the address of a static file of this version."""
         path = Path(name)
-        return f"/static/{path.stem}-{self._digest(name)}{path.suffix}"
+        return f"/static/{path.stem}-{self.digest(name)}{path.suffix}"
 
     def static_file(self, name: str) -> Response | None:
         """Answer with ``name-<hash>.css``, to be kept for ever; None if there is no such file.
@@ -112,14 +123,18 @@ class Pages:
         return Response(
             self._static[found],
             headers={
-                "Cache-Control": kept if digest == self._digest(found) else "no-store",
-                # Emails show the logo.
-                **({"Cross-Origin-Resource-Policy": "cross-origin"} if stem == "logo" else {}),
+                "Cache-Control": kept if digest == self.digest(found) else "no-store",
+                **(FOR_ALL if found.partition(".")[0] in SHARED else {}),
             },
             media_type=MEDIA_TYPES[asked.suffix],
         )
 
-    def _digest(self, name: str) -> str:
+    def content(self, name: str) -> bytes:
+        """Give a static file of this version."""
+        return self._static[name]
+
+    def digest(self, name: str) -> str:
+        """Give what changes with a static file."""
         return _digest(self._static[name])
 
     def _languages(self) -> Mapping[str, str]:

@@ -159,7 +159,7 @@ async def sign_ups(
 
 
 #: Where each request may cause an email.
-SIGN_UPS = ("/", "/links", "/v1/signups", "/v1/links")
+SIGN_UPS = ("/", "/embed", "/embed.json", "/links", "/v1/signups", "/v1/links")
 #: Other ways to write a sign-up's path, by which a request might go round its limiter.
 DETOURS = (
     *("/v1/%73ignups", "//v1/signups", "/v1/./signups", "/v1/x/../signups", "/v1/signups?a=/"),

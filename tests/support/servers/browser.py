@@ -24,7 +24,7 @@ TURNED_OFF = (
     *("PaintHolding", "PreconnectToSearch", "ThirdPartyStoragePartitioning"),
 )
 FLAGS = (
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--disable-gpu",
     f"--disable-features={','.join((*TURNED_OFF, *NEVER_SEEN))}",
 )
@@ -32,6 +32,8 @@ FLAGS = (
 EXPECTED = "Failed to load resource: the server responded with a status of 4"
 #: Of Chromium's content settings: allow is 1.
 BLOCKED = 2
+#: And of its modes for other sites' cookies.
+THIRD_PARTY_BLOCKED = 1
 
 
 class NoBrowser(Exception):
@@ -75,7 +77,7 @@ class Visit:
     def check(self) -> None:
         """Raise AssertionError if something was blocked or broken, or a request left us."""
         assert self.complaints == []
-        assert self.hosts <= {"127.0.0.1"}
+        assert self.hosts <= {"127.0.0.1", "localhost"}
 
 
 @asynccontextmanager
@@ -98,7 +100,27 @@ async def visiting_without_cookies(folder: Path, **options: Any) -> AsyncIterato
 
     ``folder`` is for its profile. Raises NoBrowser.
     """
-    chosen = {"profile": {"default_content_setting_values": {"cookies": BLOCKED}}}
+    chosen = {"default_content_setting_values": {"cookies": BLOCKED}}
+    async with _visiting_as(folder, chosen, options) as visit:
+        yield visit
+
+
+@asynccontextmanager
+async def visiting_without_others_cookies(folder: Path, **options: Any) -> AsyncIterator[Visit]:
+    """Open a page as somebody whose browser keeps no cookies of a site inside another's page.
+
+    ``folder`` is for its profile. Raises NoBrowser.
+    """
+    chosen = {"block_third_party_cookies": True, "cookie_controls_mode": THIRD_PARTY_BLOCKED}
+    async with _visiting_as(folder, chosen, options) as visit:
+        yield visit
+
+
+@asynccontextmanager
+async def _visiting_as(
+    folder: Path, preferences: dict[str, Any], options: dict[str, Any]
+) -> AsyncIterator[Visit]:
+    chosen = {"profile": preferences}
     profile = folder / "Default"
     profile.mkdir(parents=True)
     (profile / "Preferences").write_text(json.dumps(chosen), encoding="utf-8")

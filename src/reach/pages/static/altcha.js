@@ -1,5 +1,5 @@
 // Solves a form's proof of work (altcha, version 2): see docs/guides/spam-protection.md.
-"use strict";
+// A module: our pages run it, and embed.js imports it into somebody's own page.
 
 // A challenge can be answered for 10 minutes: an older proof is not sent.
 const KEPT_MILLISECONDS = 8 * 60 * 1000;
@@ -34,31 +34,47 @@ async function solve(parameters) {
   }
 }
 
-async function prove(url) {
+async function prove(challengeOf) {
   const since = performance.now();
-  const answer = await fetch(url, { cache: "no-store" });
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  const challenge = await answer.json();
+  const challenge = await challengeOf();
   const solution = await solve(challenge.parameters);
   return { text: btoa(JSON.stringify({ challenge, solution })), since };
+}
+
+// Keeps a proof at hand, of a challenge that a function fetches.
+export function proofs(challengeOf) {
+  let proof = null; // {text, since}
+  let working = null; // the promise of one
+
+  return {
+    isFresh: () => proof !== null && performance.now() - proof.since < KEPT_MILLISECONDS,
+    // Starts at most one at a time; who types meanwhile notices nothing.
+    begin() {
+      working ??= prove(challengeOf)
+        .then((found) => { proof = found; })
+        .finally(() => { working = null; });
+      return working;
+    },
+    // It works once.
+    take() {
+      const { text } = proof;
+      proof = null;
+      return text;
+    },
+  };
+}
+
+async function challengeFrom(url) {
+  const answer = await fetch(url, { cache: "no-store" });
+  if (!answer.ok) throw new Error(`status ${answer.status}`);
+  return answer.json();
 }
 
 function protect(form) {
   const button = form.querySelector("button");
   const status = form.querySelector("[role=status]");
   const words = status.dataset;
-  let proof = null; // {text, since}
-  let working = null; // the promise of one
-
-  const isFresh = () => proof !== null && performance.now() - proof.since < KEPT_MILLISECONDS;
-
-  // Starts at most one at a time; who types meanwhile notices nothing.
-  function begin() {
-    working ??= prove(form.dataset.challenge)
-      .then((found) => { proof = found; })
-      .finally(() => { working = null; });
-    return working;
-  }
+  const { isFresh, begin, take } = proofs(() => challengeFrom(form.dataset.challenge));
 
   async function proveThenSend() {
     status.textContent = words.checking;
@@ -85,8 +101,7 @@ function protect(form) {
   form.addEventListener("input", () => { if (!isFresh()) begin().catch(() => {}); });
   form.addEventListener("submit", (event) => {
     if (isFresh()) {
-      form.elements.altcha.value = proof.text;
-      proof = null; // it works once
+      form.elements.altcha.value = take();
       return;
     }
     event.preventDefault();
@@ -94,4 +109,7 @@ function protect(form) {
   });
 }
 
-document.querySelectorAll("form[data-challenge]").forEach(protect);
+// On another site's page such a form would be another script's.
+if (new URL(import.meta.url).origin === location.origin) {
+  document.querySelectorAll("form[data-challenge]").forEach(protect);
+}
