@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from reach.auth.keys import SCOPES
 from reach.settings import Settings
-from tests.support.processes.commands import ReachProcess
+from tests.support.processes.commands import ReachProcess, run
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA
 from tests.support.processes.running import client, ended, everything, running_api
@@ -24,16 +24,6 @@ from tests.support.root import ROOT
 MakeSettings = Callable[..., Settings]
 KEY = re.compile(r"rk_[0-9A-Za-z]{46}\n")
 RUNNING = ("up", "api", "worker")
-
-
-def run(*arguments: str, settings: Settings | None = None, **environment: str) -> tuple[int, str]:
-    """Run a command to its end: its exit code and its stdout. It says no more than lines."""
-    with ReachProcess(*arguments, settings=settings, environment=environment) as process:
-        code = process.wait()
-        assert "Traceback" not in process.errors
-        assert "crashed" not in process.errors
-        assert process.errors or code == 0
-        return code, process.output
 
 
 def complaint(*arguments: str, **environment: str) -> str:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_cli import run
-from tests.support.processes.commands import ReachProcess
+from tests.support.processes.commands import ReachProcess, run
 from tests.support.processes.running import everything
 
 
@@ -59,7 +58,7 @@ def test_a_template_of_ones_own_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ("welcom", 2, "No such template. Templates are: already-signed-up, broken, "),
+        ("welcom", 2, "No such template. Templates are: address-change, address-changed, "),
         ("../welcome", 2, "No such template."),
         ("welcome --lang nl", 2, "No such language. Languages are: en, de, fr, es"),
         ("welcome --format pdf", 2, "pdf"),

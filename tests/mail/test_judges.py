@@ -15,7 +15,7 @@ import pytest
 from justhtml import JustHTML
 
 from reach.mail.samples import DATA
-from tests.mail.judging import BRANDS, EMAILS, html_of, mail_of
+from tests.support.emails import BRANDS, EMAILS, html_of, mail_of
 from tests.support.messages import contents, lines, parse
 
 #: What mail programs can show, of what we use; from https://www.caniemail.com.

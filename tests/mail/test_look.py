@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from reach.mail.samples import DATA, sample, sample_composer
-from tests.mail.judging import BRANDS, LANGUAGES, branded, html_of
+from tests.support.emails import BRANDS, LANGUAGES, branded, html_of
 from tests.support.servers.browser import WIDEST, visiting
 
 WIDTHS = (320, 390, 700)

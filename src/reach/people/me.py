@@ -84,7 +84,7 @@ A_FILE = header("Content-Disposition", "A file to be kept", const=DISPOSITION)
     openapi_extra=CONDITIONS,
 )
 async def get_me(request: Request, link: MayManage) -> Any:
-    """See your record. 304 if `If-None-Match` names what would be shown."""
+    """Read your record. 304 if `If-None-Match` names what would be shown."""
     wished = conditions(request)
     person = await services_of(request).database.read(links.find_holder, link)
     wished.require_match(person)

@@ -259,3 +259,13 @@ def worker_process(settings: Settings, *arguments: str, **changes: Any) -> Itera
     with ReachProcess("worker", *arguments, settings=settings, **changes) as process:
         process.wait_for("worker started")
         yield process
+
+
+def run(*arguments: str, settings: Settings | None = None, **environment: str) -> tuple[int, str]:
+    """Run a command to its end: its exit code and its stdout. It says no more than lines."""
+    with ReachProcess(*arguments, settings=settings, environment=environment) as process:
+        code = process.wait()
+        assert "Traceback" not in process.errors
+        assert "crashed" not in process.errors
+        assert process.errors or code == 0
+        return code, process.output
