@@ -13,6 +13,7 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from docs.pictures.walk import walk
+from reach.mail.samples import DATA
 from reach.settings import Settings
 from tests.support.processes.ports import free_port
 from tests.support.processes.running import running_api
@@ -26,7 +27,6 @@ VIEWS: dict[str, Any] = {
 }
 #: What emails are read in: a small phone, a phone, a window.
 MAIL_VIEWS: dict[int, Any] = {320: "dark", 390: "light", 700: "light"}
-TEMPLATES = ("welcome", "already-signed-up", "manage-link", "changed")
 
 
 async def main() -> None:
@@ -39,7 +39,7 @@ async def main() -> None:
         async with running_api(settings, "up"), started() as browser:
             for view, options in VIEWS.items():
                 await _take_pages(browser, settings.origin, view, options)
-            for template in TEMPLATES:
+            for template in sorted(DATA):
                 await _take_email(browser, settings.origin, template)
 
 
@@ -57,7 +57,7 @@ async def _take_email(browser: Browser, origin: str, template: str) -> None:
         viewport: Any = {"width": width, "height": 600}
         context = await browser.new_context(viewport=viewport, color_scheme=scheme)
         page = await context.new_page()
-        await page.goto(f"{origin}/mailbox/templates/{template}/html")
+        await page.goto(f"{origin}/mailbox/templates/{template}?part=html")
         await page.screenshot(path=FOLDER / f"email-{template}-{width}.png", full_page=True)
         await context.close()
 

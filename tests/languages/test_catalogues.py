@@ -52,6 +52,32 @@ def test_the_preferred_language_is_chosen(
     assert Catalogues(make_settings()).preferred(accepted) == chosen
 
 
+def test_a_code_of_any_length_is_read_at_once(make_settings: Make) -> None:
+    """It may stand in an address: no more is looked at than a code can have."""
+    catalogues = Catalogues(make_settings())
+    assert catalogues.known("-" * 30_000) is None
+    assert catalogues.known("de" + "-x" * 15_000) == "de"
+    assert catalogues.preferred("a," * 19 + "de") == "de"
+    assert catalogues.preferred("a," * 20 + "de") is None
+
+
+@pytest.mark.parametrize(
+    ("source", "said", "fault"),
+    [
+        ("Sign up to %(brand_name)s", "Bei %(brand)s anmelden", "has a value that is not there"),
+        ("Sign up to %(brand_name)s", "Bei %(brand_name)s, 100% gut", "has a single %"),
+    ],
+)
+def test_a_translation_that_cannot_be_filled_in_is_refused(
+    make_settings: Make, tmp_path: Path, source: str, said: str, fault: str
+) -> None:
+    """At the start: else each page with that text would be a 500."""
+    text = OWN.format(words="x") + f'\nmsgid "{source}"\nmsgstr "{said}"\n'
+    folder = write(tmp_path / "own", "de", text)
+    with pytest.raises(BadSettings, match=fault):
+        Catalogues(make_settings(catalogues_dir=folder))
+
+
 def test_the_first_language_is_the_default(make_settings: Make) -> None:
     """For who prefers none of ours."""
     catalogues = Catalogues(make_settings(languages="fr, en"))

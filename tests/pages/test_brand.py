@@ -106,6 +106,9 @@ def test_a_page_template_that_cannot_be_read_is_refused(make_site: Make, tmp_pat
     with pytest.raises(BadSettings, match="REACH_PAGES_DIR: there is no such folder"):
         make_site(pages_dir=folder)
     folder.mkdir()
+    (folder / "links.html").write_text("{{ nope }}")
+    with pytest.raises(BadSettings, match=r"REACH_PAGES_DIR: links\.html: no page has nope"):
+        make_site(pages_dir=folder)
     (folder / "links.html").write_text("{% if %}")
     with pytest.raises(BadSettings, match=r"REACH_PAGES_DIR: links\.html"):
         make_site(pages_dir=folder)

@@ -149,3 +149,54 @@ async def test_what_is_no_slip_is_not_asked_about(reach: Reach, address: str) ->
 async def test_a_program_is_not_asked(reach: Reach) -> None:
     """The API takes what it is given."""
     assert (await reach.sign_up("ada@gmial.com")).status_code == 202
+
+
+@pytest.mark.parametrize("path", ["/", "/links", "/embed"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("", b""),
+        ("application/json", b"{}"),
+        ("application/x-www-form-urlencoded", b"name=a&name=b"),
+        ("application/x-www-form-urlencoded", b"name=%ff"),
+        ("application/x-www-form-urlencoded", b"name=" + b"a" * 70_000),
+        ("application/x-www-form-urlencoded", b"name=" + b'"' * 60_000),
+    ],
+    ids=["none", "json", "twice", "no-text", "large", "long"],
+)
+async def test_a_refused_form_that_cannot_be_read_is_refused(
+    limited: Reach, path: str, kind: str, body: bytes
+) -> None:
+    """With the 429 that is due, and no more than a page: never a 500, never a line of a crash."""
+    await limited.http.post("/links", data={"email": "ada@example.com"}, headers=BROWSER)
+    headers = {**BROWSER, **({"Content-Type": kind} if kind else {})}
+    told = await limited.http.post(path, content=body, headers=headers)
+    assert (told.status_code, "retry-after" in told.headers) == (429, True)
+    assert len(told.content) < 10_000
+
+
+async def test_a_long_form_says_the_right_address(reach: Reach) -> None:
+    """What is too long for a cookie leaves the address, and not the one before."""
+    http = reach.http
+    await http.post("/", data={**ADA, "email": "first@example.com"}, headers=BROWSER)
+    for note in ("漢" * 500, "😀" * 500):
+        form = {"name": "😀" * 100, "email": "second@example.com", "description": note}
+        sent = await http.post("/", data=form, headers=BROWSER)
+        cookie = cookie_of(sent.headers["set-cookie"])
+        assert len(cookie["Cookie"]) < 4000
+        page = (await http.get("/check-your-inbox", headers=cookie)).text
+        assert '<strong dir="ltr">second@example.com</strong>' in page
+        assert "first@example.com" not in page
+
+
+async def test_who_is_sure_is_asked_once(reach: Reach) -> None:
+    """Sent again, or after a fault elsewhere; another address is another question."""
+    form = {"name": "Ada", "email": "ada@gmial.com", "sure": "ada@gmial.com"}
+    sent = await reach.http.post("/", data=form, headers=BROWSER)
+    page = await reach.http.get("/check-your-inbox", headers=cookie_of(sent.headers["set-cookie"]))
+    again = await reach.http.post("/", data=fields_of(page.text), headers=BROWSER)
+    assert again.status_code == 303
+    wrong = await reach.http.post("/", data={**form, "name": ""}, headers=BROWSER)
+    assert '<input type="hidden" name="sure" value="ada@gmial.com">' in wrong.text
+    other = await reach.http.post("/", data={**form, "email": "ada@gmai.com"}, headers=BROWSER)
+    assert (other.status_code, "Did you mean" in other.text) == (200, True)

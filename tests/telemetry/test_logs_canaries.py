@@ -116,7 +116,9 @@ class Visitor:
         body: tuple[dict[str, str], bytes],
     ) -> httpx.Response:
         own = person["message"] if "/messages/" in path else person["id"]
-        asked = path.format(id=own, slug="canary", name="canary.css", mail_id="canary")
+        asked = path.format(
+            id=own, slug="canary", name="canary.css", mail_id="canary", template="x"
+        )
         token = token_of(self.reach.settings, person["id"])
         headers = {**HEADERS, **body[0], **credential}
         # What a link has, and what an operator asks for; but below /v1, where a parameter that is

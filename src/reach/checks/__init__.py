@@ -56,6 +56,7 @@ CHECKS = (
     check_variables,
     check_exposure,
     templates.check_templates,
+    templates.check_pages,
     check_domains,
     servers.check_database,
     servers.check_direct_database,

@@ -3,15 +3,27 @@
 from collections.abc import Iterator
 
 from reach.checks.report import Finding
+from reach.languages.catalogues import Catalogues
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.samples import DATA, data_of, sample, sample_composer, unknown_data
 from reach.settings import BadSettings, Settings
+from reach.web.templates import Pages
 
 #: What is wrong with a template whatever its data are; other kinds may come of our stand-ins.
 CERTAIN = (
     *("TemplateSyntaxError", "TemplateAssertionError", "TemplateNotFound", "TemplatesNotFound"),
     *("UndefinedError", "SecurityError", "CannotLink", "UnicodeDecodeError", "IsADirectoryError"),
 )
+
+
+async def check_pages(settings: Settings) -> Finding:
+    """Whether the pages' templates and the catalogues can be used, as at the start."""
+    try:
+        catalogues = Catalogues(settings)
+        Pages(settings, catalogues)
+    except BadSettings as error:
+        return Finding("pages", "cannot be used", str(error))
+    return Finding("pages", f"in {', '.join(catalogues.languages)}")
 
 
 async def check_templates(settings: Settings) -> Finding:

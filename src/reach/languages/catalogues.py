@@ -6,6 +6,8 @@ is asked first, text by text.
 """
 
 import gettext
+import re
+import struct
 from functools import cached_property, lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -13,11 +15,15 @@ from pathlib import Path
 from reach.settings import BadSettings, Settings
 
 DOMAIN = "reach"
+#: Where a value goes into a text.
+VALUE = re.compile(r"%\(\w+\)[sd]")
 BUILT_IN = Path(__file__).parent / "locales"
 #: What the source is written in: it needs no catalogue.
 SOURCE = "en"
 #: How much of an ``Accept-Language`` is read: a browser's has a tenth of it.
-MOST_CHARACTERS = 500
+MOST_CHARACTERS, MOST_RANGES = 500, 20
+#: BCP 47 knows no longer one.
+LONGEST_CODE = 35
 
 
 class Catalogues:
@@ -53,7 +59,7 @@ class Catalogues:
 
     def known(self, language: str | None) -> str | None:
         """Find a language by its code, in any case, or by that of a region of it: de-AT is de."""
-        code = (language or "").lower().replace("_", "-")
+        code = (language or "")[:LONGEST_CODE].lower().replace("_", "-")
         while code:
             if code in self._codes:
                 return self._codes[code]
@@ -77,7 +83,8 @@ class Catalogues:
     def _read(self, language: str) -> gettext.NullTranslations:
         found = gettext.NullTranslations()
         for file in reversed(self._files(language)):
-            above = _read_po(file) if file.suffix == ".po" else _read_mo(file)
+            is_ours = file.is_relative_to(BUILT_IN)
+            above = _read_built_in(file) if is_ours else _read_own(file)
             above.add_fallback(found)
             found = above
         return found
@@ -93,36 +100,53 @@ def _own_file(folder: Path, language: str) -> Path | None:
     return next(filter(Path.is_file, files), None)
 
 
-def _read_mo(file: Path) -> gettext.NullTranslations:
-    try:
-        with file.open("rb") as stream:
-            return gettext.GNUTranslations(stream)
-    except (OSError, ValueError) as error:
-        raise BadSettings(f"{file} cannot be read as a catalogue: {error}") from None
+def _read_built_in(file: Path) -> gettext.NullTranslations:
+    with file.open("rb") as stream:
+        return gettext.GNUTranslations(stream)
 
 
-def _read_po(file: Path) -> gettext.NullTranslations:
-    """Compile a catalogue as it is read."""
+def _read_own(file: Path) -> gettext.NullTranslations:
+    """Read a catalogue of the operator's, and look at each text: a page may need it only later."""
     # Only who has a catalogue of their own needs these, and they take 8 MB.
-    from babel.messages.mofile import write_mo  # noqa: PLC0415
+    from babel.messages.mofile import read_mo, write_mo  # noqa: PLC0415
     from babel.messages.pofile import PoFileError, read_po  # noqa: PLC0415
 
     try:
         with file.open("rb") as stream:
-            catalogue = read_po(stream, abort_invalid=True)
-    except (OSError, ValueError, PoFileError) as error:
+            is_text = file.suffix == ".po"
+            catalogue = read_po(stream, abort_invalid=True) if is_text else read_mo(stream)
+    except (OSError, ValueError, IndexError, struct.error, PoFileError) as error:
         raise BadSettings(f"{file} cannot be read as a catalogue: {error}") from None
+    for message in catalogue:
+        if message.id and (fault := _fault(message.id, message.string)):
+            raise BadSettings(f"{file}: the translation of {_first(message.id)!r} {fault}")
     compiled = BytesIO()
     write_mo(compiled, catalogue)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
 
 
+def _first(texts: str | list[str] | tuple[str, ...]) -> str:
+    return texts if isinstance(texts, str) else texts[0]
+
+
+def _fault(source: str | list[str] | tuple[str, ...], said: object) -> str | None:
+    """Say what is wrong with a translation: values that its source has not, or a percent sign."""
+    sources = [source] if isinstance(source, str) else list(source)
+    known = {name for text in sources for name in VALUE.findall(text)}
+    for text in said if isinstance(said, (list, tuple)) else [said]:
+        if unknown := set(VALUE.findall(str(text or ""))) - known:
+            return f"has a value that is not there: {', '.join(sorted(unknown))}"
+        if known and "%" in VALUE.sub("", str(text or "")).replace("%%", ""):
+            return "has a single %: write %%"
+    return None
+
+
 @lru_cache(256)
 def _by_preference(accept_language: str) -> tuple[str, ...]:
     """List the languages of an ``Accept-Language`` (RFC 9110 §12.5.4), the most wanted first."""
     weighed: list[tuple[float, int, str]] = []
-    for part in accept_language.split(","):
+    for part in accept_language.split(",", MOST_RANGES)[:MOST_RANGES]:
         code, *parameters = (word.strip().lower() for word in part.split(";"))
         weight = _weight(parameters)
         if code and weight > 0:

@@ -57,4 +57,5 @@ def translated(context: Context, text: str) -> str:
 def _filled(context: Context, said: str, values: dict[str, object]) -> str:
     """Put values into a text, escaped where the template escapes; texts are ours, as it is."""
     text = Markup(said) if context.eval_ctx.autoescape else said  # noqa: S704
-    return text % values
+    # One without values is no pattern: a translator may well write "100 %".
+    return text % values if values else text.replace("%%", "%")

@@ -17,6 +17,7 @@ from reach.mailbox.reading import Reading, readable
 from reach.mailbox.server import Mailbox
 from reach.network.hosts import is_loopback
 from reach.problems import Forbidden, NotFound
+from reach.settings import Settings
 from reach.web.body import read_form
 from reach.web.html import HEADERS, language_of, render
 from reach.web.middleware import STAYS_OPEN
@@ -296,12 +297,12 @@ def get_raw(mail_id: str, mailbox: Local) -> Response:
 
 
 @router.api_route("/messages/{mail_id}/html", methods=READ)
-def get_html(mail_id: str, mailbox: Local) -> Response:
+def get_html(request: Request, mail_id: str, mailbox: Local) -> Response:
     """Show one mail's HTML, shut in. Raises NoSuchMail, also if it has no HTML."""
     html = mailbox.read(mail_id).html
     if html is None:
         raise NotFound("This email has no HTML part.")
-    headers = {**HEADERS, "Content-Security-Policy": MAIL_POLICY}
+    headers = mail_headers(services_of(request).settings)
     content = (OPEN_LINKS_OUTSIDE + html).encode("utf-8", "replace")
     return Response(content, headers=headers, media_type="text/html")
 
@@ -314,6 +315,15 @@ def _is_ahead(request: Request) -> bool:
 
 def _to_list(url: str) -> Response:
     return RedirectResponse(url, status_code=303, headers=HEADERS)
+
+
+def mail_headers(settings: Settings) -> dict[str, str]:
+    """Make what shuts a mail's HTML in: it may load our own logo, and nothing else."""
+    logo = settings.brand.logo
+    policy = MAIL_POLICY
+    if logo:
+        policy = policy.replace("img-src", f"img-src {logo.origin or settings.origin}")
+    return {**HEADERS, "Content-Security-Policy": policy}
 
 
 def _part(asked: str, reading: Reading) -> str:

@@ -8,10 +8,10 @@ from markupsafe import escape
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.previews import Form, preview
 from reach.mail.samples import sample_composer
-from reach.mailbox.pages import MAIL_POLICY, OPEN_LINKS_OUTSIDE, READ, Local
+from reach.mailbox.pages import OPEN_LINKS_OUTSIDE, READ, Local, mail_headers
 from reach.problems import NotFound
 from reach.settings import Settings
-from reach.web.html import HEADERS, render
+from reach.web.html import render
 from reach.web.routes import services_of
 
 PARTS: tuple[Form, ...] = ("html", "text", "source")
@@ -67,11 +67,7 @@ def get_email(
         raise NotFound
     text = _written(settings, composer, Shown(template, language, part))
     is_html = part == "html"
-    logo = settings.brand.logo
-    policy = MAIL_POLICY
-    if logo:
-        policy = policy.replace("img-src", f"img-src {logo.origin or settings.origin}")
-    headers = {**HEADERS, "Content-Security-Policy": policy, "Content-Language": language}
+    headers = {**mail_headers(settings), "Content-Language": language}
     content = (OPEN_LINKS_OUTSIDE if is_html else "") + text
     media_type = "text/html" if is_html else "text/plain"
     return Response(content.encode("utf-8", "replace"), headers=headers, media_type=media_type)

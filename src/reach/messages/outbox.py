@@ -190,9 +190,12 @@ def supersede(tx: Transaction, person_id: UUID, templates: Collection[str], *, r
 def readdress(tx: Transaction, person_id: UUID, recipient: str, *, but: str) -> None:
     """Have all that was not sent to a person who is locked go elsewhere, ``but`` one template.
 
-    What failed, or was cancelled, too: it may be retried, and then has links that are good.
+    What failed, or was cancelled, too: it may be retried, and then has links that are good. Notices
+    that name the person go to the maker, as before.
     """
-    chosen = _of_person(person_id, messages.c.state != "sent", messages.c.template != but)
+    template = messages.c.template
+    theirs = messages.c.state != "sent", template != but, template != NOTICE
+    chosen = _of_person(person_id, *theirs)
     moved = update(messages).where(among(messages.c.id, chosen)).values(recipient=recipient)
     tx.execute(moved)
 

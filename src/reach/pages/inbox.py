@@ -5,7 +5,7 @@ in no history. See docs/decisions/0059-pages.md.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -17,27 +17,40 @@ from reach.web.routes import services_of
 COOKIE, PATH = "reach-inbox", "/check-your-inbox"
 #: As long as somebody may look for an email.
 KEPT_SECONDS = 900
-#: A browser keeps cookies of 4 KiB; an address, a name and a note are shorter, or are not kept.
+#: A browser keeps cookies of 4 KiB; of a longer form only the address is kept.
 MOST_CHARACTERS = 3500
-KEPT_FIELDS = ("email", "name", "description")
+KEPT_FIELDS = ("email", "name", "description", "sure")
 
 
 def remember(request: Request, answer: Response, typed: Mapping[str, str]) -> Response:
     """Have the browser keep what was typed, for the next page alone."""
-    services = services_of(request)
-    kept = {name: typed[name] for name in KEPT_FIELDS if typed.get(name)}
-    text = services.inbox.sign(base64_encode(json.dumps(kept)).decode())
-    if len(text) <= MOST_CHARACTERS:
-        answer.set_cookie(
-            COOKIE,
-            text,
-            max_age=KEPT_SECONDS,
-            path=PATH,
-            secure=urlsplit(services.settings.origin).scheme == "https",
-            httponly=True,
-            samesite="lax",
-        )
+    text = _written(request, typed, KEPT_FIELDS)
+    if len(text) > MOST_CHARACTERS:
+        text = _written(request, typed, KEPT_FIELDS[:1])
+    origin = services_of(request).settings.origin
+    answer.set_cookie(
+        COOKIE,
+        text,
+        max_age=KEPT_SECONDS,
+        path=PATH,
+        secure=urlsplit(origin).scheme == "https",
+        httponly=True,
+        samesite="lax",
+    )
     return answer
+
+
+def forget(request: Request, answer: Response) -> Response:
+    """Have the browser forget what was typed before, if it knows of something."""
+    if COOKIE in request.cookies:
+        answer.delete_cookie(COOKIE, path=PATH, httponly=True, samesite="lax")
+    return answer
+
+
+def _written(request: Request, typed: Mapping[str, str], fields: Sequence[str]) -> str:
+    kept = {name: typed[name] for name in fields if typed.get(name)}
+    text = json.dumps(kept, ensure_ascii=False)
+    return services_of(request).inbox.sign(base64_encode(text.encode()).decode())
 
 
 def remembered(request: Request) -> Mapping[str, str]:

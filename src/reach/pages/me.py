@@ -207,6 +207,7 @@ async def record_page(
         request,
         "manage.html",
         problem.status if problem else 200,
+        path="/manage",
         person=person,
         proof=given.proof,
         done=done,

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
@@ -60,6 +61,8 @@ SIGN_UP_PAGES = ("/", EMBED)
 #: Says that a link does not work: its own page's address would keep the token.
 VOID = "/links/void"
 NOTHING: Mapping[str, str] = MappingProxyType({})
+#: No field of a form takes more; a flood is not to have more written than it sends.
+MOST_SHOWN_CHARACTERS = 600
 
 router = APIRouter(include_in_schema=False)
 
@@ -92,7 +95,7 @@ def _lead_on(request: Request, typed: Mapping[str, str]) -> Response:
     if back is None:
         return inbox.remember(request, see(request, inbox.PATH), typed)
     # As it is written in the settings: a RedirectResponse would write some characters otherwise.
-    return Response(status_code=303, headers={**HEADERS, "Location": back})
+    return inbox.forget(request, Response(status_code=303, headers={**HEADERS, "Location": back}))
 
 
 async def answer_form(
@@ -106,7 +109,7 @@ async def answer_form(
         return sign_up_form(request, typed, problem)
     if meant is None:
         return done(request, typed)
-    return _form(request, "did-you-mean.html", typed, None, typed=kept(typed), meant=meant)
+    return _form(request, "did-you-mean.html", typed, None, typed=kept(typed, LABELS), meant=meant)
 
 
 async def sign_up(request: Request, typed: Mapping[str, str], key: str | None = None) -> str | None:
@@ -125,7 +128,7 @@ async def sign_up(request: Request, typed: Mapping[str, str], key: str | None = 
     }
     given.setdefault("language", language_of(request))
     form = validate(SignUpForm, given, services.settings)
-    if SURE not in typed and (meant := typos.meant(form.email)):
+    if typed.get(SURE) != typed["email"] and (meant := typos.meant(form.email)):
         return meant
     if key is None:
         await services.sign_up(form)
@@ -182,12 +185,17 @@ async def get_static(name: str, request: Request) -> Response:
 async def refused_page(request: Request, problem: Problem) -> Response:
     """Show a form that was sent too often as it was filled in, and say when to send it again."""
     show = sign_up_form if request.scope["path"] in SIGN_UP_PAGES else link_form
-    return show(request, await read_form(request), problem)
+    try:
+        typed = await read_form(request)
+    except Problem:  # what cannot be read cannot be kept; when to come back is said all the same
+        typed = {}
+    shown = {name: text for name, text in typed.items() if len(text) <= MOST_SHOWN_CHARACTERS}
+    return show(request, shown, problem)
 
 
-def kept(typed: Mapping[str, str]) -> Mapping[str, str]:
+def kept(typed: Mapping[str, str], names: Iterable[str] = (*LABELS, SURE)) -> Mapping[str, str]:
     """Choose what people typed themselves, to be sent again."""
-    return {name: typed[name] for name in LABELS if typed.get(name)}
+    return {name: typed[name] for name in names if typed.get(name)}
 
 
 def sign_up_form(
@@ -195,7 +203,7 @@ def sign_up_form(
 ) -> Response:
     """Show the form, as it was filled in, with what is wrong."""
     shown = {name: typed.get(name, "") for name in LABELS}
-    return _form(request, "sign-up.html", typed, problem, typed=shown)
+    return _form(request, "sign-up.html", typed, problem, typed=shown, sure=typed.get(SURE, ""))
 
 
 def _form(
@@ -210,6 +218,7 @@ def _form(
     """Show a form, as it was filled in, with what is wrong."""
     services = services_of(request)
     settings, protection = services.settings, services.spam_protection
+    back, here = services.returns.wanted(request, given) or "", request.scope["path"]
     return render(
         request,
         page,
@@ -222,8 +231,9 @@ def _form(
         needs_proof=protection.needs_proof,
         # A browser's own check of addresses knows only ASCII before the @.
         email_type="text" if settings.smtputf8 else "email",
-        action=EMBED if request.scope["path"] == EMBED else "/",
-        next=services.returns.wanted(request, given) or "",
+        action=EMBED if here == EMBED else "/",
+        next=back,
+        **{"path": f"{here}?{urlencode({'next': back})}"} if back else {},
         **values,
         **faults_of(problem, FORMS[page], request),
     )

@@ -14,7 +14,7 @@ from reach.people.address import EmailAddress, stored_recipient
 from reach.people.address_changes import CONFIRM, TELL, TOLD, AddressChange
 from reach.people.model import Person
 from reach.people.record import Unconfirmed
-from reach.problems import Conflict
+from reach.problems import Conflict, QuotaExceeded
 from reach.settings import Settings
 from reach.texts import N_
 
@@ -32,22 +32,33 @@ class AddressTaken(Conflict):
     type, title = "address-taken", N_("This address has a record here already")
 
 
+class AskedTooOften(QuotaExceeded):
+    """You have asked for a change of address more often than this service sends emails for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Say when the shortest window is over, at the latest."""
+        window = settings.policies["mail_per_address"].windows[0]
+        super().__init__(["mail-per-address"], {"Retry-After": str(window.seconds)})
+
+
 def ask(tx: Transaction, person_id: UUID, wanted: EmailAddress, settings: Settings) -> None:
     """Note where the record of somebody who is locked is to move, and promise both emails.
 
-    Or neither: within the mail budgets of both, the person and the new address. An earlier change
-    is replaced, but for one to the same address, whose links stay good. Raises Unconfirmed.
+    Or neither: within the mail budget of the new address, of which nobody is told. An earlier
+    change is replaced, but for one to the same address, whose links stay good. Raises Unconfirmed;
+    AskedTooOften beyond the person's own budget: then the earlier change stays as it is.
     """
     person = record.view(tx, person_id)
     if not record.may_get(person, CONFIRM, settings):
         raise Unconfirmed
+    if not budget.within(tx, [person_id], settings, of=(CONFIRM,)):
+        raise AskedTooOften(settings)
     had = address_changes.find(tx, person_id)
     is_same = had is not None and had.email == wanted.typed
     number = had.number if had is not None and is_same else address_changes.new_number()
     change = AddressChange(wanted.typed, wanted.key, number)
     address_changes.put(tx, person_id, change, seconds=settings.link_days * DAY_SECONDS)
-    is_within = bool(budget.within(tx, [person_id], settings, of=(CONFIRM,)))
-    is_within = is_within and recipient_budget.take(tx, wanted.key, settings)
+    is_within = recipient_budget.take(tx, wanted.key, settings)
     if is_within or not is_same:
         outbox.supersede(tx, person_id, (CONFIRM, TELL), reason=REPLACED)
     if is_within:

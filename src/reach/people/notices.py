@@ -267,6 +267,8 @@ class Notices:
                     if not await self._database.read(is_begun, self._settings):
                         await self._database.write(begin_again, self._settings)
                     has_begun = True
+                if not self._settings.notify_addresses:
+                    await anyio.sleep_forever()
                 pause = await self._database.read(look, self._settings)
                 if pause is None:
                     await self._database.write(tell, self._settings)

@@ -51,9 +51,7 @@ def make_worker(
 ) -> Worker:
     """Make a worker that sends, answers requests for a link, and tells the maker of sign-ups."""
     composer, sender = Composer(settings, dkim), Sender(settings, server_url)
-    chores: list[Chore] = [LinkRequests(settings, database)]
-    if settings.notify_addresses:
-        chores.append(Notices(settings, database))
+    chores: list[Chore] = [LinkRequests(settings, database), Notices(settings, database)]
     return Worker(settings, database, composer, sender, chores)
 
 

@@ -11,6 +11,8 @@ from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from reach.settings.urls import parse_web_address
+
 #: Red, green and blue, 0 to 255.
 Rgb = tuple[int, int, int]
 
@@ -121,10 +123,7 @@ class Logo:
     def parse(cls, text: str, origin: str) -> "Logo":
         """Take a URL as it is, or read a file. Raises ValueError."""
         if text.startswith(("https://", "http://")):
-            parts = urlsplit(text)
-            if not parts.hostname or not text.isascii() or not text.isprintable() or " " in text:
-                raise ValueError("must be a file, or a URL like https://example.org/logo.png")
-            return cls(text)
+            return cls(parse_web_address(text))
         file = Path(text)
         if file.suffix.lower() not in LOGO_TYPES:
             raise ValueError(f"must be a URL, or a file that ends in {', '.join(LOGO_TYPES)}")
@@ -132,8 +131,8 @@ class Logo:
             content = file.read_bytes()
         except OSError as error:
             raise ValueError(f"cannot be read: {error.strerror}") from None
-        if len(content) > MOST_LOGO_BYTES:
-            raise ValueError(f"may have at most {MOST_LOGO_BYTES:,} bytes")
+        if not 0 < len(content) <= MOST_LOGO_BYTES:
+            raise ValueError(f"must have 1 to {MOST_LOGO_BYTES:,} bytes")
         name = f"logo-{sha256(content).hexdigest()[:12]}{file.suffix.lower()}"
         return cls(f"{origin}/static/{name}", name, content)
 

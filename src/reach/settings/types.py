@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
@@ -22,6 +21,7 @@ from reach.settings.urls import (
     parse_networks,
     parse_origin,
     parse_public_url,
+    parse_web_address,
 )
 
 PREFIX = "REACH_"
@@ -229,25 +229,6 @@ def parse_languages(text: str) -> list[str]:
     if len({code.lower() for code in codes}) < len(codes):
         raise ValueError("names one language twice")
     return codes
-
-
-#: What may stand in an address and in a header of ours; nothing that would end either.
-WEB_ADDRESS = re.compile(r"[!#-+\-.-:=?-\[\]-~]+", re.ASCII)
-
-
-def parse_web_address(text: str) -> str:
-    """Read the whole address of a page: ``https://example.org/thanks``. Raises ValueError."""
-    try:
-        parts = urlsplit(text)
-        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole or not WEB_ADDRESS.fullmatch(text):
-        raise ValueError("must be like https://example.org/thanks")
-    if "@" in urlsplit(text).netloc:
-        raise ValueError("must hold no user and no password")
-    parse_origin(f"{urlsplit(text).scheme}://{urlsplit(text).netloc}")
-    return text
 
 
 def parse_web_addresses(text: str) -> list[str]:

@@ -312,6 +312,25 @@ def parse_public_url(text: str) -> str:
     return text.rstrip("/")
 
 
+#: What may stand in an address and in a header of ours; nothing that would end either.
+WEB_ADDRESS = re.compile(r"[!#-+\-.-:=?-\[\]-~]+", re.ASCII)
+
+
+def parse_web_address(text: str) -> str:
+    """Read the whole address of a page: ``https://example.org/thanks``. Raises ValueError."""
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole or not WEB_ADDRESS.fullmatch(text):
+        raise ValueError("must be like https://example.org/thanks")
+    if "@" in urlsplit(text).netloc:
+        raise ValueError("must hold no user and no password")
+    parse_origin(f"{urlsplit(text).scheme}://{urlsplit(text).netloc}")
+    return text
+
+
 def as_browsers_write(origin: str) -> str:
     """Write a web site as a browser's ``Origin`` does: lower case, ASCII, no default port.
 

@@ -12,6 +12,7 @@ from jinja2 import (
     FileSystemLoader,
     StrictUndefined,
     TemplateError,
+    meta,
     pass_context,
 )
 from jinja2.runtime import Context
@@ -145,11 +146,22 @@ class Pages:
         }
 
     def _compile(self, folder: Path) -> None:
+        known = set(self._environment.globals) | {"self", "super", "caller"}
+        for file in (PAGES / "templates").glob("*.html"):
+            known |= self._names_in(file)
         for file in sorted(folder.glob("*.html")):
             try:
                 self._environment.get_template(file.name)
-            except (TemplateError, UnicodeDecodeError) as error:
+                unknown = self._names_in(file) - known
+            except (TemplateError, OSError, UnicodeDecodeError) as error:
                 raise BadSettings(f"REACH_PAGES_DIR: {file.name}: {error}") from None
+            if unknown:
+                raise BadSettings(f"REACH_PAGES_DIR: {file.name}: no page has {min(unknown)}")
+
+    def _names_in(self, file: Path) -> set[str]:
+        """Name what a template must be given."""
+        text = file.read_text(encoding="utf-8")
+        return meta.find_undeclared_variables(self._environment.parse(text))
 
 
 @pass_context
