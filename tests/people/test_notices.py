@@ -188,6 +188,17 @@ async def test_an_address_that_is_taken_out_is_forgotten(heard: Settings, stored
     assert await hear(stored, heard) == []
 
 
+async def test_who_is_told_no_more_is_forgotten(heard: Settings, stored: Database) -> None:
+    """By the next worker, though it has nobody to tell; and then it does nothing."""
+    await stored.write(notices.begin_again, heard)
+    nobody = heard.model_copy(update={"notify": ""})
+    count = select(func.count()).select_from(notices.notices)
+    async with anyio.create_task_group() as group:
+        group.start_soon(Notices(nobody, stored).run)
+        await eventually(lambda: stored.read(lambda tx: tx.execute(count).scalar_one() == 0))
+        group.cancel_scope.cancel()
+
+
 async def test_only_who_signed_up_themselves(heard: Settings, stored: Database) -> None:
     """Whom an operator adds is no news to them; nor is an address that signs up again."""
     await sign_up(stored, heard, "ada@example.com")
