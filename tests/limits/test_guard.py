@@ -71,7 +71,7 @@ async def test_a_page_is_refused_with_a_page(twice: Reach) -> None:
     page = await twice.http.post("/", data=ADA, headers=FORM)
     is_as_described(page)
     assert page.headers["content-type"].startswith("text/html")
-    assert "Too often" in page.text
+    assert "One moment, please" in page.text
     assert "content-security-policy" in page.headers
     api = await twice.http.post("/v1/signups", json=ADA, headers={"Accept": "text/html"})
     is_as_described(api)

@@ -49,29 +49,27 @@ def spamassassin() -> str:
     return found
 
 
-@pytest.mark.parametrize("brand", ["none", "whole"])
-@pytest.mark.parametrize("template", sorted(DATA))
-def test_spamassassin_finds_nothing(
-    spamassassin: str, tmp_path: Path, template: str, brand: str
-) -> None:
-    """Its score is 0 at most, in every language; by what it finds in the email alone."""
-    emails = [
-        as_received(mail_of(brand, *email).content) for email in FIRST if email[0] == template
-    ]
+def test_spamassassin_finds_nothing(spamassassin: str, tmp_path: Path) -> None:
+    """Its score is 0 at most, of each email in every language; by what it finds in it alone.
+
+    All at once: to start takes it longer than to judge all of them.
+    """
+    judged_emails = [(brand, *email) for brand in ("none", "whole") for email in FIRST]
     judged = subprocess.run(
         [
             *(spamassassin, "--local", "--test-mode", "--nocreate-prefs"),
             *("--prefspath", "/dev/null", "--cf", "use_bayes 0", "--mbox", "-"),
         ],
-        input=b"".join(emails),
+        input=b"".join(as_received(mail_of(*email).content) for email in judged_emails),
         capture_output=True,
         check=False,
         timeout=100,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
     )
     scores = re.findall(rb"Content analysis details: +\((-?[0-9.]+) points", judged.stdout)
-    assert len(scores) == len(emails), judged.stderr
-    assert all(float(score) <= 0 for score in scores), judged.stdout.decode(errors="replace")
+    assert len(scores) == len(judged_emails), judged.stderr
+    found = dict(zip(judged_emails, map(float, scores), strict=True))
+    assert {email: score for email, score in found.items() if score > 0} == {}
 
 
 @pytest.mark.parametrize("brand", BRANDS)

@@ -78,7 +78,8 @@ async def test_every_email_can_be_read_and_used_everywhere(
             for number, language in enumerate(LANGUAGES):
                 data = number % len(DATA[template])
                 html = html_of(brand, template, data, language)
-                for width in WIDTHS:
+                # Other languages' words are longer; what could overflow does so where it is narrow.
+                for width in WIDTHS if number == 0 else WIDTHS[:1]:
                     await page.set_viewport_size({"width": width, "height": 800})
                     await judge(page, html, has_button=template not in LAST_WORDS)
         visit.hosts -= {"fern.example"}

@@ -22,6 +22,7 @@ async def test_who_signs_up_gets_an_email(reach: Reach, mail_server: MailServer)
         ("From", "Reach <reach@localhost>"),
         ("To", "Ada.Lovelace@example.com"),
         ("Subject", "Welcome to Reach, Ada Lovelace"),
+        ("Content-Language", "en"),
         ("Auto-Submitted", "auto-generated"),
         ("MIME-Version", "1.0"),
         ("Content-Type", mail.headers["Content-Type"]),

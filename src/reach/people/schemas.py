@@ -34,6 +34,7 @@ PERSON: dict[str, Any] = {
     "email": "ada@example.com",
     "name": "Ada Lovelace",
     "description": "I write about engines.",
+    "language": "en",
     "confirmed_at": "2026-03-04T05:09:00.120000Z",
     "created_at": "2026-03-04T05:06:07.890123Z",
     "updated_at": "2026-03-04T05:09:00.120000Z",
