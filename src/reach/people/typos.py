@@ -1,5 +1,7 @@
 """Slips in addresses: ``ada@gmial.com``. They are asked about, and never corrected."""
 
+from functools import lru_cache
+
 from reach.people.address import EmailAddress
 
 #: Where most people have their addresses; of names long enough to be known in spite of a slip.
@@ -16,11 +18,16 @@ NEARLY_COM = frozenset(("con", "co", "cm", "om", "cmo", "ocm", "vom", "xom", "co
 
 def meant(email: EmailAddress) -> str | None:
     """Write the address that somebody may have meant; None if theirs looks as it should."""
-    domain = email.domain
+    near = _near(email.domain)
+    return None if near is None else f"{email.typed.rpartition('@')[0]}@{near}"
+
+
+@lru_cache(4096)
+def _near(domain: str) -> str | None:
+    """Find the well-known domain that one is a slip of."""
     if domain in WELL_KNOWN or domain in NO_SLIPS:
         return None
-    near = next((known for known in WELL_KNOWN if _is_near(domain, known)), None)
-    return None if near is None else f"{email.typed.rpartition('@')[0]}@{near}"
+    return next((known for known in WELL_KNOWN if _is_near(domain, known)), None)
 
 
 def _is_near(domain: str, known: str) -> bool:
