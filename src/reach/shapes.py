@@ -4,6 +4,7 @@ A pattern here is one of JSON Schema (ECMA-262) and of Python alike, and stands 
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -102,6 +103,21 @@ def read_bool(value: Any) -> Any:
             raise ValueError("Input should be true or false")
         return value == "true"
     return value
+
+
+def weight_of(parameters: Iterable[str]) -> float:
+    """Read ``q=0.5`` among the parameters of what is accepted (RFC 9110 §12.4.2); 1 without it.
+
+    What cannot be read counts for nothing.
+    """
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "q":
+            try:
+                return min(max(float(value), 0.0), 1.0)
+            except ValueError:
+                return 0.0
+    return 1.0
 
 
 Id = Annotated[UUID, PlainValidator(read_id), WithJsonSchema(ID.schema)]

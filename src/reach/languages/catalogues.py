@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 from reach.settings import BadSettings, Settings
+from reach.shapes import weight_of
 
 DOMAIN = "reach"
 #: Where a value goes into a text.
@@ -148,18 +149,7 @@ def _by_preference(accept_language: str) -> tuple[str, ...]:
     weighed: list[tuple[float, int, str]] = []
     for part in accept_language.split(",", MOST_RANGES)[:MOST_RANGES]:
         code, *parameters = (word.strip().lower() for word in part.split(";"))
-        weight = _weight(parameters)
+        weight = weight_of(parameters)
         if code and weight > 0:
             weighed.append((-weight, len(weighed), code))
     return tuple(code for _, _, code in sorted(weighed))
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0

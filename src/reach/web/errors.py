@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from reach.db.errors import OUTCOME_UNKNOWN
 from reach.problems import MethodNotAllowed, NotFound, Problem, ServiceUnavailable, Unprocessable
+from reach.shapes import weight_of
 from reach.web.body import in_plain_words
 from reach.web.html import is_framed, language_of, page, page_policy
 from reach.web.routes import services_of
@@ -133,17 +134,5 @@ def _weigh(accept: str, kind: str) -> tuple[float, int]:
         name, *parameters = (word.strip().lower() for word in part.split(";"))
         closeness = ranges.get(name, 0)
         if closeness > found[1]:
-            found = (_weight(parameters), closeness)
+            found = (weight_of(parameters), closeness)
     return found
-
-
-def _weight(parameters: list[str]) -> float:
-    """Read ``q=0.5``; what cannot be read counts for nothing."""
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                return min(max(float(value), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0
