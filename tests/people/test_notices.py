@@ -14,7 +14,7 @@ from reach.db import counters
 from reach.db.connect import open_database
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.db.types import now
+from reach.db.types import new_id, now
 from reach.delivery.cleanup import sweep
 from reach.messages.model import NOTICE, Message, messages
 from reach.messages.outbox import CHANNEL
@@ -42,7 +42,7 @@ TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
 #: What a sign-up writes, of whom a notice tells.
 SIGNS_UP = """
     INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, version,
-        typed_version) VALUES (gen_random_uuid(), 'late@example.com', 'late@example.com', 'Late', 0,
+        typed_version) VALUES ($1, 'late@example.com', 'late@example.com', 'Late', 0,
         now(), now(), 1, 1)
 """
 
@@ -287,7 +287,7 @@ async def test_a_burst_is_told_one_by_one(
         async with opened(settings) as database:
             await database.write(begin, settings)
             async with late.transaction():
-                await late.execute(SIGNS_UP)
+                await late.execute(SIGNS_UP, new_id())
                 await sign_up(database, settings, "early@example.com")
                 assert await hear(database, settings) == [(1, "early@example.com")]
             assert await hear(database, settings) == [(1, "late@example.com")]
