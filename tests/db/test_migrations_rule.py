@@ -259,7 +259,8 @@ async def test_steps_can_be_interrupted_anywhere(
     """Ended after any of its statements, a migration that commits midway is done by the next."""
     folder = migrations_with(tmp_path, NEXT)
     await rule.run(url, partial(upgrade, to="0102", folder=folder))
-    whole, after = "", 0
+    whole: tuple[object, ...] = ()
+    after = 0
     while True:
         copy = create_database(postgres_url, url)
         after += 1
@@ -267,7 +268,7 @@ async def test_steps_can_be_interrupted_anywhere(
             copy, partial(rule.interrupt, folder=folder, number="0103", after=after)
         )
         await rule.run(copy, partial(upgrade, to="0103", folder=folder))
-        shape = str(await rule.run(copy, rule.shape))
+        shape = await rule.run(copy, rule.shape)
         drop_database(postgres_url, copy)
         whole = whole or shape
         assert shape == whole, after
