@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import anyio
+import anyio.lowlevel
 import psutil
 import pytest
 
@@ -54,6 +55,25 @@ async def test_a_dead_address_is_passed_over(
         for _ in range(40):
             await peer_of(port)
         assert time.monotonic() - began < LATE_SECONDS  # it is not waited for again
+
+
+async def test_a_dead_address_is_remembered_by_a_loop_that_was_busy(
+    port: int, told: Callable[[], str]
+) -> None:
+    """Its attempt began later than its turn, so it took less time: a turn went by all the same."""
+
+    async def be_busy() -> None:
+        until = time.monotonic() + 0.15
+        while time.monotonic() < until:
+            time.sleep(0.02)  # noqa: ASYNC251 - that is what keeps the loop busy
+            await anyio.lowlevel.checkpoint()
+
+    with DeadAddress(OTHERS[0], port), hosts({NAME: (OTHERS[0], ALIVE)}):
+        async with anyio.create_task_group() as group:
+            group.start_soon(be_busy)
+            assert (await peer_of(port))[0] == ALIVE
+        assert told().count("an address does not answer") == 1
+        assert (await peer_of(port))[1] < 0.25
 
 
 @pytest.mark.parametrize("dead", OTHERS)

@@ -189,6 +189,8 @@ class Attempt:
         self.connected: socket.socket | None = None
         #: Set when it has failed: the next one need not wait.
         self.failed = anyio.Event()
+        #: Whether its turn went by without an answer.
+        self.is_late = False
         self._failure = ""
         self._began_at: float | None = None
         self._ended_at: float | None = None
@@ -259,14 +261,17 @@ async def _stagger(attempts: Sequence[Attempt], pause: float) -> None:
     async with anyio.create_task_group() as group:
         for attempt in attempts:
             group.start_soon(run, attempt, group.cancel_scope)
-            with anyio.move_on_after(pause):
+            with anyio.move_on_after(pause) as turn:
                 await attempt.failed.wait()
+            attempt.is_late = turn.cancelled_caught
 
 
 def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
     """Tell, once, which addresses do not answer, and which do so again.
 
     One that refuses costs no time: ``localhost``, say, of which a server listens to one half.
+    Whether a turn went by is asked of what waited for it: a busy loop begins attempts late, and its
+    timers are early by up to a millisecond, so an attempt's seconds may be fewer than its turn's.
     """
     now = time.monotonic()
     for attempt in attempts:
@@ -274,7 +279,7 @@ def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
         if attempt.connected is not None:
             if _silent.pop(attempt.address, None) is not None:
                 log.info("an address answers again", reason=of_host)
-        elif not attempt.was_refused and attempt.seconds >= pause:
+        elif not attempt.was_refused and (attempt.is_late or attempt.seconds >= pause):
             if _silent.get(attempt.address, 0) < now:
                 log.warning("an address does not answer", reason=f"{of_host}: {attempt.reason}")
             _silent[attempt.address] = now + LAST_SECONDS
