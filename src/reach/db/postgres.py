@@ -297,9 +297,7 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         return error.connection_invalidated
     # An InterfaceError of the driver's own: it was closed before a first word could be said on it.
-    return isinstance(
-        error, asyncpg.ConnectionDoesNotExistError | asyncpg.InterfaceError | ConnectionResetError
-    )
+    return isinstance(error, (*postgres_connection.LOST, ConnectionResetError))
 
 
 def is_outdated(error: BaseException) -> bool:

@@ -39,8 +39,11 @@ NEXT_SECONDS = 0.25
 SILENT_SECONDS = 1.0
 #: How much of a host's time the network may take: what it says of each address comes in time then.
 NETWORK_SHARE = 0.9
-#: What connecting can fail with.
-FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+#: What asyncpg says of a connection that has ended. The last, of one that the server has only said
+#: that it ends: it is not closed yet, and there is nothing that it may do.
+LOST = (asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+#: What connecting, and a connection, can fail with.
+FAILURES = (asyncpg.PostgresError, *LOST, OSError, TimeoutError)
 
 #: Statements that asyncpg and SQLAlchemy keep prepared, on a connection of our own.
 CACHED_STATEMENTS = 100

@@ -7,17 +7,18 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import asyncpg
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from reach.db import postgres, sqlite_connection, sqlite_errors
 from reach.db.errors import RESTORE, NoDatabase, Replaced
-from reach.db.postgres_connection import Opener, PostgresConnection, Session
+from reach.db.postgres_connection import FAILURES, LOST, Opener, PostgresConnection, Session
 from reach.db.sqlite_files import Place
 from reach.db.types import EPOCH
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer.rows import Row, Shape
+
+if TYPE_CHECKING:
+    import asyncpg
 
 Role = Literal["source", "target"]
 
@@ -295,7 +296,7 @@ class PostgresSide(Side):
         """Disconnect, which undoes what is not committed; a server that is silent is left."""
         connection, self._open = self._open, None
         if connection is not None:
-            with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*FAILURES):
                 await connection.close(timeout=CLOSE_SECONDS)
 
     async def own(self) -> None:
@@ -347,7 +348,7 @@ class PostgresSide(Side):
         missing = postgres.no_database(error)
         if missing is not None:
             return NotThere(f"The {self.role} is not at {self.url}. {missing}")
-        is_lost = isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError)
+        is_lost = isinstance(error, LOST) and not isinstance(error, ValueError)
         is_lost = is_lost or isinstance(error, OSError)
         codes = postgres.UNAVAILABLE_CODES + postgres.CONFLICT_CODES
         if is_lost or state[:2] in postgres.UNAVAILABLE_CLASSES or state in codes:
