@@ -1,7 +1,7 @@
 """A change of address floods nobody, ends, leaves nothing, and meets others without harm."""
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import anyio
 import pytest
@@ -23,6 +23,18 @@ from tests.support.people import by_link
 from tests.support.processes.reach import Reach, running_reach, running_worker
 
 
+@pytest.fixture
+async def three_an_hour(
+    make_settings: Callable[..., Settings], database_url: str
+) -> AsyncIterator[Reach]:
+    """Reach on both databases, where strangers have three emails an hour sent to an address."""
+    settings = make_settings(
+        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
+    )
+    async with running_reach(settings) as running:
+        yield running
+
+
 async def test_it_counts_as_a_sign_up_of_the_clients(
     make_settings: Callable[..., Settings], sqlite: str
 ) -> None:
@@ -37,64 +49,46 @@ async def test_it_counts_as_a_sign_up_of_the_clients(
         assert (await ada.say_yes(token)).status_code == 401
 
 
-async def test_many_records_together_flood_nobody(
-    make_settings: Callable[..., Settings], database_url: str
-) -> None:
+async def test_many_records_together_flood_nobody(three_an_hour: Reach) -> None:
     """The budget is the address's, over all people, in any spelling; erased ones count as well."""
-    settings = make_settings(
-        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
-    )
-    async with running_reach(settings) as reach:
-        movers = [await mover(reach, f"m{number}@example.com") for number in range(6)]
-        answers = []
-        for number, one in enumerate(movers):
-            spelling = ("victim@example.org", "VICTIM@Example.org")[number % 2]
-            answers.append(shape(await one.ask(spelling)))
-            assert (await one.me())["pending_email"] == spelling
-            if number == 0:
-                await reach.http.delete("/v1/me", headers=one.by_link)
-        assert answers == [answers[0]] * 6
-        sent = [len(await one.owed()) for one in movers]
-        assert sent == [0, 3, 3, 1, 1, 1]
-        assert (await movers[-1].ask("other@example.org")).status_code == 202
-        assert len(await movers[-1].owed()) == 3
-        kept = await reach.database.read(everything)
-        assert "victim" not in str(kept["recipient_budgets"]).lower()
+    movers = [await mover(three_an_hour, f"m{number}@example.com") for number in range(6)]
+    answers = []
+    for number, one in enumerate(movers):
+        spelling = ("victim@example.org", "VICTIM@Example.org")[number % 2]
+        answers.append(shape(await one.ask(spelling)))
+        assert (await one.me())["pending_email"] == spelling
+        if number == 0:
+            await three_an_hour.http.delete("/v1/me", headers=one.by_link)
+    assert answers == [answers[0]] * 6
+    sent = [len(await one.owed()) for one in movers]
+    assert sent == [0, 3, 3, 1, 1, 1]
+    assert (await movers[-1].ask("other@example.org")).status_code == 202
+    assert len(await movers[-1].owed()) == 3
+    kept = await three_an_hour.database.read(everything)
+    assert "victim" not in str(kept["recipient_budgets"]).lower()
 
 
-async def test_one_record_does_not_write_to_many(
-    make_settings: Callable[..., Settings], database_url: str
-) -> None:
+async def test_one_record_does_not_write_to_many(three_an_hour: Reach) -> None:
     """Nor can its old address be flooded; who asks for more is told so, and has what they had."""
-    settings = make_settings(
-        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
-    )
-    async with running_reach(settings) as reach:
-        ada = await mover(reach)
-        answers = [await ada.ask(f"v{number}@example.org") for number in range(6)]
-        assert [answer.status_code for answer in answers] == [202] * 3 + [429] * 3
-        assert 0 < int(answers[-1].headers["retry-after"]) <= 3600
-        templates = [one.template for one in await ada.owed()]
-        assert templates == ["welcome", *["confirm-address", "address-change"] * 3]
-        assert (await ada.me())["pending_email"] == "v2@example.org"
-        queued = [one.recipient for one in await ada.owed("queued")]
-        assert queued == ["v2@example.org", ADA]
+    ada = await mover(three_an_hour)
+    answers = [await ada.ask(f"v{number}@example.org") for number in range(6)]
+    assert [answer.status_code for answer in answers] == [202] * 3 + [429] * 3
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 3600
+    templates = [one.template for one in await ada.owed()]
+    assert templates == ["welcome", *["confirm-address", "address-change"] * 3]
+    assert (await ada.me())["pending_email"] == "v2@example.org"
+    queued = [one.recipient for one in await ada.owed("queued")]
+    assert queued == ["v2@example.org", ADA]
 
 
-async def test_records_at_once_do_not_exceed_it(
-    make_settings: Callable[..., Settings], database_url: str
-) -> None:
+async def test_records_at_once_do_not_exceed_it(three_an_hour: Reach) -> None:
     """Whose request comes first is decided in the database."""
-    settings = make_settings(
-        database_url=database_url, limit_signups="off", limit_mail_per_address="3/hour"
-    )
-    async with running_reach(settings) as reach:
-        movers = [await mover(reach, f"m{number}@example.com") for number in range(12)]
-        async with anyio.create_task_group() as group:
-            for one in movers:
-                group.start_soon(one.ask)
-        sent = [one for one in await messages_in(reach.database) if one.recipient == NEW]
-        assert len(sent) == 3
+    movers = [await mover(three_an_hour, f"m{number}@example.com") for number in range(12)]
+    async with anyio.create_task_group() as group:
+        for one in movers:
+            group.start_soon(one.ask)
+    sent = [one for one in await messages_in(three_an_hour.database) if one.recipient == NEW]
+    assert len(sent) == 3
 
 
 async def test_a_budget_comes_back(settings: Settings, reach: Reach) -> None:
