@@ -17,7 +17,7 @@ from tests.support.database.stored import everything, messages_in, people_in
 from tests.support.forms import shape
 from tests.support.messages import links_in
 from tests.support.moving import ADA, NEW, Mover, mover, stored
-from tests.support.people import by_link, signed_up, token_of
+from tests.support.people import by_link, operator, signed_up, token_of
 from tests.support.processes.reach import Reach, running_reach, running_worker
 from tests.support.servers.mail import MailServer
 
@@ -121,6 +121,24 @@ async def signed_up_again(reach: Reach, email: str) -> int:
     """Sign an address up; how many people there are then."""
     await reach.sign_up(email)
     return len(await people_in(reach.database))
+
+
+async def test_operators_find_what_went_to_either_address(reach: Reach) -> None:
+    """By the address that they have now; the former one is nobody's, and finds nothing."""
+    ada, http = await mover(reach), await operator(reach)
+    await ada.ask()
+
+    async def found(address: str) -> dict[str, str]:
+        answer = await http.get("/v1/messages", params={"recipient": address})
+        items = answer.raise_for_status().json()["items"]
+        return {one["template"]: one["recipient"] for one in items}
+
+    before = {"welcome": ADA, "confirm-address": NEW, "address-change": ADA}
+    assert (await found(ADA), await found(NEW)) == (before, {})
+    assert (await ada.say_yes(await ada.token())).status_code == 200
+    after = await found(NEW)
+    assert (after["welcome"], after["address-changed"]) == (ADA, ADA)
+    assert (set(after), await found(ADA)) == ({*before, "address-changed"}, {})
 
 
 async def test_a_former_address_is_nobodys(reach: Reach) -> None:

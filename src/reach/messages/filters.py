@@ -39,8 +39,9 @@ _people = table("people", column("id", Key), column("email_key", OrderedText))
 class Filter:
     """What messages are found by; None finds any.
 
-    ``recipient`` is the key of an address (see ``people.address``). ``since`` and ``until`` are
-    about when they were promised: from the one on, and before the other.
+    ``recipient`` is the key of the address that somebody has now (see ``people.address``): all that
+    is theirs is found, what went to another address of theirs before too. ``since`` and ``until``
+    are about when they were promised: from the one on, and before the other.
     """
 
     state: State | None = None
@@ -53,7 +54,7 @@ class Filter:
     def conditions(self, dialect: str) -> Sequence[ColumnElement[bool]]:
         """Say so in SQL, by what has an index with the messages' ids in order.
 
-        A person's address never changes, so its messages were for the person who has it now.
+        An address is looked up among people: of messages' recipients there is no index.
         An id holds the time it was made at, so times are a range of ids: wherever the list
         begins by an index, it begins there at the right place.
         """
