@@ -26,7 +26,7 @@ BANNER = re.compile(
     r"""Reach is ready\.
   Sign up       (?P<page>https?://\S+/)
 (?:  Mailbox       (?P<mailbox>http://\S+/mailbox)
-)?  API           https?://\S+/openapi\.json
+)?  API           (?P<docs>https?://\S+/docs)
   Operator key  (?P<key>rk_[0-9A-Za-z]{46})
   Data          (?P<data>\S.*)
 Ctrl-C stops it\.
@@ -41,7 +41,7 @@ class Up:
         self.process = process
         match = BANNER.fullmatch(process.output)
         assert match, process.output
-        self.page, self.mailbox = match["page"], match["mailbox"]
+        self.page, self.mailbox, self.docs = match["page"], match["mailbox"], match["docs"]
         self.key, self.data_dir = match["key"], Path(match["data"])
 
     def get(self, path: str, **options: Any) -> httpx.Response:
@@ -100,10 +100,9 @@ def test_the_main_job(tmp_path: Path) -> None:
     with up(folder) as running:
         assert running.data_dir == folder
         assert running.mailbox == f"{running.page}mailbox"
-        assert (
-            httpx.get(running.page, verify=NO_CERTIFICATES, trust_env=False).status_code
-            == httpx.codes.OK
-        )
+        assert running.docs == f"{running.page}docs"
+        for path in ("", "docs"):
+            assert running.get(path).status_code == httpx.codes.OK
         answer = running.sign_up(name="Ada Lovelace")
         assert (answer.status_code, answer.json()) == (202, {"message": "Check your inbox."})
         wait_until(running.mails)
