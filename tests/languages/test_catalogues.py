@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reach.languages.catalogues import Catalogues
+from reach.languages.dates import long_date
 from reach.settings import BadSettings, Settings
 
 Make = Callable[..., Settings]
@@ -106,7 +107,26 @@ def test_a_language_without_a_catalogue_is_refused(make_settings: Make, tmp_path
         Catalogues(make_settings(catalogues_dir=tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("text", ["msgid broken", "no catalogue"])
+@pytest.mark.parametrize("language", ["crh", "lad", "en-XX"])
+def test_a_language_that_babel_does_not_know_has_dates(language: str) -> None:
+    """A maker can add any; each page with a date would be a 500."""
+    assert long_date("2026-03-04T05:06:07+00:00", language) == "2026-03-04"
+    assert long_date("2026-03-04T05:06:07+00:00", "de") == "4. März 2026"
+
+
+PLURAL = 'msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural={};\\n"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "msgid broken",
+        "no catalogue",
+        OWN.format(words="x").replace("utf-8", "utf-9"),
+        PLURAL.format("EXPRESSION"),
+        PLURAL.format("(n =! 1)"),
+    ],
+)
 def test_a_catalogue_that_cannot_be_read_is_refused(
     make_settings: Make, tmp_path: Path, text: str
 ) -> None:

@@ -116,15 +116,16 @@ def _read_own(file: Path) -> gettext.NullTranslations:
         with file.open("rb") as stream:
             is_text = file.suffix == ".po"
             catalogue = read_po(stream, abort_invalid=True) if is_text else read_mo(stream)
-    except (OSError, ValueError, IndexError, struct.error, PoFileError) as error:
+        compiled = BytesIO()
+        write_mo(compiled, catalogue)
+        compiled.seek(0)
+        found = gettext.GNUTranslations(compiled)
+    except (OSError, ValueError, LookupError, struct.error, PoFileError) as error:
         raise BadSettings(f"{file} cannot be read as a catalogue: {error}") from None
     for message in catalogue:
         if message.id and (fault := _fault(message.id, message.string)):
             raise BadSettings(f"{file}: the translation of {_first(message.id)!r} {fault}")
-    compiled = BytesIO()
-    write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return gettext.GNUTranslations(compiled)
+    return found
 
 
 def _first(texts: str | list[str] | tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ LOCALES = {"en": "en_GB"}
 def long_date(moment: datetime | str, language: str) -> str:
     """Write the day of an aware time, as each language does: "4 March 2026".
 
+    In a language that Babel does not know it is "2026-03-04", which everybody reads.
     A message's data have it as text, as ``isoformat`` writes it.
     """
     if isinstance(moment, str):
@@ -20,8 +21,12 @@ def long_date(moment: datetime | str, language: str) -> str:
 @lru_cache(1024)
 def _written(day: str, language: str) -> str:
     # Pages and emails without a date do without 8 MB of locales.
+    from babel.core import UnknownLocaleError  # noqa: PLC0415
     from babel.dates import format_date  # noqa: PLC0415
 
     locale = LOCALES.get(language, language.replace("-", "_"))
-    shown: str = format_date(datetime.fromisoformat(day), "long", locale=locale)
+    try:
+        shown: str = format_date(datetime.fromisoformat(day), "long", locale=locale)
+    except (UnknownLocaleError, ValueError):  # a maker's own language may be one of few
+        return day
     return shown

@@ -177,12 +177,13 @@ def parse_policy(text: str) -> Policy:
 
 def parse_addresses(text: str) -> list[str]:
     """Read several addresses, each once. Raises ValueError."""
-    found = [parse_mailbox(part) for part in dict.fromkeys(parts_of(text))]
-    if any(mailbox.display_name or not mailbox.domain for mailbox in found):
+    parts = list(dict.fromkeys(parts_of(text)))
+    found = [parse_mailbox(part) for part in parts]
+    if [mailbox.addr_spec for mailbox in found] != parts or not all(one.domain for one in found):
         raise ValueError("must be addresses without names, like maker@example.org")
     if len(found) > MOST_ADDRESSES:
         raise ValueError(f"may name {MOST_ADDRESSES} addresses at most")
-    return [mailbox.addr_spec for mailbox in found]
+    return parts
 
 
 def parse_domain(text: str) -> str:
@@ -218,7 +219,7 @@ def parse_postgres(text: str) -> DatabaseUrl:
 
 
 #: A language as BCP 47 writes it: ``de``, ``pt-BR``.
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}")
+LANGUAGE, LANGUAGE_CHARACTERS = re.compile(r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}"), 21
 
 
 def parse_languages(text: str) -> list[str]:

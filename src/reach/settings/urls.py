@@ -8,6 +8,7 @@ any of it, as any of it may be a part of a password.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
@@ -349,4 +350,7 @@ def parse_mailbox(text: str) -> Address:
     name, address = parseaddr(text, **_AS_EVER)
     if not text.isprintable() or "@" not in address.strip("@") or not address.isascii():
         raise ValueError("must be like hello@example.org or Name <hello@example.org>")
-    return Address(display_name=name, addr_spec=address)
+    try:
+        return Address(display_name=name, addr_spec=address)
+    except (MessageError, IndexError):  # what the parser says, too, of what it cannot read
+        raise ValueError("must be an address: letters, digits, and single dots between") from None

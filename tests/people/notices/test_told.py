@@ -192,7 +192,15 @@ async def test_nobody_asked(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["maker", "Maker <maker@example.org>", "a@b@c", ", ".join(addresses(11))]
+    "wrong",
+    [
+        "maker",
+        "Maker <maker@example.org>",
+        "a@b@c",
+        "a@x.org;b@x.org",
+        "a@x..org",
+        ", ".join(addresses(11)),
+    ],
 )
 def test_addresses_are_addresses(wrong: str) -> None:
     """What cannot be one is told at start."""
