@@ -21,7 +21,6 @@ from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
 from reach.idempotency.keys import IdempotencyKeys
-from reach.languages.catalogues import Catalogues
 from reach.limits.limiter import Limiter
 from reach.mail.compose import Composer
 from reach.mailbox import pages as mailbox_pages
@@ -198,7 +197,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         links=Links(settings),
         idempotency=IdempotencyKeys(settings),
         spam_protection=spam_protection,
-        pages=Pages(settings, Catalogues(settings)),
+        pages=Pages(settings, composer.catalogues),
         returns=Returns(settings),
         inbox=Signer(settings, "inbox"),
         sign_up=sign_ups.sign_up,

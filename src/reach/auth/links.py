@@ -25,7 +25,6 @@ from reach.settings import Settings
 Scope = Literal["confirm", "manage", "address"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
-DAY_SECONDS = 86_400
 #: How a token begins: what must not hold one knows it by its look (see ``telemetry.logging``).
 PREFIX = "rlt_"
 #: What is signed: the person's id, the scope's first letter, the version, and the end in seconds
@@ -99,7 +98,7 @@ class Links:
         self._tokens, self._forms = Signer(settings, "links-short"), Signer(settings, "forms")
         self._long_tokens = Signer(settings, "link-tokens")
         self._origin = settings.origin
-        self.seconds = settings.link_days * DAY_SECONDS
+        self.seconds = settings.link_seconds
 
     def mint(self, link: Link, made_at: float | None = None) -> str:
         """Make a link's token, which works from now on for ``REACH_LINK_DAYS``.

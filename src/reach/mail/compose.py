@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any
 
-from reach.auth.links import DAY_SECONDS, Links
+from reach.auth.links import Links
 from reach.languages.catalogues import Catalogues
 from reach.languages.templates import TRANSLATIONS
 from reach.mail.dkim import DkimKey
@@ -84,7 +84,7 @@ class Composer:
         if folder and not folder.is_dir():
             raise BadSettings("REACH_TEMPLATES_DIR: there is no such folder")
         self._settings = settings
-        self._catalogues = Catalogues(settings)
+        self.catalogues = Catalogues(settings)
         self._templates: dict[str, Templates] = {}
         self._needs_confirmation = settings.confirm == "required"
         self._links = links
@@ -106,11 +106,11 @@ class Composer:
     @property
     def languages(self) -> Sequence[str]:
         """The languages that emails can be in, the default first."""
-        return self._catalogues.languages
+        return self.catalogues.languages
 
     def language_of(self, asked: str | None) -> str | None:
         """Find one of them by its code; the default one for None, and None if there is no such."""
-        return self._catalogues.default if asked is None else self._catalogues.known(asked)
+        return self.catalogues.default if asked is None else self.catalogues.known(asked)
 
     @property
     def templates(self) -> frozenset[str]:
@@ -166,7 +166,7 @@ class Composer:
 
     def _in(self, language: str | None) -> Templates:
         """Give the templates of a language; of the default one, if it is none of ours."""
-        code = self._catalogues.known(language) or self._catalogues.default
+        code = self.catalogues.known(language) or self.catalogues.default
         if (found := self._templates.get(code)) is None:
             constants = self._constants(code)
             found = self._templates[code] = Templates(self._settings.templates_dir, code, constants)
@@ -174,12 +174,12 @@ class Composer:
 
     def _constants(self, language: str) -> Mapping[str, Any]:
         """What is the same in every message of a language, by the names that templates know."""
-        settings, said = self._settings, self._catalogues.of(language)
+        settings, said = self._settings, self.catalogues.of(language)
         return {
             "brand": settings.brand,
             "brand_name": settings.brand_name,
             "public_url": settings.origin,
-            "link_lasts": lasts(settings.link_days * DAY_SECONDS, said),
+            "link_lasts": lasts(settings.link_seconds, said),
             "language": language,
             "direction": said.pgettext("direction of writing", "ltr"),
             TRANSLATIONS: said,

@@ -19,7 +19,7 @@ from reach.network.hosts import is_loopback
 from reach.problems import Forbidden, NotFound
 from reach.settings import Settings
 from reach.web.body import read_form
-from reach.web.html import HEADERS, language_of, render
+from reach.web.html import HEADERS, is_loaded_ahead, language_of, render
 from reach.web.middleware import STAYS_OPEN
 from reach.web.routes import services_of
 
@@ -167,7 +167,7 @@ def get_page(
     values: dict[str, Any] = {}
     if message:
         reading = mailbox.read(message)
-        if request.method == "GET" and not _is_ahead(request):
+        if request.method == "GET" and not is_loaded_ahead(request):
             mailbox.mark_read(message)
         shown = _part(part, reading)
         values = {
@@ -305,12 +305,6 @@ def get_html(request: Request, mail_id: str, mailbox: Local) -> Response:
     headers = mail_headers(services_of(request).settings)
     content = (OPEN_LINKS_OUTSIDE + html).encode("utf-8", "replace")
     return Response(content, headers=headers, media_type="text/html")
-
-
-def _is_ahead(request: Request) -> bool:
-    """Whether a browser loads a page before anybody wants to see it."""
-    purposes = (request.headers.get(name, "") for name in ("sec-purpose", "purpose"))
-    return any("prefetch" in purpose for purpose in purposes)
 
 
 def _to_list(url: str) -> Response:

@@ -18,7 +18,7 @@ from reach.settings.urls import as_browsers_write
 from reach.texts import N_
 from reach.web.body import read_form
 from reach.web.guard import failed_link, hit
-from reach.web.html import HEADERS, is_language_chosen, language_of, render
+from reach.web.html import HEADERS, is_language_chosen, is_loaded_ahead, language_of, render
 from reach.web.routes import services_of
 
 #: Requests of our own pages, and of nobody's: typed, or opened from a bookmark or a mail program.
@@ -48,8 +48,7 @@ async def refuse_loads_from_elsewhere(request: Request) -> None:
     # Frames, objects and the like are navigated too. The first browsers did not say it.
     is_seen = said.get("sec-fetch-dest", "document") == "document"
     # A browser that loads ahead of the click drops what is refused, and asks again when it comes.
-    is_ahead = "prefetch" in said.get("sec-purpose", "") or said.get("purpose") == "prefetch"
-    if not (leads_here and is_seen) or is_ahead:
+    if not (leads_here and is_seen) or is_loaded_ahead(request):
         raise LoadedFromElsewhere
 
 

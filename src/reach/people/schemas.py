@@ -23,6 +23,7 @@ from reach.people.text import (
     clean_description,
     clean_name,
 )
+from reach.settings import types
 from reach.shapes import BLANK, TEXT, Id, Shape, shaped
 from reach.telemetry.traces import current_header
 from reach.web.responses import response_of
@@ -64,7 +65,7 @@ Description = Annotated[
 
 
 LANGUAGE = Shape(
-    r"[A-Za-z]{2,3}(?:-[A-Za-z0-9]{2,8}){0,2}", "It must be the code of a language, like de.", 20
+    types.LANGUAGE.pattern, "It must be the code of a language, like de.", types.LANGUAGE_CHARACTERS
 )
 #: Of the emails that somebody gets; the default, if there is no such one.
 Language = Annotated[str, *shaped(LANGUAGE)]

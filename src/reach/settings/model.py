@@ -246,6 +246,11 @@ class Settings(Fields):
         return parse_addresses(self.notify)
 
     @property
+    def link_seconds(self) -> float:
+        """How long the links in an email work."""
+        return self.link_days * UNITS["day"]
+
+    @property
     def notify_seconds(self) -> int:
         """How long what comes is gathered into one notice: not at all, an hour or a day."""
         return 0 if self.notify_every == "sign-up" else UNITS[self.notify_every]

@@ -54,6 +54,12 @@ def _accepted(request: Request) -> list[str]:
     return fields_of(request, "accept-language")
 
 
+def is_loaded_ahead(request: Request) -> bool:
+    """Whether a browser loads a page before anybody wants to see it."""
+    purposes = (request.headers.get(name, "") for name in ("sec-purpose", "purpose"))
+    return any("prefetch" in purpose for purpose in purposes)
+
+
 def render(  # noqa: PLR0913 - what an answer and a template each need
     request: Request,
     name: str,
