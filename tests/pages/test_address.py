@@ -154,6 +154,7 @@ async def test_an_address_that_has_a_record_is_told_to_its_owner_alone(reach: Re
     page = await new.post("/address")
     assert page.status_code == 409
     assert "This address has a record here already" in page.text
+    assert "ask for a link to it and remove it there" in words(page)
     assert "ada@example.com" not in page.text
     assert words(await ada.get("/manage")) == words(before)
     assert await email_of(bob) == "bob@example.com"

@@ -7,7 +7,7 @@ import pytest
 
 from reach.settings import Settings
 from tests.support.forms import BROWSER
-from tests.support.people import everybody, holder, operator
+from tests.support.people import Holder, everybody, holder, new_address_token, operator
 from tests.support.processes.reach import ADA, Reach, running_reach
 
 GERMAN = {"Accept-Language": "de-AT,de;q=0.9,en;q=0.1"}
@@ -121,6 +121,37 @@ async def test_ones_record_is_in_ones_own_language(reach: Reach) -> None:
     assert '<option value="de" lang="de" selected>' in chosen.text
 
 
+@pytest.mark.parametrize("language", [None, "de-AT"])
+async def test_to_save_changes_nothing_that_was_not_changed(
+    reach: Reach, language: str | None
+) -> None:
+    """Not the language either, though it is none of those that can be chosen."""
+    person = await holder(reach)
+    bearer = {"Authorization": f"Bearer {person.token}"}
+    if language:
+        await reach.http.patch("/v1/me", json={"language": language}, headers=bearer)
+    before = await person.stored()
+    page = (await person.get("/manage?lang=fr")).text
+    ((value, chosen),) = re.findall(r'<option value="([^"]*)" lang="(..)" selected>', page)
+    assert chosen == (language or "en")[:2]
+    form = {"name": "Ada", "description": "I like tea", "language": value}
+    assert (await person.post("/manage", form)).status_code == 303
+    assert await person.stored() == before
+    assert (await person.post("/manage", {**form, "language": "es"})).status_code == 303
+    assert (await person.stored() or {})["language"] == "es"
+
+
+async def test_a_new_address_is_asked_in_the_persons_language(reach: Reach) -> None:
+    """The email that leads there was in that language."""
+    person = await holder(reach)
+    bearer = {"Authorization": f"Bearer {person.token}"}
+    await reach.http.patch("/v1/me", json={"language": "de"}, headers=bearer)
+    await person.post("/manage/address", {"email": "ada@example.org"})
+    there = Holder(reach, person.person_id, "address")
+    there.token = await new_address_token(reach, person.person_id)
+    assert (await there.get("/address")).headers["content-language"] == "de"
+
+
 async def test_refusals_are_in_the_readers_language(reach: Reach) -> None:
     """Each that a form can meet: beside the field there is not a word of English."""
     wrong = {
@@ -148,6 +179,8 @@ async def test_missing_pages_are_in_the_readers_language(reach: Reach) -> None:
     assert (english.status_code, german.status_code) == (404, 404)
     assert "There is nothing here" in english.text
     assert "There is nothing here" not in german.text
+    chosen = await reach.http.get("/nowhere?lang=de", headers=BROWSER)
+    assert 'href="/?lang=de"' in chosen.text
 
 
 async def test_a_form_is_nobody_elses(reach: Reach) -> None:

@@ -18,6 +18,7 @@ from reach.pages.public import no_link
 from reach.people import links, record
 from reach.people.me import ask_to_move
 from reach.problems import Conflict, QuotaExceeded, Unprocessable
+from reach.web.html import speak
 from reach.web.routes import services_of
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
@@ -51,6 +52,7 @@ async def get_address(request: Request) -> Response:
 @holding("address", no_link)
 async def _show(request: Request, given: FromCookie) -> Response:
     person = await database_of(request).read(links.find_holder, given.link)
+    speak(request, person.language)
     return page(request, "address.html", email=person.pending_email, proof=given.proof)
 
 

@@ -117,7 +117,8 @@ async def post_confirm(request: Request, given: FromCookie) -> Response:
 async def post_manage(request: Request, given: FromCookie) -> Response:
     """Change the record; the form comes back, as it was filled in, with what is wrong."""
     try:
-        changes = wanted(validate(Changes, given.typed, services_of(request).settings))
+        typed = {name: text for name, text in given.typed.items() if name != "language" or text}
+        changes = wanted(validate(Changes, typed, services_of(request).settings))
     except Unprocessable as problem:
         return await record_page(request, given, typed=given.typed, problem=problem)
     settings = services_of(request).settings

@@ -18,8 +18,11 @@ from reach.problems import Conflict, QuotaExceeded
 from reach.settings import Settings
 from reach.texts import N_
 
-DAY_SECONDS = 86_400.0
 REPLACED = "replaced by a newer change of address"
+#: What who reads that mailbox can do.
+FREE_IT = N_(
+    "If that record is yours too, ask for a link to it and remove it there. Then this link works."
+)
 
 
 class AddressTaken(Conflict):
@@ -57,7 +60,7 @@ def ask(tx: Transaction, person_id: UUID, wanted: EmailAddress, settings: Settin
     is_same = had is not None and had.email == wanted.typed
     number = had.number if had is not None and is_same else address_changes.new_number()
     change = AddressChange(wanted.typed, wanted.key, number)
-    address_changes.put(tx, person_id, change, seconds=settings.link_days * DAY_SECONDS)
+    address_changes.put(tx, person_id, change, seconds=settings.link_seconds)
     is_within = recipient_budget.take(tx, wanted.key, settings)
     if is_within or not is_same:
         outbox.supersede(tx, person_id, (CONFIRM, TELL), reason=REPLACED)
@@ -91,10 +94,11 @@ def make(
     if reserved:
         queries.remove_stand_in(tx, change.email_key)
     elif queries.email_key(tx, person_id) != change.email_key:
-        raise AddressTaken
+        raise AddressTaken(FREE_IT)
     queries.move(tx, person_id, change.email, change.email_key)
-    record.stop_move(tx, person_id)
+    # First what locks more of their messages: all lock them in the order of their ids.
     outbox.readdress(tx, person_id, stored_recipient(change.email), but=TOLD)
+    record.stop_move(tx, person_id)
     told = Promise(person_id, stored_recipient(person.email), TOLD, {"name": person.name})
     outbox.promise(tx, [told], settings)
     return record.view(tx, person_id)

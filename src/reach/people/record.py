@@ -18,6 +18,7 @@ from reach.people.address_changes import CONFIRM, TELL
 from reach.people.model import Person
 from reach.problems import Conflict, NotFound, Unprocessable
 from reach.settings import Settings
+from reach.texts import N_
 from reach.web.preconditions import ANY, Conditions
 
 
@@ -33,7 +34,7 @@ class Unconfirmed(Conflict):
     Until then they get `welcome`, `already-signed-up` and `manage-link` messages only.
     """
 
-    type, title = "unconfirmed", "This address is not confirmed"
+    type, title = "unconfirmed", N_("This address is not confirmed")
 
 
 def view(tx: Transaction, person_id: UUID) -> Person:

@@ -14,9 +14,9 @@ from reach.db.errors import OUTCOME_UNKNOWN
 from reach.problems import MethodNotAllowed, NotFound, Problem, ServiceUnavailable, Unprocessable
 from reach.shapes import weight_of
 from reach.web.body import in_plain_words
-from reach.web.html import is_framed, language_of, page, page_policy
+from reach.web.html import is_framed, is_language_chosen, language_of, page, page_policy
 from reach.web.routes import services_of
-from reach.web.templates import Pages
+from reach.web.templates import IS_CHOSEN, Pages
 
 #: Where a request keeps what was the matter, for its log line.
 REASON = "reach.reason"
@@ -53,17 +53,19 @@ def problem_page(request: Request, problem: Problem) -> HTMLResponse:
     """Answer with a page for what others get as problem+json."""
     kind: Any = type(problem)  # mypy takes no class for hashable
     language, pages = language_of(request), services_of(request).pages
-    text = _problem_text(pages, kind, public_detail(problem), language, is_framed(request))
+    spoken = language, is_language_chosen(request)
+    text = _problem_text(pages, kind, public_detail(problem), spoken, framed=is_framed(request))
     policy = page_policy(request)
     return page(text, problem.status, language, policy=policy, headers=problem.headers)
 
 
 @lru_cache(64)
 def _problem_text(
-    pages: Pages, kind: type[Problem], detail: str | None, language: str, framed: object
+    pages: Pages, kind: type[Problem], detail: str | None, spoken: tuple[str, bool], *, framed: bool
 ) -> str:
     """Write the page, once: a flood of what is refused costs less than to serve it."""
-    values = {"path": "/", "kind": kind, "detail": detail, "framed": framed}
+    language, is_chosen = spoken
+    values = {"path": "/", "kind": kind, "detail": detail, "framed": framed, IS_CHOSEN: is_chosen}
     return pages.render("problem.html", language, **values)
 
 

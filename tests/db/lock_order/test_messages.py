@@ -21,6 +21,7 @@ from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.lock_order import (
     COUNT,
+    FREE,
     are_blocked,
     both_meet,
     deferred,
@@ -31,7 +32,6 @@ from tests.support.database.locks import fetch, held
 from tests.support.database.outboxes import held_by
 from tests.support.database.stored import addresses, people_in, sign_up
 
-FREE = "SELECT count(*) FROM (SELECT id FROM messages FOR UPDATE SKIP LOCKED) AS free"
 LOCK_MESSAGE = "SELECT id FROM messages WHERE recipient = $1 FOR UPDATE"
 
 

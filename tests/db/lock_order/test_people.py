@@ -26,8 +26,16 @@ from reach.people.move import AddressTaken
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
-from tests.support.database.lock_order import COUNT, both_meet, requests, waiting_in
-from tests.support.database.locks import ADD_PERSON
+from tests.support.clock import eventually
+from tests.support.database.lock_order import (
+    COUNT,
+    FREE,
+    are_blocked,
+    both_meet,
+    requests,
+    waiting_in,
+)
+from tests.support.database.locks import ADD_PERSON, fetch, held
 from tests.support.database.stored import addresses, messages_in, people_in, sign_up
 from tests.support.people import everybody, operator
 from tests.support.processes.reach import running_reach
@@ -38,6 +46,7 @@ ADD_KEY = (
     "VALUES ('public', '/v1/signups', $1, 'f', now())"
 )
 LOCK_KEY = "SELECT key FROM idempotency_keys WHERE key = $1 FOR UPDATE"
+LOCK_WELCOME = "SELECT id FROM messages WHERE template = 'welcome' FOR UPDATE"
 LOCK_PERSON = "SELECT id FROM people WHERE email_key = $1 FOR UPDATE"
 
 
@@ -169,6 +178,25 @@ async def test_moves_and_sign_ups_at_once(
         await two[0].write(lambda tx: tx.execute(delete(people)))
     assert errors == []
     assert taken > 0
+
+
+async def test_a_move_locks_messages_by_their_ids(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """It waits for the oldest, and holds none of the others meanwhile."""
+    database = two[0]
+    await sign_up(database, settings, "ada@example.com")
+    (ada,) = await database.read(lambda tx: tx.execute(select(people.c.id)).scalars().all())
+    await database.write(move.ask, ada, parse_address("ada@example.org"), settings)
+    change = await database.read(address_changes.find, ada)
+    assert change is not None
+    async with held(settings, LOCK_WELCOME):
+        link = Link(ada, "address", change.number)
+        moving = asyncio.ensure_future(database.write(links.move_to_new, link, settings))
+        await eventually(partial(are_blocked, settings, 1))
+        assert await fetch(settings, FREE) == 2
+    await moving
+    assert errors == []
 
 
 async def test_cancelled_and_erased_at_once(settings: Settings, errors: list[str]) -> None:

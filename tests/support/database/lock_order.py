@@ -26,6 +26,8 @@ BLOCKED = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
+#: How many messages nobody has locked.
+FREE = "SELECT count(*) FROM (SELECT id FROM messages FOR UPDATE SKIP LOCKED) AS free"
 
 
 async def are_blocked(settings: Settings, count: int) -> bool:
