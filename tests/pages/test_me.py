@@ -123,6 +123,7 @@ async def test_a_link_that_was_voided_is_forgotten(reach: Reach, scope: Scope) -
         assert answer.status_code == 401
         assert deletes_cookie(answer.headers["set-cookie"], scope)
         assert 'action="/links"' in answer.text
+        assert 'href="/links/void?lang=de"' in answer.text
     assert (await person.stored() or {})["confirmed_at"] is None
 
 

@@ -117,6 +117,17 @@ async def test_it_survives_all_that_comes_between(site: Site, place: str) -> Non
             assert found == ([named] if named in (THANKS, ODD) else [])
 
 
+async def test_pages_that_say_it_is_done_show_it(site: Site) -> None:
+    """In a frame nobody is led on: the page says what to do. And that about the inbox, if asked."""
+    async with site.client() as http:
+        done = await http.post("/embed", data={**ADA, "next": THANKS}, params={"next": THANKS})
+        inbox = await http.get("/check-your-inbox", params={"for": "link", "next": THANKS})
+    assert (done.status_code, inbox.status_code) == (200, 200)
+    assert ADA["email"] in done.text
+    assert len(site.signed_up) == 1
+    assert "?for=link&amp;next=https%3A%2F%2Fwww.example.org%2Fthanks&amp;lang=de" in inbox.text
+
+
 async def test_it_survives_a_refusal(make_site: Callable[..., Site]) -> None:
     """The page that says when to try again hands it on."""
     site = make_site(return_urls=THANKS, limit_signups="1/hour")

@@ -6,7 +6,8 @@ docs/decisions/0065-own-site.md.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from gettext import NullTranslations
 from math import ceil
 from typing import Any
@@ -17,11 +18,12 @@ from fastapi.responses import JSONResponse
 from reach.pages import public
 from reach.pages.public import LABELS, READ, faults_of, sign_up
 from reach.pages.snippets import snippets
-from reach.problems import Problem
+from reach.problems import BadRequest, Problem
 from reach.texts import N_
 from reach.web.body import read_form
 from reach.web.html import language_of, render
 from reach.web.policy import EMBED, EMBED_JSON
+from reach.web.preconditions import is_known, read_if_none_match
 from reach.web.routes import fields_of, services_of
 from reach.web.templates import DIRECTION, FOR_ALL
 
@@ -51,7 +53,7 @@ router = APIRouter(include_in_schema=False)
 async def get_console(request: Request) -> Response:
     """Show a maker how to put the form on their own site."""
     settings = services_of(request).settings
-    return render(request, "console.html", snippets=snippets(settings), settings=settings)
+    return render(request, "console.html", snippets=snippets(settings))
 
 
 @router.api_route(EMBED, methods=READ)
@@ -72,7 +74,10 @@ async def get_script(request: Request) -> Response:
     pages = services_of(request).pages
     etag = f'"{pages.digest("embed.js")}"'
     headers = {**FOR_ALL, "Cache-Control": KEPT, "ETag": etag}
-    if etag in fields_of(request, "if-none-match"):
+    known: Sequence[str] = ()
+    with suppress(BadRequest):  # whatever a proxy says of it, the page gets its form
+        known = read_if_none_match(fields_of(request, "if-none-match"))
+    if is_known(etag, known):
         return Response(status_code=304, headers=headers)
     return Response(pages.content("embed.js"), headers=headers, media_type="text/javascript")
 

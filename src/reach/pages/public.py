@@ -219,6 +219,9 @@ def _form(
     services = services_of(request)
     settings, protection = services.settings, services.spam_protection
     back, here = services.returns.wanted(request, given) or "", request.scope["path"]
+    path = str(values.pop("path", here))
+    if back:
+        path += f"{'&' if '?' in path else '?'}{urlencode({NEXT: back})}"
     return render(
         request,
         page,
@@ -233,7 +236,7 @@ def _form(
         email_type="text" if settings.smtputf8 else "email",
         action=EMBED if here == EMBED else "/",
         next=back,
-        **{"path": f"{here}?{urlencode({'next': back})}"} if back else {},
+        path=path,
         **values,
         **faults_of(problem, FORMS[page], request),
     )
@@ -275,7 +278,7 @@ def link_form(
 ) -> Response:
     """Show the form, as it was filled in, with what is wrong: with it, or with a link."""
     email, status = typed.get("email", ""), 401 if is_void else 200
-    values = {"typed": email, "is_void": is_void}
+    values = {"typed": email, "is_void": is_void, "path": VOID if is_void else "/links"}
     return _form(request, "links.html", typed, problem, status=status, **values)
 
 
