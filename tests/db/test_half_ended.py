@@ -20,7 +20,8 @@ from tests.support.database.locks import ask
 CHANNEL = "reach_test"
 END_ALL = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+    "WHERE pid <> pg_backend_pid() AND datname = current_database() "
+    "AND backend_type = 'client backend'"
 )
 
 

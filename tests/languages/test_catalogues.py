@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
 
 from reach.languages.catalogues import Catalogues
 from reach.languages.dates import long_date
@@ -99,6 +101,20 @@ def test_ones_own_catalogue_counts_before_ours(make_settings: Make, tmp_path: Pa
     assert own.of("pt-BR").gettext("Your name") == "Your name"
 
 
+def test_what_people_edit_counts_before_what_it_became(make_settings: Make, tmp_path: Path) -> None:
+    """Both files may lie there; without the one the other counts."""
+    folder = write(tmp_path / "own", "de", OWN.format(words="Edited"))
+    text = folder / "de" / "LC_MESSAGES" / "reach.po"
+    catalogue = Catalog(locale="de")
+    catalogue.add("Sign up", "Compiled")
+    with text.with_suffix(".mo").open("wb") as stream:
+        write_mo(stream, catalogue)
+    settings = make_settings(catalogues_dir=folder)
+    assert Catalogues(settings).of("de").gettext("Sign up") == "Edited"
+    text.unlink()
+    assert Catalogues(settings).of("de").gettext("Sign up") == "Compiled"
+
+
 def test_a_language_without_a_catalogue_is_refused(make_settings: Make, tmp_path: Path) -> None:
     """At the start, by name: nobody is to find out by an English page."""
     with pytest.raises(BadSettings, match="REACH_LANGUAGES: there is no catalogue for nl"):
@@ -111,7 +127,8 @@ def test_a_language_without_a_catalogue_is_refused(make_settings: Make, tmp_path
 def test_a_language_that_babel_does_not_know_has_dates(language: str) -> None:
     """A maker can add any; each page with a date would be a 500."""
     assert long_date("2026-03-04T05:06:07+00:00", language) == "2026-03-04"
-    assert long_date("2026-03-04T05:06:07+00:00", "de") == "4. März 2026"
+    known = {code: long_date("2026-03-04T05:06:07+00:00", code) for code in ("en", "de")}
+    assert known == {"en": "4 March 2026", "de": "4. März 2026"}
 
 
 PLURAL = 'msgid ""\nmsgstr ""\n"Plural-Forms: nplurals=2; plural={};\\n"'

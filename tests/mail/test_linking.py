@@ -84,6 +84,15 @@ def test_a_message_that_nobody_leased_has_no_links() -> None:
         a_composer().compose(replace(a_message(), links_version=None))
 
 
+def test_a_notice_has_no_links(tmp_path: Path) -> None:
+    """Not in a template of the maker's own either: they would open somebody else's record."""
+    (tmp_path / "notice.txt").write_text("{{ link('manage') }}")
+    data = {"count": 1, "total": 1, "person": None, "since": "2026-03-04T05:06:07+00:00"}
+    notice = replace(a_message("notice", data), links_version=3)
+    with pytest.raises(CannotCompose, match="a notice has none"):
+        a_composer(templates_dir=tmp_path).compose(notice)
+
+
 def test_without_a_key_there_are_no_links() -> None:
     """It is said in the message's last error; what has no links can be sent."""
     composer = Composer(Settings(public_url=ORIGIN))

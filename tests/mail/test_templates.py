@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.files import BUILT_IN
+from reach.mail.templates import inlined
 from reach.settings import BadSettings
 from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, contents, parse
 from tests.support.root import ROOT
@@ -239,3 +241,37 @@ def test_the_page_about_templates_names_them_all() -> None:
     variables |= {"confirmed", "link_lasts", 'link("confirm")', 'link("manage")'}
     assert {word for word in variables if f"`{word}`" not in page} == set()
     assert {path.name for path in BUILT_IN.iterdir() if f"`{path.name}`" not in page} == set()
+
+
+def test_styles_elsewhere_are_not_fetched() -> None:
+    """A template may name them: an email is made without asking anybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/x.css"
+        html = f'<style>p{{color:red}}</style><link rel="stylesheet" href="{url}"><p>x</p>'
+        assert url in inlined(html)
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_lines_stay_where_they_count() -> None:
+    """What is in `<pre>` is shown as it is written."""
+    text = "<pre>" + "word " * 30 + "</pre>"
+    assert text in inlined(f"<style>p{{color:red}}</style>{text}")
+
+
+def test_who_writes_is_at_the_end_of_every_email() -> None:
+    """Postal address, web site and privacy page, in both parts."""
+    said = {
+        "postal_address": "12 Orchard Road",
+        "home_url": "https://tea.example.org/",
+        "privacy_url": "https://tea.example.org/privacy",
+    }
+    for part in contents(a_composer(**said).compose(a_message())):
+        assert all(words in part for words in said.values())
+
+
+def test_an_english_html_part_is_sent_as_it_is_written() -> None:
+    """Its lines are short enough to need no encoding."""
+    _, html = parse(a_composer().compose(a_message())).iter_parts()
+    assert html["Content-Transfer-Encoding"] == "7bit"

@@ -66,6 +66,11 @@ async def test_the_logo_may_be_shown(tmp_path: Path) -> None:
     async with site.client() as client:
         policy = (await client.get(PATHS[1])).headers["content-security-policy"]
     assert "img-src https://cdn.example.org data:;" in policy
+    (tmp_path / "logo.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    site = site_in(tmp_path, brand_logo=str(tmp_path / "logo.png"))
+    async with site.client() as client:
+        policy = (await client.get(PATHS[1])).headers["content-security-policy"]
+    assert "img-src http://127.0.0.1:8000 data:;" in policy
 
 
 @pytest.mark.parametrize("path", ["nope", "layout", "welcome?lang=nl", "..%2Fwelcome"])

@@ -272,3 +272,10 @@ def test_the_command_prints_what_to_copy(kind: str) -> None:
         assert process.output.startswith("<")
         assert "https://signup.example.org/" in process.output
         assert process.errors.strip()
+
+
+async def test_the_frame_and_the_page_are_kept_apart(site: Site) -> None:
+    """Whichever is asked for first: what is rendered once is rendered for each."""
+    async with site.client() as http:
+        texts = [(await http.get(path)).text for path in ("/", "/embed", "/")]
+    assert ['action="/embed"' in text for text in texts] == [False, True, False]

@@ -9,6 +9,7 @@ from reach.settings import Settings
 from tests.support.forms import BROWSER
 from tests.support.people import everybody, operator, owed, templates
 from tests.support.processes.reach import ADA, Reach, running_reach
+from tests.support.site import Site
 
 
 def cookie_of(header: str) -> dict[str, str]:
@@ -200,3 +201,11 @@ async def test_who_is_sure_is_asked_once(reach: Reach) -> None:
     assert '<input type="hidden" name="sure" value="ada@gmial.com">' in wrong.text
     other = await reach.http.post("/", data={**form, "email": "ada@gmai.com"}, headers=BROWSER)
     assert (other.status_code, "Did you mean" in other.text) == (200, True)
+
+
+async def test_over_https_the_cookie_goes_nowhere_else(make_site: Callable[..., Site]) -> None:
+    """Somebody on the way could read an address in it."""
+    for url, is_secure in (("https://a.example", True), ("http://127.0.0.1:8000", False)):
+        async with make_site(public_url=url, form_min_seconds=0).client() as http:
+            header = (await http.post("/", data=ADA)).headers["set-cookie"]
+        assert ("; Secure" in header) is is_secure

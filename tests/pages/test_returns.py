@@ -170,3 +170,18 @@ async def test_browsers_are_told_where_forms_may_lead(make_site: Callable[..., S
     assert said.split() == ["'self'", *sites.split()]
     async with make_site().client() as http:
         assert "form-action 'self';" in (await http.get("/")).headers["content-security-policy"]
+
+
+async def test_a_plain_form_is_no_slip(site: Site, told: Callable[[], str]) -> None:
+    """Who names no address is not told of in the log."""
+    assert await led_to(site) == (303, OURS)
+    assert "nobody is led to" not in told()
+
+
+async def test_a_choice_of_language_keeps_it(site: Site) -> None:
+    """Every such link of the page has it."""
+    async with site.client() as http:
+        page = (await http.get("/", params={"next": THANKS})).text
+    links = re.findall(r'href="([^"]*)" lang="', page)
+    assert len(links) == 4
+    assert all("next=https%3A" in link for link in links)

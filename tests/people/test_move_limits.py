@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -91,6 +92,20 @@ async def test_records_at_once_do_not_exceed_it(three_an_hour: Reach) -> None:
     assert len(sent) == 3
 
 
+async def test_over_the_budget_what_waits_for_another_address_is_cancelled(
+    three_an_hour: Reach,
+) -> None:
+    """Its links do nothing any more; what waits for the same address stays good, and stays."""
+    others = [await mover(three_an_hour, f"m{number}@example.com") for number in range(3)]
+    for one in (*others, others[0]):
+        assert (await one.ask("victim@example.org")).status_code == 202
+    assert len(await others[0].owed("queued")) == 2
+    ada = await mover(three_an_hour)
+    await ada.ask()
+    await ada.ask("victim@example.org")
+    assert await ada.owed("queued") == []
+
+
 async def test_a_budget_comes_back(settings: Settings, reach: Reach) -> None:
     """After its window; a clock that was ahead for a moment does not use it up for longer."""
 
@@ -104,6 +119,13 @@ async def test_a_budget_comes_back(settings: Settings, reach: Reach) -> None:
 
         return write
 
+    assert await reach.database.write(take)
+
+    def grow_old(tx: Transaction) -> None:
+        at = tx.execute(select(now())).scalar_one().timestamp()
+        tx.execute(update(recipient_budgets).values(sent=[at - 3601] * 5, last_at=now(-3601)))
+
+    await reach.database.write(grow_old)
     assert await reach.database.write(take)
     for times, is_within in (
         ([-5] * 5, False),
@@ -132,6 +154,9 @@ async def test_it_ends(reach: Reach) -> None:
     assert (await ada.stop(token)).status_code == 401
     await ada.ask()
     assert (await ada.say_yes(token)).status_code == 401  # it is another change
+    assert (await ada.me())["pending_email"] == NEW
+    (change,) = await reach.database.read(stored)
+    assert change.ends_at - change.created_at == timedelta(reach.settings.link_days)
     await reach.database.write(end)
     async with running_worker(reach.settings):
         await eventually_gone(reach)
@@ -157,6 +182,10 @@ async def test_what_has_not_ended_is_not_swept(reach: Reach) -> None:
     assert await reach.database.write(address_changes.sweep) == 0
     assert await reach.database.write(recipient_budget.sweep, reach.settings) == 0
     assert await reach.database.read(everything) == before
+    # It counts for a day, too.
+    two_hours_ago = update(recipient_budgets).values(last_at=now(-7200))
+    await reach.database.write(lambda tx: tx.execute(two_hours_ago))
+    assert await reach.database.write(recipient_budget.sweep, reach.settings) == 0
 
 
 async def test_it_is_exported_and_erased(reach: Reach) -> None:
@@ -179,6 +208,8 @@ async def test_a_key_makes_it_once(reach: Reach) -> None:
     assert answers == [answers[0]] * 2
     assert len(await ada.owed()) == 3
     assert (await ada.ask("other@example.org", **key)).status_code == 422
+    assert (await reach.http.delete("/v1/me", headers=ada.by_link)).status_code == 204
+    assert (await reach.database.read(everything))["idempotency_keys"] == []
 
 
 async def test_a_yes_whose_answer_was_lost_can_be_said_again(reach: Reach) -> None:

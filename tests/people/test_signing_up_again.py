@@ -18,7 +18,7 @@ from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import all_sent, attempts_in, confirm_everybody, messages_in
 from tests.support.messages import links_in
-from tests.support.people import at_work, by_link, operator, token_of
+from tests.support.people import at_work, by_link, everybody, operator, token_of
 from tests.support.processes.reach import ADA, Reach, running_reach, running_worker
 from tests.support.servers.mail import MailServer
 
@@ -371,3 +371,16 @@ async def test_one_durable_write_for_everybody(
             before = version()
             assert (await reach.sign_up(email)).status_code == 202
             assert version() != before
+
+
+async def test_a_stranger_changes_no_language_of_a_record_that_others_wrote_in(
+    reach: Reach,
+) -> None:
+    """Nor the name that an operator wrote."""
+    http = await operator(reach)
+    await http.post("/v1/signups", json={**ADA, "language": "de"})
+    (ada,) = await everybody(http)
+    await http.patch(f"/v1/people/{ada['id']}", json={"name": "Ada King"})
+    await http.post("/v1/signups", json={**ADA, "language": "fr"})
+    (ada,) = await everybody(http)
+    assert (ada["name"], ada["language"]) == ("Ada King", "de")

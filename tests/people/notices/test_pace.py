@@ -298,3 +298,33 @@ async def _has_told(database: Database, count: int) -> bool:
 
 def _has_looked(since: Since, times: int) -> bool:
     return since.of(TRANSACTIONS, kind="read", result="ok") >= times
+
+
+async def test_a_worker_that_was_away_for_days_tells_of_all(
+    heard: Settings, stored: Database
+) -> None:
+    """Of the hours whose counts are sure to be kept."""
+    await sign_up(stored, heard, *addresses(3))
+    await stored.write(counters.fold)
+    long_ago = (datetime.now(UTC) - timedelta(10)).replace(minute=0, second=0, microsecond=0)
+    moved = update(counters.counters).where(counters.counters.c.hour > counters.CURRENT)
+    await stored.write(lambda tx: tx.execute(moved.values(hour=long_ago)))
+    assert await hear(stored, heard) == [(3, None)]
+
+
+async def test_what_is_not_announced_is_found(
+    heard: Settings, stored: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker looks now and then, whether or not it has heard of a sign-up."""
+    monkeypatch.setattr(notices, "POLL_SECONDS", 0.2)
+    monkeypatch.setattr(notices, "LOOK_SECONDS", 0.1)
+    deaf, since = open_database(heard), Since()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(Notices(heard, deaf).run)
+            await eventually(partial(_has_looked, since, 2))
+            await sign_up(stored, heard, "ada@example.com")
+            await eventually(partial(_has_told, stored, 1))
+            group.cancel_scope.cancel()
+    finally:
+        await deaf.close()

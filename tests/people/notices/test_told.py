@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import func, select, update
 
 from reach.db.database import Database
+from reach.db.types import now
 from reach.messages.model import NOTICE, messages
+from reach.messages.queue import lease_due
 from reach.people import notices, record, signup
 from reach.people.address import parse_address
 from reach.people.model import people
@@ -212,3 +214,14 @@ def test_several_addresses() -> None:
     """With commas or blanks between them, each once."""
     found = load({"notify": f"{MAKER}, {OTHER},{MAKER}"}).notify_addresses
     assert found == [MAKER, OTHER]
+
+
+async def test_it_is_in_the_makers_language(heard: Settings, stored: Database) -> None:
+    """Not in that of whom it names."""
+    await sign_up(stored, heard, "ada@example.com")
+    await stored.write(lambda tx: tx.execute(update(people).values(language="de")))
+    assert await hear(stored, heard) == [(1, "ada@example.com")]
+    again = update(messages).values(state="queued", due_at=now(-1), finished_at=None)
+    await stored.write(lambda tx: tx.execute(again))
+    leased = await stored.write(lease_due, limit=10, lease_seconds=60)
+    assert {one.template: one.language for one in leased} == {"welcome": "de", NOTICE: None}
