@@ -300,7 +300,7 @@ def _has_looked(since: Since, times: int) -> bool:
     return since.of(TRANSACTIONS, kind="read", result="ok") >= times
 
 
-async def test_a_worker_that_was_away_for_days_tells_of_all(
+async def test_a_worker_that_did_not_run_for_days_tells_of_all(
     heard: Settings, stored: Database
 ) -> None:
     """Of the hours whose counts are sure to be kept."""
