@@ -58,9 +58,8 @@ ANSWER = "reach.answer"
 #: Neither a field's name nor its value has such characters (RFC 9110 §5.5): they would begin
 #: another field, or the body.
 CONTROLS = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
-#: Of these some say how the connection goes on, which is for uvicorn to do; others are said in
-#: place of those that every answer has.
-UNUSUAL = NAMES | {b"connection", b"transfer-encoding"}
+#: These say how the connection goes on, which is for uvicorn to do.
+UNUSUAL = frozenset((b"connection", b"transfer-encoding"))
 #: Where a request has the refusal that is its answer; its line in the log is that of many.
 REFUSAL = "reach.refusal"
 #: Where a request says that its answer goes on for as long as the caller listens.
@@ -214,7 +213,10 @@ class Record:
         lines = [name.lower() + b": " + value for name, value in headers]
         if said.get(b"content-length") != b"%d" % len(body) or any(map(CONTROLS.search, lines)):
             return False
-        lines += self._safety_lines
+        if NAMES.isdisjoint(said):
+            lines += self._safety_lines
+        else:
+            lines += [b": ".join(one) for one in self._safety if one[0] not in said]
         lines.append(b"x-request-id: %b\r\n" % self.request_id.encode())
         return bool(answer(self.status, b"\r\n".join(lines), body))
 
