@@ -10,6 +10,7 @@ from reach.runtime.process import opened
 from reach.settings import BadSettings, Settings
 from reach.telemetry import traces
 from tests.support.clock import eventually
+from tests.support.http.pieces import noting_pieces
 from tests.support.processes.reach import Reach, running_reach
 from tests.support.servers.collector import Collector, Span
 
@@ -45,6 +46,19 @@ async def test_a_request_s_transaction_and_statements_are_beneath_it(
     assert statement.attributes["db.system.name"] == system
     assert statement.kind == "CLIENT"
     assert "ada" not in statement.attributes["db.query.text"]
+
+
+async def test_what_is_traced_is_answered_in_one_piece(
+    traced: Collector, settings: Settings
+) -> None:
+    """As it is without traces: see ``tests/runtime/test_pieces.py``."""
+    with noting_pieces() as pieces:
+        async with running_reach(settings) as reach:
+            answers = [await reach.http.get("/"), await reach.sign_up()]
+    await one(traced, "GET /")
+    assert [answer.status_code for answer in answers] == [200, 202]
+    for piece, answer in zip(pieces, answers, strict=True):
+        assert piece.endswith(b"\r\n\r\n" + answer.content)
 
 
 async def test_a_shared_commit_is_a_trace_of_its_own_that_leads_to_all_it_is_for(

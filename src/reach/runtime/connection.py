@@ -24,7 +24,7 @@ from reach.runtime.reader import (
 )
 from reach.telemetry.metrics import CUT_CONNECTIONS, UNREADABLE_REQUESTS
 from reach.web.body import BODY, MOST_BYTES, TooSlow
-from reach.web.middleware import ANSWER, STAYS_OPEN
+from reach.web.middleware import ANSWER, JOIN, STAYS_OPEN
 from reach.web.refusals import Busy, HeadTooSlow, Refusals
 
 #: What is to be taken of a long answer in the time for a head. asyncio's marks are so far apart.
@@ -298,7 +298,7 @@ class Connection(Reader):
         scope: dict[str, Any] = cycle.scope  # type: ignore[assignment]  # what ASGI lets us add
         if not cycle.more_body and len(cycle.body) <= MOST_BYTES:
             scope[BODY] = bytes(cycle.body)
-        scope[ANSWER] = partial(self._answer, cycle)
+        scope[ANSWER], scope[JOIN] = partial(self._answer, cycle), self.flow.join
         super()._start_asgi_task(cycle, app)
 
     def _answer(self, cycle: RequestResponseCycle, status: int, fields: bytes, body: bytes) -> bool:

@@ -82,22 +82,41 @@ class Flow:
     """
 
     __slots__ = (
+        "_head",
         "_taken",
         "_transport",
         "close",
         "is_closing",
         "is_over",
         "read_paused",
-        "write",
         "write_paused",
     )
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
         """Write to ``transport``, and have ``close`` end it."""
         self._transport = transport
-        self.write, self.is_closing, self.close = transport.write, transport.is_closing, close
+        self.is_closing, self.close = transport.is_closing, close
         self.read_paused = self.write_paused = self.is_over = False
         self._taken: asyncio.Future[None] | None = None
+        #: An answer's head that waits for its body; empty: the next piece is one.
+        self._head: bytes | None = None
+
+    def join(self) -> None:
+        """Have the piece that is written next wait for the one behind it: they leave as one.
+
+        A process that is killed between the two would leave half an answer.
+        """
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write a piece of an answer."""
+        if self._head is None:
+            self._transport.write(data)
+        elif not self._head:
+            self._head = data
+        else:
+            self._transport.write(self._head + data)
+            self._head = None
 
     async def drain(self) -> None:
         """Wait until the caller has taken what is written."""

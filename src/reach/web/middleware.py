@@ -55,11 +55,14 @@ PUBLIC_PATHS = frozenset((*SIGN_UP_PATHS, "/links", "/v1/links"))
 #: Where a request has what writes a whole answer at once: given its status, the lines of its fields
 #: and its body, it says whether it has.
 ANSWER = "reach.answer"
+#: Where it has what makes one piece of the next two: of an answer's head, and what follows it.
+JOIN = "reach.join"
 #: Neither a field's name nor its value has such characters (RFC 9110 §5.5): they would begin
 #: another field, or the body.
 CONTROLS = re.compile(rb"[\x00-\x08\n-\x1f\x7f]")
-#: These say how the connection goes on, which is for uvicorn to do.
-UNUSUAL = frozenset((b"connection", b"transfer-encoding"))
+#: Of these some say how the connection goes on, which is for uvicorn to do; others are said in
+#: place of those that every answer has.
+UNUSUAL = NAMES | {b"connection", b"transfer-encoding"}
 #: Where a request has the refusal that is its answer; its line in the log is that of many.
 REFUSAL = "reach.refusal"
 #: Where a request says that its answer goes on for as long as the caller listens.
@@ -199,6 +202,8 @@ class Record:
             said = NAMES.intersection(dict(headers))
             headers += [one for one in self._safety if one[0] not in said]
             headers.append((b"x-request-id", self.request_id.encode()))
+            if JOIN in self.scope and self._method != "HEAD":  # which nothing follows
+                self.scope[JOIN]()
             await self._send({**start, "headers": headers})
         await self._send(message)
 
@@ -213,10 +218,7 @@ class Record:
         lines = [name.lower() + b": " + value for name, value in headers]
         if said.get(b"content-length") != b"%d" % len(body) or any(map(CONTROLS.search, lines)):
             return False
-        if NAMES.isdisjoint(said):
-            lines += self._safety_lines
-        else:
-            lines += [b": ".join(one) for one in self._safety if one[0] not in said]
+        lines += self._safety_lines
         lines.append(b"x-request-id: %b\r\n" % self.request_id.encode())
         return bool(answer(self.status, b"\r\n".join(lines), body))
 
