@@ -48,6 +48,8 @@ def places(port: int, inside: int, servers: tuple[int, int], folder: Path) -> li
         Change(STATIC, "ping: {}", "ping: {}\napi: {insecure: true, dashboard: false}"),
         Change(DYNAMIC, "http://127.0.0.1:8001", f"http://127.0.0.1:{servers[0]}"),
         Change(DYNAMIC, "http://127.0.0.1:8002", f"http://127.0.0.1:{servers[1]}"),
+        # On a busy machine, a server that takes its time is not dead. One that is refuses at once.
+        Change(DYNAMIC, "          timeout: 1s", "          timeout: 20s"),
     ]
 
 
