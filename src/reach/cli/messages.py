@@ -1,13 +1,13 @@
 """`reach messages`: emails, as people will see them."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, configured, end
+from reach.mail import Form
 
 cli = typer.Typer(no_args_is_help=True, rich_markup_mode=MARKUP, help="Emails, as people see them.")
 
@@ -17,22 +17,13 @@ def messages() -> None:
     """Have `preview` said: Typer would leave the name of a lone command out."""
 
 
-class Format(StrEnum):
-    """What of an email is shown."""
-
-    HTML = "html"
-    TEXT = "text"
-    SUBJECT = "subject"
-    SOURCE = "source"
-
-
 @cli.command()
 def preview(
     template: Annotated[str, typer.Argument(help="`welcome`, say, or one of your own.")],
     lang: Annotated[
         str | None, typer.Option(help="One of REACH_LANGUAGES; the first, by default.")
     ] = None,
-    format_: Annotated[Format, typer.Option("--format", help="What to show.")] = Format.HTML,
+    form: Annotated[Form, typer.Option("--format", help="What to show.")] = "html",
     output: Annotated[
         Path | None, typer.Option(help="A file to write; stdout, by default.")
     ] = None,
@@ -50,7 +41,7 @@ def preview(
     if template not in composer.templates:
         end(f"No such template. Templates are: {', '.join(sorted(composer.templates))}", MISUSED)
     try:
-        text = previewed(settings, composer, template, language=language, form=format_.value)
+        text = previewed(settings, composer, template, language=language, form=form)
     except CannotCompose as error:
         end(str(error), FAILED)
     if output is None:

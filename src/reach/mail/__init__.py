@@ -1,1 +1,6 @@
 """Emails: templates, headers and signatures."""
+
+from typing import Literal
+
+#: What of an email a preview shows.
+Form = Literal["html", "text", "subject", "source"]

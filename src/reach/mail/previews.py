@@ -1,13 +1,9 @@
 """Previews: a template as an email would have it, with sample data."""
 
-from typing import Literal, get_args
-
+from reach.mail import Form
 from reach.mail.compose import Composer
 from reach.mail.samples import data_of, sample
 from reach.settings import Settings
-
-Form = Literal["html", "text", "subject", "source"]
-FORMS: tuple[Form, ...] = get_args(Form)
 
 
 def preview(

@@ -5,8 +5,9 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 from markupsafe import escape
 
+from reach.mail import Form
 from reach.mail.compose import CannotCompose, Composer
-from reach.mail.previews import Form, preview
+from reach.mail.previews import preview
 from reach.mail.samples import sample_composer
 from reach.mailbox.pages import OPEN_LINKS_OUTSIDE, READ, Local, mail_headers
 from reach.problems import NotFound

@@ -146,21 +146,17 @@ def refusal(request: Request, problem: Problem) -> Response:
     others = [_(detail) for name, detail in found["faults"] if name not in LABELS]
     still_here = _("What you typed is still here.")
     if found["wait_minutes"]:
-        title = _("One moment, please")
         often = _("This form was sent very often from where you are.")
         others = [often, _waiting(translations, found["wait_minutes"]), still_here]
     elif found["is_fine"]:
-        title = _("Almost done: please press the button once more")
         others = [_("What you typed is fine, and still here."), *others]
-    elif found["faults"]:
-        title = _("Please look at this again")
-    else:
-        title = _(found["title"])
+    elif not found["faults"]:
         repeat = [_("Please try again in a moment.")] if found["may_repeat"] else []
         others = [*repeat, still_here]
     # It was shown before: nobody waits twice.
     started = services_of(request).spam_protection.stamp(time.time(), is_again=True)
-    body = {"title": title, "text": " ".join(others), "errors": errors, "started": started}
+    title, text = _(found["title"]), " ".join(others)
+    body = {"title": title, "text": text, "errors": errors, "started": started}
     return _answer(request, problem.status, body, problem.headers)
 
 

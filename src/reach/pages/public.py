@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
@@ -297,11 +297,22 @@ def faults_of(problem: Problem | None, labels: Mapping[str, str], request: Reque
         "labels": labels,
         "faults": faults,
         "errors": {name: detail for name, detail in reversed(faults) if name in labels},
-        "title": None if problem is None else public_detail(problem) or problem.title,
+        "title": problem and _headline(problem, faults),
         "may_repeat": isinstance(problem, ServiceUnavailable),
         "wait_minutes": _wait_minutes(problem),
         "is_fine": isinstance(problem, SendAgain),
     }
+
+
+def _headline(problem: Problem, faults: Sequence[object]) -> str:
+    """Choose what is said first of a form that is not taken as it is."""
+    if isinstance(problem, QuotaExceeded):
+        return N_("One moment, please")
+    if isinstance(problem, SendAgain):
+        return N_("Almost done: please press the button once more")
+    if faults:
+        return N_("Please look at this again")
+    return public_detail(problem) or problem.title
 
 
 def _wait_minutes(problem: Problem | None) -> int:

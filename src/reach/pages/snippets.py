@@ -6,7 +6,6 @@ from html import escape
 from textwrap import dedent
 
 from reach.settings import Settings
-from reach.settings.types import parse_web_addresses
 
 FORM = """\
 <form method="post" action="{origin}/">
@@ -47,7 +46,7 @@ class Snippet:
 
 def snippets(settings: Settings) -> Mapping[str, Snippet]:
     """Write all of them, for the address and the settings of this server."""
-    returns, origin = parse_web_addresses(settings.return_urls), settings.origin
+    returns, origin = settings.returns, settings.origin
     back = BACK.format(escape(returns[0])) if returns else ""
     return {
         "form": Snippet("A form", FORM.format(origin=origin, back=back), _needs_of_form(returns)),

@@ -208,9 +208,9 @@ class Settings(Fields):
         return parse_origins(self.embed_origins)
 
     @cached_property
-    def returns(self) -> frozenset[str]:
+    def returns(self) -> list[str]:
         """Where a form may have people led back to."""
-        return frozenset(parse_web_addresses(self.return_urls))
+        return parse_web_addresses(self.return_urls)
 
     @cached_property
     def language_codes(self) -> list[str]:
