@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from reach.mailbox.news import MOST_LISTENERS
+from reach.mailbox.pages import GAP_SECONDS
 from reach.mailbox.server import Mailbox
 from reach.settings import Settings
 from reach.telemetry.metrics import REQUEST_SECONDS
@@ -148,6 +149,17 @@ async def test_so_many_may_listen(here: Reach, mailbox: Mailbox) -> None:
         assert page.status_code == 200
     await eventually(lambda: _is_free(here))
     put(mailbox, "Nobody listens")
+
+
+async def test_a_rush_is_told_all_at_once(here: Reach, mailbox: Mailbox) -> None:
+    """After each piece of news there is a gap, however soon there is more."""
+    began = time.monotonic()
+    async with listening(here) as lists:
+        for n in range(3):
+            await anext(lists)
+            put(mailbox, f"Mail {n}")
+        await anext(lists)
+    assert time.monotonic() - began > 2.5 * GAP_SECONDS  # timers may be early by a little
 
 
 async def _is_free(reach: Reach) -> bool:

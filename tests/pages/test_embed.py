@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -117,8 +118,23 @@ async def test_the_script_learns_what_the_form_needs(site: Site) -> None:
             assert is_open(answer)
             found = answer.json()
             assert found["words"]["lang"] == answer.headers["content-language"] == language
+            assert answer.headers["vary"] == "Accept-Language"
+            assert (found["words"]["dir"], found["emailType"]) == ("ltr", "email")
             assert set(found["labels"]) == {"name", "email", "description"}
             assert "challenge" not in found
+
+
+async def test_the_script_learns_of_other_writing(
+    make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    """From right to left; and of addresses in any letters, which a browser's check would refuse."""
+    file = tmp_path / "ar" / "LC_MESSAGES" / "reach.po"
+    file.parent.mkdir(parents=True)
+    file.write_text('msgctxt "direction of writing"\nmsgid "ltr"\nmsgstr "rtl"\n')
+    site = make_site(languages="en, ar", catalogues_dir=tmp_path, smtputf8=True)
+    async with site.client() as http:
+        found = (await http.get("/embed.json?lang=ar")).json()
+    assert (found["words"]["dir"], found["emailType"]) == ("rtl", "text")
 
 
 async def test_the_script_is_told_in_words(site: Site) -> None:

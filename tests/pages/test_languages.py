@@ -108,13 +108,16 @@ async def test_a_bad_code_is_refused(reach: Reach) -> None:
 
 
 async def test_ones_record_is_in_ones_own_language(reach: Reach) -> None:
-    """Whatever the browser says; it can be changed there, and an email says so."""
+    """Whatever the browser says, and so is what it leads to; an email says that it was changed."""
     person = await holder(reach)
     bearer = {"Authorization": f"Bearer {person.token}"}
     answer = await reach.http.patch("/v1/me", json={"language": "de"}, headers=bearer)
     assert (answer.status_code, answer.json()["language"]) == (200, "de")
     page = await reach.http.get("/manage", headers={**person.cookie, **FRENCH})
     assert page.headers["content-language"] == "de"
+    assert 'href="/manage/removal?lang=de"' in page.text
+    agreed = await reach.http.get("/manage", headers={**person.cookie, **GERMAN})
+    assert 'href="/manage/removal"' in agreed.text
     assert '<option value="de" lang="de" selected>' in page.text
     chosen = await reach.http.get("/manage?lang=es", headers={**person.cookie, **FRENCH})
     assert chosen.headers["content-language"] == "es"

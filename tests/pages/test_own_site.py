@@ -265,17 +265,53 @@ async def test_a_script_sends_again_what_got_no_answer(enter: Enter) -> None:
     assert [one["template"] for one in messages.json()["items"]] == ["welcome"]
 
 
-async def test_a_script_speaks_the_language_of_the_page(enter: Enter) -> None:
-    """That of ``data-lang``, or of the page; and it is kept with the person."""
+@pytest.mark.parametrize(
+    ("old", "new", "language"),
+    [
+        ("data-reach", 'data-reach data-lang="de-AT"', "de"),
+        ("<script", '<script data-lang="es"', "es"),
+        ("", "", "en"),
+    ],
+    ids=["place", "script", "page"],
+)
+async def test_a_script_speaks_the_language_of_the_page(
+    enter: Enter, old: str, new: str, language: str
+) -> None:
+    """That of ``data-lang``, or of the page, not the browser's; and it is kept with the person."""
     here = await enter({"locale": "fr-FR"})
     html = snippets(here.reach.settings)["script"].html
-    await here.open(html.replace("data-reach", 'data-reach data-lang="de-AT"'), script_policy(here))
-    await expect(here.page.locator("form")).to_have_attribute("lang", "de")
+    await here.open(html.replace(old, new), script_policy(here))
+    for said in (here.page.locator("form"), here.page.get_by_role("status")):
+        await expect(said).to_have_attribute("lang", language)
+        await expect(said).to_have_attribute("dir", "ltr")
     await here.page.locator("[name=name]").fill("Ada")
     await here.page.locator("[name=email]").fill("ada@example.com")
     await here.page.get_by_role("button").click()
     await expect(here.page.locator("form")).to_have_count(0)
-    assert await here.people() == [("ada@example.com", "Ada", "de")]
+    assert await here.people() == [("ada@example.com", "Ada", language)]
+
+
+async def test_a_script_sets_a_trap(enter: Enter) -> None:
+    """Nobody meets it, and no password manager is to fill it in; what does is taken for spam."""
+    here = await enter()
+    page = here.page
+    await here.open(snippets(here.reach.settings)["script"].html, script_policy(here))
+    await fill(page)
+    trap = page.locator("form [name=motto]")
+    await expect(trap).not_to_be_in_viewport()
+    for name, value in {
+        "tabindex": "-1",
+        "inert": "",
+        "aria-hidden": "true",
+        "data-1p-ignore": "",
+        "data-bwignore": "",
+        "data-lpignore": "true",
+    }.items():
+        await expect(trap).to_have_attribute(name, value)
+    await trap.evaluate("trap => trap.value = 'https://buy.example'")
+    await press(page)
+    await expect(page.get_by_role("status")).to_contain_text("on its way to ada@example.com")
+    assert await here.people() == []
 
 
 async def test_without_the_script_there_is_a_link(enter: Enter) -> None:

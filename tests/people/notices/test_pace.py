@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import asyncpg
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from reach.db import counters
 from reach.db.connect import open_database
@@ -19,6 +19,7 @@ from reach.delivery.cleanup import sweep
 from reach.messages.model import NOTICE, messages
 from reach.messages.outbox import CHANNEL
 from reach.people import notices
+from reach.people.model import people
 from reach.people.notices import Notices, begin, look, tell
 from reach.runtime.process import opened
 from reach.settings import Settings
@@ -38,7 +39,7 @@ TRANSACTIONS = "reach_database_transaction_duration_seconds_count"
 SIGNS_UP = """
     INSERT INTO people (id, email, email_key, name, links_version, created_at, updated_at, version,
         typed_version) VALUES ($1, 'late@example.com', 'late@example.com', 'Late', 0,
-        now(), now(), 1, 1)
+        clock_timestamp(), clock_timestamp(), 1, 1)
 """
 
 
@@ -77,19 +78,14 @@ async def test_digests(heard: Settings, stored: Database) -> None:
     assert 100 < (await stored.read(look, hourly) or 0) <= 200
     await later(stored, 300)
     assert await stored.write(tell, hourly) == 1
-    await sign_up(stored, hourly, "ada@example.com")
-    await finish(stored)
-    await later(stored, 3500)
-    assert await stored.write(tell, hourly) == 0
-    await later(stored, 101)
-    assert await stored.write(tell, hourly) == 1
-    daily = hourly.model_copy(update={"notify_every": "day"})
-    await sign_up(stored, daily, "bob@example.com")
-    await finish(stored)
-    await later(stored, 86_300)
-    assert await stored.write(tell, daily) == 0
-    await later(stored, 101)
-    assert await stored.write(tell, daily) == 1
+    for every, seconds, email in (("hour", 3600, "ada@example.com"), ("day", 86_400, "bob@x.org")):
+        paced = heard.model_copy(update={"notify_every": every})
+        await sign_up(stored, paced, email)
+        await finish(stored)
+        await later(stored, seconds - 100)
+        assert await stored.write(tell, paced) == 0
+        await later(stored, 101)
+        assert await stored.write(tell, paced) == 1
     found = [(one.data["count"], bool(one.person_id)) for one in await told_in(stored)]
     assert found == [(3, False), (1, True), (1, True)]
 
@@ -109,6 +105,32 @@ async def test_a_burst_is_told_one_by_one(
                 assert await hear(database, settings) == [(1, "early@example.com")]
             assert await hear(database, settings) == [(1, "late@example.com")]
             assert await hear(database, settings) == []
+    finally:
+        await late.close()
+
+
+@pytest.mark.parametrize("table", ["people", "counters"])
+async def test_who_signs_up_while_it_reads_is_told_of_once(
+    make_settings: Callable[..., Settings], postgres: str, table: str
+) -> None:
+    """Whom it could name is counted; whom it has counted, the next notice does not take for new."""
+    settings = make_settings(database_url=postgres, notify=MAKER)
+    late = await asyncpg.connect(postgres)
+    try:
+        async with opened(settings) as database:
+            await database.write(begin, settings)
+            await sign_up(database, settings, "gone@example.com")
+            await database.write(lambda tx: tx.execute(delete(people)))
+            async with anyio.create_task_group() as group, late.transaction():
+                await late.execute(f"LOCK TABLE {table}")
+                group.start_soon(database.write, tell, settings)
+                await eventually(lambda: is_awaited(settings, "SELECT"))
+                await late.execute(SIGNS_UP, new_id())
+            (both,) = await told_in(database)
+            assert (both.data["count"], both.person_id) == (2, None)
+            assert await hear(database, settings) == []
+            await sign_up(database, settings, "ada@example.com")
+            assert await hear(database, settings) == [(1, "ada@example.com")]
     finally:
         await late.close()
 
@@ -191,10 +213,26 @@ async def test_while_mail_is_down_they_do_not_pile_up(heard: Settings, stored: D
         assert await stored.read(look, heard) == notices.POLL_SECONDS
         assert await stored.write(tell, heard) == 0
     await finish(stored)
+    await later(stored, 50)
+    assert 0 < (await stored.read(look, heard) or 0) <= 10
     assert await stored.write(tell, heard) == 0  # not within a minute of when it was sent
     await later(stored)
     assert await stored.write(tell, heard) == 1
     assert [one.data["count"] for one in await told_in(stored)] == [1, 5]
+
+
+async def test_a_minute_passes_though_the_last_notice_is_gone(
+    heard: Settings, stored: Database
+) -> None:
+    """It went with whom it named."""
+    await sign_up(stored, heard, "ada@example.com")
+    assert await stored.write(tell, heard) == 1
+    await stored.write(lambda tx: tx.execute(delete(people)))
+    await sign_up(stored, heard, "bob@example.com")
+    assert await told_in(stored) == []
+    await later(stored, 50)
+    assert await stored.write(tell, heard) == 0
+    assert await hear(stored, heard) == [(1, "bob@example.com")]
 
 
 async def test_one_address_that_is_stuck_holds_up_no_other(
