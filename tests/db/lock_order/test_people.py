@@ -58,42 +58,34 @@ def request_of(address: str) -> Submission[SignUp]:
     )
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+@pytest.mark.parametrize(
+    ("with_keys", "known", "lock"),
+    [
+        pytest.param(False, False, ADD_PERSON, id="new"),
+        pytest.param(False, True, LOCK_PERSON, id="known"),
+        pytest.param(True, False, ADD_KEY, id="new-keys"),
+        pytest.param(True, True, LOCK_KEY, id="stored-keys"),
+    ],
+)
 async def test_sign_ups_from_both_ends(
     two: tuple[Database, Database],
     settings: Settings,
     errors: list[str],
+    with_keys: bool,
     known: bool,
+    lock: str,
 ) -> None:
-    """Two processes sign up the same people in opposite order, new or known: nobody in a circle."""
+    """Two processes sign up the same people, or get the same keys, in opposite order: no circle."""
     if known:
-        await sign_up(two[0], settings, *addresses(COUNT))
+        await two[0].write(sign_up_all, requests(with_keys=with_keys), settings)
     up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
-    async with both_meet(settings, LOCK_PERSON if known else ADD_PERSON):
-        ours = asyncio.gather(*map(up, requests()), *map(down, reversed(requests())))
-    await ours
-    assert errors == []
-    assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
-    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
-
-
-@pytest.mark.parametrize("stored", [False, True], ids=["new", "stored"])
-async def test_keys_from_both_ends(
-    two: tuple[Database, Database],
-    settings: Settings,
-    errors: list[str],
-    stored: bool,
-) -> None:
-    """Two processes get the same keys in opposite order, new or stored: nobody in a circle."""
-    everybody = requests(with_keys=True)
-    if stored:
-        await two[0].write(sign_up_all, everybody, settings)
-    up, down = (db.group(partial(sign_up_all, settings=settings)) for db in two)
-    async with both_meet(settings, LOCK_KEY if stored else ADD_KEY):
-        ours = asyncio.gather(*map(up, everybody), *map(down, reversed(requests(with_keys=True))))
+    one, other = requests(with_keys=with_keys), requests(with_keys=with_keys)
+    async with both_meet(settings, lock):
+        ours = asyncio.gather(*map(up, one), *map(down, reversed(other)))
     assert set(await ours) == {CHECK_YOUR_INBOX}
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+    assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
 
 
 async def test_keys_and_erasures_at_once(
