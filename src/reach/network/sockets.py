@@ -106,6 +106,8 @@ log = structlog.get_logger("reach.network")
 #: How long an address has before the next one is tried beside it (RFC 8305 §8: 250 ms, and never
 #: less than 10 ms).
 NEXT_SECONDS, LEAST_NEXT_SECONDS = 0.25, 0.01
+#: What a timer may be early by.
+TIMER_SECONDS = 0.005
 #: How long an address that did not answer is tried last. (RFC 8305 §4 lets history count.)
 LAST_SECONDS = 600
 
@@ -189,8 +191,6 @@ class Attempt:
         self.connected: socket.socket | None = None
         #: Set when it has failed: the next one need not wait.
         self.failed = anyio.Event()
-        #: Whether its turn went by without an answer.
-        self.is_late = False
         self._failure = ""
         self._began_at: float | None = None
         self._ended_at: float | None = None
@@ -261,17 +261,17 @@ async def _stagger(attempts: Sequence[Attempt], pause: float) -> None:
     async with anyio.create_task_group() as group:
         for attempt in attempts:
             group.start_soon(run, attempt, group.cancel_scope)
-            with anyio.move_on_after(pause) as turn:
-                await attempt.failed.wait()
-            attempt.is_late = turn.cancelled_caught
+            # By its own time: in a busy loop it begins late, and timers end early.
+            while not attempt.failed.is_set() and attempt.seconds < pause:
+                with anyio.move_on_after(pause - attempt.seconds):
+                    await attempt.failed.wait()
 
 
 def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
     """Tell, once, which addresses do not answer, and which do so again.
 
     One that refuses costs no time: ``localhost``, say, of which a server listens to one half.
-    Whether a turn went by is asked of what waited for it: a busy loop begins attempts late, and its
-    timers are early by up to a millisecond, so an attempt's seconds may be fewer than its turn's.
+    The last one's turn ends with the time for all, by a timer, which may be early by a moment.
     """
     now = time.monotonic()
     for attempt in attempts:
@@ -279,7 +279,7 @@ def _remember(host: str, attempts: Sequence[Attempt], pause: float) -> None:
         if attempt.connected is not None:
             if _silent.pop(attempt.address, None) is not None:
                 log.info("an address answers again", reason=of_host)
-        elif not attempt.was_refused and (attempt.is_late or attempt.seconds >= pause):
+        elif not attempt.was_refused and attempt.seconds >= pause - TIMER_SECONDS:
             if _silent.get(attempt.address, 0) < now:
                 log.warning("an address does not answer", reason=f"{of_host}: {attempt.reason}")
             _silent[attempt.address] = now + LAST_SECONDS
