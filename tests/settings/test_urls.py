@@ -8,7 +8,7 @@ import pytest
 from reach.limits.redis import Line
 from reach.network.hosts import is_host, is_loopback
 from reach.settings.database_url import DatabaseUrl
-from reach.settings.urls import RedisUrl, SmtpUrl, as_browsers_write
+from reach.settings.urls import RedisUrl, SmtpUrl, as_browsers_write, parse_mailbox
 from tests.support.servers.mail import Authority
 
 CANARY = "s3cret-canary"
@@ -317,3 +317,40 @@ def test_a_name_is_as_long_as_dns_has_it(host: str, is_one: bool) -> None:
 def test_a_web_site_as_browsers_write_it(given: str, written: str) -> None:
     """So that a setting can be compared with an ``Origin``."""
     assert as_browsers_write(given) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "address"),
+    [
+        ("hello@example.org", "", "hello@example.org"),
+        ("Reach <hello@example.org> ", "Reach", "hello@example.org"),
+        ('"Reach, Inc." <hello@example.org>', "Reach, Inc.", "hello@example.org"),
+        ("hello@[192.0.2.1]", "", "hello@[192.0.2.1]"),
+        ('"h i"@example.org', "", '"h i"@example.org'),
+        ("reach@localhost", "", "reach@localhost"),
+    ],
+)
+def test_who_sends_is_read_as_it_is_written(text: str, name: str, address: str) -> None:
+    """With a name or without one."""
+    found = parse_mailbox(text)
+    assert (found.display_name, found.addr_spec) == (name, address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a@x.org;b@x.org",
+        "a@x.org, b@x.org",
+        "a@x.org>",
+        "a@[192.0.2.1",
+        "a@x..org",
+        '"-@[:?=',
+        '"a@b"',
+        "a@b@c",
+        "Reach <a@x.org> and more",
+    ],
+)
+def test_who_sends_is_read_whole_or_refused(text: str) -> None:
+    """A slip is told at the start: a part of it would be somebody else's address."""
+    with pytest.raises(ValueError, match="must be"):
+        parse_mailbox(text)

@@ -27,7 +27,7 @@ def remember(request: Request, answer: Response, typed: Mapping[str, str]) -> Re
     text = _written(request, typed, KEPT_FIELDS)
     if len(text) > MOST_CHARACTERS:
         text = _written(request, typed, KEPT_FIELDS[:1])
-    secure = "; Secure" if services_of(request).settings.origin.startswith("https:") else ""
+    secure = "; Secure" if services_of(request).settings.is_https else ""
     # Of base64 and a dot: nothing is to be quoted. ``set_cookie`` takes as long as all else here.
     answer.headers["set-cookie"] = f"{COOKIE}={text}{KEPT}{secure}"
     return answer

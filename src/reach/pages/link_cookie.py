@@ -193,13 +193,12 @@ def keep(request: Request, token: str, scope: Scope) -> Response:
 def put(request: Request, answer: Response, token: str, cookie: Cookie) -> Response:
     """Have the browser keep a token in a cookie."""
     links: Links = services_of(request).links
-    origin: str = services_of(request).settings.origin
     answer.set_cookie(
         cookie.name,
         token,
         max_age=min(links.seconds_left(token), cookie.most_seconds),
         path=cookie.path,
-        secure=urlsplit(origin).scheme == "https",
+        secure=services_of(request).settings.is_https,
         httponly=True,
         # Not "strict": then it would be missing when a link is followed from a web mail.
         samesite="lax",

@@ -280,6 +280,11 @@ class Settings(Fields):
         return f"http://{host}:{self.port}"
 
     @cached_property
+    def is_https(self) -> bool:
+        """Whether people come by https."""
+        return urlsplit(self.origin).scheme == "https"
+
+    @cached_property
     def is_exposed(self) -> bool:
         """Whether anyone but this machine's own users can reach Reach."""
         public_host = urlsplit(self.origin).hostname or ""

@@ -8,7 +8,6 @@ any of it, as any of it may be a part of a password.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from email.errors import MessageError
 from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
@@ -348,9 +347,13 @@ def as_browsers_write(origin: str) -> str:
 def parse_mailbox(text: str) -> Address:
     """Read ``hello@example.org`` or ``Name <hello@example.org>``. Raises ValueError."""
     name, address = parseaddr(text, **_AS_EVER)
-    if not text.isprintable() or "@" not in address.strip("@") or not address.isascii():
+    is_whole = text.strip() == address or text.rstrip().endswith(f"<{address}>")
+    if not (is_whole and text.isprintable() and "@" in address.strip("@") and address.isascii()):
         raise ValueError("must be like hello@example.org or Name <hello@example.org>")
     try:
-        return Address(display_name=name, addr_spec=address)
-    except (MessageError, IndexError):  # what the parser says, too, of what it cannot read
-        raise ValueError("must be an address: letters, digits, and single dots between") from None
+        read = Address(display_name=name, addr_spec=address)
+    except Exception:  # noqa: BLE001 - the parser fails in many ways at what it cannot read
+        read = Address()
+    if read.addr_spec != address or not read.domain:
+        raise ValueError("must be an address: letters, digits, and single dots between")
+    return read

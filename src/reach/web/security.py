@@ -1,7 +1,6 @@
 """What browsers are told with every answer, and whose scripts may call ``/v1``."""
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -58,7 +57,7 @@ def safety_headers(settings: Settings) -> tuple[Header, ...]:
     not ours to speak for its neighbours.
     """
     wanted = {**SAFETY, **KEEPING}
-    if urlsplit(settings.origin).scheme == "https":
+    if settings.is_https:
         wanted["strict-transport-security"] = f"max-age={YEAR_SECONDS}"
     return tuple((name.encode(), value.encode()) for name, value in wanted.items())
 

@@ -201,6 +201,8 @@ async def test_nobody_asked(settings: Settings) -> None:
         "a@b@c",
         "a@x.org;b@x.org",
         "a@x..org",
+        '"-@[:?=',
+        '"a@b"',
         ", ".join(addresses(11)),
     ],
 )
