@@ -123,7 +123,7 @@ def test_a_language_without_a_catalogue_is_refused(make_settings: Make, tmp_path
         Catalogues(make_settings(catalogues_dir=tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize("language", ["crh", "lad", "en-XX"])
+@pytest.mark.parametrize("language", ["crh", "lad", "en-XX", "abc-12345678"])
 def test_a_language_that_babel_does_not_know_has_dates(language: str) -> None:
     """A maker can add any; each page with a date would be a 500."""
     assert long_date("2026-03-04T05:06:07+00:00", language) == "2026-03-04"

@@ -94,7 +94,8 @@ async def test_to_open_a_mail_marks_it_read(site: Site, tmp_path: Path) -> None:
     newest, oldest = put(site, ADA, BOB)
     async with site.client() as client:
         await client.head(f"/mailbox?message={newest}")
-        await client.get(f"/mailbox?message={newest}", headers={"Sec-Purpose": "prefetch"})
+        for header in ("Sec-Purpose", "Purpose"):  # the latter is that of older browsers
+            await client.get(f"/mailbox?message={newest}", headers={header: "prefetch"})
         for part in ("", "/raw", "/html"):
             await client.get(f"/mailbox/messages/{newest}{part}")
         assert unread(site) == [True, True]

@@ -144,6 +144,27 @@ async def test_to_save_changes_nothing_that_was_not_changed(
     assert (await person.stored() or {})["language"] == "es"
 
 
+async def test_a_choice_of_language_is_kept_while_something_else_is_wrong(reach: Reach) -> None:
+    """The form comes back as it was filled in, and is saved as it was."""
+    person = await holder(reach)
+    bearer = {"Authorization": f"Bearer {person.token}"}
+    await reach.http.patch("/v1/me", json={"language": "de"}, headers=bearer)
+    for wanted in ("fr", "en", "de"):
+        wrong = await person.post("/manage", {"name": "", "description": "", "language": wanted})
+        assert wrong.status_code == 422
+        (value,) = re.findall(r'<option value="([^"]*)" lang=".." selected>', wrong.text)
+        assert value == wanted
+
+
+async def test_the_longest_code_of_a_language_can_be_stored(reach: Reach) -> None:
+    """As BCP 47 writes it: three letters, and two parts of eight; and no longer one."""
+    person = await holder(reach)
+    bearer = {"Authorization": f"Bearer {person.token}"}
+    for code, status in (("abc-12345678-12345678", 200), ("abc-12345678-123456789", 422)):
+        answer = await reach.http.patch("/v1/me", json={"language": code}, headers=bearer)
+        assert answer.status_code == status
+
+
 async def test_a_new_address_is_asked_in_the_persons_language(reach: Reach) -> None:
     """The email that leads there was in that language."""
     person = await holder(reach)
@@ -183,7 +204,7 @@ async def test_missing_pages_are_in_the_readers_language(reach: Reach) -> None:
     assert "There is nothing here" in english.text
     assert "There is nothing here" not in german.text
     chosen = await reach.http.get("/nowhere?lang=de", headers=BROWSER)
-    assert 'href="/?lang=de"' in chosen.text
+    assert 'class="brand" href="/?lang=de"' in chosen.text
 
 
 async def test_a_form_is_nobody_elses(reach: Reach) -> None:

@@ -202,7 +202,7 @@ async def record_page(
     shown = {"name": person.name, "description": person.description or "", "email": ""}
     shown |= {name: text for name, text in (typed or {}).items() if name in LABELS}
     services = services_of(request)
-    settings = services.settings
+    settings, catalogues = services.settings, services.pages.catalogues
     speak(request, person.language)
     answer = page(
         request,
@@ -215,7 +215,8 @@ async def record_page(
         typed=shown,
         email_type="text" if settings.smtputf8 else "email",
         needs_confirmation=not record.may_get(person, CONFIRM, settings),
-        mail_language=services.pages.catalogues.known(person.language),
+        mail_language=catalogues.known(person.language),
+        chosen_language=catalogues.known((typed or {}).get("language")),
         **faults_of(problem, LABELS, request),
     )
     answer.headers.update(problem.headers if problem else {})

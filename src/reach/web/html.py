@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from reach.web.policy import EMBED, PAGE_POLICY
 from reach.web.routes import fields_of, services_of
+from reach.web.templates import IS_CHOSEN
 
 #: For everything that pages answer, of whatever type; see ``web.security`` for all answers'.
 HEADERS = {"Cache-Control": "no-store"}
@@ -86,7 +87,7 @@ def render(  # noqa: PLR0913 - what an answer and a template each need
         policy = {**policy, "script-src": f"'nonce-{nonce}'", **runs}
     language = language_of(request)
     values.setdefault("path", request.scope["path"])
-    values |= {"is_language_chosen": is_language_chosen(request), "framed": framed}
+    values |= {IS_CHOSEN: is_language_chosen(request), "framed": framed}
     pages = services_of(request).pages
     fill = pages.render_blank if is_blank else pages.render
     text = fill(name, language, **values)
