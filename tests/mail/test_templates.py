@@ -264,11 +264,24 @@ def test_who_writes_is_at_the_end_of_every_email() -> None:
     """Postal address, web site and privacy page, in both parts."""
     said = {
         "postal_address": "12 Orchard Road",
-        "home_url": "https://tea.example.org/",
+        "home_url": "https://www.example.org/",
         "privacy_url": "https://tea.example.org/privacy",
     }
     for part in contents(a_composer(**said).compose(a_message())):
         assert all(words in part for words in said.values())
+
+
+def test_a_button_of_ones_own_is_in_every_email(tmp_path: Path) -> None:
+    """To replace ``parts.html`` is to write these three macros, and no sentence of ours."""
+    own = ['button(url, words) %}<b class="own">{{ words }}</b>']
+    own += [f"{name}(words) %}}{{{{ words }}}}" for name in ("bdi", "linked")]
+    text = "".join(f"{{% macro {one}{{% endmacro %}}" for one in own)
+    (tmp_path / "parts.html").write_text(text)
+    composer = a_composer(templates_dir=tmp_path)
+    for name in ("welcome", "already-signed-up", "manage-link", "address-change"):
+        data = {"name": "Ada", "new_address": "new@example.com"}
+        _, html = contents(composer.compose(a_message(name, data)))
+        assert 'class="own"' in html, name
 
 
 def test_an_english_html_part_is_sent_as_it_is_written() -> None:

@@ -16,7 +16,7 @@ from reach.mail.headers import BadHeader
 from reach.mail.linking import CannotLink
 
 FAULT_CHARACTERS = 300
-OUR_MACROS = str(BUILT_IN / "parts.html")
+OUR_MACROS = {str(BUILT_IN / name) for name in ("parts.html", "ends.html")}
 
 
 class Fault(NamedTuple):
@@ -70,7 +70,7 @@ def _place(error: Exception, file: str) -> tuple[str, int | None]:
     for frame, number in traceback.walk_tb(error.__traceback__):
         path = frame.f_code.co_filename
         name = Path(path).name
-        if FILE.fullmatch(name) and path != OUR_MACROS:
+        if FILE.fullmatch(name) and path not in OUR_MACROS:
             place, line = name, number
     return place, line
 
