@@ -12,8 +12,11 @@ from sqlalchemy.util import await_only
 
 from reach.db import postgres as reach_postgres
 from reach.db.connect import open_database
+from reach.db.postgres_connection import LOST
 from reach.db.transaction import Transaction
 from reach.settings import Settings
+from reach.settings.database_url import DatabaseUrl
+from reach.transfer.databases import PostgresSide
 from tests.support.clock import eventually
 from tests.support.database.locks import ask
 
@@ -73,6 +76,14 @@ class Lingering:
         count = int(str(await ask(self.server, END_ALL)))
         assert count > 0
         await eventually(lambda: self.ended == before + count)
+
+
+@pytest.mark.parametrize("error", [*LOST, ConnectionResetError])
+def test_each_word_for_a_lost_connection_is_known(error: type[Exception]) -> None:
+    """For what is asked of the database, and for what copies it."""
+    assert reach_postgres.is_lost(error("it has ended"))
+    side = PostgresSide("source", DatabaseUrl.parse("postgresql://nobody@127.0.0.1/none"), [])
+    assert "unavailable" in str(side.explain(error("it has ended")))
 
 
 @pytest.mark.parametrize("kind", ["read", "write"])

@@ -40,8 +40,8 @@ class Filter:
     """What messages are found by; None finds any.
 
     ``recipient`` is the key of the address that somebody has now (see ``people.address``): all that
-    is theirs is found, what went to another address of theirs before too. ``since`` and ``until``
-    are about when they were promised: from the one on, and before the other.
+    was for them is found, what went to another address of theirs before too. ``since`` and
+    ``until`` are about when they were promised: from the one on, and before the other.
     """
 
     state: State | None = None

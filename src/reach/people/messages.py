@@ -112,8 +112,8 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
     """List messages, newest first.
 
     `recipient` is a whole address, in any spelling: the messages of the person who has it now,
-    those too that went to their former address. `since` and `until` say when they were
-    promised: from the one on, and before the other (RFC 3339).
+    those too that went to their former address, and no notices. `since` and `until` say when they
+    were promised: from the one on, and before the other (RFC 3339).
     """
     chosen_by = Filter(state, template, recipient, None, since, until)
     found = await services_of(request).database.read(

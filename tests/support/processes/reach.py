@@ -106,8 +106,8 @@ async def running_reach(
 
         async with anyio.create_task_group() as group:
             group.start_soon(serve)
-            await ready.wait()
             try:
+                await ready.wait()
                 async with httpx.AsyncClient(
                     base_url=settings.origin, verify=NO_CERTIFICATES, trust_env=False, timeout=20
                 ) as http:
