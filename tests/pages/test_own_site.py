@@ -306,6 +306,8 @@ async def test_a_script_sets_a_trap(enter: Enter) -> None:
         "data-1p-ignore": "",
         "data-bwignore": "",
         "data-lpignore": "true",
+        "data-form-type": "other",
+        "autocomplete": "off",
     }.items():
         await expect(trap).to_have_attribute(name, value)
     await trap.evaluate("trap => trap.value = 'https://buy.example'")

@@ -1,4 +1,4 @@
-// Reach's sign-up form on somebody's own page: see docs/tutorial/your-first-form.md.
+// Reach's sign-up form on one's own page: docs/tutorial/your-first-form.md.
 "use strict";
 {
   const script = document.currentScript;
@@ -8,7 +8,7 @@
     email: { required: true, autocomplete: "email", dir: "ltr" },
     description: {},
   };
-  // What the page says of these counts more.
+  // What the page says counts more.
   const STYLE = `
 :where(.reach-form p) { margin: 0 0 1em }
 :where(.reach-form :is(label, input)) { display: block; width: 100%; box-sizing: border-box }
@@ -24,11 +24,13 @@
     return made;
   };
 
-  // No person, browser or password manager fills it in.
+  // No person or password manager fills it in.
   const trap = () => {
-    const made = make("input", { name: "motto", tabIndex: -1, inert: true, ariaHidden: "true" });
-    made.style.cssText = "position: absolute; left: -999rem";
-    Object.assign(made.dataset, { "1pIgnore": "", bwignore: "", lpignore: "true" });
+    const made = make("input", {
+      name: "motto", autocomplete: "off", tabIndex: -1, inert: true, ariaHidden: "true",
+      style: "position:absolute;left:-999rem",
+    });
+    Object.assign(made.dataset, { "1pIgnore": "", bwignore: "", lpignore: "true", formType: "other" });
     return made;
   };
 
@@ -39,7 +41,7 @@
       const label = rules.required ? labels[name] : `${labels[name]} ${words.optional}`;
       return make("p", {}, make("label", { htmlFor: input.id }, label), input);
     });
-    // Faults are told by us, in the form's language.
+    // We tell of faults, in the form's language.
     const { lang, dir } = words;
     const rules = { className: "reach-form", noValidate: true, lang, dir };
     return make("form", rules, ...fields, make("button", {}, words.button));
