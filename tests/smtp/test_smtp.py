@@ -115,6 +115,23 @@ async def test_a_replaced_connection_is_not_one_too_many() -> None:
         assert [type(await send(sender)) for _ in range(3)] == [Sent] * 3
 
 
+async def test_a_connection_was_one_too_many_that_is_closed_when_we_hear_of_it() -> None:
+    """It left as the next one was greeted: that is refused, and can be made now."""
+    async with MailServer() as server, sender_to(server, smtp_messages_per_connection=2) as sender:
+        quit_gate = server.gate("quit")
+        for _ in range(2):
+            assert type(await send(sender)) is Sent
+        greeting_gate = server.gate("greeting")
+        third = asyncio.ensure_future(send(sender))
+        await quit_gate.wait_reached()
+        await greeting_gate.wait_reached()
+        quit_gate.open()
+        await eventually(lambda: not sender._open)
+        greeting_gate.open("421 4.7.0 Too many connections")
+        assert type(await third) is Sent
+        assert server.sessions == 3
+
+
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "dot"])
 async def test_a_mended_server_is_asked_again(stage: str) -> None:
     """Some go on refusing in a session that they once refused in, whatever was mended since."""

@@ -80,11 +80,12 @@ class Sender:
                 continue
             if refusal:
                 return refusal
+            leaving = self._leaving()
             fresh = await self._connect()
             if not isinstance(fresh, Unavailable):
                 return await self._attempt(fresh, mail, still_held, is_fresh=True)
-            if leaving := self._leaving():
-                await _leave(leaving)  # one of these was one too many
+            if leaving := leaving | self._leaving():
+                await _leave(leaving)  # one of these was one too many, closed by now or not
             else:
                 refusal = fresh
 
@@ -130,9 +131,9 @@ class Sender:
         idle, self._idle = self._idle, []
         await _leave([*idle, *self._leaving()])
 
-    def _leaving(self) -> list[Connection]:
+    def _leaving(self) -> set[Connection]:
         """Those that said QUIT and are not closed yet."""
-        return [connection for connection in self._open if connection.is_leaving]
+        return {connection for connection in self._open if connection.is_leaving}
 
     async def _attempt(
         self, connection: Connection, mail: Mail, still_held: Callable[[], bool], *, is_fresh: bool
