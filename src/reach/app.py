@@ -67,6 +67,8 @@ ROUTERS = (
 )
 #: FastAPI's own way would cost them more than all else.
 DIRECT_ROUTES = (
+    DirectRoute("GET", "/", pages.get_sign_up),
+    DirectRoute("POST", "/", pages.post_sign_up),
     DirectRoute("POST", "/v1/signups", public.post_signup),
     DirectRoute("GET", "/v1/people/{id}", operators.read_person),
 )

@@ -83,7 +83,8 @@ class Services:
 
 def services_of(request: Request) -> Services:
     """Give what the application of a request was made with."""
-    services: Services = request.scope["app"].state.services
+    # As ``state.services``, which is looked for elsewhere first, at four times the cost.
+    services: Services = request.scope["app"].state["services"]
     return services
 
 
