@@ -39,7 +39,7 @@ from reach.problems import NotFound, Problem
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.metrics_server import ending_if_stuck
-from reach.web import errors
+from reach.web import audit, errors
 from reach.web import keys as key_routes
 from reach.web.direct import Direct, DirectRoute
 from reach.web.guard import scopes_of
@@ -58,6 +58,7 @@ ROUTERS = (
     messages.router,
     message_routes.router,
     key_routes.router,
+    audit.router,
     pages.router,
     embed.router,
     own_pages.router,

@@ -29,6 +29,8 @@ ROWS: dict[str, str] = {
     "INSERT INTO recipient_budgets (recipient, sent, last_at) VALUES ('r', '[1]', now())",
     "0012": "INSERT INTO notices (address, told, told_at, unnamed_since) "
     "VALUES ('maker@example.org', '{}', now(), now())",
+    "0013": "INSERT INTO audit (id, at, actor_kind, actor, via, action, count, details) "
+    "SELECT id, now(), 'key', 'k', 'api', 'person.add', 1, '{}' FROM people",
 }
 OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import Engine, event, select, text, update
 
+from reach.auth import audit
+from reach.auth.audit import ACTIONS, Actor
 from reach.db import counters
 from reach.db.transaction import Transaction
 from reach.delivery import cleanup
@@ -65,7 +67,10 @@ GROWN = """
     INSERT INTO proofs (nonce, used_at) SELECT n, now() FROM generate_series(1, 20000) AS n;
     INSERT INTO counters (name, hour, count)
         SELECT 'sent', now() - n * interval '1 hour', 1 FROM generate_series(1, 5000) AS n;
-    ANALYZE people, messages, attempts, idempotency_keys, link_requests, proofs, counters,
+    INSERT INTO audit (id, at, actor_kind, actor, via, action, subject, count, details)
+        SELECT id, now(), 'key', id, 'api', (ARRAY['person.add', 'key.create'])[1 + n % 2], id, 1,
+            '{}' FROM (SELECT id, row_number() OVER () AS n FROM people) AS p;
+    ANALYZE audit, people, messages, attempts, idempotency_keys, link_requests, proofs, counters,
         address_changes, recipient_budgets
 """
 #: The one in the middle of them.
@@ -99,12 +104,12 @@ FILTERS = [
 #: Indexes of which one value may stand for a million rows: good for a page of a list, no more.
 #: (Postgres knows that by itself; SQLite was told by migration 0008.)
 LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id"
-#: On Postgres, what goes through the newest messages by their ids, until there are enough of one
-#: template: it does so only with one that many have.
-OFTEN = (
-    "all of pk_messages",
-    "WHERE messages.template = $1::VARCHAR ORDER BY messages.id DESC LIMIT",
-)
+#: On Postgres, what goes through the newest by their ids, until there are enough of one template,
+#: or action: it does so only with one that many have.
+OFTEN = {
+    "all of pk_messages": "WHERE messages.template = $1::VARCHAR ORDER BY messages.id DESC LIMIT",
+    "all of pk_audit": "WHERE audit.action = $1::VARCHAR ORDER BY audit.id DESC LIMIT",
+}
 #: Steps that sort all that the steps below them find.
 SORTS = ("Sort", "Incremental Sort", "USE TEMP B-TREE")
 #: What may be sorted, by a part of its statement.
@@ -128,6 +133,7 @@ BY_ID = (
     "SCAN people USING INDEX ix_people_confirmed",
     "SCAN people USING INDEX ix_people_unconfirmed",
     "SCAN messages USING INDEX sqlite_autoindex_messages_1",
+    "SCAN audit USING INDEX sqlite_autoindex_audit_1",
     "SCAN link_requests USING INDEX sqlite_autoindex_link_requests_1",
     "SCAN link_requests USING COVERING INDEX sqlite_autoindex_link_requests_1",
 )
@@ -184,6 +190,7 @@ def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -
     antispam.admit(tx, [], None)
     list_people(tx, person)
     list_messages(tx, person, held)
+    read_the_audit_trail(tx, person)
     outbox.history(tx, held[0].id)
     outbox.export(tx, person)
     outbox.retry(tx, held[2].id)
@@ -238,6 +245,22 @@ def list_messages(tx: Transaction, person: UUID, held: Sequence[Held]) -> None:
         for chosen_by in FILTERS:
             filters.retryable(tx, replace(chosen_by, state=state))
         filters.retry_all(tx, [held[2].id], state)
+
+
+def read_the_audit_trail(tx: Transaction, person: UUID) -> None:
+    """Note something, list it by each filter, and sweep."""
+    audit.note(tx, Actor("key", str(person), "api"), "person.add", person)
+    for chosen_by in (
+        audit.Filter(),
+        audit.Filter(actor=str(person)),
+        audit.Filter(action=ACTIONS[0]),
+        audit.Filter(subject=person),
+        audit.Filter(since=AT, until=AT),
+        audit.Filter(action=ACTIONS[0], since=AT),
+    ):
+        audit.page(tx, chosen_by, limit=50)
+        audit.page(tx, chosen_by, limit=50, before=DEEP)
+    audit.sweep(tx, days=365)
 
 
 def ask_for_links(tx: Transaction, settings: Settings) -> None:
@@ -300,8 +323,8 @@ def is_cheap(statement: str, step: str) -> bool:
     statement = " ".join(statement.split())
     if step.startswith(SORTS):
         return any(part in statement for part in SORTED)
-    if step == OFTEN[0]:
-        return OFTEN[1] in statement
+    if step in OFTEN:
+        return OFTEN[step] in statement
     if step.startswith("SEARCH ") and any(index in step for index in LISTS):
         return LISTED in statement
     return not step.startswith(("SCAN ", "Seq Scan", "all of "))

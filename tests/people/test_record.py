@@ -9,6 +9,7 @@ import anyio
 import httpx
 from sqlalchemy import select
 
+from reach.auth import audit
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
 from tests.support.clock import eventually
@@ -238,6 +239,12 @@ async def test_after_delete_nothing_is_left(
         (caller, person_id) for caller, _, _, _, person_id, *_ in after["idempotency_keys"]
     } == {("public", None)}
     assert len(after["messages"]) == len(after["attempts"]) == 1
+    # The audit trail has the id of who was erased, which names nobody; in its time that goes too.
+    trail = await reach.database.read(audit.page, audit.Filter(), limit=9)
+    assert trail[0].action == "person.erase"
+    assert "erase-me" not in repr(trail).lower()
+    assert await reach.database.write(audit.sweep, days=0) == len(trail)
+    await reach.database.scrub()
     assert "erase-me" not in repr(after).lower()
     assert person["id"] not in repr(after)
     if reach.settings.database.is_sqlite:

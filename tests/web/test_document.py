@@ -48,6 +48,7 @@ ANSWERS = {
     ("get", "/v1/keys"): OF_KEYS | {"200"},
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
     ("delete", "/v1/keys/{id}"): OF_KEYS | {"204", "404"},
+    ("get", "/v1/audit"): OF_KEYS | {"200"},
 }
 #: The headers of refusals, and of every answer.
 OF_REFUSALS = {
@@ -134,7 +135,7 @@ async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> Non
 async def test_each_call_has_a_title_and_a_place(document: dict[str, Any]) -> None:
     """A short title that no other has, in one of the groups; and those are introduced, in order."""
     groups = [tag["name"] for tag in document["tags"]]
-    assert groups == ["Sign up", "People", "Messages", "Statistics", "Keys", "Your record"]
+    assert groups == ["Sign up", "People", "Messages", "Statistics", "Keys", "Audit", "Your record"]
     assert all(len(tag["description"]) > 40 for tag in document["tags"])
     titles = [operation["summary"] for operation in operations(document).values()]
     assert len(set(titles)) == len(titles)

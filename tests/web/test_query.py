@@ -40,6 +40,8 @@ GOOD = {
     "confirmed": "true",
     "cursor": "AaIK7moqeiuPrT3sITen8Q",
     "template": "welcome",
+    "action": "person.add",
+    "subject": NOBODY,
 }
 #: Queries, and the parameter that each fault names; None where it is not repeated.
 UNKNOWN: dict[str, list[str | None]] = {

@@ -23,6 +23,7 @@ from uuid import UUID
 import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
+from reach.auth.audit import Actor
 from reach.db.database import Database
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
@@ -40,7 +41,9 @@ PREFIX = slice(3, 3 + PREFIX_LENGTH)
 BEGINNING = re.compile(rf"(?:rk_)?(?P<prefix>[0-9A-Za-z]{{{PREFIX_LENGTH}}})…?")
 SHAPE = re.compile(rf"rk_([0-9A-Za-z]{{{PREFIX_LENGTH + SECRET_LENGTH}}})([0-9A-Za-z]{{6}})")
 
-Scope = Literal["people:read", "people:write", "messages:read", "messages:write", "keys:write"]
+Scope = Literal[
+    "people:read", "people:write", "messages:read", "messages:write", "keys:write", "audit:read"
+]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 KeyState = Literal["valid", "expired", "revoked"]
 NAME_CHARACTERS = 100
@@ -92,6 +95,11 @@ class Operator:
     id: UUID
     scopes: frozenset[str]
     last_used_at: datetime | None
+
+    @property
+    def actor(self) -> Actor:
+        """Who the audit trail says it was."""
+        return Actor("key", str(self.id), "api")
 
 
 class NoSuchKey(NotFound):

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reach.cli.output import FAILED, MARKUP, MISUSED, Unwritten, answer, configured, end, say, write
+from reach.cli.output import (
+    FAILED,
+    MARKUP,
+    MISUSED,
+    Unwritten,
+    answer,
+    by_command,
+    configured,
+    end,
+    say,
+    write,
+)
 
 if TYPE_CHECKING:
+    from reach.auth.audit import Actor
     from reach.auth.keys import ApiKey
     from reach.db.transaction import Transaction
 
@@ -38,21 +50,21 @@ def create(
 ) -> None:
     """Make a key and print it, once, alone on stdout."""
     settings = configured(sys.stderr)
-    from reach.auth import keys
+    from reach.auth import actions, keys
 
     unknown = sorted(set(scope) - set(keys.SCOPES))
     if unknown:
         end(f"No such scope. Scopes are: {', '.join(keys.SCOPES)}", MISUSED)
     expires_at = None if expires_days is None else datetime.now(UTC) + timedelta(expires_days)
     text = keys.generate()
-    others = write(settings, _add, text, name, scope, expires_at)
+    others = write(settings, _add, by_command(), text, name, scope, expires_at)
     if others:
         say(f"There is a valid key of this name already: {_listed(others)}", sys.stderr)
     try:
         answer(text)
     except Unwritten as error:
         # Nobody has it, and nobody could know which of the list it is.
-        write(settings, keys.revoke, text)
+        write(settings, actions.revoke_key_meant, by_command(), text)
         raise Unwritten(f"{error} The key has been revoked.") from None
 
 
@@ -62,10 +74,10 @@ def revoke(
 ) -> None:
     """Revoke a key. If several have the name, none is revoked: say which by its id."""
     settings = configured(sys.stderr)
-    from reach.auth import keys
+    from reach.auth import actions, keys
 
     try:
-        revoked = write(settings, keys.revoke, key)
+        revoked = write(settings, actions.revoke_key_meant, by_command(), key)
     except keys.AmbiguousKey as problem:
         end(f"{problem.title}. Nothing was done. {problem.detail}{_listed(problem.found)}", FAILED)
     answer(f"Revoked rk_{revoked.prefix}… ({revoked.name}).")
@@ -82,14 +94,19 @@ def list_all() -> None:
         answer(f"{key.id}  rk_{key.prefix}…  {key.state:8}  {key.name}  {scopes}")
 
 
-def _add(
-    tx: "Transaction", text: str, name: str, scopes: list[str], expires_at: datetime | None
+def _add(  # noqa: PLR0913, PLR0917 - what a key is made of
+    tx: "Transaction",
+    actor: "Actor",
+    text: str,
+    name: str,
+    scopes: list[str],
+    expires_at: datetime | None,
 ) -> Sequence["ApiKey"]:
     """Store a key; returns the valid ones that have its name already."""
-    from reach.auth import keys
+    from reach.auth import actions, keys
 
     others = keys.named(tx, name)
-    keys.add(tx, text, name, scopes, expires_at)
+    actions.create_key(tx, actor, text, name, scopes, expires_at=expires_at)
     return others
 
 

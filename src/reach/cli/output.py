@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Literal, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
 
 import typer
 
 from reach.settings import Settings, load, unknown_variables
+
+if TYPE_CHECKING:
+    from reach.auth.audit import Actor
 
 
 def configured(stream: Any, **flags: object) -> Settings:
@@ -55,6 +58,13 @@ def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
 
     with database_of(settings):
         return asyncio.run(run())
+
+
+def by_command() -> "Actor":
+    """Who the audit trail says it was: the user of this machine, by number, who gave a command."""
+    from reach.auth.audit import Actor
+
+    return Actor("command", str(os.getuid()), "cli")
 
 
 #: By what a line means. What does not matter stays as it is.

@@ -62,6 +62,8 @@ DRAWN_IDS = 512
 RANDOM_BYTES = 8
 
 TICKS = 4096
+#: The clocks that ids are made by may differ so much from the database's, and from each other.
+CLOCKS_SECONDS = 600
 #: A clock that runs ahead is moved by less; 10 s, in ticks of a 4096th of a millisecond.
 SET_BACK_TICKS = 10_000 * TICKS
 

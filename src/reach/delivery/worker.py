@@ -9,6 +9,7 @@ import anyio.abc
 import structlog
 from sqlalchemy import Select
 
+from reach.auth import audit
 from reach.db.database import Database
 from reach.delivery.attempt import Attempts
 from reach.delivery.cleanup import Sweep, fold_for_ever, recall_for_ever, sweep_for_ever
@@ -111,7 +112,8 @@ class Worker:
             around.start_soon(self._leases.keep)
             around.start_soon(self._breaker.keep, self._sender.probe, self._due.set)
             days = self._settings.keep_messages_days
-            sweeps = [sweep for chore in self._chores for sweep in chore.sweeps]
+            sweeps: list[Sweep] = [partial(audit.sweep, days=self._settings.keep_audit_days)]
+            sweeps += [sweep for chore in self._chores for sweep in chore.sweeps]
             around.start_soon(sweep_for_ever, self._database, days, sweeps)
             around.start_soon(recall_for_ever, self._database, self._settings)
             if not self._settings.database.is_sqlite:

@@ -14,14 +14,12 @@ from sqlalchemy import Executable, Float, Integer, bindparam, or_, select
 
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
-from reach.db.types import Key, beside, earliest_id, encode, now, rows
+from reach.db.types import CLOCKS_SECONDS, Key, beside, earliest_id, encode, now, rows
 from reach.messages.model import STRANGERS, messages
 from reach.settings import Settings
 
 #: In a message's data: an operator promised it, so it is no stranger's.
 BY_OPERATOR: Mapping[str, Any] = {"by_operator": True}
-#: The clocks that ids are made by may differ so much; the window's edge itself is by one clock.
-CLOCKS_SECONDS = 600
 
 
 @cache

@@ -22,8 +22,17 @@ from sqlalchemy import (
 )
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, OrderedText, among, beside, earliest_id, encode, now, rows
-from reach.messages.budget import CLOCKS_SECONDS
+from reach.db.types import (
+    CLOCKS_SECONDS,
+    Key,
+    OrderedText,
+    among,
+    beside,
+    earliest_id,
+    encode,
+    now,
+    rows,
+)
 from reach.messages.model import NOTICE, Message, State, messages
 from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
 

@@ -14,8 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.auth.signing import Signer
 from reach.db.transaction import Transaction
-from reach.db.types import Document, Instant, among, metadata, now
-from reach.messages.budget import CLOCKS_SECONDS
+from reach.db.types import CLOCKS_SECONDS, Document, Instant, among, metadata, now
 from reach.settings import Settings
 
 SWEEP_ROWS = 1000

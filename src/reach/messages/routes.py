@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, ConfigDict
 
+from reach.auth.audit import Actor
 from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
-from reach.messages import outbox
+from reach.messages import actions, outbox
 from reach.messages.model import TEMPLATE_NAME, TEMPLATE_NAME_CHARACTERS, Attempt, Message
 from reach.messages.outbox import NoSuchMessage
 from reach.problems import MethodNotAllowed
@@ -151,7 +152,7 @@ async def get_message(request: Request, id_: MessageId) -> Any:
 )
 async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Try a message again. It is due now; 409 if it was sent."""
-    return await _change(request, operator, outbox.retry, id_)
+    return await _change(request, operator, actions.retry, id_)
 
 
 @router.post(
@@ -162,18 +163,21 @@ async def post_retry(request: Request, operator: Writer, id_: MessageId) -> Any:
 )
 async def post_cancel(request: Request, operator: Writer, id_: MessageId) -> Any:
     """Cancel a message. It is not sent then; 409 unless it is queued."""
-    return await _change(request, operator, outbox.cancel, id_)
+    return await _change(request, operator, actions.cancel, id_)
 
 
 async def _change(
-    request: Request, operator: Operator, change: Callable[[Transaction, UUID], Message], id_: UUID
+    request: Request,
+    operator: Operator,
+    change: Callable[[Transaction, Actor, UUID], Message],
+    id_: UUID,
 ) -> Any:
     key = idempotency_key(request, operator)
 
     def work(tx: Transaction) -> StoredResponse:
         if key is not None:
             outbox.hold_person(tx, id_)
-        message = change(tx, id_)
+        message = change(tx, operator.actor, id_)
         return response_of(message_body(message), person_id=message.person_id)
 
     return respond(await services_of(request).database.write(respond_once, key, work))

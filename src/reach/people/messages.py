@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
-from reach.messages import filters
+from reach.messages import actions, filters
 from reach.messages.filters import MOST_AGAIN, Filter
 from reach.messages.routes import RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
@@ -143,7 +143,7 @@ async def post_retry_all(request: Request, operator: Writer) -> Any:
     def work(tx: Transaction) -> StoredResponse:
         count, is_left = len(ids[:MOST_AGAIN]), False
         if not body.dry_run:
-            count, is_left = filters.retry_all(tx, ids[:MOST_AGAIN], body.filter.state)
+            count, is_left = actions.retry_all(tx, operator.actor, ids[:MOST_AGAIN], chosen_by)
         more = is_left or len(ids) > MOST_AGAIN
         return response_of(Retried(queued=count, more=more, dry_run=body.dry_run))
 

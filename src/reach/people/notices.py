@@ -19,11 +19,19 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.db.types import Document, Instant, Key, beside, earliest_id, metadata, now
+from reach.db.types import (
+    CLOCKS_SECONDS,
+    Document,
+    Instant,
+    Key,
+    beside,
+    earliest_id,
+    metadata,
+    now,
+)
 from reach.delivery.cleanup import Sweep
 from reach.delivery.leases import FAILURES, reason_of
 from reach.messages import outbox
-from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import NOTICE, State, messages
 from reach.messages.outbox import CHANNEL, Promise
 from reach.people.model import people

@@ -12,7 +12,7 @@ from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.routes import MessageBody, MessagePage, message_body, message_page
-from reach.people import queries, record, signup, stats
+from reach.people import actions, queries, record, stats
 from reach.people.address import LONGEST, key_prefix
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
@@ -46,9 +46,8 @@ people = APIRouter(prefix="/v1/people", tags=["People"], responses=OF_KEYS, rout
 others = APIRouter(responses=OF_KEYS, route_class=StrictRoute)
 
 MayRead = Depends(OperatorKey("people:read"))
-MayWrite = Depends(OperatorKey("people:write"))
 MayReadBoth = Depends(OperatorKey("people:read", "messages:read"))
-Writer = Annotated[Operator, MayWrite]
+Writer = Annotated[Operator, Depends(OperatorKey("people:write"))]
 MessageWriter = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 #: The key and the person are read in one transaction. None: there is nobody.
 _find_person = Found("people:read", queries.find_all, missing=NoSuchPerson)
@@ -89,7 +88,7 @@ async def post_person(request: Request, operator: Writer) -> Any:
     key = idempotency_key(request, operator, data)
 
     def add(tx: Transaction) -> StoredResponse:
-        person = signup.add_person(tx, body, services.settings, welcome=body.welcome)
+        person = actions.add(tx, operator.actor, body, services.settings, welcome=body.welcome)
         return response_of(
             PersonBody.model_validate(person),
             201,
@@ -153,17 +152,24 @@ async def read_person(request: Request) -> Response:
 @people.patch(
     "/{id}",
     response_model=PersonBody,
-    dependencies=[MayWrite],
     responses=OF_BODIES | problems(404, 412) | {200: {"headers": ETAG}},
     openapi_extra=in_json(Changes) | CONDITIONS,
 )
 async def patch_person(
-    request: Request, id_: PersonId, body: Annotated[Changes, Depends(json_body(Changes))]
+    request: Request,
+    operator: Writer,
+    id_: PersonId,
+    body: Annotated[Changes, Depends(json_body(Changes))],
 ) -> Any:
     """Change a person's record. They get an email that says so; 412 if `If-Match` is stale."""
     services = services_of(request)
     person = await services.database.write(
-        record.change, id_, wanted(body), services.settings, conditions(request)
+        actions.change,
+        operator.actor,
+        id_,
+        wanted(body),
+        settings=services.settings,
+        conditions=conditions(request),
     )
     return as_json(person_body(person), etag=person.etag)
 
@@ -171,14 +177,13 @@ async def patch_person(
 @people.delete(
     "/{id}",
     status_code=204,
-    dependencies=[MayWrite],
     responses=problems(404, 412),
     openapi_extra=CONDITIONS,
 )
-async def delete_person(request: Request, id_: PersonId) -> Response:
+async def delete_person(request: Request, operator: Writer, id_: PersonId) -> Response:
     """Remove a person. Their messages and every trace go too; 412 if `If-Match` is stale."""
     database = services_of(request).database
-    await database.write(record.erase, id_, conditions(request))
+    await database.write(actions.erase, operator.actor, id_, conditions(request))
     await database.scrub()
     return Response(status_code=204)
 
@@ -221,7 +226,14 @@ async def post_message(request: Request, operator: MessageWriter) -> Any:
     record.require_template(body.template, services.templates())
 
     def promise(tx: Transaction) -> StoredResponse:
-        message = record.promise(tx, body.person_id, body.template, body.data, services.settings)
+        message = actions.send(
+            tx,
+            operator.actor,
+            body.person_id,
+            body.template,
+            body.data,
+            settings=services.settings,
+        )
         place = f"/v1/messages/{message.id}"
         return response_of(message_body(message), 201, person_id=message.person_id, location=place)
 

@@ -28,8 +28,17 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
-from reach.db.types import Key, OrderedText, among, beside, encode, new_id, now, rows
-from reach.messages.budget import CLOCKS_SECONDS
+from reach.db.types import (
+    CLOCKS_SECONDS,
+    Key,
+    OrderedText,
+    among,
+    beside,
+    encode,
+    new_id,
+    now,
+    rows,
+)
 from reach.messages.model import State, messages
 from reach.people.model import IS_CONFIRMED, Person, Welcome, people
 

@@ -58,7 +58,7 @@ def change(
     ``wanted`` maps fields (name, description) to values; what is the same already is no
     change. Raises NoSuchPerson; PreconditionFailed.
     """
-    person = _lock(tx, person_id, conditions)
+    person = lock(tx, person_id, conditions)
     fields = {name: new for name, new in wanted.items() if new != getattr(person, name)}
     if not fields:
         return person
@@ -129,7 +129,7 @@ def remove(
 ) -> None:
     """Delete a person with every message and attempt: the part of ``erase`` that locks them."""
     if not conditions.is_any:
-        _lock(tx, person_id, conditions)
+        lock(tx, person_id, conditions)
     if not queries.erase(tx, person_id):
         raise NoSuchPerson
 
@@ -166,7 +166,7 @@ def promise(
 
     ``data`` is what the template needs; their name is there already.
     """
-    person = _lock(tx, person_id)
+    person = lock(tx, person_id)
     if not may_get(person, template, settings):
         raise Unconfirmed
     recipient = stored_recipient(person.email)
@@ -175,7 +175,7 @@ def promise(
     return outbox.view(tx, message_id)
 
 
-def _lock(tx: Transaction, person_id: UUID, conditions: Conditions = ANY) -> Person:
+def lock(tx: Transaction, person_id: UUID, conditions: Conditions = ANY) -> Person:
     """Find a person whom nobody else changes until the transaction ends, if they are as wished."""
     person = queries.lock(tx, person_id)
     if person is None:

@@ -18,10 +18,9 @@ from sqlalchemy import ColumnElement, Integer, ScalarSelect, bindparam, func, se
 from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.db.types import Key, earliest_id, now
+from reach.db.types import CLOCKS_SECONDS, Key, earliest_id, now
 from reach.delivery.cleanup import IS_FAR, longest_wait_seconds
 from reach.delivery.leases import FAILURES
-from reach.messages.budget import CLOCKS_SECONDS
 from reach.messages.model import IS_QUEUED, STATES, State, messages
 from reach.people.link_requests import link_requests
 from reach.settings import Settings

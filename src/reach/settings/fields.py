@@ -199,6 +199,8 @@ class Fields(BaseSettings):
     grace_seconds: Seconds = 20
     #: Finished messages are swept after this; each person's welcome is kept.
     keep_messages_days: Annotated[float, Field(gt=0)] = 90
+    #: What operators did is known for so long: long enough for a question that comes a year later.
+    keep_audit_days: Annotated[float, Field(gt=0)] = 365
     #: First wait after a failed attempt; it doubles up to the cap (RFC 5321 §4.5.4.1).
     retry_first_seconds: Seconds = 30
     #: The longest wait between two attempts. Set it the same for all of Reach: what waits much

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from reach.auth.audit import audit
 from reach.auth.keys import api_keys
 from reach.db.counters import counters
 from reach.db.errors import REVISION, NoDatabase
@@ -31,7 +32,7 @@ from reach.transfer.rows import Digest, Row, Shape
 #: All that is kept, those that others refer to first; not the counters, which triggers keep.
 KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
-    *(address_changes, recipient_budgets, notices),
+    *(address_changes, recipient_budgets, notices, audit),
 )
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
 #: What the counters say that is there now, counted.

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from reach.auth import keys
+from reach.auth import actions, keys
 from reach.auth.keys import ApiKey, KeyState, NoSuchKey, Operator, Scope
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
@@ -137,7 +137,12 @@ async def post_key(request: Request, operator: Writer) -> Any:
         made: list[ApiKey] = []
 
         def work(tx: Transaction) -> StoredResponse:
-            made.append(keys.add(tx, text, body.name, set(body.scopes), body.expires_at))
+            scopes = set(body.scopes)
+            made.append(
+                actions.create_key(
+                    tx, operator.actor, text, body.name, scopes, expires_at=body.expires_at
+                )
+            )
             return _made(made[0], None, SHOWN_ONCE)
 
         # What is stored to be given again, in clear, has no secret in it.
@@ -147,13 +152,15 @@ async def post_key(request: Request, operator: Writer) -> Any:
     return respond(await services.database.write(make))
 
 
-@router.delete("/{id}", status_code=204, dependencies=[MayWrite], responses=problems(404))
-async def delete_key(request: Request, id_: Annotated[UUID, Depends(key_id)]) -> Response:
+@router.delete("/{id}", status_code=204, responses=problems(404))
+async def delete_key(
+    request: Request, operator: Writer, id_: Annotated[UUID, Depends(key_id)]
+) -> Response:
     """Revoke a key. It opens nothing from now on, and may be your own; those that it has made stay.
 
     404 if it was revoked.
     """
-    await services_of(request).database.write(keys.revoke_by_id, id_)
+    await services_of(request).database.write(actions.revoke_key, operator.actor, id_)
     return Response(status_code=204)
 
 

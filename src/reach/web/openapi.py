@@ -64,6 +64,11 @@ TAGS = (
         "what it does not have.",
     },
     {
+        "name": "Audit",
+        "description": "What operators did: who, what and when, without personal data. Needs "
+        "`audit:read`.",
+    },
+    {
         "name": "Your record",
         "description": "What people do with their own record: see, change, download, remove. Needs "
         "the token of a link from an email (what follows `token=`), and no key.",

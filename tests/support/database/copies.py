@@ -184,7 +184,17 @@ MOVES = """INSERT INTO address_changes (person_id, email, email_key, number, cre
     'n' || n || '@example.com', n, :at, :at + n FROM n WHERE n < 50"""
 BUDGETS = """INSERT INTO recipient_budgets (recipient, sent, last_at)
     SELECT 'r' || n, '[1.5, 1762470000.25]', :at FROM n WHERE n < 50"""
+AUDIT = """INSERT INTO audit (id, at, actor_kind, actor, via, action, subject, count, details)
+    SELECT printf('01900000-0000-7000-c000-%012x', n), :at, 'oidc', 'Zoë ' || n, 'console',
+    'person.change', CASE WHEN n % 2 THEN printf('01900000-0000-7000-8000-%012x', n) END, n,
+    '{"fields": ["name"]}' FROM n WHERE n < 50"""
 PROOFS = "INSERT INTO proofs (nonce, used_at) SELECT 'n' || n, :now FROM n WHERE n < 100"
+
+
+FILLED = (
+    *(PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, MOVES, BUDGETS, PROOFS, TOLD),
+    AUDIT,
+)
 
 
 def fill(file: Path, people: int) -> str:
@@ -196,7 +206,7 @@ def fill(file: Path, people: int) -> str:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("BEGIN")
-        for rows in (PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, MOVES, BUDGETS, PROOFS, TOLD):
+        for rows in FILLED:
             into, _, select = rows.partition("SELECT")
             connection.execute(f"{into}{NUMBERS}SELECT{select}".replace(":at", AT), given)
         connection.execute(SENT)

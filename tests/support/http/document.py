@@ -47,6 +47,7 @@ SCOPES = {
     ("GET", "/v1/keys"): {"keys:write"},
     ("POST", "/v1/keys"): {"keys:write"},
     ("DELETE", "/v1/keys/{id}"): {"keys:write"},
+    ("GET", "/v1/audit"): {"audit:read"},
 }
 
 

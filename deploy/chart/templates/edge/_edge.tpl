@@ -61,6 +61,7 @@ prefix:
   - /manage
   - /problems
   - /static
+  - /v1/audit
   - /v1/challenge
   - /v1/keys
   - /v1/me

@@ -1,0 +1,56 @@
+"""What operators do with messages, by whatever way: each is noted in the audit trail with it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from reach.auth import audit
+from reach.auth.audit import Actor
+from reach.db.transaction import Transaction
+from reach.messages import filters, outbox
+from reach.messages.filters import Filter
+from reach.messages.model import Message
+
+
+def retry(tx: Transaction, actor: Actor, message_id: UUID) -> Message:
+    """Queue a message again, due now. Raises NoSuchMessage; AlreadySent."""
+    message = outbox.retry(tx, message_id)
+    audit.note(tx, actor, "message.retry", message_id)
+    return message
+
+
+def cancel(tx: Transaction, actor: Actor, message_id: UUID) -> Message:
+    """Stop a queued message from being sent. Raises NoSuchMessage; NotQueued."""
+    message = outbox.cancel(tx, message_id)
+    audit.note(tx, actor, "message.cancel", message_id)
+    return message
+
+
+def retry_all(
+    tx: Transaction, actor: Actor, ids: Sequence[UUID], chosen_by: Filter
+) -> tuple[int, bool]:
+    """Queue messages again that are still in the filter's state: see ``filters.retry_all``.
+
+    Raises ValueError if no state is chosen.
+    """
+    if chosen_by.state is None:
+        raise ValueError("choose a state")
+    count, is_left = filters.retry_all(tx, ids, chosen_by.state)
+    if count:
+        audit.note(tx, actor, "messages.retry", count=count, **_told(chosen_by))
+    return count, is_left
+
+
+def _told(chosen_by: Filter) -> dict[str, Any]:
+    """Write a filter down for the audit trail: of a recipient, only that there is one."""
+    told: dict[str, Any] = {"state": chosen_by.state}
+    if chosen_by.template is not None:
+        told["template"] = chosen_by.template
+    if chosen_by.recipient is not None:
+        told["recipient"] = True
+    if chosen_by.person_id is not None:
+        told["person_id"] = str(chosen_by.person_id)
+    for name in ("since", "until"):
+        if (time := getattr(chosen_by, name)) is not None:
+            told[name] = time.isoformat()
+    return told
