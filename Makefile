@@ -66,6 +66,7 @@ check: ## lint, formatting, types, dependencies, and which module may import whi
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/mypy
 	$(BIN)/deptry --no-ansi src
+	cd clients/python && ../../$(BIN)/deptry --no-ansi src
 	$(BIN)/lint-imports --no-logo
 
 bench: ## measure, beside PocketBase and this machine's limits (12 minutes; ARGS=--write)
@@ -116,4 +117,4 @@ cluster-down: ## delete that cluster
 clean: ## remove what the other targets made, but for your data
 	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
 	  .hypothesis dist
-	find src tests benchmarks docs -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests benchmarks docs clients -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

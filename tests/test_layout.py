@@ -14,7 +14,17 @@ FILES = [*TESTS.rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
 #: What pytest loads, and what is run by itself.
 PROGRAMS = {TESTS / "skips.py", TESTS / "mutants.py"}
 #: Folders that no package of Reach stands for.
-OTHERS = {"benchmarks", "chart", "docs", "image", "platform", "promises", "proxy", "support"}
+OTHERS = {
+    "benchmarks",
+    "chart",
+    "clients",
+    "docs",
+    "image",
+    "platform",
+    "promises",
+    "proxy",
+    "support",
+}
 #: JSON out of all that a process has written so far.
 HALVES = re.compile(r"loads\b[^\n]*(\.output\b|everything\()")
 #: Modules that run in processes of their own: these are told their names.

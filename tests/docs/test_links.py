@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from tests.support.documentation import FENCE, PAGES, each_page
 from tests.support.root import ROOT
 
-FOLDERS = "benchmarks|deploy|docs|findings|requirements|src|tests"
+FOLDERS = "benchmarks|clients|deploy|docs|findings|requirements|src|tests"
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(rf"(?:{FOLDERS})/[\w./-]*[\w/]")

@@ -157,7 +157,7 @@ def test_docstrings_begin_with_what_it_is() -> None:
     found = [
         f"{name}: {text.splitlines()[0]}"
         for name in files()
-        if name.startswith("src/") and name.endswith(".py")
+        if name.startswith(("src/", "clients/")) and name.endswith(".py")
         for text in docstrings((ROOT / name).read_text(encoding="utf-8"))
         if text.startswith(BEGINNINGS)
     ]

@@ -344,13 +344,14 @@ def test_a_login_may_be_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unknown_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A misspelt name; what only a secret may have; and none that Reach reads."""
+    """A misspelt name; what only a secret may have; and none that Reach reads, or its client."""
     monkeypatch.setattr("os.environ", {})
     environment(
         monkeypatch,
         dict.fromkeys(("PROT", "PORT", "MAIL_FROM_FILE", "SECRET_KEY_FILE", "SMTP_CA_FILE"), "x"),
     )
-    assert unknown_variables() == ["REACH_MAIL_FROM_FILE", "REACH_PROT"]
+    environment(monkeypatch, dict.fromkeys(("API_URL", "API_KEY", "URL"), "x"))
+    assert unknown_variables() == ["REACH_MAIL_FROM_FILE", "REACH_PROT", "REACH_URL"]
 
 
 def test_settings_do_not_show_secrets() -> None:

@@ -358,8 +358,12 @@ def load(flags: Mapping[str, object] | None = None) -> Settings:
         raise BadSettings("\n".join(lines)) from None
 
 
+#: What clients/python reads, on a machine that may have both.
+OF_THE_CLIENT = ("REACH_API_KEY", "REACH_API_URL")
+
+
 def unknown_variables() -> list[str]:
     """``REACH_*`` variables that no setting reads: a misspelling, most likely."""
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
+    known |= {*(f"{PREFIX}{name.upper()}_FILE" for name in SECRETS), *OF_THE_CLIENT}
     return sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)

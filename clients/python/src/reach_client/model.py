@@ -1,0 +1,253 @@
+"""What Reach answers, as frozen dataclasses. Times are aware; ids are UUIDs.
+
+A newer server may say more, and use words that a ``Literal`` here does not list: fields that are
+not known are passed over, and a word comes through as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from reach_client.decoding import HEADER
+from reach_client.proof import solve
+
+T = TypeVar("T")
+
+State = Literal["queued", "sent", "failed", "cancelled"]
+Outcome = Literal["sent", "deferred", "rejected", "unknown"]
+KeyState = Literal["valid", "expired", "revoked"]
+Scope = Literal[
+    "people:read", "people:write", "messages:read", "messages:write", "keys:write", "audit:read"
+]
+ActorKind = Literal["key", "oidc", "command"]
+Via = Literal["api", "console", "cli"]
+Action = Literal[
+    "person.add",
+    "person.change",
+    "person.erase",
+    "people.import",
+    "people.export",
+    "message.send",
+    "message.retry",
+    "message.cancel",
+    "messages.retry",
+    "messages.cancel",
+    "template.send-test",
+    "key.create",
+    "key.revoke",
+    "session.start",
+    "session.end",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Part of a list; ``next_cursor`` asks for the next part, None if this is the last one."""
+
+    items: tuple[T, ...]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What everybody is told who signs up or asks for a link, known or not."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A proof of work to do (altcha, version 2). Good for ten minutes and one form."""
+
+    parameters: Mapping[str, Any]
+    signature: str
+
+    def solve(self, seconds: float = 60) -> str:
+        """Do it, and give what goes into ``altcha``: about a second of work for the processor.
+
+        In a coroutine: ``await asyncio.to_thread(challenge.solve)``.
+
+        Raises TimeoutError after so many seconds, ValueError if the kind of work is not known here.
+        """
+        return solve(self.parameters, self.signature, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What became of a person's welcome email."""
+
+    state: State | None
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who signed up, as operators see them.
+
+    ``etag`` goes into ``if_match`` of a change. It is None in lists: ``get`` the person for it.
+    """
+
+    id: UUID
+    email: str
+    name: str
+    description: str | None
+    language: str | None
+    confirmed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    welcome: Welcome
+    etag: str | None = field(default=None, kw_only=True, metadata={HEADER: "ETag"})
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRecord(Person):
+    """A person, as they see themselves; ``pending_email`` is where they asked to move."""
+
+    pending_email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """When somebody confirmed that an address is theirs."""
+
+    confirmed_at: datetime
+    etag: str | None = field(default=None, metadata={HEADER: "ETag"})
+
+
+@dataclass(frozen=True, slots=True)
+class OwnExport:
+    """Everything that is stored of a person, column by column."""
+
+    person: Mapping[str, Any]
+    messages: tuple[Mapping[str, Any], ...]
+    answers: tuple[Mapping[str, Any], ...]
+    link_requests: tuple[Mapping[str, Any], ...]
+    address_changes: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An email that is owed, or was sent. ``due_at`` is the next try's time, while there is one."""
+
+    id: UUID
+    person_id: UUID | None
+    template: str
+    recipient: str
+    state: State
+    attempts: int
+    created_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None
+    message_id: str
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at delivering a message, and the mail server's words."""
+
+    worker: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Outcome
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageWithHistory(Message):
+    """A message with every attempt, the oldest first."""
+
+    history: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """How many messages were queued again, or would be; ``more``: call again for the rest."""
+
+    queued: int
+    more: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCounts:
+    """How many messages are in each state."""
+
+    queued: int
+    sent: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What happened in the hour from ``hour`` on."""
+
+    hour: datetime
+    sign_ups: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How many there were at ``as_of``; ``per_hour`` has the last 48 hours, the oldest first."""
+
+    people: int
+    confirmed: int
+    messages: MessageCounts
+    oldest_due_seconds: float
+    late: int
+    per_hour: tuple[Hour, ...]
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An operator key, without its secret; ``prefix`` is how it begins."""
+
+    id: UUID
+    name: str
+    prefix: str
+    scopes: tuple[str, ...]
+    state: KeyState
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey(Key):
+    """A key that was made. ``key`` is the secret, shown once, and never in a ``repr``.
+
+    It is None if the answer to the first try was lost: revoke the key, and make another one.
+    """
+
+    key: str | None = field(repr=False)
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it (a key by its id, an OpenID Connect subject, a user number), and which way."""
+
+    kind: ActorKind
+    id: str
+    via: Via
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One thing that an operator did. ``subject`` is whose id it was done to, None for many."""
+
+    id: UUID
+    at: datetime
+    actor: Actor
+    action: Action
+    subject: UUID | None
+    count: int
+    details: Mapping[str, Any]
