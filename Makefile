@@ -35,7 +35,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
   --no-emit-index-url --no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help run watch test torture check bench bench-quick timing reference translations pictures lock image cluster cluster-down clean
+.PHONY: help run watch test torture check bench bench-quick timing reference translations pictures lock vendor image cluster cluster-down clean
 
 help: # not listed: it is what you are reading
 	@echo 'make TARGET, where TARGET is one of'
@@ -107,6 +107,9 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
 	  --constraint traces.txt --constraint dkim.txt --constraint dns.txt --output-file dev.txt
 	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
+
+vendor: ## fetch the scripts of others that the console loads, as requirements/vendor.json pins them
+	@$(PYTHON) requirements/vendor.py
 
 cluster: ## all of it on minikube or kind (CLUSTER=kind PARTS='database cache mail edge app')
 	@CLUSTER='$(CLUSTER)' PARTS='$(PARTS)' exec deploy/platform/platform.sh up

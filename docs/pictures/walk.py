@@ -22,7 +22,6 @@ PAGES = {
     "german": "/?lang=de",
     "mailbox": "/mailbox",
     "docs": "/docs",
-    "console": "/console",
     "frame": "/embed",
 }
 

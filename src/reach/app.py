@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
 from reach.auth.signing import Signer
+from reach.console import errors as console_errors
+from reach.console import safety, sessions, sign_in, site
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
@@ -65,6 +67,8 @@ ROUTERS = (
     address_pages.router,
     mailbox_pages.router,
     previews.router,
+    sign_in.router,
+    site.router,
 )
 #: FastAPI's own way would cost them more than all else.
 DIRECT_ROUTES = (
@@ -141,9 +145,9 @@ def create_app(
         app.include_router(router)
     for path, probe in PROBES.items():
         app.add_api_route(path, probe, methods=["GET", "HEAD"], include_in_schema=False)
-    app.exception_handler(Problem)(errors.answer_problem)
+    app.exception_handler(Problem)(answer_problem)
     app.exception_handler(HTTPException)(answer_http_exception)
-    app.exception_handler(RequestValidationError)(errors.answer_invalid_parameters)
+    app.exception_handler(RequestValidationError)(answer_invalid_parameters)
     app.add_middleware(Direct, routes=DIRECT_ROUTES)
     app.add_middleware(RequestRecord, settings=settings, limiter=services.limiter)
     return app
@@ -157,6 +161,7 @@ async def _lifespan(app: FastAPI, *, is_one_of_several: bool) -> AsyncIterator[N
             await notices.begin_early(services.database, services.settings)
         yield
     await services.key_uses.close()
+    await services.session_uses.close()
     await services.limiter.close()
     if is_one_of_several:
         await services.database.close()
@@ -197,6 +202,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         database=database,
         limiter=Limiter(settings, Signer(settings, "limits").signature),
         key_uses=KeyUses(database),
+        session_uses=KeyUses(database, sessions.touch),
         links=Links(settings),
         idempotency=IdempotencyKeys(settings),
         spam_protection=spam_protection,
@@ -233,8 +239,20 @@ PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
 UNTRACED = (*PROBES, "/mailbox/events")
 
 
+async def answer_problem(request: Request, problem: Problem) -> Response:
+    """Answer a problem: within the console as it does."""
+    ours = safety.is_ours(request) and not safety.is_hidden(request)
+    answer = console_errors.answer_problem if ours else errors.answer_problem
+    return await answer(request, problem)
+
+
 async def answer_http_exception(request: Request, error: HTTPException) -> Response:
-    """What the framework itself refuses; of a mailbox that is hidden, nothing shows."""
-    if mailbox_pages.is_hidden(request):
-        return await errors.answer_problem(request, NotFound())
-    return await errors.answer_http_exception(request, error)
+    """What the framework itself refuses; of a mailbox or console that is hidden, nothing shows."""
+    if mailbox_pages.is_hidden(request) or safety.is_hidden(request):
+        return await answer_problem(request, NotFound())
+    return await answer_problem(request, errors.problem_of(request, error))
+
+
+async def answer_invalid_parameters(request: Request, error: RequestValidationError) -> Response:
+    """A query parameter that breaks a rule."""
+    return await answer_problem(request, errors.invalid_parameters(error))

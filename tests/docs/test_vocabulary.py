@@ -78,6 +78,7 @@ SKIPPED = (
     "docs/architecture.md",
     "findings/",
     "requirements/",
+    "src/reach/console/static/vendor/",
     "src/reach/db/migrations/versions/",
     "tests/db/test_words.py",
     "tests/docs/test_vocabulary.py",

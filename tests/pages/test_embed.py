@@ -58,7 +58,7 @@ async def test_the_frame_is_for_those_who_are_named(make_site: Callable[..., Sit
         assert {answer.status_code for answer in answers} >= {200, 422, 415, 429}
         assert {ancestors(answer) for answer in answers} == {named}
         assert not any("set-cookie" in answer.headers for answer in answers)
-        for path in ("/", "/links", "/check-your-inbox", "/console", "/nothing"):
+        for path in ("/", "/links", "/check-your-inbox", "/nothing"):
             assert ancestors(await http.get(path, headers=html)) == "'none'"
 
 
@@ -66,8 +66,6 @@ async def test_the_frame_is_for_nobody_by_default(site: Site) -> None:
     """Until a site is named."""
     async with site.client() as http:
         assert ancestors(await http.get("/embed")) == "'none'"
-        console = (await http.get("/console")).text
-    assert "browsers show this frame on no page" in console
 
 
 async def test_the_frames_pages_stay_in_it(site: Site) -> None:
@@ -258,25 +256,6 @@ async def test_who_confirmed_is_led_to_the_makers_page(
         assert (answer.status_code, answer.headers["location"]) == (303, thanks)
         assert "reach-confirm=" in answer.headers["set-cookie"]
         assert (await person.stored() or {})["confirmed_at"]
-
-
-async def test_a_maker_is_shown_what_to_copy(make_site: Callable[..., Site]) -> None:
-    """With the address of this server, and that of their own page."""
-    site = make_site(
-        public_url="https://signup.example.org",
-        return_urls="https://www.example.org/thanks?a=1&b=2",
-        embed_origins="https://www.example.org",
-    )
-    async with site.client() as http:
-        text = (await http.get("/console")).text
-    for written in (
-        "action=&#34;https://signup.example.org/&#34;",
-        "value=&#34;https://www.example.org/thanks?a=1&amp;amp;b=2&#34;",
-        "src=&#34;https://signup.example.org/embed.js&#34;",
-        "src=&#34;https://signup.example.org/embed&#34;",
-        "pages of https://www.example.org",
-    ):
-        assert written in text
 
 
 @pytest.mark.parametrize("kind", ["form", "script", "frame"])

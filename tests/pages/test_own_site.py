@@ -15,8 +15,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import FrameLocator, Page, expect
 
-from reach.pages.snippets import snippets
 from reach.settings import Settings
+from reach.web.snippets import snippets
 from tests.support.clock import eventually
 from tests.support.people import everybody, operator
 from tests.support.processes.reach import Reach, running_reach

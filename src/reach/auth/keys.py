@@ -12,12 +12,12 @@ import secrets
 import string
 import time
 import zlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 from uuid import UUID
 
 import structlog
@@ -237,6 +237,18 @@ def named(tx: Transaction, name: str) -> Sequence[ApiKey]:
     return [key for key in found if key.state == "valid"]
 
 
+class Used(Protocol):
+    """A key, or what else lets operators in, and when it was last noted that it is used."""
+
+    @property
+    def id(self) -> UUID:
+        """Which one it is."""
+
+    @property
+    def last_used_at(self) -> datetime | None:
+        """When that was noted; None if it never was."""
+
+
 class KeyUses:
     """Notes when keys are used, beside the answers and never in their way.
 
@@ -244,13 +256,16 @@ class KeyUses:
     is best effort: not awaited, and after a failure not tried again for a minute.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Take where to note it."""
+    def __init__(
+        self, database: Database, touch: Callable[[Transaction, UUID], None] = touch
+    ) -> None:
+        """Take where to note it, and what does."""
         self._database = database
+        self._touch_one = touch
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         self._rests_until: dict[UUID, float] = {}
 
-    def note(self, key: Operator) -> None:
+    def note(self, key: Used) -> None:
         """Note that ``key`` is used now, unless that was done within the last minute."""
         if key.last_used_at is not None:
             since = abs(datetime.now(UTC) - key.last_used_at)  # ahead, if the clock was set back
@@ -270,7 +285,7 @@ class KeyUses:
 
     async def _touch(self, key_id: UUID) -> None:
         try:
-            await self._database.write(touch, key_id)
+            await self._database.write(self._touch_one, key_id)
         except ServiceUnavailable as problem:
             self._rests_until[key_id] = time.monotonic() + LAST_USED_SECONDS
             log.warning("the last use of a key was not noted", reason=problem.detail)

@@ -140,6 +140,7 @@ def _print_banner(started: Any) -> None:
         "Reach is ready.",
         f"  Sign up       {origin}/",
         f"  Mailbox       {origin}/mailbox" if started.has_mailbox else "",
+        f"  Console       {origin}/console" if started.settings.console else "",
         f"  API           {origin}/docs",
         f"  Operator key  {started.operator_key}",
         f"  Data          {started.settings.data_dir}",

@@ -16,7 +16,7 @@ def snippet(
 ) -> None:
     """Print HTML that puts the sign-up form on a page of your own."""
     settings = configured(sys.stderr)
-    from reach.pages.snippets import snippets
+    from reach.web.snippets import snippets
 
     found = snippets(settings)[kind]
     answer(found.html.rstrip())

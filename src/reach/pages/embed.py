@@ -1,4 +1,4 @@
-"""The form on somebody's own page: in a frame, by a script, and the page that says how.
+"""The form on somebody's own page: in a frame, or by a script.
 
 The script may be on any page, so it may read what it asks for from any. Nothing there is secret: it
 is what everybody sees on the sign-up page, and no cookie is looked at. See
@@ -17,11 +17,10 @@ from fastapi.responses import JSONResponse
 
 from reach.pages import public
 from reach.pages.public import LABELS, READ, faults_of, sign_up
-from reach.pages.snippets import snippets
 from reach.problems import BadRequest, Problem
 from reach.texts import N_
 from reach.web.body import read_form
-from reach.web.html import language_of, render
+from reach.web.html import language_of
 from reach.web.policy import EMBED, EMBED_JSON
 from reach.web.preconditions import is_known, read_if_none_match
 from reach.web.routes import fields_of, services_of
@@ -47,13 +46,6 @@ WORDS = {
 MINUTES_OF_HOUR = 60
 
 router = APIRouter(include_in_schema=False)
-
-
-@router.api_route("/console", methods=READ)
-async def get_console(request: Request) -> Response:
-    """Show a maker how to put the form on their own site."""
-    settings = services_of(request).settings
-    return render(request, "console.html", snippets=snippets(settings))
 
 
 @router.api_route(EMBED, methods=READ)

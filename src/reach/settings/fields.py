@@ -189,6 +189,14 @@ class Fields(BaseSettings):
     #: A file of domains, one a line, whose addresses cannot sign up.
     disposable_domains_file: Path | None = None
 
+    # The console
+    #: ``off``: there is no ``/console``.
+    console: bool = True
+    #: How long a sign-in at the console lasts at most.
+    console_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 12
+    #: A session at the console that nobody uses for so long is over.
+    console_idle_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 60
+
     # Delivery
     #: Messages that one worker process sends at the same time.
     worker_slots: Annotated[int, Field(ge=1, le=1000)] = 8

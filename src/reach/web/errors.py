@@ -78,25 +78,24 @@ def public_detail(problem: Problem) -> str | None:
     return None if is_ours else problem.detail
 
 
-async def answer_http_exception(request: Request, error: HTTPException) -> Response:
+def problem_of(request: Request, error: HTTPException) -> Problem:
     """What the framework itself refuses: an unknown path, a method that is not for it."""
     if error.status_code == MethodNotAllowed.status:
-        allowed = {"Allow": ", ".join(allowed_methods(request))}
-        return await answer_problem(request, MethodNotAllowed(headers=allowed))
+        return MethodNotAllowed(headers={"Allow": ", ".join(allowed_methods(request))})
     if error.status_code == NotFound.status:
-        return await answer_problem(request, NotFound())
+        return NotFound()
     problem = Problem()
     problem.status, problem.title = error.status_code, "The request was refused"  # type: ignore[misc]
-    return await answer_problem(request, problem)
+    return problem
 
 
-async def answer_invalid_parameters(request: Request, error: RequestValidationError) -> Response:
+def invalid_parameters(error: RequestValidationError) -> Problem:
     """A query parameter that breaks a rule. What was sent is not repeated."""
     errors = [
         {"parameter": str(fault["loc"][-1]), "detail": in_plain_words(fault)}
         for fault in error.errors()
     ]
-    return await answer_problem(request, Unprocessable(errors=errors))
+    return Unprocessable(errors=errors)
 
 
 def allowed_methods(request: Request) -> list[str]:

@@ -51,6 +51,11 @@ class KeyGuard(SecurityBase):
                 raise Forbidden(f"This call needs the scope {scope}.")
         return key
 
+    async def look_up(self, request: Request, services: Services, text: str) -> Operator:
+        """Find whose key a text is that is worth it. Raises what ``admit`` raises."""
+        key = await services.database.read_together(_find_keys, text)
+        return await self.admit(request, services, key)
+
 
 class OperatorKey(KeyGuard):
     """The dependency that lets operators pass whose key has all of ``scopes``."""
@@ -63,8 +68,7 @@ class OperatorKey(KeyGuard):
         """
         services = services_of(request)
         text = await key_shown(request, services)
-        key = await services.database.read_together(_find_keys, text)
-        return await self.admit(request, services, key)
+        return await self.look_up(request, services, text)
 
 
 class Found(KeyGuard, Generic[T]):
@@ -129,6 +133,19 @@ async def key_shown(request: Request, services: Services) -> str:
     text = bearer(request)
     if not text:
         raise Unauthorised
+    await check_key(request, services, text)
+    return text
+
+
+async def operator_of(request: Request, text: str) -> Operator:
+    """Find whose key it is that somebody typed. Raises Unauthorised; QuotaExceeded."""
+    services = services_of(request)
+    await check_key(request, services, text)
+    return await KeyGuard().look_up(request, services, text)
+
+
+async def check_key(request: Request, services: Services, text: str) -> None:
+    """Check that a text is worth a look into the database. Raises Unauthorised; QuotaExceeded."""
     client = services.limiter.clients.of_request(request.scope)
     refusal = services.limiter.is_known_full("failed_keys", client)
     if refusal is None:
@@ -138,7 +155,6 @@ async def key_shown(request: Request, services: Services) -> str:
         refusal = await services.limiter.hit("api", text)
     if refusal is not None:
         raise QuotaExceeded(refusal.violated, refusal.headers)
-    return text
 
 
 def bearer(request: Request) -> str:

@@ -58,13 +58,14 @@ class Services:
     ``templates`` names those that can be composed now. ``inbox`` signs what a browser keeps of a
     form (see ``pages.inbox``). ``refusals`` are whole answers to requests that get to no route;
     ``refused_page`` answers a form that was sent too often. ``mailbox`` is the development mailbox,
-    which only its own pages know.
+    which only its own pages know. ``session_uses`` notes when sessions at the console are used.
     """
 
     settings: Settings
     database: Database
     limiter: Limiter
     key_uses: KeyUses
+    session_uses: KeyUses
     links: Links
     idempotency: IdempotencyKeys
     spam_protection: SpamProtection

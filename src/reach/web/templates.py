@@ -27,6 +27,8 @@ from reach.web.policy import policies
 
 #: Where the pages have their templates, our stylesheet and our icon.
 PAGES = Path(__file__).parent.parent / "pages"
+#: Where the operators' console has its own.
+CONSOLE = Path(__file__).parent.parent / "console" / "static"
 YEAR_SECONDS = 365 * 24 * 3600
 MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", **LOGO_TYPES}
 #: The page of the API comes as a package.
@@ -65,6 +67,8 @@ class Pages:
         self.brand: Brand = settings.brand
         self.policy, self.framed_policy = policies(settings)
         self._static = _own_files(self.brand)
+        if settings.console:
+            self._static |= console_files()
         self._blank: dict[tuple[object, ...], str] = {}
         folder = settings.pages_dir
         if folder and not folder.is_dir():
@@ -176,7 +180,7 @@ def to(context: Context, path: str) -> Markup:
     )
 
 
-def _own_files(brand: Brand) -> Mapping[str, bytes]:
+def _own_files(brand: Brand) -> dict[str, bytes]:
     """All files that pages load, by name; our stylesheet with the brand's colours."""
     found = dict(_files())
     found[SHEET] = colors(brand.light, brand.dark).encode() + found[SHEET]
@@ -197,6 +201,13 @@ def _files() -> Mapping[str, bytes]:
     found = {path.name: path.read_bytes() for path in sorted((PAGES / "static").iterdir())}
     resources = files("fastapi_swagger") / "resources"
     return found | {name: (resources / name).read_bytes() for name in SWAGGER_UI}
+
+
+@cache
+def console_files() -> Mapping[str, bytes]:
+    """Read what the console's pages load: our own files, and those of others beside them."""
+    found = (*CONSOLE.iterdir(), *(CONSOLE / "vendor").iterdir())
+    return {path.name: path.read_bytes() for path in sorted(found) if path.suffix in MEDIA_TYPES}
 
 
 @cache

@@ -54,10 +54,11 @@ What else Reach has for the world. An Ingress and an HTTPRoute can only say what
 is not named here (/metrics, /livez, /readyz, /mailbox) is nobody's: 404.
 */}}
 {{- define "reach.edge.paths" -}}
-exact: [/check-your-inbox, /console, /docs, /embed.js, /links/void, /openapi.json]
+exact: [/check-your-inbox, /docs, /embed.js, /links/void, /openapi.json]
 prefix:
   - /address
   - /confirm
+  - /console
   - /manage
   - /problems
   - /static

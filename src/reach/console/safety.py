@@ -1,0 +1,111 @@
+"""Where the console may be used, and which forms are its own.
+
+A key that is typed must not cross a network in clear. So people come to the console by https, or
+from a browser at this machine; and by the name that ``REACH_PUBLIC_URL`` says, which no other web
+site can have ("DNS rebinding").
+"""
+
+import hmac
+import re
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from reach.network.hosts import Place, is_loopback
+from reach.problems import Forbidden, NotFound
+from reach.settings import Settings
+from reach.settings.urls import as_browsers_write
+from reach.web.routes import fields_of, services_of
+
+BEGINS = "/console"
+SIGN_IN = "/console/sign-in"
+#: Where somebody may be led back to: a path of ours, with a query, and nothing that browsers take
+#: for another site's address.
+LOCAL = re.compile(r"/console(?:/[A-Za-z0-9_./%~-]*)?(?:\?[!\"$-\[\]-~]*)?")
+MOST_CHARACTERS = 2000
+#: The field of each form that only a session's own pages can have.
+FIELD = "proof"
+
+
+class NotSafeHere(Forbidden):
+    """Here your key would cross the network in clear, or by a name that is not ours.
+
+    Have Reach reached by https, and set `REACH_PUBLIC_URL` to that address, such as
+    `https://signup.example.org`. Or forward a port to the machine (`ssh -L 8000:127.0.0.1:8000`),
+    and open `http://127.0.0.1:8000/console` in your browser.
+    """
+
+    type, title = "not-safe-here", "The console does not open here"
+
+
+class NotOurForm(Forbidden):
+    """What was sent does not come from a page of the console that is signed in now.
+
+    Nothing was done. Go back, load the page again, and send it from there.
+    """
+
+    type, title = "not-our-form", "This form is not from the console"
+
+
+async def offered(request: Request) -> None:
+    """Raise NotFound where the console is turned off; NotSafeHere where it may not be used."""
+    settings = services_of(request).settings
+    if not settings.console:
+        raise NotFound
+    if not is_safe(request, settings):
+        raise NotSafeHere
+
+
+def is_hidden(request: Request) -> bool:
+    """Whether a request is for a console that is turned off."""
+    return is_ours(request) and not services_of(request).settings.console
+
+
+def is_ours(request: Request) -> bool:
+    """Whether a request is for the console."""
+    return f"{request.scope['path']}/".startswith(f"{BEGINS}/")
+
+
+def is_safe(request: Request, settings: Settings) -> bool:
+    """Whether a key may be typed here: by https at our own name, or at this machine."""
+    asked = host_of(request)
+    ours = (urlsplit(as_browsers_write(settings.origin)).hostname or "").rstrip(".")
+    if settings.is_https:
+        return asked == ours
+    return is_loopback(ours) and asked is not None and is_loopback(asked)
+
+
+def host_of(request: Request) -> str | None:
+    """Whom a request is for, in lower case and without a port; None if that is not one name."""
+    hosts = fields_of(request, "host")
+    try:
+        (host,) = hosts
+        return Place.parse(host).host.rstrip(".")
+    except ValueError:
+        return None
+
+
+def require_own_page(request: Request) -> None:
+    """Raise NotOurForm unless the browser says that a page of ours sends this.
+
+    Every browser says where a form is from. So nobody is signed in by another site's form either.
+    """
+    settings = services_of(request).settings
+    ours = as_browsers_write(settings.origin)
+    if not settings.is_https:  # this machine has several names
+        ours = f"http://{''.join(fields_of(request, 'host')).lower()}"
+    if [one.lower() for one in fields_of(request, "origin")] != [ours]:
+        raise NotOurForm
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        raise NotOurForm
+
+
+def is_proof(given: str, proof: str) -> bool:
+    """Whether a form holds what its session's forms do."""
+    return hmac.compare_digest(given.encode(), proof.encode())
+
+
+def local_path(text: str) -> str:
+    """Read where somebody is to be led back to; the console's first page if it is nowhere here."""
+    is_local = len(text) <= MOST_CHARACTERS and LOCAL.fullmatch(text) and "//" not in text
+    return text if is_local and not text.startswith(SIGN_IN) else BEGINS
