@@ -12,6 +12,7 @@ from typing import Any
 
 from playwright.async_api import Browser, Page
 
+from docs.pictures.console import walk_console
 from docs.pictures.walk import walk
 from reach.mail.samples import DATA
 from reach.settings import Settings
@@ -39,6 +40,7 @@ async def main() -> None:
         async with running_api(settings, "up"), started() as browser:
             for view, options in VIEWS.items():
                 await _take_pages(browser, settings.origin, view, options)
+                await _take_console(browser, settings, view, options)
             for template in sorted(DATA):
                 await _take_email(browser, settings.origin, template)
 
@@ -49,6 +51,16 @@ async def _take_pages(browser: Browser, origin: str, view: str, options: Any) ->
 
     context = await browser.new_context(**options)
     await walk(await context.new_page(), origin, f"{view}@example.com", shoot)
+    await context.close()
+
+
+async def _take_console(browser: Browser, settings: Settings, view: str, options: Any) -> None:
+    async def shoot(page: Page, name: str) -> None:
+        await page.screenshot(path=FOLDER / f"{name}-{view}.png")
+
+    key = (settings.data_dir / "operator-key").read_text(encoding="utf-8").strip()
+    context = await browser.new_context(**options)
+    await walk_console(await context.new_page(), settings.origin, key, shoot)
     await context.close()
 
 

@@ -17,8 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
 from reach.auth.signing import Signer
+from reach.console import audit as audit_page
 from reach.console import errors as console_errors
-from reach.console import safety, sessions, sign_in, site
+from reach.console import keys as key_pages
+from reach.console import overview, safety, sessions, sign_in, site
+from reach.console import previews as template_pages
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
@@ -68,6 +71,10 @@ ROUTERS = (
     mailbox_pages.router,
     previews.router,
     sign_in.router,
+    overview.router,
+    template_pages.router,
+    key_pages.router,
+    audit_page.router,
     site.router,
 )
 #: FastAPI's own way would cost them more than all else.
@@ -236,7 +243,7 @@ async def readyz(request: Request) -> Response:
 #: Asked every few seconds for ever, and never traced.
 PROBES: Mapping[str, Callable[..., Any]] = {"/livez": livez, "/readyz": readyz}
 #: And what has no end while somebody listens.
-UNTRACED = (*PROBES, "/mailbox/events")
+UNTRACED = (*PROBES, "/mailbox/events", "/console/events")
 
 
 async def answer_problem(request: Request, problem: Problem) -> Response:

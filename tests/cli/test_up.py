@@ -26,7 +26,8 @@ BANNER = re.compile(
     r"""Reach is ready\.
   Sign up       (?P<page>https?://\S+/)
 (?:  Mailbox       (?P<mailbox>http://\S+/mailbox)
-)?  API           (?P<docs>https?://\S+/docs)
+)?  Console       (?P<console>https?://\S+/console)
+  API           (?P<docs>https?://\S+/docs)
   Operator key  (?P<key>rk_[0-9A-Za-z]{46})
   Data          (?P<data>\S.*)
 Ctrl-C stops it\.

@@ -205,6 +205,23 @@ async def test_no_key_is_typed_where_it_would_cross_a_network_in_clear(
             assert ("Secure" in cookie) == (is_safe and is_https)
 
 
+@pytest.mark.parametrize(
+    ("headers", "is_safe"),
+    [
+        ({"X-Forwarded-For": "203.0.113.7"}, False),
+        ({"Via": "1.1 proxy"}, False),
+        ({"X-Forwarded-Host": "signup.example.org"}, False),
+        ({"X-Forwarded-For": "172.18.0.1", "X-Forwarded-Host": "localhost:8080"}, True),
+    ],
+)
+async def test_a_proxy_at_this_machine_may_speak_for_the_world(
+    here: Reach, headers: dict[str, str], is_safe: bool
+) -> None:
+    """By a loopback name that is its own: so it must say which one the browser named."""
+    answer = await here.http.get(SIGN_IN, headers=headers)
+    assert answer.status_code == (200 if is_safe else 403)
+
+
 async def test_a_console_that_is_off_leaves_no_trace(
     sqlite: str, make_settings: Callable[..., Settings]
 ) -> None:

@@ -7,8 +7,8 @@ from sqlalchemy import select
 
 from reach.db.transaction import Transaction
 from reach.db.types import now
-from reach.delivery.cleanup import sweep
-from reach.messages.model import Message
+from reach.delivery.cleanup import sweep, sweep_tests
+from reach.messages.model import TEST, Message
 from reach.messages.outbox import Promise, promise
 from reach.messages.outcome import Rejected, Sent
 from reach.people.model import people
@@ -53,6 +53,24 @@ async def test_what_was_finished_long_ago_goes(outbox: Outbox) -> None:
     assert [message.id for message in (await outbox.all())[1:]] == [young.id]
     assert [attempt.message_id for attempt in await outbox.attempts()] == [young.id]
     assert await swept(outbox) == 0
+
+
+async def test_a_test_of_the_welcome_goes(outbox: Outbox) -> None:
+    """It is nobody's, so no record shows it; people's own stay, and so does a young one."""
+    await outbox.fill()
+
+    def add(tx: Transaction) -> None:
+        test = Promise(None, "ops@example.com", "welcome", {TEST: True, "language": "en"})
+        promise(tx, [test, test], outbox.settings)
+
+    await outbox.database.write(add)
+    _, old, young = await outbox.all()
+    await outbox.change(state="sent", finished_at=now(OLD))
+    await outbox.change(young, finished_at=now(YOUNG))
+    assert await swept(outbox) == 0
+    assert await outbox.database.write(sweep_tests, days=DAYS) == 1
+    assert old.id not in {message.id for message in await outbox.all()}
+    assert len(await outbox.all()) == 2
 
 
 async def test_what_is_queued_stays(outbox: Outbox) -> None:

@@ -12,7 +12,7 @@ import secrets
 import string
 import time
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -229,6 +229,20 @@ def page(tx: Transaction, *, limit: int, before: UUID | None = None) -> Sequence
 def all_keys(tx: Transaction) -> Sequence[ApiKey]:
     """Every key, the oldest first."""
     return [_key(row) for row in tx.execute(select(*_COLUMNS).order_by(api_keys.c.id))]
+
+
+def view(tx: Transaction, key_id: UUID) -> ApiKey:
+    """Find a key, be it revoked or expired. Raises NoSuchKey."""
+    row = tx.execute(select(*_COLUMNS).where(api_keys.c.id == key_id)).one_or_none()
+    if row is None:
+        raise NoSuchKey
+    return _key(row)
+
+
+def names(tx: Transaction, ids: Collection[UUID]) -> Mapping[UUID, str]:
+    """Name the keys of some ids; what is no key's id is left out."""
+    found = select(api_keys.c.id, api_keys.c.name).where(api_keys.c.id.in_(ids))
+    return {row.id: row.name for row in tx.execute(found)}
 
 
 def named(tx: Transaction, name: str) -> Sequence[ApiKey]:

@@ -45,7 +45,13 @@ class Place:
 
 
 #: In the order of the navigation. A part that is new is named here.
-PLACES = (Place(f"{BEGINS}/site", "For your site", "site"),)
+PLACES = (
+    Place(BEGINS, "Overview", "overview", ("people:read", "messages:read")),
+    Place(f"{BEGINS}/templates", "Templates", "templates", ("messages:read",)),
+    Place(f"{BEGINS}/keys", "Keys", "keys", ("keys:write",)),
+    Place(f"{BEGINS}/audit", "Audit", "audit", ("audit:read",)),
+    Place(f"{BEGINS}/site", "For your site", "site"),
+)
 
 
 def places_of(session: Session) -> list[Place]:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
+from reach.mailbox.pages import is_proxied
 from reach.network.hosts import Place, is_loopback
 from reach.problems import Forbidden, NotFound
 from reach.settings import Settings
@@ -30,9 +31,9 @@ FIELD = "proof"
 class NotSafeHere(Forbidden):
     """Here your key would cross the network in clear, or by a name that is not ours.
 
-    Have Reach reached by https, and set `REACH_PUBLIC_URL` to that address, such as
-    `https://signup.example.org`. Or forward a port to the machine (`ssh -L 8000:127.0.0.1:8000`),
-    and open `http://127.0.0.1:8000/console` in your browser.
+    Have Reach reached by https, set `REACH_PUBLIC_URL` to that address, such as
+    `https://signup.example.org`, and open the console there. A proxy before Reach must pass on the
+    `Host` that the browser named. On your own machine, open `http://127.0.0.1:8000/console`.
     """
 
     type, title = "not-safe-here", "The console does not open here"
@@ -67,19 +68,28 @@ def is_ours(request: Request) -> bool:
 
 
 def is_safe(request: Request, settings: Settings) -> bool:
-    """Whether a key may be typed here: by https at our own name, or at this machine."""
-    asked = host_of(request)
+    """Whether a key may be typed here: by https at our own name, or at this machine.
+
+    At this machine a proxy may speak to us by a loopback name for anybody in the world: it must say
+    that the browser calls it by one, too.
+    """
     ours = (urlsplit(as_browsers_write(settings.origin)).hostname or "").rstrip(".")
+    asked = [_name(one) for one in fields_of(request, "host")]
     if settings.is_https:
-        return asked == ours
-    return is_loopback(ours) and asked is not None and is_loopback(asked)
+        return len(asked) == 1 and asked[0] == ours
+    before = [_name(one) for one in fields_of(request, "x-forwarded-host")]
+    if is_proxied(request) and not before:
+        return False
+    return len(asked) == 1 and all(map(_is_here, (*asked, *before, ours)))
 
 
-def host_of(request: Request) -> str | None:
-    """Whom a request is for, in lower case and without a port; None if that is not one name."""
-    hosts = fields_of(request, "host")
+def _is_here(name: str | None) -> bool:
+    return name is not None and is_loopback(name)
+
+
+def _name(host: str) -> str | None:
+    """Read a host, in lower case and without a port; None if it is not one name."""
     try:
-        (host,) = hosts
         return Place.parse(host).host.rstrip(".")
     except ValueError:
         return None

@@ -17,6 +17,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind
 from reach.delivery.circuit_breaker import CircuitBreaker
 from reach.delivery.leases import Holding, Leases
 from reach.delivery.recording import Ended, Recorder, expect
+from reach.mail import samples
 from reach.mail.compose import CannotCompose, Composer
 from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
@@ -124,7 +125,8 @@ class Attempts:
         if message.lease - message.recorded_lease > MOST_VANISHED:
             return Deferred(f"{MOST_VANISHED} workers in a row vanished while they held it")
         try:
-            mail = await self._composer.compose_beside(message)
+            whole = samples.filled(message, self._composer)
+            mail = await self._composer.compose_beside(whole)
             return await self._sender.send(mail, still_held=holding.may_send_content)
         except CannotCompose as error:
             log.warning("message cannot be composed", **_uncomposed(message, error))

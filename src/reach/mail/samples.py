@@ -1,7 +1,8 @@
-"""Sample messages: what `reach check` tries templates with, and what previews show."""
+"""Sample messages: what `reach check` tries templates with, and what previews and tests show."""
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from reach.db.types import new_id
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR
-from reach.messages.model import NOTICE, Message
+from reach.messages.model import NOTICE, TEST, Message
 from reach.settings import Settings
 
 #: What a sample's links have in place of a token: who follows one is told that it is none.
@@ -134,4 +135,21 @@ def sample(
         links_version=0,
         is_confirmed=True,
         language=language,
+    )
+
+
+def filled(message: Message, composer: Composer) -> Message:
+    """Fill a test in with sample data, as if it were somebody's; any other message stays as it is.
+
+    Its links are of nobody: they lead to the right pages, which say so.
+    """
+    if message.person_id is not None or not message.data.get(TEST):
+        return message
+    return replace(
+        message,
+        person_id=message.id,
+        data=data_of(composer, message.template)[0],
+        language=message.data.get("language"),
+        links_version=0,
+        is_confirmed=True,
     )

@@ -9,7 +9,9 @@ from reach.auth.audit import Actor
 from reach.db.transaction import Transaction
 from reach.messages import filters, outbox
 from reach.messages.filters import Filter
-from reach.messages.model import Message
+from reach.messages.model import TEST, Message
+from reach.messages.outbox import Promise
+from reach.settings import Settings
 
 
 def retry(tx: Transaction, actor: Actor, message_id: UUID) -> Message:
@@ -39,6 +41,25 @@ def retry_all(
     if count:
         audit.note(tx, actor, "messages.retry", count=count, **_told(chosen_by))
     return count, is_left
+
+
+def send_test(  # noqa: PLR0913 - what it is, for whom, and who does it
+    tx: Transaction,
+    actor: Actor,
+    template: str,
+    recipient: str,
+    language: str,
+    *,
+    settings: Settings,
+) -> UUID:
+    """Promise somebody an email that shows a template, with sample data; returns the message's id.
+
+    It goes the way of every other one, so it shows too whether mail gets there.
+    """
+    test = Promise(None, recipient, template, {TEST: True, "language": language})
+    (message_id,) = outbox.promise(tx, [test], settings)
+    audit.note(tx, actor, "template.send-test", message_id, template=template, language=language)
+    return message_id
 
 
 def _told(chosen_by: Filter) -> dict[str, Any]:

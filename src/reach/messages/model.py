@@ -34,6 +34,10 @@ STRANGERS = ("welcome", "already-signed-up", "manage-link")
 #: What the maker gets (see ``people.notices``): it is about people, and goes to none of them.
 NOTICE = "notice"
 
+#: In the data of a message that is to show somebody a template: what it says is made up when it is
+#: composed. It has no person.
+TEST = "test"
+
 #: The outbox.
 messages = Table(
     "messages",

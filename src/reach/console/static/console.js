@@ -43,6 +43,66 @@
     search.select();
   });
 
+  /* The overview goes on by itself: each part is put in place of what it was, if it has changed.
+     What is not live stays: an open table, the keyboard's focus, the place in the page. */
+  const watch = (place) => {
+    const AGAIN_MS = 30000;
+    const status = document.querySelector("[data-news]");
+    const said = document.querySelector("[data-said]");
+    const verdict = () => place.querySelector(".verdict strong").textContent;
+    let before = verdict();
+    const clock = new Intl.DateTimeFormat("sv-SE", { timeStyle: "medium" });
+    let source = null;
+    let timer = 0;
+
+    const say = (words) => {
+      status.textContent = words;
+    };
+
+    const look = (event) => {
+      const page = new DOMParser().parseFromString(event.data, "text/html");
+      for (const part of page.querySelectorAll("[data-live]")) {
+        const here = place.querySelector(`[data-live="${part.dataset.live}"]`);
+        if (here.outerHTML !== part.outerHTML && !here.contains(document.activeElement)) {
+          here.replaceWith(document.importNode(part, true));
+        }
+      }
+      say(`Live: as of ${clock.format(new Date())}.`);
+      /* Who hears the page is told when it goes otherwise, and not every few seconds. */
+      if (verdict() !== before) said.textContent = before = verdict();
+    };
+
+    const stop = () => {
+      clearTimeout(timer);
+      source?.close();
+      source = null;
+    };
+
+    const listen = () => {
+      stop();
+      source = new EventSource(place.dataset.events);
+      source.addEventListener("look", look);
+      source.addEventListener("unknown", () => say("The database does not answer. Asking again…"));
+      source.addEventListener("over", () => location.reload());
+      source.onerror = () => {
+        say("No answer. Asking again…");
+        /* A lost connection the browser opens again; what was refused, it leaves to us. */
+        if (source.readyState === EventSource.CLOSED) timer = setTimeout(listen, AGAIN_MS);
+      };
+    };
+
+    /* Nobody sees a page in the background, and a browser opens few connections to one server. */
+    document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
+    addEventListener("pagehide", stop);
+    addEventListener("pageshow", () => document.hidden || listen());
+  };
+
+  for (const place of document.querySelectorAll("[data-events]")) watch(place);
   prepare(document);
+  /* What had the focus may be gone with what it was in: what came instead has it then, so that Tab
+     goes on from there. */
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (document.activeElement === document.body) event.target.focus({ preventScroll: true });
+  });
   document.addEventListener("htmx:load", (event) => prepare(event.detail.elt));
 })();

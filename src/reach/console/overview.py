@@ -1,0 +1,156 @@
+"""The overview: is it healthy, is it keeping up, who is hurt? Cheap at any size, and live."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from sqlalchemy import select, text
+
+from reach.console.guard import READ, Requires, Visit, console_router
+from reach.console.layout import fill, show
+from reach.console.live import Live
+from reach.console.plots import Period, period
+from reach.db.schema import newest, revision
+from reach.db.transaction import Transaction
+from reach.messages.model import IS_QUEUED, attempts, messages
+from reach.people import stats
+from reach.people.stats import Stats
+from reach.telemetry.log_lines import own_version
+from reach.web.routes import services_of
+
+#: What is due for longer than this is not on its way any more.
+DUE_SECONDS = 60.0
+MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400
+
+MayRead = Annotated[Visit, Depends(Requires("people:read", "messages:read"))]
+
+_LONGEST_DUE = (
+    select(messages.c.last_error, messages.c.due_at)
+    .where(IS_QUEUED)
+    .order_by(messages.c.due_at)
+    .limit(1)
+)
+_LAST_ATTEMPT = (
+    select(attempts.c.outcome, attempts.c.finished_at).order_by(attempts.c.id.desc()).limit(1)
+)
+_VERSIONS = {"sqlite": "SELECT sqlite_version()", "postgresql": "SHOW server_version"}
+_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+
+router = console_router()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the outbox says of the mail server.
+
+    ``waits_for`` is what was last said to the message that has been due for longest: while a
+    worker's circuit breaker is open, that is why. None if nothing has been tried.
+    """
+
+    waits_for: str | None
+    last_outcome: str | None
+    last_at: datetime | None
+    database: str
+    schema: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How it goes, in a word and a sentence or two. ``tone`` is good, wait or wrong."""
+
+    tone: str
+    title: str
+    says: str
+
+
+def read(tx: Transaction) -> Delivery:
+    """Read it: the ends of two indexes, and two versions."""
+    due, last = tx.execute(_LONGEST_DUE).one_or_none(), tx.execute(_LAST_ATTEMPT).one_or_none()
+    name = tx.dialect.name
+    version = str(tx.execute(text(_VERSIONS[name])).scalar_one()).split(" ")[0]
+    return Delivery(
+        waits_for=due.last_error if due else None,
+        last_outcome=last.outcome if last else None,
+        last_at=last.finished_at if last else None,
+        database=f"{_NAMES[name]} {version}",
+        schema=revision(tx),
+    )
+
+
+def verdict(found: Stats, delivery: Delivery) -> Verdict:
+    """Judge how it goes."""
+    if found.oldest_due_seconds > DUE_SECONDS:
+        since = span(found.oldest_due_seconds)
+        if delivery.waits_for:
+            says = f"The circuit breaker is open, or the mail server defers. {delivery.waits_for}"
+            return Verdict("wrong", f"No mail has gone out for {since}", says)
+        says = "No worker has taken it. Is one running, with this database?"
+        return Verdict("wrong", f"Mail has been due for {since}", says)
+    if found.late:
+        says = f"{found.late} of the messages in the outbox were promised over a minute ago."
+        return Verdict("wait", "Some mail is late", says)
+    if found.messages["failed"]:
+        says = "What failed was given up. See why, mend that, and retry them."
+        return Verdict("wait", "Mail goes out, and some has failed", says)
+    return Verdict("good", "All is well", "Mail goes out as it is promised, and none has failed.")
+
+
+def span(seconds: float) -> str:
+    """Write how long something took, or takes, in one unit."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < MINUTE_SECONDS:
+        return f"{seconds:.1f} s" if seconds < MINUTE_SECONDS / 6 else f"{seconds:.0f} s"
+    if seconds < HOUR_SECONDS:
+        return f"{seconds / MINUTE_SECONDS:.0f} min"
+    if seconds < 2 * DAY_SECONDS:
+        return f"{seconds / HOUR_SECONDS:.0f} h"
+    return f"{seconds / DAY_SECONDS:.0f} days"
+
+
+def periods(found: Stats) -> Sequence[Period]:
+    """Plot what happened an hour and a day, by UTC."""
+    hours = period("hour", "48 hours", found.per_hour, lambda at: at.strftime("%d %b %H:%M"))
+    per_day = getattr(found, "per_day", None)
+    if not per_day:
+        return [hours]
+    return [hours, period("day", "90 days", per_day, lambda at: at.strftime("%d %b"))]
+
+
+@router.api_route("", methods=READ)
+async def get_overview(request: Request, _: MayRead) -> Response:
+    """Show how it goes now."""
+    return show(request, "overview.html", **await _values(request))
+
+
+@router.get("/events")
+async def get_events(request: Request, _: MayRead) -> Response:
+    """Go on telling how it goes. Raises TooManyWatch."""
+
+    async def look() -> str:
+        return fill(request, "overview-live.html", **await _values(request))
+
+    return Live(request, look)
+
+
+async def _values(request: Request) -> dict[str, Any]:
+    services = services_of(request)
+    found = await stats.recent(services.database, services.settings)
+    delivery, needed = await services.database.read(read), newest()
+    return {
+        "stats": found,
+        "mail_seconds": getattr(found, "mail_seconds", None),
+        "delivery": delivery,
+        "verdict": verdict(found, delivery),
+        "periods": periods(found),
+        "span": span,
+        "versions": {
+            "Reach": own_version(),
+            "Database": delivery.database,
+            "Schema": f"{delivery.schema}{'' if delivery.schema == needed else f', not {needed}'}",
+            "Python": platform.python_version(),
+        },
+    }

@@ -1,0 +1,132 @@
+"""An operator with each scope sees and may do at the console exactly what the API lets them do."""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain, combinations
+from typing import Any
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import iter_route_contexts
+
+from reach.auth import keys
+from reach.auth.keys import SCOPES
+from reach.console import sessions
+from reach.console.guard import Requires
+from reach.console.layout import PLACES
+from reach.console.safety import BEGINS, FIELD
+from tests.support.console import at_console
+from tests.support.processes.reach import Reach
+
+ID = "0190a000-0000-7000-8000-000000000000"
+#: Each route of the console, and the operation of the API that lets the same be seen or done.
+SAME = {
+    "GET /console": "get /v1/stats",
+    "GET /console/events": "get /v1/stats",
+    "GET /console/templates": "get /v1/messages",
+    "GET /console/templates/{template}/email": "get /v1/messages",
+    "POST /console/templates/{template}/test": "post /v1/messages/{id}/retry",
+    "GET /console/keys": "get /v1/keys",
+    "GET /console/keys/new": "post /v1/keys",
+    "POST /console/keys": "post /v1/keys",
+    "GET /console/keys/{id}/revoke": "delete /v1/keys/{id}",
+    "POST /console/keys/{id}/revoke": "delete /v1/keys/{id}",
+    "GET /console/audit": "get /v1/audit",
+}
+#: For who is signed in, whatever they may do; and for everybody.
+ANY = {"GET /console/site", "POST /console/sign-out"}
+OPEN = {"GET /console/sign-in", "POST /console/sign-in"}
+#: It goes on for as long as somebody listens.
+ENDLESS = "GET /console/events"
+
+
+def guards(dependant: Dependant) -> Iterable[Requires]:
+    """List the guards of a route."""
+    for one in dependant.dependencies:
+        if isinstance(one.call, Requires):
+            yield one.call
+        yield from guards(one)
+
+
+def console_routes(reach: Reach) -> Mapping[str, set[str] | None]:
+    """Find the scopes that each route asks for; None if it asks nobody who they are."""
+    found: dict[str, set[str] | None] = {}
+    for context in iter_route_contexts(reach.app.routes):
+        path = str(context.path_format)
+        if f"{path}/".startswith(f"{BEGINS}/"):
+            asked = list(guards(context.dependant))
+            scopes: set[str] = {scope for guard in asked for scope in guard.scopes}
+            for method in (context.methods or set()) - {"HEAD"}:
+                found[f"{method} {path}"] = scopes if asked else None
+    return found
+
+
+def of_api(reach: Reach, operation: str) -> set[str]:
+    """Find the scopes that an operation of the API asks for."""
+    method, path = operation.split(" ")
+    app: Any = reach.app
+    return set(app._scopes()[method, path])
+
+
+async def test_each_route_asks_for_what_the_api_asks_for(here: Reach) -> None:
+    """No route is forgotten: a new one must be given its place here."""
+    wanted: dict[str, set[str] | None] = {
+        route: of_api(here, operation) for route, operation in SAME.items()
+    }
+    wanted |= {route: set[str]() for route in ANY} | dict.fromkeys(OPEN)
+    assert console_routes(here) == wanted
+
+
+async def test_each_route_lets_in_who_has_its_scopes_and_nobody_else(here: Reach) -> None:
+    """Every route, with no scope, each alone, all but each, and all: asked, not only read off."""
+    routes = console_routes(here)
+    sizes = (0, 1, len(SCOPES) - 1, len(SCOPES))
+    sets = chain.from_iterable(combinations(SCOPES, size) for size in sizes)
+    async with at_console(here, signed_in=False) as console:
+        for scopes in map(frozenset, sets):
+            token = await here.database.write(
+                sessions.start,
+                actor_kind="oidc",
+                actor_id=" ".join(sorted(scopes)),
+                scopes=scopes,
+                key_id=None,
+                seconds=3600,
+            )
+            console.http.cookies.set(console.cookie, token, domain="127.0.0.1")
+            console.proof = sessions.proof_of(token)
+            for route, needed in routes.items():
+                if needed is None or route in (ENDLESS, "POST /console/sign-out"):
+                    continue
+                method, path = route.split(" ")
+                path = path.replace("{id}", ID).replace("{template}", "welcome")
+                answer = await (console.get if method == "GET" else console.post)(path)
+                may = scopes.issuperset(needed)
+                assert (answer.status_code != 403) == may, (route, sorted(scopes))
+                shown = {place.path for place in PLACES if f'href="{place.path}"' in answer.text}
+                if answer.headers["content-type"].startswith("text/html") and not (
+                    path.endswith("/email") and may
+                ):
+                    allowed = {p.path for p in PLACES if scopes.issuperset(p.scopes)}
+                    assert shown == allowed, (route, sorted(scopes))
+
+
+async def test_what_one_may_not_do_is_not_offered(here: Reach) -> None:
+    """Who may only read messages sees no form to send one, and cannot send one."""
+    async with at_console(here, "messages:read") as console:
+        page = await console.get("/console/templates")
+        assert 'name="address"' not in page.text
+        form = {FIELD: console.proof, "address": "ada@example.com", "language": "en"}
+        assert (await console.post("/console/templates/welcome/test", form)).status_code == 403
+    async with at_console(here, "messages:read", "messages:write") as console:
+        assert 'name="address"' in (await console.get("/console/templates")).text
+
+
+async def test_nobody_gives_a_key_what_they_have_not(here: Reach) -> None:
+    """The form offers one's own scopes, and another's is refused."""
+    async with at_console(here, "keys:write", "people:read") as console:
+        page = await console.get("/console/keys/new")
+        assert "scope.people:read" in page.text
+        assert "scope.people:write" not in page.text
+        form = {"name": "shop", "scope.people:write": "yes", "once": "x"}
+        answer = await console.post("/console/keys", form)
+        assert answer.status_code == 403
+        assert "people:write" in answer.text
+        assert len(await here.database.read(keys.all_keys)) == 1
