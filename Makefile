@@ -104,8 +104,11 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	cd requirements && ../$(LOCK) dkim.in --constraint run.txt --output-file dkim.txt
 	cd requirements && ../$(LOCK) dns.in --constraint run.txt --constraint traces.txt \
 	  --constraint dkim.txt --output-file dns.txt
+	cd requirements && ../$(LOCK) oidc.in --constraint run.txt --constraint traces.txt \
+	  --constraint dkim.txt --constraint dns.txt --output-file oidc.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
-	  --constraint traces.txt --constraint dkim.txt --constraint dns.txt --output-file dev.txt
+	  --constraint traces.txt --constraint dkim.txt --constraint dns.txt --constraint oidc.txt \
+	  --output-file dev.txt
 	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
 
 vendor: ## fetch the scripts of others that the console loads, as requirements/vendor.json pins them
@@ -118,6 +121,6 @@ cluster-down: ## delete that cluster
 	@CLUSTER='$(CLUSTER)' exec deploy/platform/platform.sh down
 
 clean: ## remove what the other targets made, but for your data
-	rm -rf .venv .venv.lock .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
+	rm -rf .venv .venv.lock .openid-provider .mypy_cache .ruff_cache .import_linter_cache .pytest_cache \
 	  .hypothesis dist
 	find src tests benchmarks docs clients -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -27,8 +27,9 @@ IMPORTED = """
 import importlib, pkgutil, reach, sys
 ours = [m.name for m in pkgutil.walk_packages(reach.__path__, "reach.")]
 chosen = [
-    "asyncpg", "checkdmarc.dmarc", "dkim", "opentelemetry.exporter.otlp.proto.http.trace_exporter",
-    "redis.asyncio", "rich.markdown", "sqlalchemy.dialects.postgresql.asyncpg",
+    "asyncpg", "checkdmarc.dmarc", "dkim", "h11", "httpcore2", "httpx2", "joserfc.jwt",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter", "redis.asyncio",
+    "rich.markdown", "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.pysqlite", "typer.rich_utils", "uvicorn.lifespan.on",
     "uvicorn.loops.auto", "uvicorn.protocols.http.auto",
 ]

@@ -16,11 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
+from reach.auth.oidc.provider import Provider
 from reach.auth.signing import Signer
 from reach.console import audit as audit_page
 from reach.console import errors as console_errors
 from reach.console import keys as key_pages
-from reach.console import overview, safety, sessions, sign_in, site
+from reach.console import oidc, overview, safety, sessions, sign_in, site
 from reach.console import previews as template_pages
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
@@ -75,6 +76,7 @@ ROUTERS = (
     template_pages.router,
     key_pages.router,
     audit_page.router,
+    oidc.router,
     site.router,
 )
 #: FastAPI's own way would cost them more than all else.
@@ -223,6 +225,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         refusals=refusals(settings),
         refused_page=embed.refused_page,
         mailbox=mailbox,
+        provider=Provider.of(settings),
     )
 
 

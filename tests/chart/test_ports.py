@@ -113,6 +113,12 @@ def test_each_talks_to_what_it_needs_alone() -> None:
         assert egress(otlp, "worker") == [5432, 25, 465, 587, port]
     traced = {**LEAST, "traces": {"endpoint": "http://collector.monitoring.svc:4319"}}
     assert egress(traced, "api") == [5432, 6379, 4319]
+    signs_in = {"REACH_OIDC_CLIENT_ID": "reach", "REACH_OIDC_GRANTS": "ops=*"}
+    for issuer, port in (("https://login.example.org", 443), ("https://login:8443/realms/x", 8443)):
+        oidc = {"issuer": issuer, "existingSecret": "login"}
+        values = {**LEAST, "oidc": oidc, "settings": signs_in}
+        assert egress(values, "api") == [5432, 6379, port]
+        assert egress(values, "worker") == [5432, 25, 465, 587]
     own = {**LEAST, "networkPolicy": {"smtp": {"ports": [2525], "to": [{"podSelector": {}}]}}}
     assert egress(own, "worker") == [5432, 2525]
     rules = only(render(own), "NetworkPolicy", "worker")["spec"]["egress"]

@@ -101,6 +101,14 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "database": {"url": "postgresql://db/reach?sslmode=x", "sslMode": "require"}},
         "database.url has parameters",
     ),
+    "a secret for no provider": (
+        {**LEAST, "oidc": {"existingSecret": "login"}},
+        "oidc.issuer must be set beside oidc.existingSecret",
+    ),
+    "a provider where nobody may do anything": (
+        {**LEAST, "oidc": {"issuer": "https://login.example.org"}},
+        "settings.REACH_OIDC_CLIENT_ID and settings.REACH_OIDC_GRANTS must be set",
+    ),
     "a signature without a key": (
         {**LEAST, "dkim": {"selector": "reach"}},
         "dkim.existingSecret must be set beside dkim.selector",

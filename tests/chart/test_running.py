@@ -107,6 +107,7 @@ def secrets(authority: Authority, database_url: str, **urls: str) -> Secrets:
         ("reach-db-ca", "ca.crt"): ca,
         ("relay-ca", "ca.crt"): ca,
         ("reach-dkim", "dkim.pem"): "a key",
+        ("reach-oidc", "client-secret"): HOSTILE,
     }
 
 

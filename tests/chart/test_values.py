@@ -21,7 +21,7 @@ OWN = {
     *("smtp_ca_file", "templates_dir"),
     *("host", "port", "metrics_host", "metrics_port", "processes", "worker_slots", "data_dir"),
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
-    *("dkim_selector", "dkim_domain", "dkim_private_key"),
+    *("dkim_selector", "dkim_domain", "dkim_private_key", "oidc_issuer", "oidc_client_secret"),
 }
 #: Written where the reverse proxy and monitoring are.
 ELSEWHERE = ("edge.", "monitoring.")

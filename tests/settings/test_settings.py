@@ -18,6 +18,12 @@ LOGINS = {
     "redis_user": {"REDIS_URL": "redis://cache"},
     "redis_password": {"REDIS_URL": "redis://u@cache"},
 }
+#: What the client's secret is set beside.
+OIDC = {
+    "OIDC_ISSUER": "https://login.example.org",
+    "OIDC_CLIENT_ID": "reach",
+    "OIDC_GRANTS": "ada@example.org=*",
+}
 
 
 def environment(patch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> None:
@@ -63,10 +69,12 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         **dict.fromkeys(LOGINS, "a/b:c#%41@ \u00e9"),
         "secret_key": LONG,
         "dkim_private_key": "-----BEGIN …\n…\n-----END …",
+        "oidc_client_secret": "a/b:c#%41@ \u00e9",
     }
     file = tmp_path / "secret"
-    if name in LOGINS:
-        environment(monkeypatch, LOGINS[name])
+    environment(monkeypatch, LOGINS.get(name, {}))
+    if name == "oidc_client_secret":
+        environment(monkeypatch, OIDC)
     environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})
     if name == "database_direct_url":
         environment(monkeypatch, {"DATABASE_URL": values["database_url"]})

@@ -34,6 +34,12 @@
 {{- if and (ne $v.edge.kind "none") (not $v.edge.trustedProxies) -}}
 {{- fail "edge.trustedProxies must be set: the network of the proxy's pods, such as [10.244.0.0/16]. Without it everybody has the proxy's address, and all share one limit" -}}
 {{- end -}}
+{{- if and $v.oidc.existingSecret (not $v.oidc.issuer) -}}
+{{- fail "oidc.issuer must be set beside oidc.existingSecret: where operators sign in, such as https://login.example.org" -}}
+{{- end -}}
+{{- if and $v.oidc.issuer (not (and (get $v.settings "REACH_OIDC_CLIENT_ID") (get $v.settings "REACH_OIDC_GRANTS"))) -}}
+{{- fail "settings.REACH_OIDC_CLIENT_ID and settings.REACH_OIDC_GRANTS must be set beside oidc.issuer: who Reach is there, and who may do what" -}}
+{{- end -}}
 {{- if and $v.dkim.existingSecret (not $v.dkim.selector) -}}
 {{- fail "dkim.selector must be set beside dkim.existingSecret: the name under which the public key is published" -}}
 {{- end -}}

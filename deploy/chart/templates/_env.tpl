@@ -67,6 +67,9 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- include "reach.env.secret" (dict "root" . "of" "redis" "own" "redis-url" "name" "REACH_REDIS_URL") -}}
 {{- include "reach.env.login" (dict "root" . "of" "redis") -}}
 {{- end -}}
+{{- if .Values.oidc.existingSecret -}}
+{{- include "reach.env.secret" (dict "root" . "of" "oidc" "name" "REACH_OIDC_CLIENT_SECRET") -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "reach.env.worker" -}}
@@ -112,6 +115,7 @@ mail server, the worker no Redis, the migration nothing but the database. `check
 {{- if or $v.emailTemplates.configMap $v.emailTemplates.files -}}
 {{- include "reach.env.text" (dict "name" "REACH_TEMPLATES_DIR" "value" "/etc/reach/templates") -}}
 {{- end -}}
+{{- include "reach.env.text" (dict "name" "REACH_OIDC_ISSUER" "value" $v.oidc.issuer) -}}
 {{- range $name, $value := $v.settings -}}
 {{- include "reach.env.text" (dict "name" $name "value" $value) -}}
 {{- end -}}

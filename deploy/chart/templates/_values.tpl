@@ -47,14 +47,14 @@ that could not read, with the password in it.
 
 {{/* Ports, as a JSON list: those given, that of the URL, the usual ones: (dict "root" $ "of" …). */}}
 {{- define "reach.ports" -}}
-{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) -}}
+{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) "oidc" (list 443) -}}
 {{- $byScheme := dict "smtp" 25 "smtps" 465 "smtp+starttls" 587 "http" 80 "https" 443 -}}
 {{- $policy := get .root.Values.networkPolicy .of -}}
 {{- $given := get .root.Values .of -}}
-{{- $url := $given.url | default $given.endpoint -}}
+{{- $url := $given.url | default $given.endpoint | default $given.issuer -}}
 {{- if $policy.ports -}}
 {{- $policy.ports | toJson -}}
-{{- else if and $url (not $given.existingSecret) -}}
+{{- else if and $url (or $given.issuer (not $given.existingSecret)) -}}
 {{- $parts := include "reach.url" $url | fromJson -}}
 {{- if $parts.port -}}
 {{- list (int $parts.port) | toJson -}}

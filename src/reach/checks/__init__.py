@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 from reach.checks import servers, templates
 from reach.checks.dns_records import check_mail_dns
+from reach.checks.oidc import check_oidc
 from reach.checks.report import Finding, Line, configuration
 from reach.people.antispam import DisposableDomains
 from reach.settings import BadSettings, Settings, unknown_variables
@@ -65,6 +66,7 @@ CHECKS = (
     servers.check_smtp,
     servers.check_smtputf8,
     servers.check_addresses,
+    check_oidc,
     check_traces,
 )
 

@@ -109,6 +109,8 @@ async def session_of(request: Request) -> Session | None:
     services = services_of(request)
     idle_seconds = services.settings.console_idle_minutes * MINUTE_SECONDS
     session = await services.database.read(sessions.find, token, idle_seconds=idle_seconds)
+    if session is not None and session.actor.kind == "oidc" and services.provider is None:
+        return None  # nobody signs in so any more
     if session is not None:
         request.scope[SESSION] = session
         request.scope[IS_OPERATOR] = True

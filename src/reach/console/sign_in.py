@@ -1,5 +1,6 @@
 """Signing in at the console with an API key, and signing out."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from fastapi import Depends, Query, Request, Response
@@ -20,15 +21,28 @@ from reach.console.layout import places_of, see, show
 from reach.console.safety import BEGINS, SIGN_IN, local_path, require_own_page
 from reach.console.sessions import Session
 from reach.db.transaction import Transaction
-from reach.problems import Problem, QuotaExceeded, Unauthorised
+from reach.problems import QuotaExceeded, Unauthorised
 from reach.web.body import read_form
 from reach.web.guard import operator_of
 from reach.web.routes import services_of
 
 Signed = Annotated[Visit, Depends(Requires())]
 
-#: What the form says above its field.
-Saying = Literal["", "wrong", "empty", "often", "ended", "no-cookies"]
+#: What the page says above the form; from "out" on, of a sign-in by OpenID Connect.
+Saying = Literal[
+    "",
+    "wrong",
+    "empty",
+    "often",
+    "ended",
+    "no-cookies",
+    "out",
+    "not-begun",
+    "declined",
+    "not-proven",
+    "not-granted",
+    "no-provider",
+]
 
 router = console_router()
 
@@ -38,7 +52,7 @@ Next = Annotated[str, Query(alias="next")]
 
 @router.api_route("/sign-in", methods=READ)
 async def get_sign_in(
-    request: Request, back: Next = "", ended: str = "", kept: str = ""
+    request: Request, back: Next = "", ended: str = "", kept: str = "", out: str = ""
 ) -> Response:
     """Show the form; who is signed in is led on.
 
@@ -47,7 +61,9 @@ async def get_sign_in(
     session = await session_of(request)
     if session is not None:
         return see(request, first_page(session, local_path(back)))
-    return _form(request, back, "no-cookies" if kept else "ended" if ended else "")
+    is_out = bool(out) and services_of(request).provider is not None
+    say: Saying = "no-cookies" if kept else "ended" if ended else "out" if is_out else ""
+    return show_form(request, back, say)
 
 
 @router.post("/sign-in")
@@ -59,9 +75,10 @@ async def post_sign_in(request: Request) -> Response:
     try:
         operator = await operator_of(request, text)
     except Unauthorised as problem:
-        return _form(request, back, "wrong" if text else "empty", problem)
+        say: Saying = "wrong" if text else "empty"
+        return show_form(request, back, say, problem.status, problem.headers)
     except QuotaExceeded as problem:
-        return _form(request, back, "often", problem)
+        return show_form(request, back, "often", problem.status, problem.headers)
     services = services_of(request)
     before = await session_of(request)
     seconds = session_seconds(services.settings)
@@ -72,11 +89,15 @@ async def post_sign_in(request: Request) -> Response:
 
 @router.post("/sign-out")
 async def post_sign_out(request: Request, visit: Signed) -> Response:
-    """End the session; or all of the same operator's, in other browsers too."""
+    """End the session; or all of the same operator's, in other browsers too.
+
+    At an OpenID provider one stays signed in, for other sites' sake: the page says so.
+    """
     services = services_of(request)
     work = sessions.end_all if visit.form.get("everywhere") else sessions.end
     await services.database.write(work, visit.session)
-    return forget(services.settings, see(request, SIGN_IN))
+    out = "yes" if visit.actor.kind == "oidc" else None
+    return forget(services.settings, see(request, SIGN_IN, out=out))
 
 
 def first_page(session: Session, wanted: str) -> str:
@@ -97,14 +118,21 @@ def _begin(tx: Transaction, operator: Operator, seconds: float, before: Session 
     )
 
 
-def _form(
-    request: Request, back: str, say: Saying = "", problem: Problem | None = None
+def show_form(
+    request: Request,
+    back: str,
+    say: Saying = "",
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
+    """Show the page to sign in at; ``back`` is where to lead then."""
+    provider = services_of(request).provider
     return show(
         request,
         "sign-in.html",
-        problem.status if problem else 200,
-        headers=problem.headers if problem else None,
+        status,
+        headers=headers,
         next=local_path(back),
         say=say,
+        provider=provider.name if provider else "",
     )

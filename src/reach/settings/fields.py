@@ -17,11 +17,14 @@ from reach.settings.types import (
     DatabasePlace,
     Domain,
     DomainNames,
+    Grants,
+    Issuer,
     LanguageCodes,
     Limit,
     Mailbox,
     NameServers,
     Networks,
+    OidcScopes,
     Origins,
     Port,
     PostgresPlace,
@@ -196,6 +199,31 @@ class Fields(BaseSettings):
     console_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 12
     #: A session at the console that nobody uses for so long is over.
     console_idle_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 60
+
+    # Signing in at the console by OpenID Connect
+    #: The OpenID Connect provider by which operators sign in to the console, to the letter as it
+    #: calls itself: ``https://login.example.org``. Empty means by API key alone. Needs the extra
+    #: ``oidc``.
+    oidc_issuer: Issuer = ""
+    #: What the provider calls Reach. It is to lead back to
+    #: ``<REACH_PUBLIC_URL>/console/oidc/callback``.
+    oidc_client_id: Annotated[str, Field(max_length=500)] = ""
+    #: What Reach proves to the provider that it is Reach with. Empty means that it has none there
+    #: (a "public client").
+    oidc_client_secret: SecretStr = SecretStr("")
+    #: Which claim says what somebody may do: ``email`` (which the provider must have verified),
+    #: ``groups``, ``realm_access.roles`` (a claim in a claim).
+    oidc_claim: Annotated[str, Field(min_length=1, max_length=200)] = "email"
+    #: What who has a value in that claim may do: ``ada@example.org=*;
+    #: bob@example.org=people:read,messages:read``. Who has several may do all of it, who has none
+    #: cannot sign in; ``*`` is every scope.
+    oidc_grants: Grants = ""
+    #: What the provider is asked for. Some have a scope for the claim, such as ``groups``.
+    oidc_scopes: OidcScopes = "openid email"
+    #: What the button says behind "Sign in with".
+    oidc_name: Annotated[str, Field(min_length=1, max_length=60)] = "single sign-on"
+    #: Verifies the provider instead of the system's certificate authorities.
+    oidc_ca_file: Path | None = None
 
     # Delivery
     #: Messages that one worker process sends at the same time.

@@ -13,6 +13,7 @@ from reach.network.hosts import Domains, is_loopback
 from reach.settings.brand import Brand, Logo
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.fields import Fields
+from reach.settings.oidc import faults
 from reach.settings.types import (
     PREFIX,
     SECRETS,
@@ -134,6 +135,12 @@ class Settings(Fields):
                 f"REACH_ONLY_DOMAINS names {', '.join(lonely)}, where nobody can have an address "
                 "unless REACH_ALLOW_DOMAINS names it too"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _operators_can_sign_in(self) -> "Settings":
+        if found := faults(self):
+            raise ValueError("\n".join(found))
         return self
 
     @cached_property

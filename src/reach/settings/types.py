@@ -14,6 +14,7 @@ from pydantic_settings import PydanticBaseSettingsSource
 from reach.network.hosts import LAST_PORT, Domains
 from reach.settings.brand import parse_color
 from reach.settings.database_url import DatabaseUrl
+from reach.settings.oidc import parse_grants, parse_issuer, parse_scopes
 from reach.settings.urls import (
     RedisUrl,
     SmtpUrl,
@@ -32,6 +33,7 @@ SECRETS = (
     "database_direct_url",
     "secret_key",
     "dkim_private_key",
+    "oidc_client_secret",
 )
 
 
@@ -257,4 +259,7 @@ Color = Annotated[str, reads(parse_color), AfterValidator(str.lower)]
 LanguageCodes = Annotated[str, reads(parse_languages)]
 WebAddress = Annotated[str, reads(parse_web_address)]
 WebAddresses = Annotated[str, reads(parse_web_addresses)]
+Issuer = Annotated[str, reads(parse_issuer)]
+OidcScopes = Annotated[str, reads(parse_scopes)]
+Grants = Annotated[str, reads(parse_grants)]
 NameServers = Annotated[str, reads(parse_name_servers)]

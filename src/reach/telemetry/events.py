@@ -53,6 +53,15 @@ EVENTS = {
     "the last use of a key was not noted": Event(
         "reach.auth", "warning", "The database would not take it; the key works.", ("reason",)
     ),
+    "an operator's sign-in failed": Event(
+        "reach.console", "info", "By OpenID Connect; the page says so too.", ("reason",)
+    ),
+    "the OpenID provider cannot be used": Event(
+        "reach.console",
+        "warning",
+        "It does not answer, or not as it must; API keys still sign in. `reach check` tries it.",
+        ("reason",),
+    ),
     "a form names an address that nobody is led to": Event(
         "reach.pages",
         "warning",

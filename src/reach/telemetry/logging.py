@@ -33,6 +33,7 @@ QUIET = {
     "mail.log": logging.CRITICAL,
     "alembic": logging.WARNING,
     "asyncio": logging.WARNING,
+    "httpx2": logging.WARNING,
     "sqlalchemy": logging.WARNING,
 }
 #: With ``REACH_LOG_LEVEL=debug``: each statement, without its parameters; at DEBUG come the rows.

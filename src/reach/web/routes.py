@@ -17,6 +17,7 @@ from fastapi.routing import APIRoute
 
 from reach.auth.keys import KeyUses
 from reach.auth.links import Links
+from reach.auth.oidc.provider import Provider
 from reach.auth.signing import Signer
 from reach.db.database import Database
 from reach.idempotency.keys import IdempotencyKeys
@@ -58,7 +59,8 @@ class Services:
     ``templates`` names those that can be composed now. ``inbox`` signs what a browser keeps of a
     form (see ``pages.inbox``). ``refusals`` are whole answers to requests that get to no route;
     ``refused_page`` answers a form that was sent too often. ``mailbox`` is the development mailbox,
-    which only its own pages know. ``session_uses`` notes when sessions at the console are used.
+    which only its own pages know. ``session_uses`` notes when sessions at the console are used;
+    ``provider`` is where operators sign in, if there is one.
     """
 
     settings: Settings
@@ -79,6 +81,7 @@ class Services:
     refusals: Mapping[type[Problem], bytes]
     refused_page: Callable[[Request, Problem], Awaitable[Response]]
     mailbox: object | None = None
+    provider: Provider | None = None
     body_seconds: float = BODY_SECONDS
 
 

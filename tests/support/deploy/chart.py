@@ -193,6 +193,9 @@ EVERYTHING: Mapping[str, Any] = {
         "REACH_ALTCHA": True,
         "REACH_LIMIT_API": False,
         "REACH_LOG_LEVEL": "warning",
+        "REACH_OIDC_CLIENT_ID": "reach",
+        "REACH_OIDC_GRANTS": "ops=people:read,messages:read; admins=*",
+        "REACH_OIDC_CLAIM": "groups",
     },
     "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
     "database": {
@@ -210,6 +213,7 @@ EVERYTHING: Mapping[str, Any] = {
         "passwordKey": "smtp-password",
         "ca": {"existingSecret": "relay-ca"},
     },
+    "oidc": {"issuer": "https://login.example.org:8443/", "existingSecret": "reach-oidc"},
     "dkim": {"selector": "reach", "domain": "example.com", "existingSecret": "reach-dkim"},
     "emailTemplates": {"files": {"welcome.txt": "Hi {{ name }}!"}},
     "traces": {"endpoint": "http://collector.monitoring.svc:4319"},

@@ -1,0 +1,1 @@
+"""OpenID Connect: operators sign in where they already have an account."""
