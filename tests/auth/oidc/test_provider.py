@@ -209,6 +209,20 @@ async def test_a_token_for_another_client_proves_nothing(
         await ours._claims(tokens, answer["state"])
 
 
+async def test_what_is_said_of_another_is_not_believed(authlib_provider: OpenIdProvider) -> None:
+    """Userinfo must be of whom the ID token is: an access token may be another's."""
+    reach = Provider(client_of(authlib_provider.issuer))
+    metadata, found = await reach._metadata(), []
+    for subject in (ADA, "eve-1"):
+        answer = answer_in(authlib_provider.sign_in((await reach.begin()).url, subject))
+        tokens = await reach._tokens(metadata, answer["code"], answer["state"])
+        found.append((tokens, await reach._claims(tokens, answer["state"])))
+    (mine, claims), (theirs, _) = found
+    assert (await reach._userinfo(metadata, mine, claims))["sub"] == ADA
+    with pytest.raises(NotProven, match=r"somebody else's \(sub\)"):
+        await reach._userinfo(metadata, theirs, claims)
+
+
 async def test_an_answer_says_whose_it_is(provider: OpenIdProvider) -> None:
     """Of two providers one cannot pass on the other's answer (RFC 9207)."""
     provider.say(ADA, **VERIFIED)
