@@ -8,12 +8,15 @@ from typing import Any
 
 import anyio
 import pytest
+from sqlalchemy import select, update
 
 from reach.auth import keys
-from reach.console import live, overview
+from reach.console import live, overview, sessions
 from reach.console.live import Watched
 from reach.console.overview import Delivery
 from reach.console.plots import period
+from reach.db.transaction import Transaction
+from reach.db.types import now
 from reach.messages.model import messages
 from reach.people import stats
 from reach.people.stats import Stats
@@ -167,6 +170,34 @@ async def test_the_page_goes_on_by_itself_until_the_session_is_over(
         await eventually(lambda: listener.has_ended)
     assert listener.events()[-1] == "over"
     assert Watched.count == 0
+
+
+async def test_a_page_that_goes_on_by_itself_keeps_nobody_signed_in(
+    here: Reach, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That it listens is no use of the session; that somebody looks at a page is."""
+    table = sessions.sessions
+
+    async def seen_at() -> datetime:
+        found = select(table.c.seen_at)
+        seen: datetime = await here.database.read(lambda tx: tx.execute(found).scalar_one())
+        return seen
+
+    monkeypatch.setattr(live, "EVERY_SECONDS", 0.02)
+    await here.database.write(Transaction.execute, update(table).values(seen_at=now(-300)))
+    before = await seen_at()
+    listener = Listener()
+    async with anyio.create_task_group() as group:
+        group.start_soon(listener.listen, console)
+        await eventually(lambda: listener.beats > 3)
+        assert await seen_at() == before
+        group.cancel_scope.cancel()
+    await console.get("/console")
+
+    async def is_seen() -> bool:
+        return await seen_at() > before
+
+    await eventually(is_seen)
 
 
 async def test_no_more_pages_watch_than_can_be_served(

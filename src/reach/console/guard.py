@@ -65,13 +65,14 @@ class Requires:
     """The dependency that lets in who is signed in with all of ``scopes``; with none, anybody.
 
     Of a request that may change something it reads the form, which must be one of the session's.
+    What a page asks for by itself ``is_use`` of nobody's: it keeps no session going.
     """
 
-    def __init__(self, *scopes: Scope) -> None:
+    def __init__(self, *scopes: Scope, is_use: bool = True) -> None:
         """Name the scopes. Raises ValueError for one that there is not."""
         if unknown := set(scopes) - set(keys.SCOPES):
             raise ValueError(f"no scope is called {', '.join(unknown)}")
-        self.scopes = scopes
+        self.scopes, self._is_use = scopes, is_use
 
     async def __call__(self, request: Request) -> Visit:
         """Let them in. Raises SignedOut; QuotaExceeded; Forbidden; NotOurForm; BadRequest."""
@@ -89,7 +90,8 @@ class Requires:
         form = dict(await read_form(request)) if changes else {}
         if changes and not is_proof(form.pop(FIELD, ""), session.proof):
             raise NotOurForm
-        services.session_uses.note(session)
+        if self._is_use:
+            services.session_uses.note(session)
         return Visit(session, form)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from sqlalchemy import select, text
 
+from reach.auth.keys import Scope
 from reach.console.guard import READ, Requires, Visit, console_router
 from reach.console.layout import fill, show
 from reach.console.live import Live
@@ -25,7 +26,9 @@ from reach.web.routes import services_of
 DUE_SECONDS = 60.0
 MINUTE_SECONDS, HOUR_SECONDS, DAY_SECONDS = 60, 3600, 86_400
 
-MayRead = Annotated[Visit, Depends(Requires("people:read", "messages:read"))]
+SCOPES: tuple[Scope, ...] = ("people:read", "messages:read")
+MayRead = Annotated[Visit, Depends(Requires(*SCOPES))]
+MayWatch = Annotated[Visit, Depends(Requires(*SCOPES, is_use=False))]
 
 _LONGEST_DUE = (
     select(messages.c.last_error, messages.c.due_at)
@@ -127,7 +130,7 @@ async def get_overview(request: Request, _: MayRead) -> Response:
 
 
 @router.get("/events")
-async def get_events(request: Request, _: MayRead) -> Response:
+async def get_events(request: Request, _: MayWatch) -> Response:
     """Go on telling how it goes. Raises TooManyWatch."""
 
     async def look() -> str:

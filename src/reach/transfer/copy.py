@@ -34,6 +34,8 @@ KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
     *(address_changes, recipient_budgets, notices, audit),
 )
+#: What stays behind: who is signed in at the console signs in again.
+LEFT = ("sessions",)
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
 #: What the counters say that is there now, counted.
 COUNT_ROWS = """
