@@ -14,6 +14,7 @@ import secrets
 import statistics
 import tempfile
 import time
+from base64 import urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.front import Front
 from reach.messages.model import messages
+from reach.people import filters as people_filters
 from reach.people import queries, stats
 from reach.people.model import people
 from reach.people.schemas import Submission
@@ -101,12 +103,16 @@ class Filled:
 
     async def page(self) -> None:
         """Read the newest people."""
-        assert len(await self.database.read(queries.page, limit=PAGE)) == PAGE
+        found, _ = await self.database.read(
+            people_filters.page, people_filters.Filter(), limit=PAGE, after=None
+        )
+        assert len(found) == PAGE
 
     async def deep_page(self) -> None:
         """Read people of whom nine tenths are newer."""
-        found = await self.database.read(
-            queries.page, limit=PAGE, before=_id(self.rows // 10), confirmed=False
+        deep = urlsafe_b64encode(_id(self.rows // 10).bytes).decode().rstrip("=")
+        found, _ = await self.database.read(
+            people_filters.page, people_filters.Filter(confirmed=False), limit=PAGE, after=deep
         )
         assert len(found) == PAGE
 

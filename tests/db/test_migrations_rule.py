@@ -31,6 +31,10 @@ ROWS: dict[str, str] = {
     "VALUES ('maker@example.org', '{}', now(), now())",
     "0013": "INSERT INTO audit (id, at, actor_kind, actor, via, action, count, details) "
     "SELECT id, now(), 'key', 'k', 'api', 'person.add', 1, '{}' FROM people",
+    "0015": "INSERT INTO search_blocks (number, last_id, ids) "
+    "SELECT 0, id, '' FROM people LIMIT 1;\n"
+    "INSERT INTO search_grams (gram, block, people) VALUES ('ada', 0, '');\n"
+    "INSERT INTO search_changed (person_id) SELECT id FROM people",
 }
 OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 

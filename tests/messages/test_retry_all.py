@@ -9,7 +9,7 @@ import pytest
 
 from reach.db.types import now
 from reach.messages import filters
-from reach.messages.filters import BATCH, MOST_AGAIN
+from reach.messages.filters import BATCH, MOST_AT_ONCE
 from reach.messages.outcome import Deferred, Rejected, Sent
 from reach.runtime.process import opened
 from tests.support.clock import eventually
@@ -256,11 +256,11 @@ async def many_failed(outbox: Outbox, count: int) -> None:
 async def test_ten_thousand_a_call(reach: Reach, outbox: Outbox) -> None:
     """At most, the oldest first, and it says that there are more; each is answered in time."""
     http = await operator(reach)
-    count = MOST_AGAIN + 5
+    count = MOST_AT_ONCE + 5
     outbox.settings = reach.settings.model_copy(update={"database_seconds": 30})
     async with opened(outbox.settings) as outbox.database:
         await many_failed(outbox, count)
-    assert await said(http, FAILED, dry_run=True) == (MOST_AGAIN, True, True)
+    assert await said(http, FAILED, dry_run=True) == (MOST_AT_ONCE, True, True)
     found = 0
     calls: list[tuple[int, bool, bool]] = []
     while not calls or calls[-1][1]:
@@ -270,7 +270,7 @@ async def test_ten_thousand_a_call(reach: Reach, outbox: Outbox) -> None:
             states = [message.state for message in await outbox.all()]
         assert states == ["queued"] * found + ["failed"] * (count - found)
     assert found == count
-    assert all(BATCH <= n <= MOST_AGAIN for n, *_ in calls[:-1])
+    assert all(BATCH <= n <= MOST_AT_ONCE for n, *_ in calls[:-1])
     assert len(calls) > 1
     assert await said(http, FAILED) == (0, False, False)
 

@@ -13,14 +13,14 @@ from reach.db.types import now
 from reach.messages import recipient_budget
 from reach.messages.model import messages
 from reach.messages.recipient_budget import recipient_budgets
-from reach.people import address_changes, queries
+from reach.people import address_changes
 from reach.people.address_changes import address_changes as changes
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import everything, messages_in, people_in
 from tests.support.forms import shape
 from tests.support.moving import ADA, NEW, Mover, mover, stored
-from tests.support.people import by_link
+from tests.support.people import by_link, person_at
 from tests.support.processes.reach import Reach, running_reach, running_worker
 
 
@@ -266,8 +266,8 @@ async def test_two_move_to_one_address_at_once(reach: Reach) -> None:
         await reach.database.write(lambda tx: tx.execute(delete(messages)))
         await reach.database.write(lambda tx: tx.execute(delete(recipient_budgets)))
         if 200 in answers:
-            moved = await reach.database.read(queries.page, limit=1, prefix=new)
-            movers = [one for one in movers if one.person.id != moved[0].id]
+            moved = await person_at(reach, new)
+            movers = [one for one in movers if one.person.id != moved.id]
 
 
 async def test_nothing_of_it_is_logged(reach: Reach, told: Callable[[], str]) -> None:

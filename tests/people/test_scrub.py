@@ -1,6 +1,7 @@
 """What was deleted leaves SQLite's files too, whatever is in the way, and nobody waits for that."""
 
 import sqlite3
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -8,8 +9,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from reach.people.indexing import Indexing
+from reach.people.search_index import BLOCK
 from reach.settings import Settings
 from tests.support.clock import eventually
+from tests.support.database.stored import add_old_people
 from tests.support.people import add, operator
 from tests.support.processes.reach import Reach, running_reach
 
@@ -113,3 +117,19 @@ async def test_a_copy_put_in_place_keeps_a_log_again(on_sqlite: Reach) -> None:
     put_copy_in_place(on_sqlite)
     assert (await on_sqlite.sign_up()).status_code == 202
     assert mode(on_sqlite) == "wal"
+
+
+async def test_who_was_indexed_leaves_the_index_too(on_sqlite: Reach) -> None:
+    """No file says any more which three characters somebody of such a name had."""
+    people = [{"email": f"ada{n}@example.com"} for n in range(BLOCK - 1)]
+    *_, erased = await add_old_people(
+        on_sqlite.database, *people, {"email": "erase-me@example.com", "name": "Qwxyz"}
+    )
+    await Indexing(on_sqlite.database).keep()
+    #: A row of the index: three characters, the block's number, which is 0, and compressed bits.
+    row = b"qwx" + zlib.compress(b"", 1)[:2]
+    assert files_with(on_sqlite, row) != []
+    http = await operator(on_sqlite)
+    assert (await http.delete(f"/v1/people/{erased}")).status_code == 204
+    assert files_with(on_sqlite, row) == []
+    assert files_with(on_sqlite, erased.bytes) == []

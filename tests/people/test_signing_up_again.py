@@ -11,14 +11,13 @@ from sqlalchemy import Engine, event, update
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.messages.model import messages
-from reach.people import queries
 from reach.people.model import Person, people
 from reach.people.signup import REPLACED
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import all_sent, attempts_in, confirm_everybody, messages_in
 from tests.support.messages import links_in
-from tests.support.people import at_work, by_link, everybody, operator, token_of
+from tests.support.people import at_work, by_link, everybody, operator, person_at, token_of
 from tests.support.processes.reach import ADA, Reach, running_reach, running_worker
 from tests.support.servers.mail import MailServer
 
@@ -36,12 +35,6 @@ async def set_welcome(reach: Reach, state: str) -> None:
     """Say what became of every message so far."""
     change = update(messages).values(state=state, finished_at=None if state == "queued" else now())
     await reach.database.write(lambda tx: tx.execute(change))
-
-
-async def person_of(reach: Reach) -> Person:
-    """The only person there is."""
-    (person,) = await reach.database.read(queries.page, limit=2)
-    return person
 
 
 @pytest.mark.parametrize("is_confirmed", [False, True], ids=["unconfirmed", "confirmed"])
@@ -210,10 +203,10 @@ async def test_what_a_stranger_typed_is_replaced(reach: Reach, mail_server: Mail
     """
     http = await operator(reach)
     await http.post("/v1/signups", json=SPAM)
-    spam = (await http.get(f"/v1/people/{(await person_of(reach)).id}")).headers["etag"]
-    before = await person_of(reach)
+    spam = (await http.get(f"/v1/people/{(await person_at(reach)).id}")).headers["etag"]
+    before = await person_at(reach)
     assert (await reach.sign_up(name="Ada")).status_code == 202
-    after = await person_of(reach)
+    after = await person_at(reach)
     assert (after.id, after.name, after.description) == (before.id, "Ada", None)
     assert (before.version, after.version) == (1, 2)
     assert after.updated_at > before.updated_at
@@ -231,9 +224,9 @@ async def test_what_a_stranger_typed_is_replaced(reach: Reach, mail_server: Mail
 async def test_the_same_again_is_no_change(reach: Reach) -> None:
     """Neither version nor time moves."""
     await reach.sign_up()
-    before = await person_of(reach)
+    before = await person_at(reach)
     await reach.sign_up()
-    after = await person_of(reach)
+    after = await person_at(reach)
     assert (after.version, after.updated_at) == (before.version, before.updated_at)
 
 
@@ -263,10 +256,10 @@ async def by_an_older_version(reach: Reach, person: Person) -> None:
 async def test_what_others_typed_is_not_a_stranger_s_to_replace(reach: Reach, change: Any) -> None:
     """An operator's change, or their own, stays; the fresh welcome has their name too."""
     await reach.sign_up()
-    await change(reach, await person_of(reach))
-    before = await person_of(reach)
+    await change(reach, await person_at(reach))
+    before = await person_at(reach)
     await reach.http.post("/v1/signups", json=SPAM)
-    after = await person_of(reach)
+    after = await person_at(reach)
     assert (after.name, after.description) == ("Ada Lovelace", None)
     assert (after.version, after.updated_at) == (before.version, before.updated_at)
     newest = (await messages_in(reach.database))[-1]
@@ -280,7 +273,7 @@ async def test_whom_an_operator_added_is_not_renamed(reach: Reach, welcome: bool
     body = {**ADA, "name": "Ada Lovelace", "welcome": welcome}
     assert (await http.post("/v1/people", json=body)).status_code == 201
     await reach.http.post("/v1/signups", json=SPAM)
-    assert (await person_of(reach)).name == "Ada Lovelace"
+    assert (await person_at(reach)).name == "Ada Lovelace"
     assert (await states(reach))[-1] == ("welcome", "queued")
 
 
@@ -295,7 +288,7 @@ async def test_no_description_is_mailed_to_who_has_not_confirmed(
         await reach.http.post("/v1/signups", json={**SPAM, "description": "BUY-THAT"})
         await eventually(lambda: len(mail_server.messages) == 3)
         await all_sent(reach.database)
-    assert (await person_of(reach)).description == "BUY-THAT"
+    assert (await person_at(reach)).description == "BUY-THAT"
     for mail in mail_server.messages:
         assert "Spam" in mail.text
         assert "BUY" not in f"{mail.headers['Subject']}{mail.text}{mail.html}"

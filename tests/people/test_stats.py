@@ -3,15 +3,16 @@
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from prometheus_client import REGISTRY, generate_latest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, insert, text
 
+from reach.db import counters
 from reach.db.database import Database
 from reach.db.errors import DatabaseUnavailable
 from reach.db.transaction import Transaction
@@ -78,8 +79,15 @@ async def test_operators_see_how_many_there_are(reach: Reach) -> None:
     # The hour may have ended while it was filled.
     assert sum(one["sign_ups"] for one in found["per_hour"][-2:]) == 5
     assert sum(one["deliveries"] for one in found["per_hour"][-2:]) == 1
+    assert sum(one["failures"] for one in found["per_hour"][-2:]) == 1
     assert all(one["sign_ups"] == one["deliveries"] == 0 for one in found["per_hour"][:-2])
-    del found["per_hour"], found["as_of"]
+    days = [date.fromisoformat(one["day"]) for one in found["per_day"]]
+    assert days == [as_of.date() - timedelta(days=n) for n in reversed(range(90))]
+    for name, count in {"sign_ups": 5, "deliveries": 1, "failures": 1}.items():
+        assert sum(one[name] for one in found["per_day"][-2:]) == count
+    seconds = found["mail_seconds"]
+    assert 0 <= seconds["p50"] == seconds["p99"] < 30
+    del found["per_hour"], found["per_day"], found["mail_seconds"], found["as_of"]
     assert found == {
         "people": 5,
         "confirmed": 1,
@@ -87,6 +95,45 @@ async def test_operators_see_how_many_there_are(reach: Reach) -> None:
         "oldest_due_seconds": 0,
         "late": 0,
     }
+
+
+async def test_how_long_emails_take_is_told(outbox: Outbox) -> None:
+    """Half of the newest that were sent took no longer than p50; p99 is of the slow ones."""
+    found = await outbox.database.read(stats.read, outbox.settings)
+    assert found.mail_seconds is None
+    for n, message in enumerate(await outbox.fill(10)):
+        seconds = n + 1
+        await outbox.change(message, state="sent", created_at=now(-100), finished_at=now(seconds))
+    found = await outbox.database.read(stats.read, outbox.settings)
+    assert found.mail_seconds is not None
+    assert found.mail_seconds.p50 == pytest.approx(105, abs=1)
+    assert found.mail_seconds.p99 == pytest.approx(109, abs=1)
+
+
+async def test_days_are_added_up_by_utc(outbox: Outbox) -> None:
+    """Each of the last 90, of whatever hour; those before are swept when they are needless."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    given = [
+        {"name": name, "hour": today - timedelta(days=days, hours=-hours), "count": count}
+        for name, days, hours, count in (
+            ("sign_ups", 3, 0, 2),
+            ("sign_ups", 3, 23, 5),
+            ("failures", 3, 12, 1),
+            ("deliveries", 89, 0, 4),
+            ("deliveries", 90, 23, 8),
+            ("sign_ups", 93, 0, 16),
+        )
+    ]
+    await outbox.database.write(lambda tx: tx.execute(insert(counters.counters), given))
+    await outbox.database.write(counters.fold)
+    for _ in range(2):
+        found = await outbox.database.read(stats.read, outbox.settings)
+        days = {one.day: (one.sign_ups, one.deliveries, one.failures) for one in found.per_day}
+        assert len(days) == 90
+        told = {day: counts for day, counts in days.items() if any(counts)}
+        first = today.date() - timedelta(days=89)
+        assert told == {today.date() - timedelta(days=3): (7, 0, 1), first: (0, 4, 0)}
+        assert await outbox.database.write(counters.sweep) in {0, 1}
 
 
 async def test_what_waits_is_told(outbox: Outbox) -> None:

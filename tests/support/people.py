@@ -13,7 +13,7 @@ from altcha import Challenge, Payload, solve_challenge
 
 from reach.auth.links import Link, Links, Scope
 from reach.messages.filters import Filter, page
-from reach.people import queries
+from reach.people import filters
 from reach.people.antispam import FORM_SECONDS, AntiSpam
 from reach.people.model import Person
 from reach.settings import Settings
@@ -71,7 +71,13 @@ async def signed_up(reach: Reach, email: str = "ada@example.com", **fields: str)
     """Sign somebody up as strangers do, and give their record."""
     body = {"email": email, "name": "Ada", **fields}
     assert (await reach.http.post("/v1/signups", json=body)).status_code == 202
-    (person,) = await reach.database.read(queries.page, limit=1, prefix=email.lower())
+    return await person_at(reach, email.lower())
+
+
+async def person_at(reach: Reach, address: str | None = None) -> Person:
+    """The newest person whose address begins so."""
+    chosen_by = filters.Filter(prefix=address)
+    (person,), _ = await reach.database.read(filters.page, chosen_by, limit=1, after=None)
     return person
 
 

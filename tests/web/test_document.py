@@ -44,6 +44,7 @@ ANSWERS = {
     ("post", "/v1/messages/{id}/retry"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/retry"): OF_BODIES | OF_KEYS | {"200"},
+    ("post", "/v1/messages/cancel"): OF_BODIES | OF_KEYS | {"200"},
     ("get", "/v1/stats"): OF_KEYS | {"200"},
     ("get", "/v1/keys"): OF_KEYS | {"200"},
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
@@ -208,7 +209,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 9
+    assert len(bodies) == 10
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

@@ -29,6 +29,7 @@ BODIES: dict[tuple[str, str], object] = {
     ("PATCH", "/v1/me"): {"name": "Eve"},
     ("POST", "/v1/messages"): {"person_id": NOBODY, "template": "welcome"},
     ("POST", "/v1/messages/retry"): {"filter": {"state": "failed"}},
+    ("POST", "/v1/messages/cancel"): {"filter": {"state": "queued"}},
     ("POST", "/v1/keys"): {"name": "another", "scopes": ["people:read"]},
 }
 #: Values that are good, of parameters that do not take any.
@@ -39,6 +40,9 @@ GOOD = {
     "state": "sent",
     "confirmed": "true",
     "cursor": "AaIK7moqeiuPrT3sITen8Q",
+    "language": "de",
+    "welcome": "sent",
+    "sort": "newest",
     "template": "welcome",
     "action": "person.add",
     "subject": NOBODY,

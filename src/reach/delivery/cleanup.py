@@ -74,7 +74,7 @@ Sweep = Callable[[Transaction], int]
 
 
 async def sweep_for_ever(database: Database, days: float, others: Sequence[Sweep] = ()) -> NoReturn:
-    """Sweep every hour: messages after ``days``, stored responses after 1, hourly counts after 14.
+    """Sweep every hour: messages after ``days``, stored responses after 1, hourly counts after 91.
 
     ``others`` sweep what is known above this layer.
     What a clock takes for old that was set ahead is gone for good, so then an hour is waited.

@@ -62,6 +62,16 @@ def send_test(  # noqa: PLR0913 - what it is, for whom, and who does it
     return message_id
 
 
+def cancel_all(
+    tx: Transaction, actor: Actor, ids: Sequence[UUID], chosen_by: Filter
+) -> tuple[int, bool]:
+    """Stop messages that are still queued from being sent: see ``filters.cancel_all``."""
+    count, is_left = filters.cancel_all(tx, ids)
+    if count:
+        audit.note(tx, actor, "messages.cancel", count=count, **_told(chosen_by))
+    return count, is_left
+
+
 def _told(chosen_by: Filter) -> dict[str, Any]:
     """Write a filter down for the audit trail: of a recipient, only that there is one."""
     told: dict[str, Any] = {"state": chosen_by.state}

@@ -1,11 +1,11 @@
-"""Which messages an operator means: what they are found by, and which of them are tried again."""
+"""Which messages an operator means: what they are found by; all of them retried, or cancelled."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -36,9 +36,13 @@ from reach.db.types import (
 from reach.messages.model import NOTICE, Message, State, messages
 from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
 
-#: How many are queued again in one transaction, in statements of so many each, and for how long
-#: another one is begun.
-MOST_AGAIN, BATCH, MOST_SECONDS = 10_000, 1000, 1.0
+#: How many are changed in one transaction, in statements of so many each, and for how long another
+#: one is begun.
+MOST_AT_ONCE, BATCH, MOST_SECONDS = 10_000, 1000, 1.0
+MOST_COUNTED = 10_000
+
+#: What is done to many.
+Change = Literal["retry", "cancel"]
 
 #: All that is known of them here.
 _people = table("people", column("id", Key), column("email_key", OrderedText))
@@ -102,7 +106,15 @@ def page(
     return [Message(**row) for row in tx.execute(statement).mappings()]
 
 
-def retryable(tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AGAIN + 1) -> Sequence[UUID]:
+def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> int:
+    """Count those messages, up to ``most`` + 1: that stands for all that are more."""
+    found = select(messages.c.id).where(*chosen_by.conditions(tx.dialect.name)).limit(most + 1)
+    return int(tx.execute(select(func.count()).select_from(found.subquery())).scalar_one())
+
+
+def retryable(
+    tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AT_ONCE + 1
+) -> Sequence[UUID]:
     """Choose up to ``limit`` of those messages that can be tried again, the oldest first.
 
     It only reads: to look through many that do not fit holds up nobody. Raises ValueError if no
@@ -110,14 +122,48 @@ def retryable(tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AGAIN + 1
     """
     if chosen_by.state is None:
         raise ValueError("choose a state")
-    statement = select(messages.c.id).where(
-        *chosen_by.conditions(tx.dialect.name), _can_be_again(chosen_by.state)
-    )
-    return tx.execute(statement.order_by(messages.c.id).limit(limit)).scalars().all()
+    return _oldest(tx, chosen_by, _can_be("retry", chosen_by.state), limit)
+
+
+def cancellable(
+    tx: Transaction, chosen_by: Filter, *, limit: int = MOST_AT_ONCE + 1
+) -> Sequence[UUID]:
+    """Choose up to ``limit`` of those messages that can be cancelled, the oldest first.
+
+    Raises ValueError unless the queued are chosen: only they can be.
+    """
+    if chosen_by.state != "queued":
+        raise ValueError("choose those that are queued")
+    return _oldest(tx, chosen_by, true(), limit)
+
+
+def _oldest(
+    tx: Transaction, chosen_by: Filter, fitting: ColumnElement[bool], limit: int
+) -> Sequence[UUID]:
+    chosen = select(messages.c.id).where(*chosen_by.conditions(tx.dialect.name), fitting)
+    return tx.execute(chosen.order_by(messages.c.id).limit(limit)).scalars().all()
 
 
 def retry_all(tx: Transaction, ids: Sequence[UUID], state: State) -> tuple[int, bool]:
-    """Queue messages again that are still in ``state``: how many, and whether any are left.
+    """Queue messages again that are still in ``state``: how many, and whether any are left."""
+    count, is_left = _change_all(tx, ids, "retry", state)
+    if count:
+        notify(tx, CHANNEL)
+    return count, is_left
+
+
+def cancel_all(tx: Transaction, ids: Sequence[UUID]) -> tuple[int, bool]:
+    """Stop messages that are still queued from being sent: how many, and whether any are left.
+
+    One that a worker is sending at this moment ends as ``sent`` if the mail server takes it.
+    """
+    return _change_all(tx, ids, "cancel", "queued")
+
+
+def _change_all(
+    tx: Transaction, ids: Sequence[UUID], change: Change, state: State
+) -> tuple[int, bool]:
+    """Change those that are still in ``state``.
 
     After a second no more are begun: sign-ups and deliveries wait on SQLite for as long as this
     takes. Left are also those that somebody else holds a lock on: an erasure locks a person and
@@ -127,40 +173,40 @@ def retry_all(tx: Transaction, ids: Sequence[UUID], state: State) -> tuple[int, 
     while begun < len(ids) and (begun == 0 or time.monotonic() < ends_at):
         batch = ids[begun : begun + BATCH]
         given = {"rows": encode(tx.dialect.name, [{"id": id_} for id_ in batch]), "was": state}
-        count += len(tx.execute(_retry_all(tx.dialect.name, state), given).all())
-        passed_over += tx.execute(_left(tx.dialect.name, state), given).scalar_one()
+        count += len(tx.execute(_change_some(tx.dialect.name, change, state), given).all())
+        passed_over += tx.execute(_left(tx.dialect.name, change, state), given).scalar_one()
         begun += len(batch)
-    if count:
-        notify(tx, CHANNEL)
     return count, begun < len(ids) or passed_over > 0
 
 
 @cache
-def _retry_all(dialect: str, state: State) -> Executable:
+def _change_some(dialect: str, change: Change, state: State) -> Executable:
     chosen = (
         select(messages.c.id)
-        .where(*_given(dialect, state))
+        .where(*_given(dialect, change, state))
         .order_by(messages.c.id)
         .with_for_update(of=messages, skip_locked=True)
         .cte("chosen")
         .prefix_with("MATERIALIZED")
     )
-    again = update(messages).where(among(messages.c.id, select(chosen.c.id))).values(AGAIN)
-    return again.returning(messages.c.id)
+    becomes = AGAIN if change == "retry" else {"state": "cancelled", "finished_at": now()}
+    changed = update(messages).where(among(messages.c.id, select(chosen.c.id))).values(becomes)
+    return changed.returning(messages.c.id)
 
 
 @cache
-def _left(dialect: str, state: State) -> Executable:
-    return select(func.count()).select_from(messages).where(*_given(dialect, state))
+def _left(dialect: str, change: Change, state: State) -> Executable:
+    given = _given(dialect, change, state)
+    return select(func.count()).select_from(messages).where(*given)
 
 
-def _given(dialect: str, state: State) -> Sequence[ColumnElement[bool]]:
+def _given(dialect: str, change: Change, state: State) -> Sequence[ColumnElement[bool]]:
     given = rows(dialect, messages.c.id)
     is_so = messages.c.state == bindparam("was")
-    return [messages.c.id == given.c.id, beside(is_so), beside(_can_be_again(state))]
+    return [messages.c.id == given.c.id, beside(is_so), beside(_can_be(change, state))]
 
 
-def _can_be_again(state: State) -> ColumnElement[bool]:
-    """Which of those in a state are tried again: of the queued, those that wait for a next try."""
+def _can_be(change: Change, state: State) -> ColumnElement[bool]:
+    """Which of those in a state are changed: the queued are retried that wait for a next try."""
     waits = and_(messages.c.due_at > now(), ~IS_HELD)
-    return waits if state == "queued" else true()
+    return waits if change == "retry" and state == "queued" else true()

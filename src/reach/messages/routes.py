@@ -26,8 +26,8 @@ router = APIRouter(
     prefix="/v1/messages", tags=["Messages"], responses=OF_KEYS, route_class=StrictRoute
 )
 
-#: ``POST /v1/messages/retry`` is beside the messages' ids: see ``people.messages``.
-RETRY = "retry"
+#: ``POST /v1/messages/retry`` and ``…/cancel`` are beside the ids: see ``people.messages``.
+RETRY, CANCEL = "retry", "cancel"
 MayRead = Depends(OperatorKey("messages:read"))
 Writer = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 
@@ -124,7 +124,7 @@ async def message_id(id_: PathId) -> UUID:
 
     Nor does the name of a call: to read ``/v1/messages/retry`` is the wrong method.
     """
-    if id_ == RETRY:
+    if id_ in (RETRY, CANCEL):
         raise MethodNotAllowed(headers={"Allow": "POST"})
     found = path_id(id_)
     if found is None:

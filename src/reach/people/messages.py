@@ -1,16 +1,19 @@
-"""Operators find messages, by whom they are for and when; and try all of them again."""
+"""Operators find messages, by whom they are for and when; try all of them again, or cancel them."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from reach.auth.audit import Actor
 from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import actions, filters
-from reach.messages.filters import MOST_AGAIN, Filter
-from reach.messages.routes import RETRY, MessagePage, Template, message_page
+from reach.messages.filters import MOST_AT_ONCE, Filter
+from reach.messages.routes import CANCEL, RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
 from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
 from reach.web.body import in_json, parse_json, read_body, validate
@@ -36,6 +39,10 @@ EXAMPLE: dict[str, Any] = {
     "filter": {"state": "failed", "since": "2026-03-04T05:00:00Z"},
     "dry_run": True,
 }
+CANCEL_EXAMPLE: dict[str, Any] = {
+    "filter": {"state": "queued", "template": "changed"},
+    "dry_run": True,
+}
 
 
 def without_null(schema: dict[str, Any]) -> None:
@@ -47,16 +54,14 @@ def without_null(schema: dict[str, Any]) -> None:
             schema["properties"][name] = {"title": field["title"], **kind}
 
 
-class RetryFilter(BaseModel):
-    """Which messages are tried again: at least one thing must be said of them.
-
-    `state` is "failed" unless you say so: {"state": "failed"} is all that have failed. Of the
-    queued, those are meant that wait for their next try.
-    """
+class Many(BaseModel):
+    """What many messages are found by."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra=without_null)
 
-    state: Literal["failed", "cancelled", "queued"] = "failed"
+    #: What says that all are meant.
+    ALL: ClassVar[str] = ""
+
     template: Template | None = None
     recipient: Recipient | None = None
     person_id: Id | None = None
@@ -64,17 +69,40 @@ class RetryFilter(BaseModel):
     until: Time | None = None
 
     @model_validator(mode="after")
-    def says_something(self) -> "RetryFilter":
+    def says_something(self) -> Self:
         """Refuse a filter that says nothing: it would be everything, which nobody asked for.
 
         Null too: it is what a caller's program has where it meant to name somebody.
         """
         said = [getattr(self, name) for name in self.model_fields_set]
         if not said:
-            raise ValueError('It must say something: {"state": "failed"} is all that have failed.')
+            raise ValueError(f"It must say something: {self.ALL}.")
         if None in said:
             raise ValueError("Null finds nothing: leave out what you do not filter by.")
         return self
+
+
+class RetryFilter(Many):
+    """Which messages are tried again: at least one thing must be said of them.
+
+    `state` is "failed" unless you say so: {"state": "failed"} is all that have failed. Of the
+    queued, those are meant that wait for their next try.
+    """
+
+    ALL = '{"state": "failed"} is all that have failed'
+
+    state: Literal["failed", "cancelled", "queued"] = "failed"
+
+
+class CancelFilter(Many):
+    """Which messages are cancelled: at least one thing must be said of them.
+
+    Only those that are queued can be: {"state": "queued"} is all of them.
+    """
+
+    ALL = '{"state": "queued"} is all that are queued'
+
+    state: Literal["queued"] = "queued"
 
 
 class Retry(BaseModel):
@@ -86,6 +114,15 @@ class Retry(BaseModel):
     dry_run: Annotated[bool, Field(strict=True)] = False
 
 
+class Cancel(BaseModel):
+    """Which messages to cancel; a dry run only says how many they are."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [CANCEL_EXAMPLE]})
+
+    filter: CancelFilter
+    dry_run: Annotated[bool, Field(strict=True)] = False
+
+
 class Retried(BaseModel):
     """How many messages were queued again, or would be; `more`, if the same call would find more.
 
@@ -93,6 +130,17 @@ class Retried(BaseModel):
     """
 
     queued: int
+    more: bool
+    dry_run: bool
+
+
+class Cancelled(BaseModel):
+    """How many messages were cancelled, or would be; `more`, if the same call would find more.
+
+    10,000 a call at most.
+    """
+
+    cancelled: int
     more: bool
     dry_run: bool
 
@@ -133,19 +181,56 @@ async def post_retry_all(request: Request, operator: Writer) -> Any:
 
     Those that are being sent at this moment are not among them. What was sent stays sent.
     """
+
+    def retried(count: int, *, more: bool, dry_run: bool) -> Retried:
+        return Retried(queued=count, more=more, dry_run=dry_run)
+
+    ways = (filters.retryable, actions.retry_all, retried)
+    return await _change_all(request, operator, Retry, *ways)
+
+
+@router.post(
+    f"/{CANCEL}",
+    response_model=Cancelled,
+    responses=OF_BODIES,
+    openapi_extra=in_json(Cancel) | IDEMPOTENCY_KEY,
+)
+async def post_cancel_all(request: Request, operator: Writer) -> Any:
+    """Cancel many messages. They are not sent then: 10,000 at most, the oldest first.
+
+    One that is being sent at this moment ends as `sent` if the mail server takes it, because it
+    was. What is cancelled can be tried again.
+    """
+
+    def cancelled(count: int, *, more: bool, dry_run: bool) -> Cancelled:
+        return Cancelled(cancelled=count, more=more, dry_run=dry_run)
+
+    ways = (filters.cancellable, actions.cancel_all, cancelled)
+    return await _change_all(request, operator, Cancel, *ways)
+
+
+async def _change_all(  # noqa: PLR0913, PLR0917 - what there is of each way
+    request: Request,
+    operator: Operator,
+    kind: type[Retry] | type[Cancel],
+    choose: Callable[[Transaction, Filter], Sequence[UUID]],
+    change: Callable[[Transaction, Actor, Sequence[UUID], Filter], tuple[int, bool]],
+    answer: Callable[..., BaseModel],
+) -> Any:
+    """Choose by a read, which holds up nobody; then change those that are still as they were."""
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))
-    body = validate(Retry, data, services.settings)
+    body = validate(kind, data, services.settings)
     key = idempotency_key(request, operator, data)
     chosen_by = Filter(**dict(body.filter))
-    ids = await services.database.read(filters.retryable, chosen_by)
+    ids = await services.database.read(choose, chosen_by)
 
     def work(tx: Transaction) -> StoredResponse:
-        count, is_left = len(ids[:MOST_AGAIN]), False
+        count, is_left = len(ids[:MOST_AT_ONCE]), False
         if not body.dry_run:
-            count, is_left = actions.retry_all(tx, operator.actor, ids[:MOST_AGAIN], chosen_by)
-        more = is_left or len(ids) > MOST_AGAIN
-        return response_of(Retried(queued=count, more=more, dry_run=body.dry_run))
+            count, is_left = change(tx, operator.actor, ids[:MOST_AT_ONCE], chosen_by)
+        more = is_left or len(ids) > MOST_AT_ONCE
+        return response_of(answer(count, more=more, dry_run=body.dry_run))
 
     is_read = body.dry_run and key is None
     run = services.database.read if is_read else services.database.write

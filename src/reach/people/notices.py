@@ -43,8 +43,9 @@ log = structlog.get_logger("reach.worker")
 MINUTE_SECONDS = 60.0
 #: How often a worker looks whatever it is told, and how often at most.
 POLL_SECONDS, LOOK_SECONDS = 5.0, 1.0
-#: Told of are the sign-ups of so many days: the counts of older hours may be swept at any moment.
-DAYS = counters.KEPT_DAYS - 1
+#: Told of are the sign-ups of so many days. Each notice writes down how many of each hour: so they
+#: are fewer than the days whose counts are kept.
+DAYS = 13
 #: Among how many of the newest people the one is looked for who is to be named.
 MOST_LOOKED_AT = 100
 #: No sign-up takes so long to commit.

@@ -9,16 +9,18 @@ from pydantic import BeforeValidator
 from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
-from reach.messages import filters
-from reach.messages.filters import Filter
+from reach.messages import filters as message_filters
+from reach.messages.model import State
 from reach.messages.routes import MessageBody, MessagePage, message_body, message_page
-from reach.people import actions, queries, record, stats
+from reach.people import actions, filters, queries, record, stats
 from reach.people.address import LONGEST, key_prefix
+from reach.people.filters import CURSOR, Sort
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
 from reach.people.schemas import (
     Add,
     Changes,
+    Language,
     NewMessage,
     PersonBody,
     PersonPage,
@@ -26,7 +28,7 @@ from reach.people.schemas import (
     person_body,
     wanted,
 )
-from reach.shapes import BLANK, UNSEEN, Shape, read_bool, shaped
+from reach.shapes import BLANK, CONTROL, UNSEEN, Shape, Time, read_bool, shaped
 from reach.web.body import in_json, json_body, parse_json, read_body, validate
 from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
 from reach.web.openapi import ETAG, IDEMPOTENCY_KEY, OF_BODIES, OF_KEYS, location, problems
@@ -38,7 +40,6 @@ from reach.web.responses import (
     read_cursor,
     respond,
     response_of,
-    write_cursor,
 )
 from reach.web.routes import StrictRoute, services_of
 
@@ -60,6 +61,17 @@ PREFIX = Shape(
     LONGEST,
 )
 Prefix = Annotated[str, *shaped(PREFIX)]
+#: Empty or of blanks alone, it would find everybody.
+SEARCH = Shape(
+    rf"[^{CONTROL}]*[^{BLANK}{CONTROL}][^{CONTROL}]*",
+    "It is part of an address or of a name.",
+    LONGEST,
+)
+Search = Annotated[str, *shaped(SEARCH)]
+PeopleCursor = Annotated[
+    Annotated[str, *shaped(CURSOR)] | None,
+    Query(alias="cursor", description="The `next_cursor` of the part before; the sort stays"),
+]
 
 
 async def person_id(id_: PathId) -> UUID:
@@ -101,25 +113,35 @@ async def post_person(request: Request, operator: Writer) -> Any:
 
 
 @people.get("", response_model=PersonPage, dependencies=[MayRead], responses=problems(422))
-async def get_people(
+async def get_people(  # noqa: PLR0913 - one for each filter
+    *,
     request: Request,
+    search: Annotated[Search | None, Query(description="Part of an address or a name")] = None,
     q: Annotated[Prefix | None, Query(description="How their address begins")] = None,
     confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
+    language: Language | None = None,
+    welcome: Annotated[State | None, Query(description="What became of the newest one")] = None,
+    since: Time | None = None,
+    until: Time | None = None,
+    sort: Sort = "newest",
     limit: Limit = 50,
-    cursor_: Cursor = None,
+    cursor_: PeopleCursor = None,
 ) -> Any:
-    """List people, newest first. All of them, or those whose address begins with `q`."""
-    found = await services_of(request).database.read(
-        queries.page,
-        limit=limit + 1,
-        before=read_cursor(cursor_),
-        prefix=key_prefix(q) if q else None,
-        confirmed=confirmed,
+    """List people. All of them, or those who are found by what you ask for.
+
+    Each word of `search` is found anywhere in an address or a name, whatever its case and accents;
+    a word of one or two characters, where an address or a word of a name begins. `since` and
+    `until` say when they signed up: from the one on, and before the other (RFC 3339).
+
+    A page may have fewer people than `limit`, even none, and a `next_cursor` all the same: where
+    few of very many fit, it is not all looked through at once. Null alone is the end.
+    """
+    prefix = key_prefix(q) if q else None
+    chosen_by = filters.Filter(search, prefix, confirmed, language, welcome, since, until)
+    found, next_cursor = await services_of(request).database.read(
+        filters.page, chosen_by, sort=sort, limit=limit, after=cursor_
     )
-    more = len(found) > limit
-    shown = found[:limit]
-    next_cursor = write_cursor(shown[-1].id) if more else None
-    return as_json({"items": list(map(person_body, shown)), "next_cursor": next_cursor})
+    return as_json({"items": list(map(person_body, found)), "next_cursor": next_cursor})
 
 
 @people.get(
@@ -200,8 +222,12 @@ async def get_persons_messages(
     """List one person's messages, newest first."""
     before, database = read_cursor(cursor_), services_of(request).database
     await database.read(record.view, id_)
-    wanted_of = Filter(person_id=id_)
-    found = await database.read(filters.page, wanted_of, limit=limit + 1, before=before)
+    found = await database.read(
+        message_filters.page,
+        message_filters.Filter(person_id=id_),
+        limit=limit + 1,
+        before=before,
+    )
     return as_json(message_page(found, limit))
 
 
@@ -242,7 +268,7 @@ async def post_message(request: Request, operator: MessageWriter) -> Any:
 
 @others.get("/v1/stats", tags=["Statistics"], response_model=StatsBody, dependencies=[MayReadBoth])
 async def get_stats(request: Request) -> Any:
-    """Count people and messages. Messages by state, and what happened in each of the last 48 hours.
+    """Count people and messages. By state, and what happened in the last 48 hours and 90 days.
 
     It is at most 5 s old, and costs the same however many there are.
     """

@@ -1,7 +1,6 @@
 """Every statement about people."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -12,7 +11,6 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
-    Integer,
     and_,
     bindparam,
     case,
@@ -31,7 +29,6 @@ from reach.db.transaction import Transaction
 from reach.db.types import (
     CLOCKS_SECONDS,
     Key,
-    OrderedText,
     among,
     beside,
     encode,
@@ -40,7 +37,8 @@ from reach.db.types import (
     rows,
 )
 from reach.messages.model import State, messages
-from reach.people.model import IS_CONFIRMED, Person, Welcome, people
+from reach.people import search_index
+from reach.people.model import Person, Welcome, people
 
 if TYPE_CHECKING:  # it brings the web along, of which a worker needs nothing
     from reach.people.schemas import SignUp
@@ -278,39 +276,6 @@ def find_all(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID, Person]:
     return {row[0]: _PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found}
 
 
-def page(
-    tx: Transaction,
-    *,
-    limit: int,
-    before: UUID | None = None,
-    prefix: str | None = None,
-    confirmed: bool | None = None,
-) -> Sequence[Person]:
-    """List people, newest first, from after ``before`` (a person's id) on.
-
-    ``prefix`` is the beginning of an address key: a range of its index, on both databases.
-    """
-    asked = _page(is_after=before is not None, has_prefix=bool(prefix), confirmed=confirmed)
-    start = prefix or ""
-    values = {"most": limit, "before": before, "prefix": start, "after_all": f"{start}\U0010ffff"}
-    return [_PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in asked.rows(tx, values)]
-
-
-@cache
-def _page(*, is_after: bool, has_prefix: bool, confirmed: bool | None) -> Prepared:
-    ids = select(people.c.id).order_by(people.c.id.desc()).limit(bindparam("most", type_=Integer))
-    if is_after:
-        ids = ids.where(people.c.id < bindparam("before", type_=Key))
-    if has_prefix:
-        first, beyond = (bindparam(name, type_=OrderedText) for name in ("prefix", "after_all"))
-        ids = ids.where(people.c.email_key >= first, people.c.email_key < beyond)
-    if confirmed is not None:
-        ids = ids.where(IS_CONFIRMED if confirmed else ~IS_CONFIRMED)
-    # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
-    statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
-    return Prepared(lambda _: statement)
-
-
 def lock(tx: Transaction, person_id: UUID) -> Person | None:
     """Find a person and keep others from changing the record until the transaction ends."""
     statement = select(people.c.id).where(people.c.id == person_id).with_for_update()
@@ -388,5 +353,10 @@ def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -
 
 
 def erase(tx: Transaction, person_id: UUID) -> bool:
-    """Delete a person and by cascade all that is theirs; False if there is nobody."""
-    return tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
+    """Delete a person and by cascade all that is theirs; False if there is nobody.
+
+    They leave the search's index too, which no cascade reaches.
+    """
+    is_gone = tx.execute(delete(people).where(people.c.id == person_id)).rowcount > 0
+    search_index.apply(tx, [person_id])
+    return is_gone

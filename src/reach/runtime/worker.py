@@ -8,6 +8,7 @@ from reach.db.errors import DatabaseUnavailable, NoDatabase
 from reach.delivery.worker import Chore, Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
+from reach.people.indexing import Indexing
 from reach.people.link_requests import LinkRequests
 from reach.people.notices import Notices
 from reach.runtime.data_dir import with_secret_key
@@ -49,9 +50,13 @@ async def work(settings: Settings) -> None:
 def make_worker(
     settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
 ) -> Worker:
-    """Make a worker that sends, answers requests for a link, and tells the maker of sign-ups."""
+    """Make a worker that sends, answers requests for a link, tells the maker, and indexes."""
     composer, sender = Composer(settings, dkim), Sender(settings, server_url)
-    chores: list[Chore] = [LinkRequests(settings, database), Notices(settings, database)]
+    chores: list[Chore] = [
+        LinkRequests(settings, database),
+        Notices(settings, database),
+        Indexing(database),
+    ]
     return Worker(settings, database, composer, sender, chores)
 
 

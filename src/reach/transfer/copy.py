@@ -24,6 +24,7 @@ from reach.people.antispam import proofs
 from reach.people.link_requests import link_requests
 from reach.people.model import people
 from reach.people.notices import notices
+from reach.people.search_index import blocks, changed, grams
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer import Watcher
 from reach.transfer.databases import CannotCopy, NotThere, PostgresSide, Role, Side, SqliteSide
@@ -36,6 +37,8 @@ KEPT = (
 )
 #: What stays behind: who is signed in at the console signs in again.
 LEFT = ("sessions",)
+#: The index that people are searched by: workers make it again, of the people that are there.
+MADE_AGAIN = (blocks, grams, changed)
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
 #: What the counters say that is there now, counted.
 COUNT_ROWS = """
@@ -77,6 +80,8 @@ async def copy(
         await _open_target(target, watcher)
         await target.own()
         await _require_empty(target, shapes)
+        for table in MADE_AGAIN:
+            await target.fetch(f'DELETE FROM "{table.name}"')
         copied = {shape.name: await _copy(source, target, shape, watcher) for shape in shapes}
         await _verify(target, shapes, copied, watcher)
         await _copy_hourly_counts(source, target)

@@ -290,7 +290,7 @@ async def test_counters_may_be_folded_and_swept(heard: Settings, stored: Databas
         told = {str(int(old.timestamp()) // 3600): 3}
         tx.execute(update(notices.notices).values(told=told))
 
-    for days in (counters.KEPT_DAYS - 2, counters.KEPT_DAYS, counters.KEPT_DAYS + 1):
+    for days in (notices.DAYS - 1, notices.DAYS + 1, counters.KEPT_DAYS + 1):
         await stored.write(partial(age, days=days))
         assert await hear(stored, heard) == []
         await stored.write(counters.sweep)

@@ -96,7 +96,9 @@ def tables() -> list[str]:
     """Name every table, in an order in which they can be emptied."""
     from reach.db.counters import counters
     from reach.db.types import metadata
+    from reach.people.search_index import changed
 
-    others = [table.name for table in reversed(metadata.sorted_tables) if table is not counters]
-    # Last: until the others are empty, it is written to.
-    return [*others, counters.name]
+    # Last: until the others are empty, they are written to.
+    last = (changed, counters)
+    others = [table.name for table in reversed(metadata.sorted_tables) if table not in last]
+    return [*others, *(table.name for table in last)]

@@ -43,6 +43,7 @@ SCOPES = {
     ("POST", "/v1/messages/{id}/retry"): {"messages:write"},
     ("POST", "/v1/messages/{id}/cancel"): {"messages:write"},
     ("POST", "/v1/messages/retry"): {"messages:write"},
+    ("POST", "/v1/messages/cancel"): {"messages:write"},
     ("GET", "/v1/stats"): {"people:read", "messages:read"},
     ("GET", "/v1/keys"): {"keys:write"},
     ("POST", "/v1/keys"): {"keys:write"},

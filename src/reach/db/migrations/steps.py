@@ -34,7 +34,12 @@ def is_sqlite() -> bool:
 
 
 def add_index(
-    name: str, table: str, columns: Sequence[str], *, unique: bool = False, where: str | None = None
+    name: str,
+    table: str,
+    columns: Sequence[str | sa.TextClause],
+    *,
+    unique: bool = False,
+    where: str | None = None,
 ) -> None:
     """Build an index while its table is written to; what is left of an interrupted one goes."""
     chosen = None if where is None else sa.text(where)
