@@ -38,6 +38,8 @@ class Size:
     starts: int = 5
     turns: int = 5
     turn_sign_ups: int = 1500
+    #: People of a list that is imported and exported.
+    listed: int = 1_000_000
 
     @property
     def most(self) -> int:
@@ -63,6 +65,7 @@ QUICK = Size(
     starts=1,
     turns=1,
     turn_sign_ups=64,
+    listed=2500,
 )
 
 

@@ -38,7 +38,7 @@ from reach.pages import address as address_pages
 from reach.pages import embed
 from reach.pages import me as own_pages
 from reach.pages import public as pages
-from reach.people import me, messages, notices, operators, public
+from reach.people import export_route, me, messages, notices, operators, public
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
@@ -59,6 +59,7 @@ from reach.web.templates import Pages
 ROUTERS = (
     public.router,
     me.router,
+    export_route.router,  # before the person of an id
     operators.people,
     operators.others,
     messages.router,
@@ -84,7 +85,7 @@ DIRECT_ROUTES = (
     DirectRoute("GET", "/", pages.get_sign_up),
     DirectRoute("POST", "/", pages.post_sign_up),
     DirectRoute("POST", "/v1/signups", public.post_signup),
-    DirectRoute("GET", "/v1/people/{id}", operators.read_person),
+    DirectRoute("GET", "/v1/people/{id}", operators.read_person, but=("export",)),
 )
 OK = JSONResponse({"status": "ok"})
 

@@ -31,6 +31,7 @@ ROWS: dict[str, str] = {
     "VALUES ('maker@example.org', '{}', now(), now())",
     "0013": "INSERT INTO audit (id, at, actor_kind, actor, via, action, count, details) "
     "SELECT id, now(), 'key', 'k', 'api', 'person.add', 1, '{}' FROM people",
+    "0014": "INSERT INTO consent_wordings (id, text, created_at) VALUES ('a', 'Sign up', now())",
     "0015": "INSERT INTO search_blocks (number, last_id, ids) "
     "SELECT 0, id, '' FROM people LIMIT 1;\n"
     "INSERT INTO search_grams (gram, block, people) VALUES ('ada', 0, '');\n"

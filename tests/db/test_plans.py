@@ -119,21 +119,14 @@ PEOPLE = [
 ]
 #: Indexes of which one value may stand for a million rows: good for a page of a list, no more.
 #: (Postgres knows that by itself; SQLite was told by migration 0008.)
-LISTS, LISTED = ("ix_messages_state", "ix_messages_template"), "ORDER BY messages.id"
+LISTS = ("ix_messages_state", "ix_messages_template")
+LISTED = ("ORDER BY messages.id", "ORDER BY messages.state DESC, messages.id DESC LIMIT")
 #: On Postgres, what goes through the newest by their ids, until there are enough of one template,
 #: or action: it does so only with one that many have.
 OFTEN = {
     "all of pk_messages": "WHERE messages.template = $1::VARCHAR ORDER BY messages.id DESC LIMIT",
     "all of pk_audit": "WHERE audit.action = $1::VARCHAR ORDER BY audit.id DESC LIMIT",
 }
-LISTS = ("ix_messages_state", "ix_messages_template")
-LISTED = ("ORDER BY messages.id", "ORDER BY messages.state DESC, messages.id DESC LIMIT")
-#: On Postgres, what goes through the newest messages by their ids, until there are enough of one
-#: template: it does so only with one that many have.
-OFTEN = (
-    "all of pk_messages",
-    "WHERE messages.template = $1::VARCHAR ORDER BY messages.id DESC LIMIT",
-)
 #: Steps that sort all that the steps below them find.
 SORTS = ("Sort", "Incremental Sort", "USE TEMP B-TREE")
 #: What may be sorted, by a part of its statement.

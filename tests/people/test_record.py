@@ -226,6 +226,7 @@ async def test_after_delete_nothing_is_left(
         "address_changes": 0,
         "notices": 0,
         "recipient_budgets": 0,
+        "consent_wordings": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204

@@ -39,7 +39,9 @@ class Site:
             transport=transport, base_url="http://127.0.0.1:8000", headers={"Host": host}
         )
 
-    async def sign_up(self, form: SignUp, key: IdempotencyKey | None = None) -> StoredResponse:
+    async def sign_up(
+        self, form: SignUp, key: IdempotencyKey | None = None, evidence: object = None
+    ) -> StoredResponse:
         """Stand where ``app`` puts the real one."""
         assert key is None
         if self.failure:

@@ -9,7 +9,18 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Index, Integer, Table, Text, delete, insert, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from reach.db.transaction import Transaction
 from reach.db.types import (
@@ -131,15 +142,16 @@ def note(
     *,
     count: int = 1,
     **details: Any,
-) -> None:
-    """Write down that ``actor`` did this, in the transaction that does it.
+) -> UUID:
+    """Write down that ``actor`` did this, in the transaction that does it; returns the entry's id.
 
     ``details`` are names of fields, templates, filters and the like: nothing that tells who
     somebody is. What erases somebody leaves their id here, which names nobody any more.
     """
+    entry_id = new_id()
     tx.execute(
         insert(audit).values(
-            id=new_id(),
+            id=entry_id,
             at=now(),
             actor_kind=actor.kind,
             actor=actor.id,
@@ -150,6 +162,16 @@ def note(
             details=details,
         )
     )
+    return entry_id
+
+
+def count_more(tx: Transaction, entry_id: UUID, count: int) -> None:
+    """Write down that it was done to so many more, in the transaction that does it.
+
+    What takes several transactions is one entry, which is true after each of them.
+    """
+    more = update(audit).where(audit.c.id == entry_id).values(count=audit.c["count"] + count)
+    tx.execute(more)
 
 
 def page(

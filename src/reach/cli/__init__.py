@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from reach.cli import database, keys, messages, running, snippet
+from reach.cli import database, keys, messages, people, running, snippet
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -30,6 +30,7 @@ cli = typer.Typer(
 )
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(messages.cli, name="messages")
+cli.add_typer(people.cli, name="people")
 cli.add_typer(database.cli, name="db")
 for command in (
     *(running.up, running.api, running.worker, running.migrate, running.check),

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from reach.auth.links import Link, Scope
 from reach.db.database import Database
+from reach.db.transaction import Transaction
 from reach.pages.link_cookie import (
     MOST_TOKENS,
     REFERRER,
@@ -27,8 +28,9 @@ from reach.pages.link_cookie import (
     see,
 )
 from reach.pages.public import VOID, faults_of, no_link
-from reach.people import links, record
+from reach.people import consent, links, record
 from reach.people.address_changes import CONFIRM
+from reach.people.consent import Consent
 from reach.people.links import LinkVoid
 from reach.people.model import Person
 from reach.people.schemas import Changes, Export, wanted
@@ -198,7 +200,7 @@ async def record_page(
     problem: Problem | None = None,
 ) -> Response:
     """Show the record and its forms, as they were filled in, with what is wrong."""
-    person = await database_of(request).read(links.find_holder, given.link)
+    person, agreed = await database_of(request).read(_find_with_consent, given.link)
     shown = {"name": person.name, "description": person.description or "", "email": ""}
     shown |= {name: text for name, text in (typed or {}).items() if name in LABELS}
     services = services_of(request)
@@ -210,6 +212,7 @@ async def record_page(
         problem.status if problem else 200,
         path="/manage",
         person=person,
+        consent=agreed,
         proof=given.proof,
         done=done,
         typed=shown,
@@ -221,6 +224,12 @@ async def record_page(
     )
     answer.headers.update(problem.headers if problem else {})
     return answer
+
+
+def _find_with_consent(tx: Transaction, link: Link) -> tuple[Person, Consent | None]:
+    """Find whose link it is, and what they agreed to. Raises LinkVoid."""
+    person = links.find_holder(tx, link)
+    return person, consent.of(tx, person.id)
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> Response:

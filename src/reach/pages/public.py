@@ -5,15 +5,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import APIRouter, Request, Response
 
 from reach.mailbox.pages import may_read
 from reach.pages import inbox
 from reach.pages.link_cookie import CHALLENGE, see
+from reach.pages.wording import wording_of
 from reach.people import typos
 from reach.people.antispam import SendAgain
+from reach.people.consent import Evidence
+from reach.people.consent_request import evidence_of, origin_of
 from reach.people.schemas import LinkRequestForm, SignUpForm
 from reach.problems import (
     NotFound,
@@ -26,10 +29,10 @@ from reach.problems import (
 from reach.texts import N_
 from reach.web.body import read_form, validate
 from reach.web.errors import REASON, public_detail
-from reach.web.html import HEADERS, explain, language_of, render
-from reach.web.policy import EMBED
+from reach.web.html import HEADERS, explain, is_framed, language_of, render
+from reach.web.policy import EMBED, EMBED_JSON
 from reach.web.returns import NEXT
-from reach.web.routes import services_of
+from reach.web.routes import fields_of, services_of
 
 READ = ["GET", "HEAD"]
 #: What the page of the API may do: it reads the document and tries calls here; its stylesheet
@@ -53,8 +56,10 @@ FORMS = {
 BLANK = ("sign-up.html", "links.html")
 #: What a form says of an address that was asked about.
 SURE = "sure"
+#: What a form in a frame says of where it is: one of ``REACH_EMBED_ORIGINS``.
+SITE = "site"
 #: What a form's fields say to the page alone.
-BESIDE = (SURE, NEXT)
+BESIDE = (SURE, NEXT, SITE)
 NEEDED = ("name", "email")
 #: Where the form is, and where it is sent to.
 SIGN_UP_PAGES = ("/", EMBED)
@@ -130,13 +135,39 @@ async def sign_up(request: Request, typed: Mapping[str, str], key: str | None = 
     form = validate(SignUpForm, given, services.settings)
     if typed.get(SURE) != typed["email"] and (meant := typos.meant(form.email)):
         return meant
-    if key is None:
-        await services.sign_up(form)
-    else:
+    read = None
+    if key is not None:
         path = request.scope["path"]
         read = services.idempotency.of_public([key], form.email.key, path, given)
-        await services.sign_up(form, read)
+    await services.sign_up(form, read, _evidence(request, typed))
     return None
+
+
+def _evidence(request: Request, typed: Mapping[str, str]) -> Evidence:
+    """Say through which form somebody signs up; what it said is known of our own alone."""
+    services, path, language = services_of(request), request.scope["path"], language_of(request)
+    if path == EMBED_JSON:
+        return evidence_of(services, request.scope, "script", language)
+    if path == EMBED:
+        site = typed.get(SITE)
+        origin = site if site in services.settings.embedders else None
+        said = wording_of(request, LABELS)
+        return evidence_of(services, request.scope, "frame", language, origin=origin, wording=said)
+    if origin_of(services, request.scope) is not None:
+        return evidence_of(services, request.scope, "site", language)
+    return evidence_of(
+        services, request.scope, "page", language, wording=wording_of(request, LABELS)
+    )
+
+
+def _site(request: Request, given: Mapping[str, str]) -> str:
+    """Name the site whose page has the form in a frame, if it is one that may; else nothing."""
+    if not is_framed(request):
+        return ""
+    embedders = services_of(request).settings.embedders
+    referrers = [urlsplit(one) for one in fields_of(request, "referer")]
+    named = [given.get(SITE, ""), *(f"{one.scheme}://{one.netloc}" for one in referrers)]
+    return next((one for one in named if one in embedders), "")
 
 
 @router.api_route("/check-your-inbox", methods=READ)
@@ -236,6 +267,7 @@ def _form(
         email_type="text" if settings.smtputf8 else "email",
         action=EMBED if here == EMBED else "/",
         next=back,
+        site=_site(request, given),
         path=path,
         **values,
         **faults_of(problem, FORMS[page], request),

@@ -1,6 +1,7 @@
 """What operators do with people's records, by whatever way: each is noted in the audit trail."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,10 @@ from reach.auth.audit import Actor
 from reach.db.transaction import Transaction
 from reach.messages.model import Message
 from reach.people import record, signup
+from reach.people.consent import Evidence
+from reach.people.filters import Filter
 from reach.people.model import Person
+from reach.people.newcomers import Newcomer, add_all
 from reach.people.schemas import SignUp
 from reach.settings import Settings
 from reach.web.preconditions import ANY, Conditions
@@ -22,6 +26,58 @@ def add(
     person = signup.add_person(tx, request, settings, welcome=welcome)
     audit.note(tx, actor, "person.add", person.id, welcome=welcome)
     return person
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """What is said of a list from elsewhere as a whole, and of the transactions that add it.
+
+    ``entry_id`` is of the audit trail's entry, once there is one. ``source`` is what the operator
+    says of the list; what is said there of the people on it.
+    """
+
+    actor: Actor
+    settings: Settings
+    source: str | None
+    details: Mapping[str, Any]
+    welcome: bool
+    entry_id: UUID | None = None
+
+
+def add_list(tx: Transaction, newcomers: Sequence[Newcomer], of: Import) -> tuple[int, UUID]:
+    """Add part of a list; returns how many were new, and the entry's id, for the next part.
+
+    Who is known stays as they are, so a part that is added twice changes nothing.
+    """
+    consent = Evidence("import", source=of.source).stored()
+    added = add_all(tx, newcomers, consent, of.settings, welcome=of.welcome)
+    if of.entry_id is None:
+        details = {**of.details, "welcome": of.welcome}
+        return added, audit.note(tx, of.actor, "people.import", count=added, **details)
+    if added:
+        audit.count_more(tx, of.entry_id, added)
+    return added, of.entry_id
+
+
+def export(
+    tx: Transaction, actor: Actor, chosen_by: Filter, *, form: str, columns: Sequence[str]
+) -> None:
+    """Note that people are handed out, before the first one is. What is searched for is not said.
+
+    An address or a name may be.
+    """
+    given = {name: getattr(chosen_by, name) for name in ("confirmed", "language", "welcome")}
+    filters = {name: value for name, value in given.items() if value is not None}
+    others = ("search", "prefix", "since", "until")
+    asked = [name for name in others if getattr(chosen_by, name) is not None]
+    audit.note(
+        *(tx, actor, "people.export"),
+        count=0,
+        format=form,
+        columns=list(columns),
+        filters=filters,
+        searched_by=asked,
+    )
 
 
 def change(  # noqa: PLR0913 - as record.change, and who does it

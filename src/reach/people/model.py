@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, Index, Integer, Table, Text, collate, func
 
-from reach.db.types import Instant, Key, OrderedText, metadata
+from reach.db.types import Document, Instant, Key, OrderedText, metadata
 from reach.messages.model import State
 from reach.people.address_changes import AddressChange
 
@@ -26,6 +26,9 @@ people = Table(
     Column("updated_at", Instant, nullable=False),
     Column("version", Integer, nullable=False),
     Column("typed_version", Integer),
+    #: See ``people.consent``. Without a time of its own it was given at ``created_at``.
+    Column("consent", Document),
+    Column("consented_at", Instant),
 )
 Index("uq_people_email_key", people.c.email_key, unique=True)
 IS_CONFIRMED = people.c.confirmed_at.is_not(None)

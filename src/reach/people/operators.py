@@ -12,7 +12,7 @@ from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import filters as message_filters
 from reach.messages.model import State
 from reach.messages.routes import MessageBody, MessagePage, message_body, message_page
-from reach.people import actions, filters, queries, record, stats
+from reach.people import actions, consent, filters, queries, record, stats
 from reach.people.address import LONGEST, key_prefix
 from reach.people.filters import CURSOR, Sort
 from reach.people.model import Person
@@ -20,6 +20,7 @@ from reach.people.record import NoSuchPerson
 from reach.people.schemas import (
     Add,
     Changes,
+    ConsentBody,
     Language,
     NewMessage,
     PersonBody,
@@ -229,6 +230,20 @@ async def get_persons_messages(
         before=before,
     )
     return as_json(message_page(found, limit))
+
+
+@people.get(
+    "/{id}/consent",
+    response_model=ConsentBody,
+    dependencies=[MayRead],
+    responses=problems(404),
+)
+async def get_persons_consent(request: Request, id_: PersonId) -> Any:
+    """Show what a person agreed to. When, through which form, and what that said."""
+    found = await services_of(request).database.read(consent.of, id_)
+    if found is None:
+        raise NoSuchPerson
+    return as_json(ConsentBody.model_validate(found))
 
 
 @others.post(

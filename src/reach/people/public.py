@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from reach.idempotency.keys import HEADER
+from reach.people.consent_request import evidence_of
 from reach.people.schemas import (
     CHECK_YOUR_INBOX,
     Accepted,
@@ -41,7 +42,8 @@ async def post_signup(request: Request) -> Any:
     key = None
     if given:
         key = services.idempotency.of_public(given, form.email.key, request.scope["path"], data)
-    response = await services.sign_up(form, key)
+    evidence = evidence_of(services, request.scope, "api", form.language)
+    response = await services.sign_up(form, key, evidence)
     return _CHECK_YOUR_INBOX if response is CHECK_YOUR_INBOX else respond(response)
 
 

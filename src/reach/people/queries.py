@@ -38,6 +38,7 @@ from reach.db.types import (
 )
 from reach.messages.model import State, messages
 from reach.people import search_index
+from reach.people.consent import Evidence
 from reach.people.model import Person, Welcome, people
 
 if TYPE_CHECKING:  # it brings the web along, of which a worker needs nothing
@@ -65,10 +66,7 @@ class Known(NamedTuple):
 
 
 class Again(NamedTuple):
-    """What a sign-up of somebody known changes: what is typed, if anything, and when they are told.
-
-    ``told``: a message that says that they are signed up already goes out with it.
-    """
+    """What a sign-up of somebody known changes: see ``note_again``. ``told``: they are told so."""
 
     person_id: UUID
     name: str
@@ -76,11 +74,12 @@ class Again(NamedTuple):
     language: str | None
     is_changed: bool
     told: bool
+    consent: Mapping[str, str] | None = None
 
 
 _newest = messages.alias("newest")
 #: A person's newest welcome: correlated, so that it costs one index look-up a person.
-_welcome_id = (
+WELCOME_ID = (
     select(_newest.c.id)
     .where(_newest.c.person_id == people.c.id, beside(_newest.c.template == "welcome"))
     .order_by(_newest.c.id.desc())
@@ -100,17 +99,13 @@ _PERSON = select(
     people.c.language,
     messages.c.state,
     case((messages.c.state == "sent", messages.c.finished_at)).label("sent_at"),
-).select_from(people.outerjoin(messages, messages.c.id == _welcome_id))
+).select_from(people.outerjoin(messages, messages.c.id == WELCOME_ID))
 _PERSON_OF: Callable[..., Person] = Person
 _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
 _ONE_PERSON = _PERSON.where(people.c.id == bindparam("person_id"))
-
-
 #: What ``add_if_new`` writes of each person.
-_NEW = tuple(
-    people.c[name]
-    for name in ("id", "email", "email_key", "name", "description", "language", "typed_version")
-)
+_NEW = [people.c[name] for name in ("id", "email", "email_key", "name", "description", "language")]
+_NEW += [people.c.typed_version, people.c.consent]
 
 
 @Prepared
@@ -135,16 +130,22 @@ def _add_if_new(dialect: str) -> Executable:
 
 
 def add_if_new(
-    tx: Transaction, forms: "Iterable[SignUp]", *, typed_version: int | None
+    tx: Transaction,
+    forms: "Iterable[SignUp]",
+    *,
+    typed_version: int | None,
+    evidence: Mapping[str, Evidence],
 ) -> dict[str, UUID]:
     """Add those whose address nobody has; returns the ids of those that were added, by its key.
 
-    ``typed_version``: 1 if a stranger typed what the form says, else None.
+    ``typed_version``: 1 if a stranger typed what the form says, else None. ``evidence`` of their
+    consent is by that key, too.
     """
     given: list[dict[str, object]] = []
     ids: dict[str, UUID] = {}
     for form in forms:
         ids[form.email.key] = id_ = new_id()
+        known = evidence.get(form.email.key)
         person: dict[str, object] = {
             "id": id_,
             "email": form.email.typed,
@@ -153,6 +154,7 @@ def add_if_new(
             "description": form.description or None,
             "language": form.language,
             "typed_version": typed_version,
+            "consent": known and known.stored(),
         }
         given.append(person)
     values = {"rows": encode(tx.dialect.name, given)}
@@ -216,6 +218,7 @@ _AGAIN = (
     people.c.language,
     Column("is_changed", Boolean),
     Column("told", Boolean),
+    people.c.consent,
 )
 
 
@@ -226,6 +229,7 @@ def _note_again(dialect: str) -> Executable:
     if dialect == "sqlite":
         # It writes and syncs nothing for an UPDATE that changes no byte: this moves it by 1 µs.
         as_it_was = func.coalesce(type_coerce(people.c.greeted_at, BigInteger), 0) + 1
+    is_new = given.c.consent.is_not(None)
     typed = {
         "name": given.c.name,
         "description": given.c.description,
@@ -239,6 +243,8 @@ def _note_again(dialect: str) -> Executable:
         .where(people.c.id == given.c.person_id)
         .values(
             greeted_at=case((given.c.told, now()), else_=as_it_was),
+            consent=case((is_new, given.c.consent), else_=people.c.consent),
+            consented_at=case((is_new, now()), else_=people.c.consented_at),
             **{
                 name: case((given.c.is_changed, value), else_=people.c[name])
                 for name, value in typed.items()

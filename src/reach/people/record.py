@@ -12,7 +12,7 @@ from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
-from reach.people import address_changes, link_requests, queries
+from reach.people import address_changes, consent, link_requests, queries
 from reach.people.address import stored_recipient
 from reach.people.address_changes import CONFIRM, TELL
 from reach.people.model import Person
@@ -108,6 +108,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
         "answers": stored_responses.export(tx, person_id),
         "link_requests": link_requests.export(tx, row["email_key"]),
         "address_changes": address_changes.export(tx, person_id),
+        "consent": consent.of(tx, person_id),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain

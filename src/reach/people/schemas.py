@@ -16,6 +16,7 @@ from pydantic import (
 from reach.idempotency.stored import IdempotencyKey
 from reach.messages.routes import Template
 from reach.people.address import Address
+from reach.people.consent import Evidence, Form
 from reach.people.model import Person
 from reach.people.text import (
     DESCRIPTION_LENGTH,
@@ -40,6 +41,16 @@ PERSON: dict[str, Any] = {
     "created_at": "2026-03-04T05:06:07.890123Z",
     "updated_at": "2026-03-04T05:09:00.120000Z",
     "welcome": {"state": "sent", "sent_at": "2026-03-04T05:06:08.310000Z"},
+}
+CONSENT: dict[str, Any] = {
+    "form": "page",
+    "wording": "Sign up to Example\nWe use this only to write to you.",
+    "language": "en",
+    "origin": None,
+    "source": None,
+    "network": "192.0.2.0/24",
+    "consented_at": "2026-03-04T05:06:07.890123Z",
+    "confirmed_at": "2026-03-04T05:09:00.120000Z",
 }
 STATS: dict[str, Any] = {
     "people": 250,
@@ -171,11 +182,13 @@ class LinkRequestForm(SpamFields, LinkRequest):
 class Submission(Generic[F_co]):
     """A public form, its idempotency key, and which request it is, for the message.
 
-    Many share a transaction, which belongs to no request.
+    Many share a transaction, which belongs to no request. ``evidence`` is what the request tells of
+    a consent, if its form asks for one.
     """
 
     form: F_co
     key: IdempotencyKey | None = None
+    evidence: Evidence | None = None
     trace_context: str | None = field(default_factory=current_header)
 
 
@@ -363,11 +376,33 @@ class StatsBody(BaseModel):
     as_of: datetime
 
 
+class ConsentBody(BaseModel):
+    """What somebody agreed to; of those who came before this was kept, only the times are known.
+
+    ``form`` is where: our `page`; on another web site (`origin`) a `frame`, a `script`, or the
+    `site`'s own form; a call of the `api`; what an `operator` added; an `import`ed list, whose
+    `source` they named. ``wording`` is what the form said, if it was our page or frame.
+    ``network`` is kept only with `REACH_KEEP_CONSENT_NETWORK=on`.
+    """
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"examples": [CONSENT]})
+
+    form: Form | None
+    wording: str | None
+    language: str | None
+    origin: str | None
+    source: str | None
+    network: str | None
+    consented_at: datetime
+    confirmed_at: datetime | None
+
+
 class Export(BaseModel):
     """Everything that is stored of a person, column by column; each message has its attempts.
 
     ``answers`` are those that a repeated request would get again; ``link_requests`` wait to be
-    looked up; ``address_changes`` has the one that is under way.
+    looked up; ``address_changes`` has the one that is under way; ``consent`` is what they agreed
+    to.
     """
 
     person: dict[str, Any]
@@ -375,6 +410,7 @@ class Export(BaseModel):
     answers: list[dict[str, Any]]
     link_requests: list[dict[str, Any]]
     address_changes: list[dict[str, Any]]
+    consent: ConsentBody
 
 
 def wanted(changes: Changes) -> Mapping[str, str | None]:

@@ -17,6 +17,7 @@ from reach.messages.outbox import Promise
 from reach.people import antispam, queries, record
 from reach.people.address import EmailAddress, stored_recipient
 from reach.people.antispam import AntiSpam, DisposableDomains
+from reach.people.consent import Evidence, Wordings
 from reach.people.links import request_links_all
 from reach.people.model import Person
 from reach.people.queries import Again, Known
@@ -72,17 +73,25 @@ class SignUpService:
         file = settings.disposable_domains_file
         self._disposable = DisposableDomains.read(file) if file else None
         self._only = settings.sign_up_domains or None
-        self._join_sign_ups = database.group(partial(sign_up_all, settings=settings))
+        self._join_sign_ups = database.group(
+            partial(sign_up_all, settings=settings, wordings=Wordings())
+        )
         self._join_requests = database.group(partial(request_links_all, settings=settings))
 
-    async def sign_up(self, form: SignUpForm, key: IdempotencyKey | None = None) -> StoredResponse:
-        """Sign somebody up; when it returns, that is on disk.
+    async def sign_up(
+        self,
+        form: SignUpForm,
+        key: IdempotencyKey | None = None,
+        evidence: Evidence | None = None,
+    ) -> StoredResponse:
+        """Sign somebody up; when it returns, that is on disk, with the evidence of their consent.
 
         Raises Unprocessable: for a domain that cannot; KeyReused if ``key`` is another request's;
         SendAgain.
         """
         self.require_domain(form.email)
-        is_spam, response = await self._take(self._join_sign_ups, form, key, CHECK_YOUR_INBOX)
+        submission: Submission[SpamFields] = Submission(form, key, evidence)
+        is_spam, response = await self._take(self._join_sign_ups, submission, CHECK_YOUR_INBOX)
         if is_spam:
             _SPAM.inc()
         return response
@@ -98,11 +107,12 @@ class SignUpService:
         self, form: LinkRequestForm, key: IdempotencyKey | None = None
     ) -> StoredResponse:
         """Have a link sent, if the address is somebody's. Raises KeyReused; SendAgain."""
-        _, response = await self._take(self._join_requests, form, key, LINK_ON_ITS_WAY)
+        submission: Submission[SpamFields] = Submission(form, key)
+        _, response = await self._take(self._join_requests, submission, LINK_ON_ITS_WAY)
         return response
 
     async def _take(
-        self, join: Join, form: SpamFields, key: IdempotencyKey | None, usual: StoredResponse
+        self, join: Join, submission: Submission[SpamFields], usual: StoredResponse
     ) -> tuple[bool, StoredResponse]:
         """Do what a form asks for, unless it is spam; the response takes 5 ms at least.
 
@@ -115,15 +125,16 @@ class SignUpService:
         is_spam = False
         try:
             try:
-                is_spam = self._spam.is_spam(form)
+                is_spam = self._spam.is_spam(submission.form)
             except Unprocessable:
                 # It has grown old, say; but it may have been answered while it was new.
+                key = submission.key
                 earlier = None if key is None else await self._database.read(stored.find, key)
                 if earlier is None:
                     raise
                 response = earlier
             else:
-                response = usual if is_spam else await join(Submission(form, key))
+                response = usual if is_spam else await join(submission)
             await is_time
         finally:
             timer.cancel()
@@ -131,7 +142,10 @@ class SignUpService:
 
 
 def sign_up_all(
-    tx: Transaction, submissions: Sequence[Submission[SignUp]], settings: Settings
+    tx: Transaction,
+    submissions: Sequence[Submission[SignUp]],
+    settings: Settings,
+    wordings: Wordings | None = None,
 ) -> Sequence[StoredResponse | Problem]:
     """Sign everybody up who was not signed up by the same key before; a response for each.
 
@@ -151,7 +165,11 @@ def sign_up_all(
     asked: dict[str, Submission[SignUp]] = {}
     for submission in admitted:
         asked[submission.form.email.key] = submission
-    added, known = _add_or_find(tx, asked, settings)
+    evidence = _evidence(asked)
+    given = {one.wording for one in evidence.values() if one.wording}
+    if given:
+        (wordings or Wordings()).keep(tx, given)
+    added, known = _add_or_find(tx, asked, evidence, settings)
     promises = _again(tx, known, asked, settings)
     for key, person_id in added.items():
         form, data = asked[key].form, {"name": asked[key].form.name}
@@ -165,15 +183,24 @@ def sign_up_all(
     return claims.keep(tx, responses)
 
 
+def _evidence(asked: Mapping[str, Submission[SignUp]]) -> Mapping[str, Evidence]:
+    return {key: one.evidence for key, one in asked.items() if one.evidence is not None}
+
+
 def _add_or_find(
-    tx: Transaction, asked: Mapping[str, Submission[SignUp]], settings: Settings
+    tx: Transaction,
+    asked: Mapping[str, Submission[SignUp]],
+    evidence: Mapping[str, Evidence],
+    settings: Settings,
 ) -> tuple[Mapping[str, UUID], Sequence[Known]]:
     """Add who is new and lock who is known, all by their address keys. Raises Unavailable."""
     added: dict[str, UUID] = {}
     known: list[Known] = []
     waiting = asked
     for _ in range(MOST_LOOKS):
-        added |= queries.add_if_new(tx, map(_FORM, waiting.values()), typed_version=1)
+        added |= queries.add_if_new(
+            tx, map(_FORM, waiting.values()), typed_version=1, evidence=evidence
+        )
         others = sorted(waiting.keys() - added.keys())
         # Even if there are none: as many statements for all, or their time tells who is known.
         found = queries.lock_known(tx, others, hours=settings.already_hours)
@@ -209,7 +236,7 @@ def _again(
     for person in known:
         submission = asked[person.email_key]
         owed = wanted.get(person.id) if person.id in within else None
-        change = _retyped(person, submission.form, owed)
+        change = _retyped(person, submission, owed)
         again.append(change)
         if owed is not None:
             promises.append(_promise_again(person, change.name, owed, submission))
@@ -227,14 +254,21 @@ def _due(person: Known) -> str | None:
     return "already-signed-up" if person.is_due else None
 
 
-def _retyped(person: Known, asked: SignUp, owed: str | None) -> Again:
+def _retyped(person: Known, submission: Submission[SignUp], owed: str | None) -> Again:
     """What a sign-up makes of a record: strangers may change only what strangers typed."""
+    asked, evidence = submission.form, submission.evidence
+    consent = evidence.stored() if evidence and person.is_strangers else None
     typed = (asked.name, asked.description or None, asked.language or person.language)
     was = (person.name, person.description, person.language)
     name, description, language = typed if person.is_strangers else was
     is_changed = (name, description, language) != was
     told = owed == "already-signed-up"
-    return Again(person.id, name, description, language, is_changed=is_changed, told=told)
+    return Again(
+        *(person.id, name, description, language),
+        is_changed=is_changed,
+        told=told,
+        consent=consent,
+    )
 
 
 def add_person(
@@ -244,7 +278,10 @@ def add_person(
 
     Raises AlreadySignedUp.
     """
-    person_id = queries.add_if_new(tx, [request], typed_version=None).get(request.email.key)
+    key = request.email.key
+    evidence = {key: Evidence("operator", request.language)}
+    added = queries.add_if_new(tx, [request], typed_version=None, evidence=evidence)
+    person_id = added.get(key)
     if person_id is None:
         raise AlreadySignedUp
     if welcome:

@@ -191,6 +191,10 @@ class Fields(BaseSettings):
     altcha: bool = False
     #: A file of domains, one a line, whose addresses cannot sign up.
     disposable_domains_file: Path | None = None
+    #: ``on``: of whom somebody signs up it is kept from which network (an IPv4 address's first 24
+    #: bits, an IPv6 address's first 48), with the rest of the evidence of their consent. Say so in
+    #: your privacy notice.
+    keep_consent_network: bool = False
 
     # The console
     #: ``off``: there is no ``/console``.

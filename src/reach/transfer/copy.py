@@ -21,6 +21,7 @@ from reach.messages.model import attempts, messages
 from reach.messages.recipient_budget import recipient_budgets
 from reach.people.address_changes import address_changes
 from reach.people.antispam import proofs
+from reach.people.consent import consent_wordings
 from reach.people.link_requests import link_requests
 from reach.people.model import people
 from reach.people.notices import notices
@@ -33,7 +34,7 @@ from reach.transfer.rows import Digest, Row, Shape
 #: All that is kept, those that others refer to first; not the counters, which triggers keep.
 KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
-    *(address_changes, recipient_budgets, notices, audit),
+    *(address_changes, recipient_budgets, notices, audit, consent_wordings),
 )
 #: What stays behind: who is signed in at the console signs in again.
 LEFT = ("sessions",)

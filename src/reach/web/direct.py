@@ -20,7 +20,7 @@ ID = "{id}"
 
 @dataclass(frozen=True, slots=True)
 class DirectRoute:
-    """A route by its method, and its path, whose last part may be ``{id}``.
+    """A route by its method, and its path, whose last part may be ``{id}``, ``but`` not these.
 
     ``answer`` answers as the route of FastAPI does, and raises the same problems.
     """
@@ -28,6 +28,7 @@ class DirectRoute:
     method: str
     path: str
     answer: Callable[[Request], Awaitable[Response]]
+    but: tuple[str, ...] = ()
 
 
 class Direct:
@@ -63,6 +64,8 @@ class Direct:
         if route is None:
             before, slash, last = path.rpartition("/")
             route = self._by_id.get((method, before + slash)) if last else None
+            if route is not None and last in route.but:
+                return None
             if route is not None:
                 scope["path_params"] = {"id": last}
         return route

@@ -33,10 +33,19 @@ BODY_SECONDS = 30.0
 
 
 class Submit(Protocol):
-    """Do what a public form asks for: sign up, say. When it returns, that is on disk."""
+    """Do what a public form asks for: send a link, say. When it returns, that is on disk."""
 
     async def __call__(self, form: Any, key: IdempotencyKey | None = None) -> StoredResponse:
         """Raise Unprocessable: KeyReused if ``key`` is another request's; SendAgain."""
+
+
+class SignUp(Protocol):
+    """Sign somebody up. When it returns, that is on disk."""
+
+    async def __call__(
+        self, form: Any, key: IdempotencyKey | None = None, evidence: Any = None
+    ) -> StoredResponse:
+        """Keep the ``evidence`` of their consent (``people.consent``). Raises as ``Submit``."""
 
 
 class SpamProtection(Protocol):
@@ -74,7 +83,7 @@ class Services:
     pages: Pages
     returns: Returns
     inbox: Signer
-    sign_up: Submit
+    sign_up: SignUp
     request_link: Submit
     require_domain: Callable[[Any], None]
     templates: Callable[[], Collection[str]]

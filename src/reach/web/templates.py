@@ -50,7 +50,7 @@ LANGUAGE, IS_CHOSEN = "language", "is_language_chosen"
 #: What a page is like unless something else is said.
 NOT_SAID = {IS_CHOSEN: False, "framed": False}
 #: What makes a blank form another one: of each there are only so many.
-KINDS = (IS_CHOSEN, "framed", "next")
+KINDS = (IS_CHOSEN, "framed", "next", "site")
 #: In place of a language's own name, and of the direction in which it is written.
 OWN_NAME, DIRECTION = "English", "ltr"
 #: What is another one at each visit of the same form, of letters and digits alone; and what stands

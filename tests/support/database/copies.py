@@ -148,11 +148,13 @@ NUMBERS = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE 
 AT = "(:now - n * 1000003)"
 DATA = '{"b": [1.50, 1e20, -0.0, 12345678901234567890], "a": {"é": "\\u2028", "": null}, "c": true}'
 PEOPLE = """INSERT INTO people (id, email, email_key, name, description, confirmed_at,
-    links_version, language, greeted_at, created_at, updated_at, version, typed_version)
+    links_version, language, greeted_at, created_at, updated_at, version, typed_version, consent,
+    consented_at)
     SELECT printf('01900000-0000-7000-8000-%012x', n), 'P' || n || '@example.com',
     'p' || n || '@example.com', 'Zoë ' || n, CASE WHEN n % 3 THEN NULL ELSE 'ça va — 漢字' END,
     CASE WHEN n % 2 THEN :at END, n % 5, NULL, :at, :at, :at + 1, 1 + n % 3,
-    CASE WHEN n % 4 THEN 1 END FROM n"""
+    CASE WHEN n % 4 THEN 1 END, CASE WHEN n % 4 THEN '{"form": "page", "wording": "a"}' END,
+    CASE WHEN n % 5 = 1 THEN :at END FROM n"""
 MESSAGES = """INSERT INTO messages (id, person_id, template, data, recipient, state, due_at, lease,
     recorded_lease, attempts, failures, first_failed_at, message_id, created_at, finished_at,
     last_error, trace_context)
@@ -188,12 +190,14 @@ AUDIT = """INSERT INTO audit (id, at, actor_kind, actor, via, action, subject, c
     SELECT printf('01900000-0000-7000-c000-%012x', n), :at, 'oidc', 'Zoë ' || n, 'console',
     'person.change', CASE WHEN n % 2 THEN printf('01900000-0000-7000-8000-%012x', n) END, n,
     '{"fields": ["name"]}' FROM n WHERE n < 50"""
+WORDINGS = """INSERT INTO consent_wordings (id, text, created_at)
+    SELECT char(96 + n), 'Sign up: « oui »', :at FROM n WHERE n < 4"""
 PROOFS = "INSERT INTO proofs (nonce, used_at) SELECT 'n' || n, :now FROM n WHERE n < 100"
 
 
 FILLED = (
     *(PEOPLE, MESSAGES, ATTEMPTS, KEYS, LINKS, MOVES, BUDGETS, PROOFS, TOLD),
-    AUDIT,
+    *(AUDIT, WORDINGS),
 )
 
 

@@ -33,7 +33,9 @@ OPEN = {("POST", "/v1/signups"), ("POST", "/v1/links"), ("GET", "/v1/challenge")
 SCOPES = {
     ("POST", "/v1/people"): {"people:write"},
     ("GET", "/v1/people"): {"people:read"},
+    ("GET", "/v1/people/export"): {"people:read"},
     ("GET", "/v1/people/{id}"): {"people:read"},
+    ("GET", "/v1/people/{id}/consent"): {"people:read"},
     ("PATCH", "/v1/people/{id}"): {"people:write"},
     ("DELETE", "/v1/people/{id}"): {"people:write"},
     ("GET", "/v1/people/{id}/messages"): {"people:read", "messages:read"},

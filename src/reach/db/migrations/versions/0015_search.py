@@ -12,7 +12,7 @@ from reach.db.migrations import steps
 from reach.db.types import Key, OrderedText
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 
 #: See 0008.
 STATISTICS = (

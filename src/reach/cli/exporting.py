@@ -1,0 +1,164 @@
+"""`reach people export`: people as a file."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from reach.cli.output import (
+    MISUSED,
+    Unwritten,
+    by_command,
+    configured,
+    database_of,
+    end,
+    say,
+)
+from reach.cli.progress import progress
+
+if TYPE_CHECKING:
+    from reach.people.filters import Filter
+    from reach.settings import Settings
+
+THERE = "{} is there already: --force replaces it."
+State = Literal["queued", "sent", "failed", "cancelled"]
+
+
+def export_people(  # noqa: PLR0913 - one for each filter
+    *,
+    format: Annotated[Literal["csv", "ndjson"], typer.Option(help="How it is written.")] = "csv",
+    output: Annotated[
+        Path | None, typer.Option(help="[stdout] A new file, there once it is whole.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file, once whole.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Which, in which order, with commas between them.", metavar="NAMES"),
+    ] = None,
+    search: Annotated[str | None, typer.Option(help="Part of an address or a name.")] = None,
+    prefix: Annotated[str | None, typer.Option(help="How an address begins.")] = None,
+    confirmed: Annotated[
+        bool | None, typer.Option("--confirmed/--unconfirmed", help="[both]")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="Of their emails: `de`.")] = None,
+    welcome: Annotated[State | None, typer.Option(help="What became of the newest one.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Who signed up from then on.", metavar="TIME")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="And before then.", metavar="TIME")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Write people as CSV, safe to open in a spreadsheet, or as NDJSON: newest first.
+
+    `reach people import` reads it again. It is not all of one moment: who signs up meanwhile is not
+    in it.
+    """
+    settings = configured(sys.stderr)
+    from reach.people.address import key_prefix
+    from reach.people.filters import Filter
+
+    chosen_by = Filter(
+        search or None,
+        key_prefix(prefix) if prefix else None,
+        confirmed,
+        language,
+        welcome,
+        _time(since, "--since"),
+        _time(until, "--until"),
+    )
+    chosen = _columns(columns)
+    with database_of(settings):
+        if output is None:
+            rows = asyncio.run(_export(settings, chosen_by, format, chosen, _stdout(), quiet=quiet))
+        else:
+            with _new(output, replaces=force) as descriptor:
+                rows = asyncio.run(
+                    _export(settings, chosen_by, format, chosen, descriptor, quiet=quiet)
+                )
+    if output is not None and not quiet:
+        say(f"{rows:,} people are in {output}.", sys.stderr)
+
+
+def _columns(text: str | None) -> Sequence[str]:
+    from reach.people.exporting import COLUMNS, USUAL
+
+    if text is None:
+        return USUAL
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    if unknown := [name for name in names if name not in COLUMNS]:
+        named = ", ".join(unknown)
+        end(f"No such column: {named}. Columns are: {', '.join(COLUMNS)}.", MISUSED)
+    return names
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    from reach.shapes import read_time
+
+    try:
+        return None if text is None else read_time(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def _stdout() -> int:
+    return -1 if sys.stdout is None else sys.stdout.fileno()
+
+
+@contextmanager
+def _new(file: Path, *, replaces: bool) -> Iterator[int]:
+    """Give a descriptor to write by; the file is there once all was written. Raises Unwritten."""
+    from reach.files import new_file
+
+    if not replaces and file.exists():  # before anything is read
+        end(THERE.format(file), MISUSED)
+    try:
+        with new_file(file, replaces=replaces) as new, new.open("wb", buffering=0) as stream:
+            yield stream.fileno()
+    except FileExistsError:
+        end(THERE.format(file), MISUSED)
+    except OSError as error:
+        raise Unwritten(f"{file} cannot be written: {error.strerror}.") from None
+
+
+async def _export(  # noqa: PLR0913 - who, how and where
+    settings: "Settings",
+    chosen_by: "Filter",
+    form: Any,
+    columns: Sequence[str],
+    descriptor: int,
+    *,
+    quiet: bool,
+) -> int:
+    """Write them; returns how many."""
+    from reach.db.connect import open_database
+    from reach.db.schema import require_database
+    from reach.people import actions
+    from reach.people.exporting import Counted, export
+
+    database = open_database(settings)
+    try:
+        await database.read(require_database)
+        await database.write(actions.export, by_command(), chosen_by, form=form, columns=columns)
+        counted = Counted()
+        with progress("exporting", None, quiet=quiet or descriptor == _stdout()) as advance:
+            async for part in export(database, chosen_by, form, columns, counted):
+                _write(descriptor, part)
+                advance(counted.rows, None)
+        return counted.rows
+    finally:
+        await database.close()
+
+
+def _write(descriptor: int, part: bytes) -> None:
+    rest = memoryview(part)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        raise Unwritten(f"The output cannot be written: {error.strerror}.") from None

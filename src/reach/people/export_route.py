@@ -1,0 +1,84 @@
+"""Handing out people as a file, over HTTP, while it is written."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
+
+from reach.auth.keys import Operator
+from reach.messages.model import State
+from reach.people import actions
+from reach.people.address import key_prefix
+from reach.people.exporting import COLUMNS, FORMATS, MEDIA_TYPES, USUAL, Format, export
+from reach.people.filters import Filter
+from reach.people.operators import Prefix
+from reach.people.schemas import Language
+from reach.shapes import CONTROL, Shape, Time, read_bool, shaped
+from reach.web.guard import OperatorKey
+from reach.web.openapi import OF_KEYS, Responses, header, problems
+from reach.web.responses import NO_STORE
+from reach.web.routes import StrictRoute, services_of
+
+router = APIRouter(prefix="/v1/people", tags=["People"], responses=OF_KEYS, route_class=StrictRoute)
+
+Reader = Annotated[Operator, Depends(OperatorKey("people:read"))]
+_ONE = "|".join(COLUMNS)
+CHOSEN = Shape(
+    f"(?:{_ONE})(?:,(?:{_ONE}))*", f"Known are, with commas between them: {', '.join(COLUMNS)}."
+)
+SEARCH = Shape(f"[^{CONTROL}]*", "It must not hold control or direction characters.", 100)
+FILE: Responses = {
+    200: {
+        "description": "A file, as it is written",
+        "content": {MEDIA_TYPES[form]: {"schema": {"type": "string"}} for form in FORMATS},
+        "headers": header("Content-Disposition", "A file to be kept"),
+    }
+}
+
+
+@router.get("/export", response_class=StreamingResponse, responses=FILE | problems(422))
+async def get_people_export(  # noqa: PLR0913, PLR0917 - one for each filter
+    request: Request,
+    operator: Reader,
+    format: Annotated[Format, Query(description="How it is written")] = "csv",
+    columns: Annotated[
+        Annotated[str, *shaped(CHOSEN)] | None, Query(description="Which, and in which order")
+    ] = None,
+    search: Annotated[
+        Annotated[str, *shaped(SEARCH)] | None, Query(description="Part of an address or a name")
+    ] = None,
+    q: Annotated[Prefix | None, Query(description="How their address begins")] = None,
+    confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
+    language: Language | None = None,
+    welcome: Annotated[State | None, Query(description="What became of the newest one")] = None,
+    since: Time | None = None,
+    until: Time | None = None,
+) -> Any:
+    """Download people as a file. All of them, or those who are found as by `GET /v1/people`.
+
+    CSV is safe to open in a spreadsheet: what would be a formula there begins with an apostrophe,
+    which `reach people import` takes off again. NDJSON has an object a line.
+
+    It is read a page at a time, newest first, so it is not all of one moment: who signs up
+    meanwhile is not in it, and nobody is in it twice. If the service fails before its end the
+    connection is cut: without the last chunk (RFC 9112 §7.1) it is not whole, and programs say so.
+    """
+    services = services_of(request)
+    prefix = key_prefix(q) if q else None
+    chosen_by = Filter(search or None, prefix, confirmed, language, welcome, since, until)
+    chosen = tuple(dict.fromkeys(columns.split(","))) if columns else USUAL
+    await services.database.write(
+        actions.export, operator.actor, chosen_by, form=format, columns=chosen
+    )
+    name = f"people-{datetime.now(UTC):%Y-%m-%d}.{format}"
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": NO_STORE,
+    }
+    return StreamingResponse(
+        export(services.database, chosen_by, format, chosen),
+        headers=headers,
+        media_type=MEDIA_TYPES[format],
+    )

@@ -1,0 +1,218 @@
+"""People as a file: CSV that is safe in spreadsheets, or NDJSON; a page at a time.
+
+Each page is a transaction of its own, newest first from where the one before ended: none is open
+for as long as the caller takes. So it is not what there was at one moment: who is changed or
+removed meanwhile may be in it as they were, or as they are; who signs up meanwhile is not in it;
+and nobody is in it twice.
+"""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import orjson
+from sqlalchemy import ColumnElement, Integer, Text, bindparam, cast, func, select, type_coerce
+
+from reach.db.database import Database
+from reach.db.prepared import Prepared
+from reach.db.transaction import Transaction
+from reach.db.types import Instant, Key, among, encode, rows
+from reach.messages.model import messages
+from reach.people import filters
+from reach.people.cells import guarded
+from reach.people.consent import consent_wordings
+from reach.people.filters import Filter
+from reach.people.model import IS_CONFIRMED, people
+from reach.people.queries import WELCOME_ID
+
+Format = Literal["csv", "ndjson"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+MEDIA_TYPES: Mapping[Format, str] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
+#: Rows of a page where all that is asked for is in the order of ids; and where it is looked for.
+PAGE_ROWS, FOUND_ROWS = 2000, 500
+
+_c = people.c
+
+
+def _kept(name: str) -> ColumnElement[Any]:
+    kept: ColumnElement[Any] = _c.consent[name].as_string()
+    return kept
+
+
+#: What can be had of each person, in the order in which it is written.
+_COLUMNS: Mapping[str, ColumnElement[Any]] = {
+    "id": _c.id,
+    "email": _c.email,
+    "name": _c.name,
+    "description": _c.description,
+    "language": _c.language,
+    "confirmed_at": _c.confirmed_at,
+    "created_at": _c.created_at,
+    "updated_at": _c.updated_at,
+    "welcome": messages.c.state,
+    "consented_at": func.coalesce(_c.consented_at, _c.created_at, type_=Instant()),
+    "consent_form": _kept("form"),
+    "consent_language": _kept("language"),
+    "consent_origin": _kept("origin"),
+    "consent_source": _kept("source"),
+    "consent_network": _kept("network"),
+    "consent_wording": consent_wordings.c.text,
+}
+COLUMNS = tuple(_COLUMNS)
+#: Those that are written if nobody says which: of what costs a look elsewhere, none.
+USUAL = COLUMNS[: COLUMNS.index("welcome")]
+
+
+def _write_time(value: datetime | None) -> str:
+    return "" if value is None else f"{value.isoformat(timespec='microseconds')[:-6]}Z"
+
+
+def _write_text(value: str | None) -> str:
+    return "" if value is None else guarded(value)
+
+
+@dataclass(slots=True)
+class Counted:
+    """How many are written so far."""
+
+    rows: int = 0
+
+
+async def export(
+    database: Database,
+    chosen_by: Filter,
+    form: Format,
+    columns: Sequence[str],
+    counted: Counted | None = None,
+) -> AsyncIterator[bytes]:
+    """Write everybody who is chosen, a page at a time. Raises DatabaseUnavailable.
+
+    The header of CSV comes first, even if there is nobody.
+    """
+    write = _csv_writer(columns) if form == "csv" else _json_writer(columns)
+    if form == "csv":
+        yield (",".join(columns) + "\r\n").encode()
+    async for found in _pages(database, chosen_by, tuple(columns)):
+        if counted is not None:
+            counted.rows += len(found)
+        yield write(found)
+
+
+async def _pages(
+    database: Database, chosen_by: Filter, columns: tuple[str, ...]
+) -> AsyncIterator[Sequence[Sequence[Any]]]:
+    if chosen_by == Filter(confirmed=chosen_by.confirmed):
+        before: UUID | None = None
+        while True:
+            found = await database.read(_walk, columns, chosen_by, before)
+            if found:
+                yield [row[1:] for row in found]
+            if len(found) < PAGE_ROWS:
+                return
+            before = found[-1][0]
+    after: str | None = None
+    while True:
+        some, after = await database.read(_find, columns, chosen_by, after)
+        if some:
+            yield some
+        if after is None:
+            return
+
+
+def _walk(
+    tx: Transaction, columns: tuple[str, ...], chosen_by: Filter, before: UUID | None
+) -> Sequence[Sequence[Any]]:
+    """Read the next page of all; each row has its id before it."""
+    statement = _walking(columns, chosen_by, is_after=before is not None)
+    return statement.rows(tx, {"most": PAGE_ROWS, "before": before})
+
+
+@cache
+def _walking(columns: tuple[str, ...], chosen_by: Filter, *, is_after: bool) -> Prepared:
+    ids = select(_c.id).order_by(_c.id.desc()).limit(bindparam("most", type_=Integer))
+    if is_after:
+        ids = ids.where(_c.id < bindparam("before", type_=Key))
+    if chosen_by.confirmed is not None:
+        ids = ids.where(IS_CONFIRMED if chosen_by.confirmed else ~IS_CONFIRMED)
+    return Prepared(
+        lambda dialect: (
+            _selected(dialect, columns, key=_c.id).where(_c.id.in_(ids)).order_by(_c.id.desc())
+        )
+    )
+
+
+def _find(
+    tx: Transaction, columns: tuple[str, ...], chosen_by: Filter, after: str | None
+) -> tuple[Sequence[Sequence[Any]], str | None]:
+    """Read the next page of those who fit a filter."""
+    found, next_ = filters.page(tx, chosen_by, limit=FOUND_ROWS, after=after)
+    if not found:
+        return [], next_
+    given = encode(tx.dialect.name, [{"id": person.id} for person in found])
+    rows_ = _finding(columns).rows(tx, {"rows": given})
+    by_id = {row[0]: row[1:] for row in rows_}
+    return [by_id[person.id] for person in found if person.id in by_id], next_
+
+
+@cache
+def _finding(columns: tuple[str, ...]) -> Prepared:
+    def make(dialect: str) -> Any:
+        given = rows(dialect, _c.id)
+        return _selected(dialect, columns, key=_c.id).where(among(_c.id, select(given.c.id)))
+
+    return Prepared(make)
+
+
+def _selected(dialect: str, columns: tuple[str, ...], key: ColumnElement[Any]) -> Any:
+    """Select the columns, joining only what they need."""
+    chosen = [_COLUMNS[name].label(name) for name in columns]
+    if "id" in columns:
+        # As it is written: a UUID would only be made to be written again.
+        text = type_coerce(_c.id, Text) if dialect == "sqlite" else cast(_c.id, Text)
+        chosen[columns.index("id")] = text.label("id")
+    source: Any = people
+    if "welcome" in columns:
+        source = source.outerjoin(messages, messages.c.id == WELCOME_ID)
+    if "consent_wording" in columns:
+        source = source.outerjoin(consent_wordings, consent_wordings.c.id == _kept("wording"))
+    return select(key.label("key"), *chosen).select_from(source)
+
+
+_Writer = Callable[[Sequence[Sequence[Any]]], bytes]
+
+
+def _csv_writer(columns: Sequence[str]) -> _Writer:
+    writers = [_write_time if _is_time(name) else _write_text for name in columns]
+
+    def write(found: Sequence[Sequence[Any]]) -> bytes:
+        text = io.StringIO()
+        csv.writer(text).writerows(
+            [write_one(value) for write_one, value in zip(writers, row, strict=True)]
+            for row in found
+        )
+        return text.getvalue().encode()
+
+    return write
+
+
+def _json_writer(columns: Sequence[str]) -> _Writer:
+    times = [n for n, name in enumerate(columns) if _is_time(name)]
+
+    def line(row: Sequence[Any]) -> bytes:
+        values = list(row)
+        for n in times:
+            values[n] = _write_time(values[n]) or None
+        return orjson.dumps(
+            dict(zip(columns, values, strict=True)), option=orjson.OPT_APPEND_NEWLINE
+        )
+
+    return lambda found: b"".join(map(line, found))
+
+
+def _is_time(name: str) -> bool:
+    return isinstance(_COLUMNS[name].type, Instant)

@@ -1,0 +1,191 @@
+"""Reading a list: CSV in the dialects of spreadsheets and mailing services, or NDJSON.
+
+It is read a little at a time, so its size does not matter.
+"""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import orjson
+
+Format = Literal["csv", "ndjson"]
+#: Those that tables are written with; of several in the first line, the most frequent one.
+DELIMITERS = (",", ";", "\t", "|")
+#: How Excel's users say which delimiter is meant: in a line of its own.
+SAID = "sep="
+#: No line of a list of people is longer; a quotation mark that is not closed makes one.
+LONGEST_LINE, LONGEST_CELL = 1 << 20, 1 << 17
+ENCODINGS = ("utf-8", "utf-16", "cp1252", "latin-1")
+UTF_16 = "This file is in UTF-16, as Excel writes “Unicode text”: say --encoding utf-16."
+NOT_UTF_8 = (
+    "This file is not in UTF-8 (near byte {:,}). If it is a CSV file of Excel for Windows, say "
+    "--encoding cp1252; or save it as “CSV UTF-8”."
+)
+
+
+class BadFile(Exception):
+    """The list cannot be read: nothing after this place of it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row, by the line on which it begins. ``cells`` are by column, as they were written.
+
+    ``fault``: it could not be read, and why.
+    """
+
+    line: int
+    cells: Mapping[str, object]
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a list is written; what is None is to be found out."""
+
+    format: Format | None = None
+    delimiter: str | None = None
+    encoding: str = "utf-8"
+
+
+class Reader:
+    """The rows of a list, in order. ``names`` are the columns of a CSV file."""
+
+    def __init__(self, stream: BinaryIO, dialect: Dialect, name: str) -> None:
+        """Read as far as the header. Raises BadFile."""
+        self._stream = stream
+        self._encoding = _encoding(stream, dialect.encoding)
+        # Kept: where nobody refers to it, it closes the stream.
+        self._text = io.TextIOWrapper(stream, encoding=self._encoding, newline="")
+        self._lines = self._decoded(self._text)
+        first = next(self._lines, "")
+        self.format = dialect.format or _format(first, name)
+        self.names: Sequence[str] = ()
+        self.delimiter = dialect.delimiter
+        self._first, self._begun = first, 0
+        if self.format == "csv":
+            self._begin_csv(dialect.delimiter)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows. Raises BadFile."""
+        return self._rows_of_csv() if self.format == "csv" else self._rows_of_json()
+
+    def _decoded(self, text: io.TextIOWrapper) -> Iterator[str]:
+        try:
+            while line := text.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise BadFile(
+                        f"A line of this file is longer than {LONGEST_LINE:,} characters."
+                    )
+                yield line
+        except UnicodeDecodeError as error:
+            place = self._stream.tell() if self._stream.seekable() else error.start
+            said = NOT_UTF_8.format(place) if "utf-8" in self._encoding else ""
+            raise BadFile(said or f"This file is not in {self._encoding}.") from None
+
+    def _begin_csv(self, delimiter: str | None) -> None:
+        """Read the header, and before it which delimiter is meant."""
+        first = self._first
+        if first.lower().startswith(SAID) and len(first.rstrip("\r\n")) == len(SAID) + 1:
+            delimiter = delimiter or first[len(SAID)]
+            first = next(self._lines, "")
+            self._begun = 1
+        self.delimiter = delimiter or _delimiter(first)
+        self._csv = csv.reader(_with(first, self._lines), delimiter=self.delimiter)
+        csv.field_size_limit(LONGEST_CELL)
+        self.names = _unique(self._next_of_csv() or [])
+        if not any(name.strip() for name in self.names):
+            raise BadFile("This file is empty: its first line must name the columns.")
+
+    def _next_of_csv(self) -> list[str] | None:
+        try:
+            return next(self._csv, None)
+        except csv.Error as error:
+            line = self._csv.line_num + self._begun
+            raise BadFile(
+                f"Line {line:,} cannot be read: {error}. Is a quotation mark not closed?"
+            ) from None
+
+    def _rows_of_csv(self) -> Iterator[Row]:
+        names, width = self.names, len(self.names)
+        line = self._csv.line_num + self._begun + 1
+        while (cells := self._next_of_csv()) is not None:
+            beyond = cells[width:]
+            if any(cells):
+                fault = "more cells than columns" if any(beyond) else None
+                yield Row(line, dict(zip(names, cells, strict=False)), fault)
+            line = self._csv.line_num + self._begun + 1
+
+    def _rows_of_json(self) -> Iterator[Row]:
+        for line, text in enumerate(_with(self._first, self._lines), 1):
+            if not text.strip():
+                continue
+            try:
+                value = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                yield Row(line, {}, "not JSON")
+                continue
+            if isinstance(value, dict):
+                yield Row(line, value)
+            else:
+                yield Row(line, {}, "not a JSON object")
+
+
+def opened(file: str) -> BinaryIO:
+    """Open a list; ``-`` is the standard input. Raises OSError."""
+    return open(0, "rb", closefd=False) if file == "-" else Path(file).open("rb")
+
+
+def written(cells: Mapping[str, object]) -> str:
+    """Write a row as JSON again, for the file of what was not taken."""
+    return json.dumps(cells, ensure_ascii=False)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Tell columns of one name apart: the first one keeps it."""
+    found: dict[str, None] = {}
+    for name in names:
+        new, number = name, 1
+        while new in found:
+            number += 1
+            new = f"{name} ({number})"
+        found[new] = None
+    return list(found)
+
+
+def _with(first: str, lines: Iterator[str]) -> Iterator[str]:
+    if first:
+        yield first
+    yield from lines
+
+
+def _encoding(stream: BinaryIO, wanted: str) -> str:
+    """Choose the codec: with or without a byte order mark. Raises BadFile for another one's."""
+    begin = stream.peek(4)[:4] if isinstance(stream, io.BufferedReader) else b""
+    is_utf_16 = begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in begin
+    if wanted != "utf-8":
+        return wanted
+    if is_utf_16:
+        raise BadFile(UTF_16)
+    return "utf-8-sig"
+
+
+def _format(first: str, name: str) -> Format:
+    """Tell by the file's name, or else by how it begins."""
+    if name.lower().endswith((".ndjson", ".jsonl")):
+        return "ndjson"
+    if name.lower().endswith((".csv", ".tsv", ".txt")):
+        return "csv"
+    return "ndjson" if first.lstrip().startswith("{") else "csv"
+
+
+def _delimiter(header: str) -> str:
+    """Choose what stands between the names of columns most often, outside of quotation marks."""
+    unquoted = "".join(header.split('"')[::2])
+    return max(DELIMITERS, key=unquoted.count)

@@ -1,0 +1,165 @@
+"""A list is added whole, once, whatever happens meanwhile; what is not taken is told."""
+
+import json
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from reach.auth.audit import audit
+from reach.db import counters
+from reach.db.database import Database
+from reach.db.transaction import Transaction
+from reach.messages.model import messages
+from reach.people import notices
+from reach.people.consent import of
+from reach.people.model import people
+from reach.settings import Settings
+from tests.support.clock import eventually
+from tests.support.database.stored import everything
+from tests.support.processes.commands import ReachProcess, run
+
+
+def listed(count: int, first: int = 0) -> str:
+    """Write a list of so many."""
+    rows = (f"p{n}@example.com,Person {n}" for n in range(first, first + count))
+    return "email,name\n" + "\n".join(rows) + "\n"
+
+
+def imported(settings: Settings, file: Path, *options: str) -> tuple[int, dict[str, int]]:
+    """Import a list; the exit code, and what became of its rows."""
+    code, output = run("people", "import", str(file), "--json", *options, settings=settings)
+    found: dict[str, int] = json.loads(output.splitlines()[0])
+    return code, found
+
+
+def counted(tx: Transaction) -> dict[str, int]:
+    """Count by the counters, and by the rows."""
+    as_of = tx.execute(select(func.min(people.c.created_at))).scalar_one()
+    found = counters.read(tx, as_of.replace(minute=0, second=0, microsecond=0))
+    sums: dict[str, int] = {}
+    for (name, _), count in found.items():
+        sums[name] = sums.get(name, 0) + count
+    rows = tx.execute(select(func.count(), func.count(people.c.confirmed_at))).one()
+    assert (sums["people"], sums.get("confirmed", 0)) == tuple(rows)
+    return sums
+
+
+def audited(tx: Transaction) -> Sequence[tuple[str, int, Any]]:
+    """List the audit trail."""
+    found = tx.execute(select(audit.c.action, audit.c["count"], audit.c.details))
+    return [tuple(row) for row in found]
+
+
+def count(tx: Transaction) -> tuple[int, int]:
+    """Count people and messages."""
+    persons = tx.execute(select(func.count()).select_from(people)).scalar_one()
+    return persons, tx.execute(select(func.count()).select_from(messages)).scalar_one()
+
+
+async def has_some(database: Database) -> bool:
+    """Whether anybody was added."""
+    return await database.read(count) != (0, 0)
+
+
+def folder_of(file: Path) -> list[Path]:
+    """List the tables beside a file."""
+    return [*file.parent.glob("*.csv")]
+
+
+async def test_a_list_is_added_once(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """Again it changes nobody and writes to nobody; the counts and the audit trail are right."""
+    file = tmp_path / "list.csv"
+    file.write_text(listed(2500) + "P7@EXAMPLE.com,Again\nbad,Bad\n")
+    assert imported(settings, file, "--welcome") == (
+        1,
+        {"rows": 2502, "added": 2500, "known": 1, "repeated": 0, "rejected": 1},
+    )
+    rejects = tmp_path / "list.csv.rejected.csv"
+    assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
+    assert rejects.read_text() == (
+        "line,field,reason,email,name\n"
+        "2503,email,This is not an email address that mail can be sent to.,bad,Bad\n"
+    )
+    before = await database.read(everything)
+    assert imported(settings, file, "--welcome", "--confirmed", "--consent-source", "x") == (
+        1,
+        {"rows": 2502, "added": 0, "known": 2501, "repeated": 0, "rejected": 1},
+    )
+    after = await database.read(everything)
+    assert (after["people"], after["messages"]) == (before["people"], before["messages"])
+    assert len(after["messages"]) == len(after["people"]) == 2500
+    sums = await database.read(counted)
+    assert (sums["sign_ups"], sums["added"], sums["queued"]) == (2500, 2500, 2500)
+    same = {"format": "csv", "welcome": True}
+    assert await database.read(audited) == [
+        ("people.import", 2500, {**same, "confirmed": False}),
+        ("people.import", 0, {**same, "confirmed": True}),
+    ]
+    # The maker is told of those who sign up; an operator knows whom they add.
+    told = settings.model_copy(update={"notify": "maker@example.org"})
+    await database.write(notices.begin, told)
+    assert await database.write(notices.tell, told) == 0
+
+
+async def test_consent_is_kept_with_each(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """Its source and its time; they are confirmed, at the time that the list says."""
+    file = tmp_path / "list.csv"
+    file.write_text("email,name,OPTIN_TIME,CONFIRM_TIME\na@example.com,A,2021-01-02,2021-01-03\n")
+    code, output = run("people", "import", str(file), "--confirmed", settings=settings)
+    assert (code, output) == (2, "")
+    assert imported(settings, file, "--confirmed", "--consent-source", "the old form")[0] == 0
+    assert [path.name for path in folder_of(file)] == ["list.csv"]
+
+    def found(tx: Transaction) -> Any:
+        return of(tx, tx.execute(select(people.c.id)).scalar_one())
+
+    consent = await database.read(found)
+    assert (consent.form, consent.source) == ("import", "the old form")
+    assert f"{consent.consented_at:%Y-%m-%d} {consent.confirmed_at:%Y-%m-%d}" == (
+        "2021-01-02 2021-01-03"
+    )
+    assert (await database.read(counted))["confirmed"] == 1
+
+
+async def test_a_killed_import_goes_on(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """What it had committed stays; the same command adds the rest, and writes to each once."""
+    fifo, whole = tmp_path / "fifo.csv", tmp_path / "whole.csv"
+    whole.write_text(listed(2500))
+    os.mkfifo(fifo)
+    command = ("people", "import", str(fifo), "--welcome")
+    with ReachProcess(*command, settings=settings) as killed, fifo.open("w") as stream:
+        stream.write(listed(2300))
+        stream.flush()
+        await eventually(lambda: has_some(database))
+        killed.kill()
+    assert await database.read(count) == (2000, 2000)
+    assert imported(settings, whole, "--welcome") == (
+        0,
+        {"rows": 2500, "added": 500, "known": 2000, "repeated": 0, "rejected": 0},
+    )
+    assert await database.read(count) == (2500, 2500)
+
+
+async def test_a_dry_run_adds_nobody(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """It tells what would not be taken, in the file as well."""
+    file = tmp_path / "list.ndjson"
+    file.write_text('{"email": "a@example.com", "name": "A"}\n{"email": "b@example.com"}\n')
+    code, found = imported(settings, file, "--dry-run")
+    assert (code, found["rows"], found["rejected"], found["added"]) == (1, 2, 1, 0)
+    assert json.loads((tmp_path / "list.ndjson.rejected.ndjson").read_text()) == {
+        "line": 2,
+        "field": "name",
+        "reason": "A name is needed.",
+        "email": "b@example.com",
+    }
+    assert not any((await database.read(everything)).values())
