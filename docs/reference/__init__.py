@@ -1,1 +1,1 @@
-"""The reference: every setting, metric and line of the log, written from the source itself."""
+"""The reference: all settings, commands, metrics and lines of the log, written from the source."""

@@ -3,11 +3,12 @@
 import sys
 from pathlib import Path
 
-from docs.reference import chart, logs, metrics, replies, settings
+from docs.reference import chart, cli, logs, metrics, replies, settings
 from docs.reference.markdown import FOLDER
 
 PAGES = {
     "settings.md": settings.written,
+    "cli.md": cli.written,
     "metrics.md": metrics.written,
     "logs.md": logs.written,
     "chart.md": chart.written,

@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from uuid import UUID
 
@@ -13,8 +15,10 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from docs.reference.cli import EXAMPLES
 from reach.auth.keys import SCOPES
 from reach.settings import Settings
+from tests.support.processes.answers import answer_of, is_like
 from tests.support.processes.commands import ReachProcess, run
 from tests.support.processes.ports import free_port
 from tests.support.processes.reach import ADA
@@ -52,6 +56,23 @@ def complaint(*arguments: str, **environment: str) -> str:
         "keys create name --scope nonsense",
         "keys create name --scope people:read --scope nonsense",
         "keys revoke",
+        "keys list --limit 0",
+        "people",
+        "people list --confirmed=maybe",
+        "people list --since yesterday",
+        "people list --sort random",
+        "people add ada@example.com",
+        "people change ada@example.com",
+        "people erase",
+        "messages list --state lost",
+        "messages show 17",
+        "messages retry",
+        "messages retry 01a20aee-6a2a-7a2b-8fad-3dec2137a7f1 --state failed",
+        "messages retry --state sent",
+        "messages cancel",
+        "audit",
+        "audit list --action person.eat",
+        "audit list --subject Ada",
         "db",
         "db copy",
         "db copy --to nonsense",
@@ -168,15 +189,20 @@ def test_keys_are_made_listed_and_revoked(settings: Settings) -> None:
     assert KEY.fullmatch(key)
     code, listed = run("keys", "list", settings=settings)
     assert code == 0
-    (line,) = (line for line in listed.splitlines() if key[:11] in line)
-    id_, *shown = line.split()
+    id_, *shown, made, expires, used = listed.rstrip("\n").split("\t")
     assert UUID(id_).version == 7
-    assert shown == [f"{key[:11]}…", "valid", "shop", "messages:read", "people:read"]
+    assert shown == [key[:11], "valid", "shop", "messages:read people:read"]
+    assert made.endswith("Z")
+    assert expires == used == ""
     assert key[11:].strip() not in listed
-    code, said = run("keys", "revoke", "shop", settings=settings)
+    assert run("keys", "revoke", "shop", settings=settings) == (2, "")  # and no --yes
+    code, said = run("keys", "revoke", "shop", "--dry-run", settings=settings)
+    assert (code, said) == (0, f"Would revoke {key[:11]}… (shop).\n")
+    assert run("keys", "list", settings=settings)[1] == listed
+    code, said = run("keys", "revoke", "shop", "--yes", settings=settings)
     assert (code, said) == (0, f"Revoked {key[:11]}… (shop).\n")
     assert run("keys", "list", settings=settings)[1].split()[2] == "revoked"
-    assert run("keys", "revoke", "shop", settings=settings) == (1, "")
+    assert run("keys", "revoke", "shop", "--yes", settings=settings) == (1, "")
 
 
 @pytest.mark.parametrize(
@@ -209,10 +235,13 @@ def test_keys_without_a_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["/dev/full", "nobody", "closed"])
 def test_output_that_cannot_be_written(sqlite: str, tmp_path: Path, where: str) -> None:
-    """1 and a line that says so; a key that nobody has seen is void."""
+    """1 and a line that says so; a key that nobody has seen is void.
+
+    Of a reader who has gone nothing is said, but for such a key.
+    """
     environment = {**os.environ, "REACH_DATABASE_URL": sqlite, "REACH_DATA_DIR": str(tmp_path)}
     first = ""
-    for arguments in ("check", "keys create lost --scope people:read"):
+    for arguments in ("check", "keys list --json", "keys create lost --scope people:read"):
         done = subprocess.run(
             ["sh", "-c", INTO[where], "sh", sys.executable, "-m", "reach", *arguments.split()],
             env=environment,
@@ -220,6 +249,9 @@ def test_output_that_cannot_be_written(sqlite: str, tmp_path: Path, where: str) 
             capture_output=True,
             text=True,
         )
+        if where == "nobody" and "lost" not in arguments:
+            assert (done.returncode, done.stderr) == (141, "")
+            continue
         first, *others = done.stderr.splitlines()
         assert first.startswith("The output cannot be written: "), done.stderr
         assert (done.returncode, others) == (1, [])
@@ -273,6 +305,32 @@ def test_up_says_that_its_database_is_unavailable(make_settings: MakeSettings) -
         assert json.loads(logged)["message"] == "a server cannot be reached"
         assert line.startswith("The database is unavailable for a moment.")
         assert "canary" not in process.errors
+
+
+def test_what_is_done_as_a_whole_is_told_in_json(
+    make_settings: MakeSettings, sqlite: str, migrated_file: Path, tmp_path: Path
+) -> None:
+    """Alone on stdout: what to do next is said beside."""
+    smtp = {"smtp_url": f"smtp://127.0.0.1:{free_port()}", "mail_from": "x@example.org"}
+    settings = make_settings(database_url=sqlite, **smtp)
+    assert answer_of("migrate", settings=settings)["schema"].isdigit()
+    file = tmp_path / "backup"
+    made = answer_of("db", "backup", str(file), settings=settings)
+    assert made == {"file": str(file), "bytes": file.stat().st_size}
+    target = shutil.copy(migrated_file, tmp_path / "target.sqlite3")
+    urls = ("--from", sqlite, "--to", f"sqlite:///{target}")
+    assert answer_of("db", "copy", *urls, settings=settings)["rows"]["people"] == 0
+    with ReachProcess("check", "--json", settings=settings) as process:
+        assert process.wait() == 1
+        output = process.output
+    checked = json.loads(output)
+    assert not checked["ok"]  # nobody listens at the mail server's port
+    assert is_like(checked, EXAMPLES["check"][0])
+
+
+def test_the_version_is_said() -> None:
+    """On stdout, with the name of the command."""
+    assert run("--version") == (0, f"reach {version('reach')}\n")
 
 
 def test_make_alone_lists_the_targets() -> None:

@@ -1,82 +1,100 @@
-"""`reach messages preview`: an email as it will look, without a database."""
+"""`reach messages`: found, retried and cancelled through real processes; and sent, by a worker."""
 
-from email import message_from_string
-from pathlib import Path
+from collections.abc import Sequence
 
-import pytest
-
+from reach.auth import audit
+from reach.messages.outcome import Rejected
+from reach.people.schemas import StatsBody
+from reach.settings import Settings
+from tests.support.clock import eventually
+from tests.support.database.outboxes import Outbox
+from tests.support.processes.answers import answer_of
 from tests.support.processes.commands import ReachProcess, run
-from tests.support.processes.running import everything
+from tests.support.processes.running import worker
+from tests.support.servers.mail import MailServer
+
+WORDS = "550 5.1.1 no such \x1b[31muser\u202e"
 
 
-def previewed(folder: Path, *arguments: str, **environment: str) -> str:
-    """Show a preview; nothing is made for it."""
-    data_dir = folder / "data"
-    environment["REACH_DATA_DIR"] = str(data_dir)
-    code, output = run("messages", "preview", *arguments, settings=None, **environment)
+async def fail(outbox: Outbox, count: int) -> Sequence[str]:
+    """Let so many messages be rejected; their ids, the oldest first."""
+    await outbox.fill(count)
+    for message in await outbox.lease():
+        await outbox.record(message, Rejected(WORDS, 550, "5.1.1"))
+    return [str(message.id) for message in await outbox.all()]
+
+
+async def test_what_failed_is_found_and_tried_again(outbox: Outbox, settings: Settings) -> None:
+    """One by its id; many only with --yes, and counted first. Each is in the trail."""
+    ids = await fail(outbox, 3)
+    found = answer_of("messages", "list", "--state", "failed", settings=settings)
+    assert [message["id"] for message in found] == ids[::-1]
+    shown = answer_of("messages", "show", ids[0], settings=settings)
+    assert [attempt["text"] for attempt in shown["history"]] == [WORDS]
+    code, output = run("messages", "show", ids[0], settings=settings)
     assert code == 0
-    assert not data_dir.exists()
-    return output
+    assert "550 5.1.1 no such \\u{1b}[31muser\\u{202e}" in output
+
+    again = answer_of("messages", "retry", ids[0], settings=settings)
+    assert (again["state"], again["dry_run"]) == ("queued", False)
+    many = ("messages", "retry", "--recipient", "ADA1@example.com")
+    assert run(*many, settings=settings) == (2, "")
+    would = answer_of(*many, "--dry-run", settings=settings)
+    assert would == {"queued": 1, "more": False, "dry_run": True}
+    code, output = run("messages", "retry", "--since", "2h", "--yes", settings=settings)
+    assert (code, output) == (0, "Now queued: 2 messages.\n")
+    assert {message.state for message in await outbox.all()} == {"queued"}
+    entries = await outbox.database.read(audit.page, audit.Filter(), limit=9)
+    assert [(entry.action, entry.count) for entry in entries] == [
+        ("messages.retry", 2),
+        ("message.retry", 1),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("form", "beginning"),
-    [
-        ("html", '<!DOCTYPE html><html lang="en"'),
-        ("text", "Welcome, Sample Name\n\n"),
-        ("subject", "Welcome to Acme, Sample Name\n"),
-        ("source", "Message-ID: <"),
-    ],
-)
-def test_an_email_is_shown(tmp_path: Path, form: str, beginning: str) -> None:
-    """With the brand of the settings, sample data, and links that open nothing."""
-    output = previewed(tmp_path, "welcome", "--format", form, REACH_BRAND_NAME="Acme")
-    assert output.startswith(beginning)
-    assert "Acme" in output
-    assert form == "subject" or "this-link-is-a-sample" in output
-    if form == "source":
-        assert message_from_string(output)["Content-Language"] == "en"
+async def test_what_is_queued_is_cancelled(outbox: Outbox, settings: Settings) -> None:
+    """One by its id, once; all of them only with --yes."""
+    first, *_ = await outbox.fill(3)
+    would = answer_of("messages", "cancel", str(first.id), "--dry-run", settings=settings)
+    assert would["state"] == "cancelled"
+    assert {message.state for message in await outbox.all()} == {"queued"}
+    assert run("messages", "cancel", str(first.id), "-q", settings=settings) == (0, "")
+    with ReachProcess("messages", "cancel", str(first.id), settings=settings) as it:
+        assert (it.wait(), it.output, it.errors) == (1, "", "This message is not queued.\n")
+    assert run("messages", "cancel", "--all", settings=settings) == (2, "")
+    done = answer_of("messages", "cancel", "--template", "welcome", "--yes", settings=settings)
+    assert done == {"cancelled": 2, "more": False, "dry_run": False}
+    assert {message.state for message in await outbox.all()} == {"cancelled"}
 
 
-def test_it_is_shown_in_a_language_and_written_to_a_file(tmp_path: Path) -> None:
-    """HTML by default, whole; stdout stays empty."""
-    file = tmp_path / "welcome.html"
-    assert previewed(tmp_path, "welcome", "--lang", "de", "--output", str(file)) == ""
-    written = file.read_text(encoding="utf-8")
-    assert written.startswith('<!DOCTYPE html><html lang="de"')
-    assert written.rstrip().endswith("</html>")
-
-
-def test_a_template_of_ones_own_is_shown(tmp_path: Path) -> None:
-    """Data that nobody knows has a stand-in."""
-    for kind in ("subject", "txt", "html"):
-        (tmp_path / f"party.{kind}").write_text("In {{ place }}")
-    own = {"REACH_TEMPLATES_DIR": str(tmp_path)}
-    assert previewed(tmp_path, "party", "--format", "text", **own) == "In sample\n"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        ("welcom", 2, "No such template. Templates are: address-change, address-changed, "),
-        ("../welcome", 2, "No such template."),
-        ("welcome --lang nl", 2, "No such language. Languages are: en, de, fr, es"),
-        ("welcome --format pdf", 2, "pdf"),
-        ("changed --output /nowhere/x.html", 1, "/nowhere/x.html cannot be written"),
-        ("broken", 1, "broken.html, line 1: there is no such link"),
-    ],
-)
-def test_what_cannot_be_shown_is_told(
-    tmp_path: Path, arguments: str, code: int, words: str
+async def test_a_running_worker_sends_what_a_command_promises(
+    mailing: Settings, mail_server: MailServer
 ) -> None:
-    """On stderr; misuse is 2."""
-    for kind in ("subject", "txt"):
-        (tmp_path / f"broken.{kind}").write_text("x")
-    (tmp_path / "broken.html").write_text("{{ link('nope') }}")
-    environment = {"REACH_TEMPLATES_DIR": str(tmp_path)}
-    command = ("messages", "preview", *arguments.split())
-    with ReachProcess(*command, environment=environment) as process:
-        assert process.wait() == code, everything(process)
-        assert process.output == ""
-        assert words in process.errors
-        assert "Traceback" not in process.errors
+    """A welcome; and a test, with sample data, in the language asked for, which belongs to nobody.
+
+    What went out is counted by `reach stats`.
+    """
+    async with worker(mailing):
+        assert run("people", "add", "ada@example.com", "Ada", settings=mailing)[0] == 0
+        test = ("messages", "send-test", "welcome", "grace@example.com", "--lang", "de")
+        sent = answer_of(*test, settings=mailing)
+        assert (sent["template"], sent["person_id"]) == ("welcome", None)
+
+        def is_there() -> bool:
+            return len(mail_server.messages) == 2
+
+        await eventually(is_there, 20)
+        (mail,) = [mail for mail in mail_server.messages if mail.recipient == "grace@example.com"]
+        assert mail.headers["Content-Language"] == "de"
+        assert "Sample Name" in mail.headers["Subject"]
+
+        def is_sent() -> bool:
+            shown = answer_of("messages", "show", sent["id"], settings=mailing)
+            return bool(shown["state"] == "sent")
+
+        await eventually(is_sent)
+    found = answer_of("stats", settings=mailing)
+    assert StatsBody.model_validate(found).messages.sent == 2
+    code, output = run("stats", settings=mailing)
+    assert code == 0
+    assert "people\t1\n" in output
+    assert "deliveries.day\t2\n" in output

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.reference import logs, metrics, settings
+from docs.reference import cli, logs, metrics, settings
 from docs.reference.__main__ import PAGES, home
 from reach.settings import Settings
 from reach.telemetry.events import ALWAYS, EVENTS, FIELDS
@@ -53,6 +53,18 @@ def test_every_event_and_every_field_is_there() -> None:
         assert f" | {message} | {event.level} | `{event.logger}` | {event.words} | " in page
     for field in (*ALWAYS, *FIELDS.values()):
         assert f"| `{field.name}` | {field.type} | {field.words} |" in page
+
+
+def test_every_command_is_there_with_an_example_of_its_json() -> None:
+    """Those that write any; what each writes is compared with it in ``tests/cli``."""
+    page = cli.written()
+    for path, command in cli.everything().items():
+        name = " ".join(path)
+        assert f"# `{' '.join(('reach', *path))}`\n\n" in page
+        options = {option for param in command.params for option in param.opts}
+        assert ("--json" in options) == (name in cli.EXAMPLES), name
+        assert command.help, f"{name} has no help"
+        assert all(param.help for param in command.params), f"an option of {name} has no help"
 
 
 def test_it_is_written_by_a_command(tmp_path: Path) -> None:

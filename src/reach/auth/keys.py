@@ -191,17 +191,22 @@ def touch(tx: Transaction, key_id: UUID) -> None:
 
 
 def revoke(tx: Transaction, text: str) -> ApiKey:
-    """Revoke the one key that ``text`` means: its id, its prefix, the key itself, or its name.
+    """Revoke the one key that ``text`` means: see ``meant``."""
+    return revoke_by_id(tx, meant(tx, text).id)
 
-    Of several with one name the one that still opens something is meant. Raises NoSuchKey;
-    AmbiguousKey, with nothing done.
+
+def meant(tx: Transaction, text: str) -> ApiKey:
+    """Find the one key that ``text`` means, of those that can be revoked.
+
+    ``text`` is its id, its prefix, the key itself, or its name. Of several with one name the one
+    that still opens something is meant. Raises NoSuchKey; AmbiguousKey.
     """
     found = _meant(tx, text)
     if len(found) > 1:
         raise AmbiguousKey(found)
     if not found:
         raise NoSuchKey
-    return revoke_by_id(tx, found[0].id)
+    return found[0]
 
 
 def revoke_by_id(tx: Transaction, key_id: UUID) -> ApiKey:

@@ -5,38 +5,66 @@ What is heavy is imported by the command that needs it, so that the others start
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
-from reach.cli import database, keys, messages, people, running, snippet
+from reach.cli import audit, database, keys, messages, people, running, snippet, stats
 from reach.cli.output import (
     FAILED,
     MARKUP,
     MISUSED,
+    UNREAD,
+    Unread,
     Unwritten,
+    answer,
     end,
     take_standard_descriptors,
+    told,
 )
 from reach.db.errors import NoDatabase
-from reach.problems import Problem
+from reach.problems import Problem, Unprocessable
 from reach.settings import BadSettings
 
 cli = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=MARKUP,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="Reach signs people up and emails every one of them, without fail.",
 )
-cli.add_typer(keys.cli, name="keys")
-cli.add_typer(messages.cli, name="messages")
 cli.add_typer(people.cli, name="people")
+cli.add_typer(messages.cli, name="messages")
+cli.add_typer(keys.cli, name="keys")
+cli.add_typer(audit.cli, name="audit")
 cli.add_typer(database.cli, name="db")
 for command in (
     *(running.up, running.api, running.worker, running.migrate, running.check),
-    snippet.snippet,
+    *(stats.stats, snippet.snippet),
 ):
     cli.command()(command)
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
+    if wanted:
+        from importlib.metadata import version
+
+        answer(f"reach {version('reach')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def reach(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say which version it is."
+        ),
+    ] = False,
+) -> None:
+    """Reach signs people up and emails every one of them, without fail.
+
+    Exit codes: 0 done, 1 failed, 2 misused or misconfigured, 130 ended by Ctrl-C.
+    """
 
 
 def main() -> None:
@@ -48,11 +76,13 @@ def main() -> None:
         cli()
     except BadSettings as error:
         end(str(error), MISUSED)
+    except Unread:
+        sys.exit(UNREAD)
     except Unwritten as error:
         end(str(error), FAILED)
     except Problem as problem:
-        code = MISUSED if isinstance(problem, NoDatabase) else FAILED
-        end(f"{problem.title}. {problem.detail or ''}".strip(), code)
+        is_misuse = isinstance(problem, NoDatabase | Unprocessable)
+        end(told(problem), MISUSED if is_misuse else FAILED)
     except Exception as error:  # noqa: BLE001 - its message may hold an address
         import structlog
 

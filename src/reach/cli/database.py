@@ -2,12 +2,16 @@
 
 import asyncio
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from reach.cli.forms import as_json
+from reach.cli.options import AsJson
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -16,8 +20,10 @@ from reach.cli.output import (
     configured,
     database_of,
     end,
+    is_terminal,
     say,
 )
+from reach.cli.progress import progress
 from reach.settings import Settings
 from reach.settings.database_url import DatabaseUrl
 from reach.transfer import Watcher
@@ -64,7 +70,7 @@ POSTGRES_BACKUP = (
 
 
 @cli.command()
-def copy(from_: From = None, to: To = None) -> None:
+def copy(from_: From = None, to: To = None, *, json: AsJson = False) -> None:
     """Copy everything into an empty database, and verify it: all of it, or nothing."""
     settings = configured(sys.stderr)
     file = f"sqlite:///{settings.data_dir / 'reach.sqlite3'}"
@@ -75,7 +81,8 @@ def copy(from_: From = None, to: To = None) -> None:
 
     say(f"From {source}\nto   {target}", sys.stderr)
     try:
-        rows = asyncio.run(run(source, target, _watcher()))
+        with _watched() as watcher:
+            rows = asyncio.run(run(source, target, watcher))
     except NotThere as reason:
         end(str(reason), MISUSED)
     except CannotCopy as reason:
@@ -84,12 +91,44 @@ def copy(from_: From = None, to: To = None) -> None:
         say(INTERRUPTED, sys.stderr)
         raise
     counts = ", ".join(f"{count:,} {name}" for name, count in rows.items())
-    answer(f"Copied, and verified by count and checksum: {counts}.")
-    answer(SAME_KEY + _key_of_source(source, settings))
+    said = f"Copied, and verified by count and checksum: {counts}."
+    plain = {"rows": dict(rows)} if json else None
+    _conclude(said, SAME_KEY + _key_of_source(source, settings), plain)
 
 
-def _watcher() -> Watcher:
-    return Watcher(partial(say, stream=sys.stderr))
+class _Bars(Watcher):
+    """Draws a bar for each thing that is done, on a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(partial(say, stream=sys.stderr))
+        self._stack = ExitStack()
+        self._advance: Callable[[int, float | None], None] = lambda _rows, _done: None
+        self._sum = 0
+
+    def begin(self, what: str, rows: int) -> None:
+        """Draw another one; what the last one was about stays as a line."""
+        self.close()
+        self.note(f"{what}: {rows:,}")
+        self._sum, self._advance = 0, self._stack.enter_context(progress(what, rows))
+
+    def advance(self, rows: int) -> None:
+        """Draw it longer."""
+        self._sum += rows
+        self._advance(self._sum, self._sum)
+
+    def close(self) -> None:
+        """Take it off the terminal."""
+        self._stack.close()
+
+
+@contextmanager
+def _watched() -> Iterator[Watcher]:
+    """Say how far it is: by bars on a terminal, else by lines."""
+    if not is_terminal(sys.stderr):
+        yield Watcher(partial(say, stream=sys.stderr))
+        return
+    with closing(_Bars()) as bars:
+        yield bars
 
 
 def _target(settings: Settings, to: str | None) -> DatabaseUrl:
@@ -152,6 +191,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="Where to write it; a new file.")],
     *,
     force: Annotated[bool, typer.Option("--force", help="Replace the file, once whole.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Write a SQLite database into a file, as it is now, while Reach goes on."""
     settings = configured(sys.stderr)
@@ -161,11 +201,21 @@ def backup(
 
     database = Path(settings.database.url.database or "")
     try:
-        with database_of(settings):
+        with database_of(settings), _watched() as watcher:
             size_bytes = back_up(
-                database, file, _watcher(), replaces=force, data_dir=settings.data_dir
+                database, file, watcher, replaces=force, data_dir=settings.data_dir
             )
     except CannotBackUp as reason:
         end(str(reason), FAILED)
-    answer(f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked.")
-    answer(KEEP_KEY + _place_of_key(settings))
+    said = f"Backed up into {file} ({size_bytes / 1e6:,.1f} MB): whole, and checked."
+    plain = {"file": str(file), "bytes": size_bytes} if json else None
+    _conclude(said, KEEP_KEY + _place_of_key(settings), plain)
+
+
+def _conclude(said: str, advice: str, plain: Mapping[str, Any] | None) -> None:
+    """Say what was done, and what to do: that is for people, and so beside ``plain`` JSON."""
+    answer(said if plain is None else as_json(plain, indent=2))
+    if plain is None:
+        answer(advice)
+    else:
+        say(advice, sys.stderr)

@@ -1,6 +1,5 @@
 """What the command says, and how it ends."""
 
-import asyncio
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
 
 import typer
 
+from reach.problems import Problem
 from reach.settings import Settings, load, unknown_variables
 
 if TYPE_CHECKING:
@@ -29,6 +29,12 @@ def configured(stream: Any, **flags: object) -> Settings:
     return settings
 
 
+def allow_rich() -> None:
+    """Let rich be imported after all, by a command that draws."""
+    if sys.modules.get("rich", sys) is None:
+        del sys.modules["rich"]
+
+
 @contextmanager
 def database_of(settings: Settings) -> Iterator[None]:
     """End with 2 where the settings name no database of Reach; say where, and what to set."""
@@ -38,26 +44,6 @@ def database_of(settings: Settings) -> Iterator[None]:
         yield
     except NoDatabase as missing:
         end(f"{missing.told(settings)} {missing.remedy(settings)}", MISUSED)
-
-
-def write(settings: Settings, fn: Any, *arguments: Any) -> Any:
-    """Run ``fn(tx, …)`` in a transaction of its own. Raises Problem."""
-    from reach.db.connect import open_database
-    from reach.db.schema import require_database
-
-    def checked(tx: Any) -> Any:
-        require_database(tx)
-        return fn(tx, *arguments)
-
-    async def run() -> Any:
-        database = open_database(settings)
-        try:
-            return await database.write(checked)
-        finally:
-            await database.close()
-
-    with database_of(settings):
-        return asyncio.run(run())
 
 
 def by_command() -> "Actor":
@@ -75,19 +61,30 @@ STYLES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person sees, or types, what a stream carries. A closed one is None."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def is_plain() -> bool:
+    """Whether no colours are wanted (https://no-color.org), or none can be shown."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def painter() -> Callable[[str, str], str]:
     """Choose how a line (its text, and how it is meant) is written to stdout.
 
     Without colours unless stdout is a terminal; nor where ``NO_COLOR`` is set
     (https://no-color.org) or the terminal is dumb.
     """
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    if not is_terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not is_terminal(sys.stdout) or is_plain():
         return lambda text, _tone: text
     return lambda text, tone: typer.style(text, **STYLES[tone]) if tone in STYLES else text
 
 
 FAILED, MISUSED = 1, 2
+#: What a shell says of a program that nobody listens to any more: 128, and SIGPIPE's number.
+UNREAD = 141
 #: How a help is read: with typer's own choice, "rich", [words in brackets] would vanish from it.
 MARKUP: Literal["markdown"] = "markdown"
 LAST_STANDARD_DESCRIPTOR = 2
@@ -95,6 +92,10 @@ LAST_STANDARD_DESCRIPTOR = 2
 
 class Unwritten(Exception):
     """What a command has to say cannot be written where it belongs."""
+
+
+class Unread(Unwritten):
+    """Who read it has gone, as `head` does once it has enough."""
 
 
 def end(line: str, code: int) -> NoReturn:
@@ -105,16 +106,27 @@ def end(line: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def answer(text: str) -> None:
-    """Print what a command was asked for. Raises Unwritten."""
-    rest = f"{text}\n".encode(errors="replace")
+def answer(text: str, *, end: str = "\n") -> None:
+    """Print what a command was asked for. Raises Unwritten; Unread."""
+    rest = f"{text}{end}".encode(errors="replace")
     # A stream that was closed when the process started is None.
     descriptor = -1 if sys.stdout is None else sys.stdout.fileno()
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]
     except OSError as error:
-        raise Unwritten(f"The output cannot be written: {error.strerror}.") from None
+        kind = Unread if isinstance(error, BrokenPipeError) else Unwritten
+        raise kind(f"The output cannot be written: {error.strerror}.") from None
+
+
+def told(problem: Problem) -> str:
+    """Put what a problem says into a line, and one for each fault in what was given."""
+    lines = [f"{problem.title}. {problem.detail or ''}".strip()]
+    faults: Any = problem.members.get("errors", ())
+    for fault in faults:
+        place = fault.get("pointer", fault.get("parameter", "")).strip("/")
+        lines.append(f"  {place}: {fault['detail']}" if place else f"  {fault['detail']}")
+    return "\n".join(lines)
 
 
 def say(text: str, stream: TextIO | None) -> None:

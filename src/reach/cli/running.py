@@ -4,14 +4,19 @@ import asyncio
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from reach.cli.forms import as_json
+from reach.cli.options import AsJson
 from reach.cli.output import FAILED, answer, configured, database_of, end, painter, say
 
+if TYPE_CHECKING:
+    from reach.checks.report import Line
 
-def migrate() -> None:
+
+def migrate(*, json: AsJson = False) -> None:
     """Bring the database to this version's schema. It can be repeated."""
     settings = configured(sys.stderr)
     from reach.db.migrate import CannotMigrate, Patience, migrate
@@ -29,7 +34,7 @@ def migrate() -> None:
             )
     except CannotMigrate as reason:
         end(str(reason), FAILED)
-    answer(f"The schema is at {at}.")
+    answer(as_json({"schema": at}, indent=2) if json else f"The schema is at {at}.")
 
 
 def check(
@@ -44,6 +49,7 @@ def check(
             metavar="ADDRESS",
         ),
     ] = None,
+    json: AsJson = False,
 ) -> None:
     """Show the settings that count and test what they name. Exit code 0: all is well."""
     settings = configured(sys.stderr)
@@ -56,14 +62,23 @@ def check(
             recipient = parse_address(to, smtputf8=utf8, intranet=intranet).recipient
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--to") from None
-    paint = painter()
-    code = asyncio.run(
-        check_all(settings, lambda line: answer(paint(*line)), shows_all=all_, to=recipient)
-    )
+    paint, lines = painter(), list[dict[str, str]]()
+
+    def show(line: "Line") -> None:
+        if json:
+            lines.append({"text": line.text, "tone": line.tone})
+        else:
+            answer(paint(*line))
+
+    code = asyncio.run(check_all(settings, show, shows_all=all_, to=recipient))
+    if json:
+        answer(as_json({"ok": code == 0, "lines": lines}, indent=2))
     raise typer.Exit(code)
 
 
-Host = Annotated[str | None, typer.Option(help="Where to listen. [REACH_HOST, 127.0.0.1]")]
+Host = Annotated[
+    str | None, typer.Option(metavar="HOST", help="Where to listen. [REACH_HOST, 127.0.0.1]")
+]
 Port = Annotated[int | None, typer.Option(help="[REACH_PORT, 8000]", min=0, max=65535)]
 MetricsPort = Annotated[
     int | None, typer.Option(help="[REACH_METRICS_PORT, none]", min=0, max=65535)
@@ -72,7 +87,9 @@ NOWHERE = (
     "Warning: links in emails lead to {}, which is this machine only. If others are to open them, "
     "set REACH_PUBLIC_URL, such as https://signup.example.org."
 )
-DataDir = Annotated[Path | None, typer.Option(help="[REACH_DATA_DIR, ./reach-data]")]
+DataDir = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="[REACH_DATA_DIR, ./reach-data]")
+]
 
 
 def up(

@@ -269,6 +269,13 @@ def find(tx: Transaction, person_id: UUID) -> Person | None:
     return None if row is None else _PERSON_OF(*row[:-2], Welcome(*row[-2:]))
 
 
+def find_by_key(tx: Transaction, email_key: str) -> Person | None:
+    """Find the person whose address has this key, in whatever spelling they typed it."""
+    statement = _PERSON.where(people.c.email_key == email_key)
+    row: Any = tx.execute(statement).one_or_none()
+    return None if row is None else _PERSON_OF(*row[:-2], Welcome(*row[-2:]))
+
+
 @Prepared
 def _find_all(dialect: str) -> Executable:
     given = rows(dialect, people.c.id)
