@@ -4,7 +4,7 @@ import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -49,6 +49,7 @@ SAMPLES: dict[Any, Any] = {
 TEXTS = {
     "template": "welcome",
     "language": "de",
+    "columns": "email",
     "cursor": "A" * 22,
     "if_match": '"1"',
     "if_none_match": '"1"',
@@ -216,6 +217,7 @@ async def test_every_field_of_an_answer_is_in_its_dataclass(document: dict[str, 
 SCALARS = {
     ("string", "uuid"): UUID,
     ("string", "date-time"): datetime,
+    ("string", "date"): date,
     ("string", None): str,
     ("integer", None): int,
     ("number", None): float,

@@ -1,5 +1,6 @@
 """What Reach's Python client can do, with a real Reach."""
 
+import json
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from reach_client import (
     AsyncListing,
     Client,
     Conflict,
+    Invalid,
     Listing,
     MessageWithHistory,
     NotFound,
@@ -91,6 +93,26 @@ async def test_lists_are_asked_for_as_they_are_read(operator: Using) -> None:
     assert await operator.all(people.list(confirmed=True)) == []
 
 
+async def test_people_are_found_and_written_into_a_file(operator: Using) -> None:
+    """By part of a name, in an order; and the same ones in an export, read while it comes."""
+    people = operator.client.people
+    for number in range(3):
+        await operator.do(people.add, f"ada{number}@example.com", "Ada Lovelace", welcome=False)
+    await operator.do(people.add, "grace@example.com", "Grace", welcome=False, language="de")
+    found = await operator.all(people.list(search="lovel", sort="address", page_size=2))
+    assert [person.email for person in found] == [f"ada{number}@example.com" for number in range(3)]
+    assert [one.name for one in await operator.all(people.list(language="de"))] == ["Grace"]
+    chosen = {"columns": ["name", "email"], "q": "ada2", "since": found[0].created_at}
+    lines = await operator.lines(people.export(**chosen))
+    assert lines == ["name,email", "Ada Lovelace,ada2@example.com"]
+    (line,) = await operator.lines(people.export(format="ndjson", **chosen))
+    assert json.loads(line) == {"name": "Ada Lovelace", "email": "ada2@example.com"}
+    with pytest.raises(Invalid, match="columns"):
+        await operator.lines(people.export(columns=["password"]))
+    consent = await operator.do(people.consent, found[0].id)
+    assert (consent.form, consent.consented_at) == ("operator", found[0].created_at)
+
+
 async def test_messages_are_found_retried_and_cancelled(operator: Using) -> None:
     """By state, template, recipient and time; one, or all that are chosen."""
     client, messages = operator.client, operator.client.messages
@@ -103,7 +125,14 @@ async def test_messages_are_found_retried_and_cancelled(operator: Using) -> None
     assert await operator.all(messages.list(until=chosen["since"])) == []
     theirs = await operator.all(client.people.messages(ada.id, page_size=1))
     assert [one.template for one in theirs] == ["manage-link", "welcome"]
-    assert (await operator.do(messages.cancel, sent.id)).state == "cancelled"
+    dry = await operator.do(messages.cancel_all, person_id=ada.id, dry_run=True)
+    assert (dry.cancelled, dry.more, dry.dry_run) == (2, False, True)
+    for method in (messages.cancel_all, messages.retry_all):
+        with pytest.raises(Invalid, match="/filter"):  # all of them, only if that is said
+            await operator.do(method)
+    done = await operator.do(messages.cancel_all, state="queued", template="manage-link")
+    assert done.cancelled == 1
+    assert (await operator.do(messages.get, sent.id)).state == "cancelled"
     with pytest.raises(Conflict):
         await operator.do(messages.cancel, sent.id)
     dry = await operator.do(messages.retry_all, state="cancelled", dry_run=True, **chosen)
@@ -131,7 +160,8 @@ async def test_attempts_are_read_with_the_servers_words(mailing: Settings, kind:
             assert (attempt.outcome, attempt.smtp_code) == ("sent", 250)
             assert attempt.started_at <= attempt.finished_at
             stats = await client.do(client.client.stats)
-            assert (stats.people, len(stats.per_hour)) == (1, 48)
+            assert (stats.people, len(stats.per_hour), len(stats.per_day)) == (1, 48, 90)
+            assert stats.mail_seconds.p50 <= stats.mail_seconds.p99
             with pytest.raises(Conflict):
                 await client.do(client.client.messages.retry, welcome.id)
 

@@ -170,7 +170,10 @@ class Elsewhere(BaseHTTPRequestHandler):
     """A server that is not Reach: it says what its path says."""
 
     def do_GET(self) -> None:
-        """Answer with the status that the path begins with."""
+        """Answer with the status that the path begins with; below `/half`, with half of it."""
+        if self.path.startswith("/half"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nada\n\r\n")
+            return
         status = int(self.path.split("/")[1])
         self.send_response(status)
         self.send_header("Location", "http://elsewhere.example.com/")
@@ -202,6 +205,17 @@ def test_answers_of_another_server_are_told_from_reachs(elsewhere: str) -> None:
         client = Client(f"{elsewhere}/{status}", "rk_some", retries=QUICKLY)
         with client, pytest.raises(error, match=words):
             client.stats()
+
+
+def test_a_file_that_ends_early_is_told(elsewhere: str) -> None:
+    """What came is given, and then that it is not all."""
+    seen: list[str | bytes] = []
+    with Client(f"{elsewhere}/half", "rk_some", retries=QUICKLY) as client:
+        with client.people.export() as stream, pytest.raises(NotReached, match="early"):
+            seen.extend(stream.chunks())
+        with client.people.export() as stream, pytest.raises(NotReached, match="early"):
+            seen.extend(stream.lines())
+    assert seen == [b"ada\n", "ada"]
 
 
 def test_a_wrong_certificate_is_not_tried_again() -> None:

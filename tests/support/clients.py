@@ -75,6 +75,13 @@ class Using:
             return await asyncio.to_thread(method, *arguments, **named)
         return await method(*arguments, **named)
 
+    async def lines(self, opening: Any) -> list[str]:
+        """Read the lines of an answer that is read while it comes."""
+        if self.kind == "sync":
+            return await asyncio.to_thread(_lines, opening)
+        async with opening as stream:
+            return [line async for line in stream.lines()]
+
     async def all(self, listing: Any) -> list[Any]:
         """Go through a whole list."""
         if self.kind == "sync":
@@ -86,6 +93,11 @@ class Using:
         if self.kind == "sync":
             return await asyncio.to_thread(list, listing.pages())
         return [page async for page in listing.pages()]
+
+
+def _lines(opening: Any) -> list[str]:
+    with opening as stream:
+        return list(stream.lines())
 
 
 @asynccontextmanager

@@ -4,9 +4,9 @@ What a newer server says besides is passed over, and its new words stay text.
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -17,6 +17,11 @@ T = TypeVar("T")
 
 #: Marks a field that is no member of the body: it is read from the answer's header of this name.
 HEADER = "header"
+_FROM_TEXT: Mapping[Any, Callable[[str], Any]] = {
+    UUID: UUID,
+    date: date.fromisoformat,
+    datetime: datetime.fromisoformat,
+}
 
 
 def decode(kind: type[T], found: object, headers: Mapping[str, str] | None = None) -> T:
@@ -58,10 +63,9 @@ def _value(hint: Any, found: Any, where: str) -> Any:
 
 
 def _scalar(hint: Any, found: Any, where: str) -> Any:
-    if hint in (UUID, datetime):
-        read = UUID if hint is UUID else datetime.fromisoformat
+    if hint in _FROM_TEXT:
         try:
-            return read(_checked(str, found, where))
+            return _FROM_TEXT[hint](_checked(str, found, where))
         except ValueError:
             raise UnexpectedAnswer(f"{where}: no {hint.__name__}") from None
     if hint is float:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from reach_client.calls import Call, Group, Id, Way, asked, given, listing, one, operation, page
-from reach_client.model import Message, MessageWithHistory, Page, Retried, State
+from reach_client.model import Cancelled, Message, MessageWithHistory, Page, Retried, State
 
 
 class Messages(Group[Way]):
@@ -95,3 +95,31 @@ class Messages(Group[Way]):
         )
         json = {"filter": chosen, "dry_run": dry_run}
         return Call(one(Retried), json=json, idempotency_key=idempotency_key)
+
+    @operation("POST", "/v1/messages/cancel")
+    def cancel_all(
+        self,
+        *,
+        state: Literal["queued"] | None = None,
+        template: str | None = None,
+        recipient: str | None = None,
+        person_id: Id | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Call[Cancelled]:
+        """Cancel all that are chosen, 10,000 a call at most; ``dry_run`` only counts them.
+
+        Something must be chosen: ``state="queued"`` is all that can be. Raises Invalid.
+        """
+        chosen = asked(
+            state=state,
+            template=template,
+            recipient=recipient,
+            person_id=person_id,
+            since=since,
+            until=until,
+        )
+        json = {"filter": chosen, "dry_run": dry_run}
+        return Call(one(Cancelled), json=json, idempotency_key=idempotency_key)

@@ -6,7 +6,7 @@ not known are passed over, and a word comes through as it is.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
 
@@ -21,6 +21,9 @@ KeyState = Literal["valid", "expired", "revoked"]
 Scope = Literal[
     "people:read", "people:write", "messages:read", "messages:write", "keys:write", "audit:read"
 ]
+Sort = Literal["newest", "oldest", "address", "name"]
+Format = Literal["csv", "ndjson"]
+ConsentForm = Literal["page", "frame", "script", "site", "api", "operator", "import"]
 ActorKind = Literal["key", "oidc", "command"]
 Via = Literal["api", "console", "cli"]
 Action = Literal[
@@ -117,6 +120,24 @@ class Confirmed:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """What somebody agreed to; of those who came before it was kept, only the times are known.
+
+    ``form`` is where, ``wording`` what the form said, ``origin`` the web site that it was on, and
+    ``source`` the list that was imported.
+    """
+
+    form: ConsentForm | None
+    wording: str | None
+    language: str | None
+    origin: str | None
+    source: str | None
+    network: str | None
+    consented_at: datetime
+    confirmed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class OwnExport:
     """Everything that is stored of a person, column by column."""
 
@@ -125,6 +146,7 @@ class OwnExport:
     answers: tuple[Mapping[str, Any], ...]
     link_requests: tuple[Mapping[str, Any], ...]
     address_changes: tuple[Mapping[str, Any], ...]
+    consent: Consent
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +196,15 @@ class Retried:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    """How many messages were cancelled, or would be; ``more``: call again for the rest."""
+
+    cancelled: int
+    more: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MessageCounts:
     """How many messages are in each state."""
 
@@ -190,18 +221,43 @@ class Hour:
     hour: datetime
     sign_ups: int
     deliveries: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What happened on a day (UTC)."""
+
+    day: date
+    sign_ups: int
+    deliveries: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailSeconds:
+    """How long the newest 1,000 emails took: half of them no longer than ``p50``."""
+
+    p50: float
+    p99: float
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How many there were at ``as_of``; ``per_hour`` has the last 48 hours, the oldest first."""
+    """How many there were at ``as_of``.
+
+    ``per_hour`` has the last 48 hours, ``per_day`` the last 90 days, the oldest first.
+    ``mail_seconds`` is None if nothing was sent.
+    """
 
     people: int
     confirmed: int
     messages: MessageCounts
     oldest_due_seconds: float
     late: int
+    mail_seconds: MailSeconds | None
     per_hour: tuple[Hour, ...]
+    per_day: tuple[Day, ...]
     as_of: datetime
 
 

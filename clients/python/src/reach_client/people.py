@@ -1,6 +1,7 @@
 """What operators do with people's records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from reach_client.calls import (
@@ -18,8 +19,9 @@ from reach_client.calls import (
     one_if_changed,
     operation,
     page,
+    streamed,
 )
-from reach_client.model import Message, Page, Person
+from reach_client.model import Consent, Format, Message, Page, Person, Sort, State
 
 
 class People(Group[Way]):
@@ -29,17 +31,68 @@ class People(Group[Way]):
     def list(
         self,
         *,
+        search: str | None = None,
         q: str | None = None,
         confirmed: bool | None = None,
+        language: str | None = None,
+        welcome: State | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        sort: Sort | None = None,
         page_size: int | None = None,
         cursor: str | None = None,
     ) -> Call[Page[Person]]:
-        """Go through people, newest first; ``q`` is how their address begins.
+        """Go through people, newest first unless ``sort`` says otherwise.
 
-        ``cursor`` is the ``next_cursor`` of a page, to go on from there.
+        ``search`` is part of an address or a name, ``q`` how the address begins. They signed up at
+        ``since`` or later, and before ``until``. ``cursor`` is the ``next_cursor`` of a page, to go
+        on from there.
         """
-        query = asked(q=q, confirmed=confirmed, limit=page_size, cursor=cursor)
+        query = asked(
+            search=search,
+            q=q,
+            confirmed=confirmed,
+            language=language,
+            welcome=welcome,
+            since=since,
+            until=until,
+            sort=sort,
+            limit=page_size,
+            cursor=cursor,
+        )
         return Call(page(Person), query=query)
+
+    @streamed("GET", "/v1/people/export")
+    def export(
+        self,
+        *,
+        format: Format | None = None,
+        columns: Sequence[str] | None = None,
+        search: str | None = None,
+        q: str | None = None,
+        confirmed: bool | None = None,
+        language: str | None = None,
+        welcome: State | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Call[None]:
+        """Read people as a file while it is written, CSV unless ``format`` says otherwise.
+
+        ``with people.export() as stream: file.writelines(stream.chunks())``. The filters are those
+        of `list`. If it ends early, NotReached says so: the file is not whole.
+        """
+        query = asked(
+            format=format,
+            columns=",".join(columns) if columns else None,
+            search=search,
+            q=q,
+            confirmed=confirmed,
+            language=language,
+            welcome=welcome,
+            since=since,
+            until=until,
+        )
+        return Call(nothing, query=query)
 
     @operation("POST", "/v1/people")
     def add(
@@ -102,6 +155,11 @@ class People(Group[Way]):
     ) -> Call[Page[Message]]:
         """Go through one person's messages, newest first. Raises NotFound."""
         return Call(page(Message), id, query=asked(limit=page_size, cursor=cursor))
+
+    @operation("GET", "/v1/people/{id}/consent")
+    def consent(self, id: Id) -> Call[Consent]:
+        """Read what a person agreed to, when, and through which form. Raises NotFound."""
+        return Call(one(Consent), id)
 
 
 def changes(
