@@ -53,7 +53,9 @@ async def test_a_key_signs_in(here: Reach, stranger: Console) -> None:
     assert "unsafe" not in policy
 
 
-@pytest.mark.parametrize("text", ["", "rk_no", keys.generate()])
+@pytest.mark.parametrize(
+    "text", ["", "rk_no", keys.generate()], ids=["nothing", "junk", "nobody's"]
+)
 async def test_what_is_no_key_signs_nobody_in(stranger: Console, text: str) -> None:
     """The form is shown again, with what is wrong; nothing is repeated of what was typed."""
     answer = await stranger.sign_in(text, "/console/site")
