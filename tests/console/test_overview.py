@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.messages.model import messages
 from reach.people import stats
-from reach.people.stats import Stats
+from reach.people.stats import Hour, Stats
 from tests.support.clock import eventually
 from tests.support.console import Console, at_console
 from tests.support.processes.reach import Reach
@@ -45,6 +45,9 @@ async def test_it_shows_what_the_statistics_say(reach: Reach, operator: Console)
     assert '<td class="number">3</td>' in text
     assert re.search(r"<title>[^<]+ UTC: 3</title>", text)
     assert "All is well" in text
+    assert "The last 48 hours" in text
+    assert "The last 90 days" in text
+    assert text.count("<figure") == 2 * 3
     found = await reach.database.read(overview.read)
     assert found.database in text
 
@@ -69,11 +72,12 @@ def some(**changes: Any) -> Stats:
         "messages": {"queued": 0, "sent": 1, "failed": 0, "cancelled": 0},
         "oldest_due_seconds": 0.0,
         "late": 0,
+        "mail_seconds": None,
         "per_hour": [],
+        "per_day": [],
         "as_of": now,
     }
-    whole: dict[str, Any] = dict.fromkeys(field.name for field in fields(Stats))
-    return Stats(**{**whole, **usual, **changes})
+    return Stats(**{**usual, **changes})
 
 
 @pytest.mark.parametrize(
@@ -105,20 +109,12 @@ def test_how_long_something_took(seconds: float, said: str) -> None:
     assert overview.span(3 * 86_400) == "3 days"
 
 
-@dataclass(frozen=True)
-class Hour:
-    """What is counted of an hour."""
-
-    hour: datetime
-    sign_ups: int
-    deliveries: int = 0
-    failures: int = 0
-
-
 def test_a_plot_shows_each_count_to_scale() -> None:
     """The highest is as high as the plot, nothing is no bar, and little can still be seen."""
     counts = [0, 1, 1000, 500]
-    hours = [Hour(datetime(2026, 1, 1, n, tzinfo=UTC), count) for n, count in enumerate(counts)]
+    hours = [
+        Hour(datetime(2026, 1, 1, n, tzinfo=UTC), count, 0, 0) for n, count in enumerate(counts)
+    ]
     found = period("hour", "4 hours", hours, lambda at: f"{at:%H}")
     signed_up, sent, failed = found.plots
     assert [bar.height for bar in signed_up.bars] == [0, 2.5, 100, 50]

@@ -34,6 +34,7 @@ SAME = {
 #: For who is signed in, whatever they may do; and for everybody.
 ANY = {"GET /console/site", "POST /console/sign-out"}
 OPEN = {"GET /console/sign-in", "POST /console/sign-in"}
+OPEN |= {"GET /console/oidc/start", "GET /console/oidc/callback"}
 #: It goes on for as long as somebody listens.
 ENDLESS = "GET /console/events"
 
@@ -84,7 +85,7 @@ async def test_each_route_lets_in_who_has_its_scopes_and_nobody_else(here: Reach
         for scopes in map(frozenset, sets):
             token = await here.database.write(
                 sessions.start,
-                actor_kind="oidc",
+                actor_kind="key",
                 actor_id=" ".join(sorted(scopes)),
                 scopes=scopes,
                 key_id=None,

@@ -117,10 +117,8 @@ def span(seconds: float) -> str:
 def periods(found: Stats) -> Sequence[Period]:
     """Plot what happened an hour and a day, by UTC."""
     hours = period("hour", "48 hours", found.per_hour, lambda at: at.strftime("%d %b %H:%M"))
-    per_day = getattr(found, "per_day", None)
-    if not per_day:
-        return [hours]
-    return [hours, period("day", "90 days", per_day, lambda at: at.strftime("%d %b"))]
+    days = period("day", "90 days", found.per_day, lambda at: at.strftime("%d %b"))
+    return [hours, days]
 
 
 @router.api_route("", methods=READ)
@@ -145,7 +143,7 @@ async def _values(request: Request) -> dict[str, Any]:
     delivery, needed = await services.database.read(read), newest()
     return {
         "stats": found,
-        "mail_seconds": getattr(found, "mail_seconds", None),
+        "mail_seconds": found.mail_seconds,
         "delivery": delivery,
         "verdict": verdict(found, delivery),
         "periods": periods(found),

@@ -75,7 +75,6 @@ def period(name: str, title: str, rows: Sequence[Any], label: Callable[[datetime
     plots = [
         _plot(series, said, [getattr(row, series) for row in rows], labels)
         for series, said in SERIES.items()
-        if hasattr(rows[0], series)
     ]
     return Period(name, title, name.capitalize(), plots, starts, labels)
 
