@@ -85,9 +85,9 @@ def every_row(tx: Transaction) -> list[tuple[object, ...]]:
 
 
 async def test_old_flows_go(database: Database) -> None:
-    """After two weeks; counters of now stay."""
-    kept = [counters.CURRENT, datetime.now(UTC) - timedelta(days=13)]
-    gone = [datetime.now(UTC) - timedelta(days=15), counters.CURRENT + timedelta(hours=1)]
+    """After 91 days; counters of now stay."""
+    kept = [counters.CURRENT, datetime.now(UTC) - timedelta(days=90)]
+    gone = [datetime.now(UTC) - timedelta(days=92), counters.CURRENT + timedelta(hours=1)]
     rows = [{"name": "sign_ups", "hour": hour, "count": 1} for hour in kept + gone]
     await database.write(lambda tx: tx.execute(insert(counters.counters), rows))
 

@@ -165,8 +165,8 @@ async def test_the_index_finds_whom_a_look_at_everybody_finds(indexed: Database)
         "é",
         "zz",
     ]
-    for text in texts:
-        for sort in filters.SORTS:
+    for n, text in enumerate(texts):
+        for sort in (filters.SORTS[n % 4], filters.SORTS[(n + 1 + n // 4) % 4]):
             chosen_by = Filter(
                 search=text,
                 prefix=some.choice((None, None, "ann", "love")),

@@ -25,11 +25,11 @@ from reach.shapes import Shape
 Sort = Literal["newest", "oldest", "address", "name"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 #: Up to so many who may fit are all looked at, and sorted.
-FEW = 2000
+FEW = 1500
 #: They are read so many at a time.
 STEP = 500
 #: Where more may fit, so many are gone through for a page, in the order that is asked for.
-MOST_LOOKED_AT = 5000
+MOST_LOOKED_AT = 3000
 MOST_COUNTED = 10_000
 #: The orders of people's ids, which are those of their sign-ups.
 BY_ID = ("newest", "oldest")
@@ -270,7 +270,7 @@ def _few(tx: Transaction, chosen_by: Filter, sort: Sort) -> Collection[UUID] | F
         and (found := _few_welcomes(tx, chosen_by.welcome)) is not None
     ):
         return found
-    inside = _inside(chosen_by, sort)
+    inside = _inside(chosen_by, sort) if by_search is None else set()
     for names in (("prefix",), ("language",), ("confirmed",), ("since", "until")):
         if inside.issuperset(names) or (sort in BY_ID and "since" in names):
             continue
