@@ -17,14 +17,16 @@ from reach.console.overview import Delivery
 from reach.console.plots import period
 from reach.db.transaction import Transaction
 from reach.db.types import now
+from reach.delivery import open_breakers
 from reach.messages.model import messages
+from reach.messages.outcome import Unavailable
 from reach.people import stats
 from reach.people.stats import Hour, Stats
 from tests.support.clock import eventually
 from tests.support.console import Console, at_console
 from tests.support.processes.reach import Reach
 
-NOBODY = Delivery(None, None, None, "SQLite 3", "0016")
+NOBODY = Delivery([], None, None, None, "SQLite 3", "0016")
 
 
 @pytest.fixture
@@ -59,8 +61,23 @@ async def test_why_nothing_goes_out_is_said(reach: Reach, operator: Console) -> 
     late = messages.update().values(due_at=long_ago, last_error="421 4.7.0 Try again later")
     await reach.database.write(lambda tx: tx.execute(late))
     text = (await operator.get("/console")).text
-    assert "No mail has gone out for" in text
+    assert "Mail has been due for" in text
     assert "421 4.7.0 Try again later" in text
+    assert "<strong>closed</strong>" in text
+
+
+async def test_an_open_breaker_is_said_first(reach: Reach, operator: Console) -> None:
+    """Since when, what the server answers, and how many workers it is."""
+    said = Unavailable("535 5.7.8 no", 535, "5.7.8")
+    for worker in ("one:1", "two:2"):
+        await reach.database.write(open_breakers.note, worker, said, 60.0)
+    text = (await operator.get("/console")).text
+    assert "Nothing is sent: the circuit breaker is open since" in text
+    assert "(of 2 workers)" in text
+    assert "The mail server answers 535 5.7.8" in text
+    assert "<strong>open</strong>" in text
+    await reach.database.write(open_breakers.note, "one:1", None, 60.0)
+    assert "It does not answer" in (await operator.get("/console")).text
 
 
 def some(**changes: Any) -> Stats:
@@ -88,7 +105,7 @@ def some(**changes: Any) -> Stats:
         ({"late": 2}, None, "wait", "Some mail is late"),
         ({"messages": {"failed": 1}}, None, "wait", "some has failed"),
         ({"oldest_due_seconds": 61.0}, None, "wrong", "due for 1 min"),
-        ({"oldest_due_seconds": 7200.0, "late": 9}, "454 TLS", "wrong", "out for 2 h"),
+        ({"oldest_due_seconds": 7200.0, "late": 9}, "454 TLS", "wrong", "due for 2 h"),
     ],
 )
 def test_the_verdict(changes: dict[str, Any], waits_for: str | None, tone: str, words: str) -> None:

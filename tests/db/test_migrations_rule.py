@@ -36,6 +36,9 @@ ROWS: dict[str, str] = {
     "SELECT 0, id, '' FROM people LIMIT 1;\n"
     "INSERT INTO search_grams (gram, block, people) VALUES ('ada', 0, '');\n"
     "INSERT INTO search_changed (person_id) SELECT id FROM people",
+    "0016": "INSERT INTO sessions (id, digest, actor_kind, actor, scopes, created_at, expires_at, "
+    "seen_at) SELECT id, 'd', 'oidc', 'o', '[]', now(), now(), now() FROM people LIMIT 1",
+    "0017": "INSERT INTO open_breakers (worker, opened_at, fresh_until) VALUES ('w', now(), now())",
 }
 OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 

@@ -16,6 +16,8 @@ from reach.console.live import Live
 from reach.console.plots import Period, period
 from reach.db.schema import newest, revision
 from reach.db.transaction import Transaction
+from reach.delivery import open_breakers
+from reach.delivery.open_breakers import OpenBreaker
 from reach.messages.model import IS_QUEUED, attempts, messages
 from reach.people import stats
 from reach.people.stats import Stats
@@ -49,10 +51,11 @@ router = console_router()
 class Delivery:
     """What the outbox says of the mail server.
 
-    ``waits_for`` is what was last said to the message that has been due for longest: while a
-    worker's circuit breaker is open, that is why. None if nothing has been tried.
+    ``breakers`` are open: those workers send nothing. ``waits_for`` is what was last said to the
+    message that has been due for longest; None if nothing has been tried.
     """
 
+    breakers: Sequence[OpenBreaker]
     waits_for: str | None
     last_outcome: str | None
     last_at: datetime | None
@@ -75,6 +78,7 @@ def read(tx: Transaction) -> Delivery:
     name = tx.dialect.name
     version = str(tx.execute(text(_VERSIONS[name])).scalar_one()).split(" ")[0]
     return Delivery(
+        breakers=open_breakers.read(tx),
         waits_for=due.last_error if due else None,
         last_outcome=last.outcome if last else None,
         last_at=last.finished_at if last else None,
@@ -85,11 +89,13 @@ def read(tx: Transaction) -> Delivery:
 
 def verdict(found: Stats, delivery: Delivery) -> Verdict:
     """Judge how it goes."""
+    if delivery.breakers:
+        return _stopped(delivery)
     if found.oldest_due_seconds > DUE_SECONDS:
         since = span(found.oldest_due_seconds)
         if delivery.waits_for:
-            says = f"The circuit breaker is open, or the mail server defers. {delivery.waits_for}"
-            return Verdict("wrong", f"No mail has gone out for {since}", says)
+            says = f"What was last said to what has been due for longest: {delivery.waits_for}"
+            return Verdict("wrong", f"Mail has been due for {since}", says)
         says = "No worker has taken it. Is one running, with this database?"
         return Verdict("wrong", f"Mail has been due for {since}", says)
     if found.late:
@@ -99,6 +105,18 @@ def verdict(found: Stats, delivery: Delivery) -> Verdict:
         says = "What failed was given up. See why, mend that, and retry them."
         return Verdict("wait", "Mail goes out, and some has failed", says)
     return Verdict("good", "All is well", "Mail goes out as it is promised, and none has failed.")
+
+
+def _stopped(delivery: Delivery) -> Verdict:
+    """Tell since when nothing goes out, and what the mail server says."""
+    first, *others = delivery.breakers
+    since = f"{first.opened_at:%H:%M} UTC, {first.opened_at:%Y-%m-%d}"
+    codes = [str(code) for code in (first.smtp_code, first.enhanced_code) if code]
+    server = f"The mail server answers {' '.join(codes)}" if codes else "It does not answer"
+    said = f" It said: {delivery.waits_for}" if delivery.waits_for else ""
+    of = f" (of {len(others) + 1} workers)" if others else ""
+    says = f"{server}; it is asked again and again, and nothing is lost.{said}"
+    return Verdict("wrong", f"Nothing is sent: the circuit breaker is open since {since}{of}", says)
 
 
 def span(seconds: float) -> str:

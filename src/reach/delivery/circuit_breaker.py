@@ -221,13 +221,20 @@ class CircuitBreaker:
         await self._no_longer_open.wait()
 
     async def keep(
-        self, probe: Callable[[], Awaitable[Unavailable | None]], on_open: Callable[[], None]
+        self,
+        probe: Callable[[], Awaitable[Unavailable | None]],
+        on_open: Callable[[], None],
+        tell: Callable[[], Awaitable[None]],
     ) -> None:
-        """While it is open, probe until the mail server lets us in; runs until cancelled."""
+        """While it is open, probe until the mail server lets us in; runs until cancelled.
+
+        ``tell`` tells operators, when it opens, before each probe, and when it is open no more.
+        """
         while True:
             await self._has_opened.wait()
             log.warning("circuit breaker open", smtp_code=self.reason.code if self.reason else None)
             while self.is_open:
+                await tell()
                 await anyio.sleep(self.wait_seconds)
                 if await probe() is None:
                     self.half_open()
@@ -235,6 +242,7 @@ class CircuitBreaker:
                     self._openings_in_a_row += 1
             log.info("circuit breaker half-open")
             on_open()
+            await tell()
 
 
 def _keep_few(known: dict[object, Any]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Select
 
 from reach.auth import audit
 from reach.db.database import Database
+from reach.delivery import open_breakers
 from reach.delivery.attempt import Attempts
 from reach.delivery.cleanup import Sweep, fold_for_ever, recall_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
@@ -33,6 +34,8 @@ MOST_AHEAD = 16
 SHORTEST_WAIT_SECONDS = 0.001
 #: How long a worker that came too late lets others lease first. It doubles each time, and is halved
 #: when it is not too late: so of several one comes to be the first.
+#: How long a stopping worker tries to tell that its circuit breaker is no more.
+TELL_SECONDS = 1.0
 LEAST_GIVE_WAY_SECONDS, FIRST_GIVE_WAY_SECONDS, MOST_GIVE_WAY_SECONDS = 0.005, 0.02, 0.2
 
 
@@ -110,7 +113,7 @@ class Worker:
             for chore in self._chores:
                 around.start_soon(chore.run)
             around.start_soon(self._leases.keep)
-            around.start_soon(self._breaker.keep, self._sender.probe, self._due.set)
+            around.start_soon(self._breaker.keep, self._sender.probe, self._due.set, self._tell)
             days = self._settings.keep_messages_days
             sweeps: list[Sweep] = [partial(audit.sweep, days=self._settings.keep_audit_days)]
             sweeps += [sweep for chore in self._chores for sweep in chore.sweeps]
@@ -129,6 +132,7 @@ class Worker:
                 # what waits to the end of its lease.
                 with anyio.CancelScope(shield=True):
                     await self._leases.give_back(self._leases.take_waiting())
+            await self._tell_of_the_end()
             around.cancel_scope.cancel()
         SLOTS.dec(self._settings.worker_slots)
         await self._sender.close()
@@ -146,6 +150,25 @@ class Worker:
     async def _end_at(self, cut_off: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         await cut_off.wait()
         self._end_within(0, deliveries)
+
+    async def _tell(self) -> None:
+        """Tell operators whether the circuit breaker is open; sending depends on it in nothing."""
+        breaker, worker = self._breaker, self._attempts.worker
+        try:
+            if breaker.is_open:
+                wait_seconds = breaker.wait_seconds
+                await self._database.write(open_breakers.note, worker, breaker.reason, wait_seconds)
+            else:
+                await self._database.write(open_breakers.forget, worker)
+        except FAILURES as error:
+            log.warning("cannot tell of the circuit breaker", reason=reason_of(error))
+
+    async def _tell_of_the_end(self) -> None:
+        """Who has stopped has no breaker."""
+        if self._breaker.is_open:
+            self._breaker.half_open()
+            with anyio.move_on_after(TELL_SECONDS, shield=True):
+                await self._tell()
 
     # Leasing
 

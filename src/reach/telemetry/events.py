@@ -153,6 +153,12 @@ EVENTS = {
         ("smtp_code",),
     ),
     "circuit breaker half-open": Event("reach.worker", "info", "The mail server lets us in again."),
+    "cannot tell of the circuit breaker": Event(
+        "reach.worker",
+        "warning",
+        "Operators see in the console a while later whether it is open.",
+        ("reason",),
+    ),
     "cannot lease": Event("reach.worker", "warning", "The database did not answer.", ("reason",)),
     "cannot release": Event(
         "reach.worker", "warning", "Leases run out by themselves.", ("reason",)

@@ -36,8 +36,8 @@ KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
     *(address_changes, recipient_budgets, notices, audit, consent_wordings),
 )
-#: What stays behind: who is signed in at the console signs in again.
-LEFT = ("sessions",)
+#: What stays behind: who is signed in at the console signs in again; a breaker is a worker's.
+LEFT = ("sessions", "open_breakers")
 #: The index that people are searched by: workers make it again, of the people that are there.
 MADE_AGAIN = (blocks, grams, changed)
 COUNTERS = Shape(counters.name, ("name", "hour", "count"), ("text", "time", "number"))
