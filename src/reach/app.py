@@ -21,7 +21,10 @@ from reach.auth.signing import Signer
 from reach.console import audit as audit_page
 from reach.console import errors as console_errors
 from reach.console import keys as key_pages
-from reach.console import oidc, overview, safety, sessions, sign_in, site
+from reach.console import message as message_page
+from reach.console import messages as messages_pages
+from reach.console import oidc, overview, person, safety, sessions, sign_in, site
+from reach.console import people as people_pages
 from reach.console import previews as template_pages
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
@@ -74,6 +77,10 @@ ROUTERS = (
     previews.router,
     sign_in.router,
     overview.router,
+    people_pages.router,
+    person.router,
+    messages_pages.router,
+    message_page.router,
     template_pages.router,
     key_pages.router,
     audit_page.router,

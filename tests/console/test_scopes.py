@@ -17,10 +17,32 @@ from tests.support.console import at_console
 from tests.support.processes.reach import Reach
 
 ID = "0190a000-0000-7000-8000-000000000000"
-#: Each route of the console, and the operation of the API that lets the same be seen or done.
+#: Each route of the console, and the operations of the API that let the same be seen or done.
 SAME = {
     "GET /console": "get /v1/stats",
     "GET /console/events": "get /v1/stats",
+    "GET /console/people": "get /v1/people",
+    "GET /console/people/export": "get /v1/people/export",
+    "GET /console/people/new": "post /v1/people",
+    "POST /console/people": "post /v1/people",
+    "GET /console/people/{id}": "get /v1/people/{id}",
+    "POST /console/people/{id}": "patch /v1/people/{id}",
+    "GET /console/people/{id}/erase": "get /v1/people/{id}, delete /v1/people/{id}",
+    "POST /console/people/{id}/erase": "delete /v1/people/{id}",
+    "GET /console/people/{id}/send": "get /v1/people/{id}, post /v1/messages",
+    "POST /console/people/{id}/send": "post /v1/messages",
+    "GET /console/messages": "get /v1/messages",
+    "GET /console/messages/now": "get /v1/messages",
+    "GET /console/messages/retry": "post /v1/messages/retry",
+    "POST /console/messages/retry": "post /v1/messages/retry",
+    "GET /console/messages/cancel": "post /v1/messages/cancel",
+    "POST /console/messages/cancel": "post /v1/messages/cancel",
+    "GET /console/messages/{id}": "get /v1/messages/{id}",
+    "GET /console/messages/{id}/now": "get /v1/messages/{id}",
+    "GET /console/messages/{id}/email": "get /v1/people/{id}/messages",
+    "GET /console/messages/{id}/email/html": "get /v1/people/{id}/messages",
+    "POST /console/messages/{id}/retry": "post /v1/messages/{id}/retry",
+    "POST /console/messages/{id}/cancel": "post /v1/messages/{id}/cancel",
     "GET /console/templates": "get /v1/messages",
     "GET /console/templates/{template}/email": "get /v1/messages",
     "POST /console/templates/{template}/test": "post /v1/messages/{id}/retry",
@@ -60,11 +82,12 @@ def console_routes(reach: Reach) -> Mapping[str, set[str] | None]:
     return found
 
 
-def of_api(reach: Reach, operation: str) -> set[str]:
-    """Find the scopes that an operation of the API asks for."""
-    method, path = operation.split(" ")
+def of_api(reach: Reach, operations: str) -> set[str]:
+    """Find the scopes that some operations of the API ask for."""
     app: Any = reach.app
-    return set(app._scopes()[method, path])
+    asked = app._scopes()
+    named = (operation.split(" ") for operation in operations.split(", "))
+    return {scope for method, path in named for scope in asked[method, path]}
 
 
 async def test_each_route_asks_for_what_the_api_asks_for(here: Reach) -> None:

@@ -47,6 +47,8 @@ class Place:
 #: In the order of the navigation. A part that is new is named here.
 PLACES = (
     Place(BEGINS, "Overview", "overview", ("people:read", "messages:read")),
+    Place(f"{BEGINS}/people", "People", "people", ("people:read",)),
+    Place(f"{BEGINS}/messages", "Messages", "messages", ("messages:read",)),
     Place(f"{BEGINS}/templates", "Templates", "templates", ("messages:read",)),
     Place(f"{BEGINS}/keys", "Keys", "keys", ("keys:write",)),
     Place(f"{BEGINS}/audit", "Audit", "audit", ("audit:read",)),
@@ -135,5 +137,5 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(moment=moment, machine=machine, number=number)
-    made.globals["at"] = at
+    made.globals.update(at=at, zip=zip)
     return made

@@ -274,7 +274,13 @@ RULES: tuple[Rule, ...] = (
 
 def meaning_of(stage: str, reply: Reply, rules: Sequence[Rule] = RULES) -> Meaning | None:
     """Say what a refusal at ``stage`` means; None of a reply that is no refusal (not 4yz, 5yz)."""
+    rule = rule_of(stage, reply, rules)
+    return None if rule is None else rule.meaning
+
+
+def rule_of(stage: str, reply: Reply, rules: Sequence[Rule] = RULES) -> Rule | None:
+    """Find the rule that decides what a refusal at ``stage`` means."""
     code, text = reply
     found = ENHANCED.match(text) or HASHED.search(text)
     enhanced = (found[1] if found and found.re is HASHED else found[0]) if found else ""
-    return next((r.meaning for r in rules if r.fits(stage, code, enhanced, text)), None)
+    return next((rule for rule in rules if rule.fits(stage, code, enhanced, text)), None)

@@ -98,6 +98,11 @@
   };
 
   for (const place of document.querySelectorAll("[data-events]")) watch(place);
+  /* A list that watches messages leave asks for nothing while nobody sees it. */
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    if (document.hidden && event.detail.elt.matches("[data-watches]")) event.preventDefault();
+  });
+
   prepare(document);
   /* What had the focus may be gone with what it was in: what came instead has it then, so that Tab
      goes on from there. */
