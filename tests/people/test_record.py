@@ -227,6 +227,11 @@ async def test_after_delete_nothing_is_left(
         "notices": 0,
         "recipient_budgets": 0,
         "consent_wordings": 0,
+        "search_blocks": 0,
+        "search_grams": 0,
+        "search_changed": 0,
+        "sessions": 0,
+        "open_breakers": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204
