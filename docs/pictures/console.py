@@ -115,7 +115,7 @@ async def _make_key(page: Page, see: See) -> None:
     await heading(page, "Revoke the key shop?")
     await see(page, "console-revoke")
     await press(page, "Revoke it", parts="main")
-    await expect(page.get_by_text("revoked", exact=True)).to_be_visible()
+    await expect(page.get_by_text("revoked", exact=True).first).to_be_visible()
 
 
 async def heading(page: Page, text: str) -> None:
