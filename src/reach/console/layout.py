@@ -1,5 +1,6 @@
 """What the console's pages are made of: one layout, its navigation, and what a page may do."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,15 +21,6 @@ from reach.web.policy import PAGE_POLICY
 from reach.web.routes import services_of
 
 FOLDER = Path(__file__).parent
-#: Its own scripts run, and may ask Reach: those of no page and no other site.
-POLICY = "; ".join(
-    f"{directive} {sources}"
-    for directive, sources in {
-        **PAGE_POLICY,
-        "script-src": "'self'",
-        "connect-src": "'self'",
-    }.items()
-)
 #: Without a referrer, browsers do not say where a form is from; others are told nothing.
 REFERRER = {"Referrer-Policy": "same-origin"}
 LANGUAGE = "en"
@@ -70,13 +62,20 @@ def show(
     **values: object,
 ) -> HTMLResponse:
     """Answer with a page of the console: with its navigation, if somebody is signed in."""
-    text = fill(request, name, **values)
-    said = {"Content-Security-Policy": POLICY, "Content-Language": LANGUAGE}
+    nonce = secrets.token_urlsafe(16)
+    text = fill(request, name, nonce=nonce, **values)
+    said = {"Content-Security-Policy": _policy(nonce), "Content-Language": LANGUAGE}
     return HTMLResponse(
         text.encode("utf-8", "replace"),  # half of a surrogate pair has no UTF-8
         status_code=status,
         headers={**HEADERS, **REFERRER, **said, **(headers or {})},
     )
+
+
+def _policy(nonce: str) -> str:
+    """Let the scripts run that the layout names, and ask Reach: no other page's, and no answer."""
+    allowed = {**PAGE_POLICY, "script-src": f"'nonce-{nonce}'", "connect-src": "'self'"}
+    return "; ".join(f"{directive} {sources}" for directive, sources in allowed.items())
 
 
 def fill(request: Request, name: str, **values: object) -> str:
