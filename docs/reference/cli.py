@@ -114,6 +114,16 @@ QUEUED = {**MESSAGE, "state": "queued", "due_at": MESSAGE["finished_at"], "finis
 #: What each command writes with ``--json``: ``tests/cli`` holds the commands to it.
 EXAMPLES: Mapping[str, Sequence[Any]] = {
     "people list": [[PERSON]],
+    "people import": [
+        {
+            "rows": 1002,
+            "added": 1000,
+            "known": 1,
+            "repeated": 0,
+            "rejected": 1,
+            "dry_run": False,
+        }
+    ],
     "people show": [PERSON],
     "people add": [PERSON],
     "people change": [PERSON],

@@ -85,6 +85,14 @@ async def test_a_list_is_cut_and_says_so(settings: Settings, database: Database)
     code, output = run("people", "list", "--all", "-q", "--sort", "address", settings=settings)
     assert (code, output.split()) == (0, [person["id"] for person in found])
     assert answer_of("people", "list", "--confirmed", settings=settings) == []
+    assert answer_of("people", "list", "--since", "1h", settings=settings) != []
+    assert answer_of("people", "list", "--until", "1h", settings=settings) == []
+    export = ("people", "export", "--columns", "id", "--format", "ndjson")
+    assert len(run(*export, "--since", "1h", settings=settings)[1].splitlines()) == 7
+    assert run(*export, "--until", "1h", settings=settings) == (0, "")
+    assert len(answer_of("audit", "list", "--since", "1h", settings=settings)) == 2
+    assert answer_of("audit", "list", "--until", "1h", settings=settings) == []
+    assert answer_of("audit", "list", "--actor", "nobody", settings=settings) == []
 
 
 @pytest.mark.parametrize(
@@ -98,8 +106,16 @@ async def test_a_list_is_cut_and_says_so(settings: Settings, database: Database)
         (("add", "ada@example.com", "a\x1b[31mb"), "  name: A name must not hold control"),
         (("list", "--search", "\udcff"), "It is not UTF-8."),
         (("show", "Ada"), "PERSON is an address or an id."),
+        (("show", "ada@\udcff"), "It is not UTF-8."),
+        (("export", "--search", "\udcff"), "It is not UTF-8."),
+        (("export", "--since", "7x"), "It must be a day (2026-03-04), a time"),
+        (("export", "--language", "ada@example.com"), "It must be a language, such as de."),
+        (("import", "list.csv", "--map", "email"), "Write field=Column"),
     ],
-    ids=["address", "name", "escape", "bytes", "who"],
+    ids=[
+        *("address", "name", "escape", "bytes", "who"),
+        *("whose-bytes", "export-bytes", "time", "language", "map"),
+    ],
 )
 def test_what_was_given_wrong_is_told_in_the_words_of_the_api(
     make_settings: Callable[..., Settings], sqlite: str, arguments: tuple[str, ...], words: str

@@ -13,7 +13,9 @@ import pytest
 
 from reach.settings import Settings
 from reach_client import (
+    AsyncClient,
     Client,
+    NotFound,
     NotReached,
     PreconditionFailed,
     Problem,
@@ -216,6 +218,28 @@ def test_a_file_that_ends_early_is_told(elsewhere: str) -> None:
         with client.people.export() as stream, pytest.raises(NotReached, match="early"):
             seen.extend(stream.lines())
     assert seen == [b"ada\n", "ada"]
+
+
+async def test_a_file_that_ends_early_is_told_in_asyncio(elsewhere: str) -> None:
+    """The same; and a refusal is read, as of any call."""
+    async with AsyncClient(f"{elsewhere}/half", "rk_some", retries=QUICKLY) as client:
+        async with client.people.export() as stream:
+            with pytest.raises(NotReached, match="early"):
+                assert [chunk async for chunk in stream.chunks()] == []
+        async with client.people.export() as stream:
+            with pytest.raises(NotReached, match="early"):
+                assert [line async for line in stream.lines()] == []
+    async with AsyncClient(f"{elsewhere}/404", "rk_some", retries=QUICKLY) as client:
+        with pytest.raises(NotFound, match="404 Not Found"):
+            async with client.people.export():
+                pass
+
+
+def test_a_refused_file_is_told(elsewhere: str) -> None:
+    """By its status, as of any call."""
+    client = Client(f"{elsewhere}/404", "rk_some", retries=QUICKLY)
+    with client, pytest.raises(NotFound, match="404 Not Found"), client.people.export():
+        pass
 
 
 def test_a_wrong_certificate_is_not_tried_again() -> None:

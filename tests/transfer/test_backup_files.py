@@ -68,6 +68,8 @@ def test_what_is_wrong_leaves_no_file(source: Place, tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(CannotBackUp, match="That is a folder"):
         backed_up(source, folder)
+    with pytest.raises(CannotBackUp, match="name too long"):
+        backed_up(source, folder / ("x" * 256))
     with closing(sqlite3.connect(source.file)) as careless:  # without foreign_keys=ON
         careless.execute("DELETE FROM people WHERE name = 'Zoë 7'")
         careless.commit()

@@ -5,9 +5,10 @@ What is heavy is imported by the command that needs it, so that the others start
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from reach.cli import audit, database, keys, messages, people, running, snippet, stats
 from reach.cli.output import (
@@ -17,6 +18,7 @@ from reach.cli.output import (
     UNREAD,
     Unread,
     Unwritten,
+    allow_rich,
     answer,
     end,
     take_standard_descriptors,
@@ -26,7 +28,20 @@ from reach.db.errors import NoDatabase
 from reach.problems import Problem, Unprocessable
 from reach.settings import BadSettings
 
+
+class _Commands(TyperGroup):
+    """Lets typer draw what is wrong with an option, also of a command that has begun."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        finally:
+            allow_rich()
+
+
 cli = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,

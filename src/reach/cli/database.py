@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from reach.cli.forms import as_json
-from reach.cli.options import AsJson
+from reach.cli.options import AsJson, read_text
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -195,6 +195,7 @@ def backup(
 ) -> None:
     """Write a SQLite database into a file, as it is now, while Reach goes on."""
     settings = configured(sys.stderr)
+    read_text(str(file))  # SQLite itself opens it, by its name
     if not settings.database.is_sqlite:
         end(POSTGRES_BACKUP, MISUSED)
     from reach.transfer.backup import CannotBackUp, back_up

@@ -1,16 +1,15 @@
 """`reach people export`: people as a file."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from reach.cli.options import Confirmed, LanguageOf, Prefix, Search, Since, Until, WelcomeState
 from reach.cli.output import (
     MISUSED,
     Unwritten,
@@ -19,6 +18,8 @@ from reach.cli.output import (
     database_of,
     end,
     say,
+    stdout,
+    write,
 )
 from reach.cli.progress import progress
 
@@ -27,31 +28,27 @@ if TYPE_CHECKING:
     from reach.settings import Settings
 
 THERE = "{} is there already: --force replaces it."
-State = Literal["queued", "sent", "failed", "cancelled"]
 
 
 def export_people(  # noqa: PLR0913 - one for each filter
     *,
     format: Annotated[Literal["csv", "ndjson"], typer.Option(help="How it is written.")] = "csv",
     output: Annotated[
-        Path | None, typer.Option(help="[stdout] A new file, there once it is whole.")
+        Path | None,
+        typer.Option(help="[stdout] A new file, there once it is whole.", metavar="FILE"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file, once whole.")] = False,
     columns: Annotated[
         str | None,
         typer.Option(help="Which, in which order, with commas between them.", metavar="NAMES"),
     ] = None,
-    search: Annotated[str | None, typer.Option(help="Part of an address or a name.")] = None,
-    prefix: Annotated[str | None, typer.Option(help="How an address begins.")] = None,
-    confirmed: Annotated[
-        bool | None, typer.Option("--confirmed/--unconfirmed", help="[both]")
-    ] = None,
-    language: Annotated[str | None, typer.Option(help="Of their emails: `de`.")] = None,
-    welcome: Annotated[State | None, typer.Option(help="What became of the newest one.")] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Who signed up from then on.", metavar="TIME")
-    ] = None,
-    until: Annotated[str | None, typer.Option(help="And before then.", metavar="TIME")] = None,
+    search: Search = None,
+    prefix: Prefix = None,
+    confirmed: Confirmed = None,
+    language: LanguageOf = None,
+    welcome: WelcomeState = None,
+    since: Since = None,
+    until: Until = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Write people as CSV, safe to open in a spreadsheet, or as NDJSON: newest first.
@@ -69,13 +66,13 @@ def export_people(  # noqa: PLR0913 - one for each filter
         confirmed,
         language,
         welcome,
-        _time(since, "--since"),
-        _time(until, "--until"),
+        since,
+        until,
     )
     chosen = _columns(columns)
     with database_of(settings):
         if output is None:
-            rows = asyncio.run(_export(settings, chosen_by, format, chosen, _stdout(), quiet=quiet))
+            rows = asyncio.run(_export(settings, chosen_by, format, chosen, stdout(), quiet=quiet))
         else:
             with _new(output, replaces=force) as descriptor:
                 rows = asyncio.run(
@@ -95,19 +92,6 @@ def _columns(text: str | None) -> Sequence[str]:
         named = ", ".join(unknown)
         end(f"No such column: {named}. Columns are: {', '.join(COLUMNS)}.", MISUSED)
     return names
-
-
-def _time(text: str | None, option: str) -> datetime | None:
-    from reach.shapes import read_time
-
-    try:
-        return None if text is None else read_time(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-def _stdout() -> int:
-    return -1 if sys.stdout is None else sys.stdout.fileno()
 
 
 @contextmanager
@@ -146,19 +130,10 @@ async def _export(  # noqa: PLR0913 - who, how and where
         await database.read(require_database)
         await database.write(actions.export, by_command(), chosen_by, form=form, columns=columns)
         counted = Counted()
-        with progress("exporting", None, quiet=quiet or descriptor == _stdout()) as advance:
+        with progress("exporting", None, quiet=quiet or descriptor == stdout()) as advance:
             async for part in export(database, chosen_by, form, columns, counted):
-                _write(descriptor, part)
+                write(part, descriptor)
                 advance(counted.rows, None)
         return counted.rows
     finally:
         await database.close()
-
-
-def _write(descriptor: int, part: bytes) -> None:
-    rest = memoryview(part)
-    try:
-        while rest:
-            rest = rest[os.write(descriptor, rest) :]
-    except OSError as error:
-        raise Unwritten(f"The output cannot be written: {error.strerror}.") from None

@@ -1,7 +1,6 @@
 """`reach people import`: a list from elsewhere."""
 
 import asyncio
-import json as json_format
 import os
 import sys
 from dataclasses import asdict
@@ -10,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NamedTuple
 
 import typer
 
+from reach.cli.forms import as_json
 from reach.cli.output import (
     FAILED,
+    INTERRUPTED,
     MISUSED,
     answer,
     by_command,
@@ -40,12 +41,13 @@ NO_SOURCE = (
 class Done(NamedTuple):
     """What became of a list, and where its rows are that were not taken.
 
-    ``stopped``: why it was not read to its end.
+    ``stopped``: why it was not read to its end; ``code``: how the command ends then.
     """
 
     counts: "Counts"
     rejects: Path | None = None
     stopped: str | None = None
+    code: int = FAILED
 
 
 def import_list(  # noqa: PLR0913 - how lists differ
@@ -87,12 +89,15 @@ def import_list(  # noqa: PLR0913 - how lists differ
     ] = None,
     rejects: Annotated[
         Path | None,
-        typer.Option(help="[FILE.rejected.csv] A new file for the rows that are not taken."),
+        typer.Option(
+            help="[FILE.rejected.csv] A new file for the rows that are not taken.",
+            metavar="FILE",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look at all of it, add nobody.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The counts, as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Add the people of a list from elsewhere: a table, or what another service exports.
@@ -114,7 +119,7 @@ def import_list(  # noqa: PLR0913 - how lists differ
     asked = _Asked(settings, file, dialect, chosen, source, rejects, welcome, confirmed, dry_run)
     with database_of(settings), _opened(file) as stream:
         done = asked.run(stream, quiet=quiet)
-    asked.tell(done, as_json=json, quiet=quiet)
+    asked.tell(done, json=json, quiet=quiet)
 
 
 def _source(text: str | None, *, confirmed: bool) -> str | None:
@@ -200,7 +205,7 @@ class _Asked(NamedTuple):
         except DatabaseUnavailable as problem:
             return Done(counts, path, f"{problem.title}. {problem.detail or ''}".strip())
         except KeyboardInterrupt:
-            return Done(counts, path, "Interrupted.")
+            return Done(counts, path, "Interrupted.", INTERRUPTED)
         return Done(counts, path)
 
     async def _add(  # noqa: PLR0913 - the parts of an import
@@ -217,6 +222,7 @@ class _Asked(NamedTuple):
         from reach.db.schema import require_database
         from reach.people.actions import Import
         from reach.transfer.importing.adding import add_list
+        from reach.transfer.importing.reading import end_wait
 
         details = {"format": reader.format, "confirmed": self.confirmed}
         seconds = max(self.settings.database_seconds, PATIENCE_SECONDS)
@@ -237,15 +243,18 @@ class _Asked(NamedTuple):
                     counts,
                     lambda: advance(counts.rows, stream.tell() if size else None),
                 )
+        except asyncio.CancelledError:  # Ctrl-C: it ends once no thread reads any more
+            end_wait(stream)
+            raise
         finally:
             if database is not None:
                 await database.close()
 
-    def tell(self, done: Done, *, as_json: bool, quiet: bool) -> None:
+    def tell(self, done: Done, *, json: bool, quiet: bool) -> None:
         """Say what became of it, and end with 1 if that is not all that was asked for."""
         counts = done.counts
-        if as_json:
-            answer(json_format.dumps(asdict(counts)))
+        if json:
+            answer(as_json({**asdict(counts), "dry_run": self.dry_run}, indent=2))
         elif not quiet:
             said = "would be looked up" if self.dry_run else "were here already"
             first = "Nobody was added (--dry-run)" if self.dry_run else f"{counts.added:,} added"
@@ -255,6 +264,7 @@ class _Asked(NamedTuple):
                 f"{counts.rejected:,} not taken."
             )
         if done.stopped is not None:
-            end(f"{done.stopped} {'' if self.dry_run else GO_ON}".strip(), FAILED)
+            goes_on = bool(counts.rows) and not self.dry_run
+            end(f"{done.stopped} {GO_ON if goes_on else ''}".strip(), done.code)
         if counts.rejected:
             end(f"The rows that were not taken, and why: {done.rejects}", FAILED)

@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from reach.cli.output import FAILED, MISUSED, end, is_terminal, say
+from reach.settings.types import LANGUAGE
 from reach.shapes import ID, read_time
 
 AS_JSON = "JSON, with the names that the API has."
@@ -56,6 +57,13 @@ def read_text(text: str | None) -> str | None:
     return text
 
 
+def read_language(text: str | None) -> str | None:
+    """Read the code of a language, which may be noted in the audit trail. Raises BadParameter."""
+    if text is not None and not LANGUAGE.fullmatch(text):
+        raise typer.BadParameter("It must be a language, such as de.")
+    return text
+
+
 def read_id(text: str) -> UUID:
     """Read an id. Raises BadParameter."""
     if not ID.fits(text):
@@ -71,6 +79,25 @@ Until = Annotated[
     datetime | None,
     typer.Option(parser=read_moment, metavar="TIME", help="Before then: a day, a time, or 36h."),
 ]
+Search = Annotated[
+    str | None,
+    typer.Option(help="Part of an address or a name.", metavar="TEXT", callback=read_text),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(help="How their address begins.", metavar="TEXT", callback=read_text),
+]
+Confirmed = Annotated[
+    bool | None,
+    typer.Option("--confirmed/--unconfirmed", help="Whether they confirmed their address."),
+]
+LanguageOf = Annotated[
+    str | None,
+    typer.Option(
+        help="The language of their emails, such as de.", metavar="CODE", callback=read_language
+    ),
+]
+WelcomeState = Annotated[MessageState | None, typer.Option(help="What became of their welcome.")]
 
 
 def require_yes(question: str, *, yes: bool) -> None:

@@ -82,7 +82,7 @@ def painter() -> Callable[[str, str], str]:
     return lambda text, tone: typer.style(text, **STYLES[tone]) if tone in STYLES else text
 
 
-FAILED, MISUSED = 1, 2
+FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 #: What a shell says of a program that nobody listens to any more: 128, and SIGPIPE's number.
 UNREAD = 141
 #: How a help is read: with typer's own choice, "rich", [words in brackets] would vanish from it.
@@ -108,9 +108,17 @@ def end(line: str, code: int) -> NoReturn:
 
 def answer(text: str, *, end: str = "\n") -> None:
     """Print what a command was asked for. Raises Unwritten; Unread."""
-    rest = f"{text}{end}".encode(errors="replace")
-    # A stream that was closed when the process started is None.
-    descriptor = -1 if sys.stdout is None else sys.stdout.fileno()
+    write(f"{text}{end}".encode(errors="replace"), stdout())
+
+
+def stdout() -> int:
+    """Where answers go. A stream that was closed when the process started is None: -1."""
+    return -1 if sys.stdout is None else sys.stdout.fileno()
+
+
+def write(part: bytes, descriptor: int) -> None:
+    """Write all of it. Raises Unwritten; Unread."""
+    rest = memoryview(part)
     try:
         while rest:
             rest = rest[os.write(descriptor, rest) :]

@@ -13,13 +13,17 @@ from reach.cli.importing import import_list
 from reach.cli.options import (
     All,
     AsJson,
+    Confirmed,
     DryRun,
+    LanguageOf,
     Limit,
-    MessageState,
+    Prefix,
     Quiet,
+    Search,
     Silent,
     Since,
     Until,
+    WelcomeState,
     Yes,
     read_text,
     require_yes,
@@ -64,7 +68,12 @@ PARTS = (
 Sort = Literal["newest", "oldest", "address", "name"]
 
 Who = Annotated[
-    str, typer.Argument(metavar="PERSON", help="Their address, in any spelling, or their id.")
+    str,
+    typer.Argument(
+        metavar="PERSON",
+        help="Their address, in any spelling, or their id.",
+        callback=read_text,
+    ),
 ]
 Description = Annotated[
     str | None, typer.Option(help="Their note; an empty one removes it.", metavar="TEXT")
@@ -78,27 +87,11 @@ Language = Annotated[
 @cli.command("list")
 def list_all(  # noqa: PLR0913 - one for each filter
     *,
-    search: Annotated[
-        str | None,
-        typer.Option(help="Part of an address or a name.", metavar="TEXT", callback=read_text),
-    ] = None,
-    prefix: Annotated[
-        str | None,
-        typer.Option(help="How their address begins.", metavar="TEXT", callback=read_text),
-    ] = None,
-    confirmed: Annotated[
-        bool | None,
-        typer.Option("--confirmed/--unconfirmed", help="Whether they confirmed their address."),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(
-            help="The language of their emails, such as de.", metavar="CODE", callback=read_text
-        ),
-    ] = None,
-    welcome: Annotated[
-        MessageState | None, typer.Option(help="What became of their welcome.")
-    ] = None,
+    search: Search = None,
+    prefix: Prefix = None,
+    confirmed: Confirmed = None,
+    language: LanguageOf = None,
+    welcome: WelcomeState = None,
     since: Since = None,
     until: Until = None,
     sort: Annotated[Sort, typer.Option(help="In which order.")] = "newest",

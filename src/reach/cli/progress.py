@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from reach.cli.output import allow_rich, is_terminal
+
 #: Takes how many rows are done, and how much of the whole, if that is known.
 Advance = Callable[[int, float | None], None]
 
@@ -14,11 +16,10 @@ def progress(what: str, total: float | None, *, quiet: bool = False) -> Iterator
 
     ``total`` is what the whole is measured in: bytes, say. None: nobody knows.
     """
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
+    if quiet or not is_terminal(sys.stderr):
         yield lambda _rows, _done: None
         return
-    if sys.modules.get("rich", ...) is None:
-        del sys.modules["rich"]  # see ``output.configured``: here it is wanted
+    allow_rich()
     from rich.console import Console
     from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text

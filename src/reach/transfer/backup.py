@@ -38,7 +38,8 @@ def back_up(
     The file has its name once it is whole, checked and on the disk; it is none of Reach's own,
     beside the database or in ``data_dir``. Raises CannotBackUp, DatabaseUnavailable, NoDatabase.
     """
-    _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
+    with _explained("The backup cannot be written. ", CannotBackUp, file):
+        _require_place(database, file, _names_taken(database, data_dir), replaces=replaces)
     with _explained("", DatabaseUnavailable, database), closing(_opened(database)) as source:
         if revision_of(source) is None:
             raise NoDatabase(EMPTY)  # another program's tables would have been refused

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from docs.reference.cli import EXAMPLES
 from reach.auth.audit import audit
 from reach.db import counters
 from reach.db.database import Database
@@ -20,6 +22,7 @@ from reach.people.model import people
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import everything
+from tests.support.processes.answers import is_like
 from tests.support.processes.commands import ReachProcess, run
 
 
@@ -32,7 +35,9 @@ def listed(count: int, first: int = 0) -> str:
 def imported(settings: Settings, file: Path, *options: str) -> tuple[int, dict[str, int]]:
     """Import a list; the exit code, and what became of its rows."""
     code, output = run("people", "import", str(file), "--json", *options, settings=settings)
-    found: dict[str, int] = json.loads(output.splitlines()[0])
+    found: dict[str, int] = json.loads(output)
+    assert is_like(found, EXAMPLES["people import"][0])
+    assert found.pop("dry_run") is ("--dry-run" in options)
     return code, found
 
 
@@ -146,6 +151,28 @@ async def test_a_killed_import_goes_on(
         {"rows": 2500, "added": 500, "known": 2000, "repeated": 0, "rejected": 0},
     )
     assert await database.read(count) == (2500, 2500)
+
+
+async def test_ctrl_c_ends_an_import_that_waits_for_more(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """With 130; what was added is counted, and stays."""
+    fifo = tmp_path / "fifo.csv"
+    os.mkfifo(fifo)
+    command = ("people", "import", str(fifo), "--json")
+    with (
+        ReachProcess(*command, settings=settings) as interrupted,
+        fifo.open("w") as stream,
+    ):
+        stream.write(listed(2300))
+        stream.flush()
+        await eventually(lambda: has_some(database))
+        os.kill(interrupted.pid, signal.SIGINT)
+        assert interrupted.wait() == 130
+        found = json.loads(interrupted.output)
+        assert (found["rows"], found["added"]) == (2000, 2000)
+        assert interrupted.errors.startswith("Interrupted. Run the same command again")
+    assert await database.read(count) == (2000, 0)
 
 
 async def test_a_dry_run_adds_nobody(

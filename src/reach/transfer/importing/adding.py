@@ -64,20 +64,20 @@ async def add_list(  # noqa: PLR0913, PLR0917 - a list, what is done with it, an
     read = partial(next, parts, None)
     part = await asyncio.to_thread(read)
     while part is not None:
-        if database is None:
-            part_after = await asyncio.to_thread(read)
-        else:
+        adding = None
+        if database is not None:
             adding = asyncio.create_task(database.write(actions.add_list, part.newcomers, of))
-            try:
-                part_after = await asyncio.to_thread(read)
-            finally:
+        try:
+            part_after = await asyncio.to_thread(read)
+        finally:  # also where the list cannot be read on, or Ctrl-C was pressed
+            if adding is not None:
                 added, entry_id = await adding
                 of = replace(of, entry_id=entry_id)
                 counts.added += added
                 counts.known += len(part.newcomers) - added
-        counts.rows += part.rows
-        counts.repeated += part.repeated
-        counts.rejected += part.rejected
+            counts.rows += part.rows
+            counts.repeated += part.repeated
+            counts.rejected += part.rejected
         advance()
         part = part_after
 

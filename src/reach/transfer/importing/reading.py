@@ -5,12 +5,16 @@ It is read a little at a time, so its size does not matter.
 
 import codecs
 import csv
+import errno
 import io
 import json
+import os
+import select
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import orjson
 
@@ -137,9 +141,40 @@ class Reader:
                 yield Row(line, {}, "not a JSON object")
 
 
+class _Awaited(io.FileIO):
+    """What another program, or a person, writes: the wait for them can be ended."""
+
+    def __init__(self, file: int | Path, *, closefd: bool) -> None:
+        """Open it."""
+        super().__init__(file, closefd=closefd)
+        self._ended, self._end = os.pipe()
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Wait for some of it, and read that. Raises OSError once the wait has been ended."""
+        ready, _, _ = select.select([self.fileno(), self._ended], [], [])
+        if self._ended in ready:
+            raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+        return super().readinto(buffer)
+
+    def end_wait(self) -> None:
+        """Let nobody wait for it any more."""
+        os.write(self._end, b"x")
+
+
 def opened(file: str) -> BinaryIO:
     """Open a list; ``-`` is the standard input. Raises OSError."""
-    return open(0, "rb", closefd=False) if file == "-" else Path(file).open("rb")
+    place: int | Path = 0 if file == "-" else Path(file)
+    is_own = file != "-"
+    mode = (Path(file).stat() if is_own else os.fstat(0)).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return open(place, "rb", closefd=is_own)
+    return io.BufferedReader(_Awaited(place, closefd=is_own))
+
+
+def end_wait(stream: BinaryIO) -> None:
+    """End the wait of another thread for what has not been written: it is read by nobody."""
+    if isinstance(stream, io.BufferedReader) and isinstance(stream.raw, _Awaited):
+        stream.raw.end_wait()
 
 
 def written(cells: Mapping[str, object]) -> str:
