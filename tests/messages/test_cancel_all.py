@@ -70,6 +70,8 @@ async def test_a_filter_says_which(reach: Reach, outbox: Outbox) -> None:
     assert (await http.post("/v1/messages/cancel", json=body)).json()["cancelled"] == 0
     found = await outbox.all()
     assert [one.id for one in found if one.state == "cancelled"] == [first.id]
+    with pytest.raises(ValueError, match="queued"):
+        await reach.database.read(filters.cancellable, Filter(state="sent"))
 
 
 @pytest.mark.parametrize(

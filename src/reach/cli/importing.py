@@ -1,6 +1,7 @@
 """`reach people import`: a list from elsewhere."""
 
 import asyncio
+import errno
 import os
 import sys
 from dataclasses import asdict
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 #: A transaction of many rows may have to wait for others, and nobody waits for an answer here.
 PATIENCE_SECONDS = 30.0
 GO_ON = "Run the same command again: it goes on, and nobody is added or written to twice."
+#: What only writing fails with: the file of what is not taken, not the list.
+IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SOURCE = (
     "--confirmed says that they all agreed: say by what, with --consent-source (“newsletter form, "
     "double opt-in, until 2026”). It is kept with each of them."
@@ -197,7 +200,8 @@ class _Asked(NamedTuple):
         except BadColumns as error:
             end(str(error), MISUSED)
         except OSError as error:
-            return Done(counts, path, f"{error.filename or self.file}: {error.strerror}.")
+            place = error.filename or (path if error.errno in IS_FULL else self.file)
+            return Done(counts, path, f"{place}: {error.strerror}.")
         except BadFile as error:
             return Done(counts, path, str(error))
         except NoDatabase:

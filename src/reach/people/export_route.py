@@ -13,9 +13,9 @@ from reach.people import actions
 from reach.people.address import key_prefix
 from reach.people.exporting import COLUMNS, FORMATS, MEDIA_TYPES, USUAL, Format, export
 from reach.people.filters import Filter
-from reach.people.operators import Prefix
+from reach.people.operators import Prefix, Search
 from reach.people.schemas import Language
-from reach.shapes import CONTROL, Shape, Time, read_bool, shaped
+from reach.shapes import Shape, Time, read_bool, shaped
 from reach.web.guard import OperatorKey
 from reach.web.openapi import OF_KEYS, Responses, header, problems
 from reach.web.responses import NO_STORE
@@ -28,7 +28,6 @@ _ONE = "|".join(COLUMNS)
 CHOSEN = Shape(
     f"(?:{_ONE})(?:,(?:{_ONE}))*", f"Known are, with commas between them: {', '.join(COLUMNS)}."
 )
-SEARCH = Shape(f"[^{CONTROL}]*", "It must not hold control or direction characters.", 100)
 FILE: Responses = {
     200: {
         "description": "A file, as it is written",
@@ -46,9 +45,7 @@ async def get_people_export(  # noqa: PLR0913, PLR0917 - one for each filter
     columns: Annotated[
         Annotated[str, *shaped(CHOSEN)] | None, Query(description="Which, and in which order")
     ] = None,
-    search: Annotated[
-        Annotated[str, *shaped(SEARCH)] | None, Query(description="Part of an address or a name")
-    ] = None,
+    search: Annotated[Search | None, Query(description="Part of an address or a name")] = None,
     q: Annotated[Prefix | None, Query(description="How their address begins")] = None,
     confirmed: Annotated[bool, BeforeValidator(read_bool)] | None = None,
     language: Language | None = None,
@@ -67,7 +64,7 @@ async def get_people_export(  # noqa: PLR0913, PLR0917 - one for each filter
     """
     services = services_of(request)
     prefix = key_prefix(q) if q else None
-    chosen_by = Filter(search or None, prefix, confirmed, language, welcome, since, until)
+    chosen_by = Filter(search, prefix, confirmed, language, welcome, since, until)
     chosen = tuple(dict.fromkeys(columns.split(","))) if columns else USUAL
     await services.database.write(
         actions.export, operator.actor, chosen_by, form=format, columns=chosen

@@ -261,8 +261,9 @@ def _few(tx: Transaction, chosen_by: Filter, sort: Sort) -> Collection[UUID] | F
     given as they are, if they are in the order that is asked for.
     """
     by_search: Found | None = None
-    if chosen_by.search is not None:
-        by_search = search_index.find(tx, search.words_of(chosen_by.search))
+    # Of accents alone nothing is left: that finds everybody, as if nothing were searched for.
+    if words := search.words_of(chosen_by.search or ""):
+        by_search = search_index.find(tx, words)
         if by_search is not None and by_search.count <= FEW:
             return [id_ for ids in by_search.ids(tx) for id_ in ids]
     if (

@@ -235,6 +235,8 @@ def add(tx: Transaction, block: Block, *, again: bool = False) -> bool:
     """Write a block; False, and nothing is written, if somebody has changed, or another was first.
 
     Those in it are locked, so that anybody who changes them afterwards sees that there is a block.
+    It waits for nobody who has one of them: sign-ups lock people in the order of their addresses,
+    so that could be in a circle.
     ``again``: it takes the place of the one that is there.
     """
     locked = tx.execute(_LOCKED, {"after": block.after, "last": block.last_id}).all()
@@ -382,7 +384,9 @@ _IS_BETWEEN = (
     _HAS_EMAIL,
 )
 _BETWEEN = select(*_PERSON).where(*_IS_BETWEEN).order_by(people.c.id)
-_LOCKED = _BETWEEN.with_only_columns(people.c.id, people.c.version).with_for_update(read=True)
+_LOCKED = _BETWEEN.with_only_columns(people.c.id, people.c.version).with_for_update(
+    read=True, skip_locked=True
+)
 _HOW_MANY = select(func.count()).where(*_IS_BETWEEN)
 #: The last one of the next block, if there are enough people for it.
 _NTH = select(people.c.id).where(*_IS_BETWEEN).order_by(people.c.id).offset(BLOCK - 1).limit(1)

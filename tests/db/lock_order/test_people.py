@@ -11,18 +11,21 @@ from uuid import UUID
 import pytest
 from sqlalchemy import delete, select, update
 
+from reach.auth.audit import Actor
 from reach.auth.links import Link
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.idempotency.stored import idempotency_keys
 from reach.messages.model import messages
-from reach.people import address_changes, link_requests, links, move, record
+from reach.people import actions, address_changes, link_requests, links, move, record
+from reach.people.actions import Import
 from reach.people.address import parse_address
 from reach.people.link_requests import Asked
 from reach.people.links import LinkVoid
 from reach.people.model import people
 from reach.people.move import AddressTaken
+from reach.people.newcomers import Newcomer
 from reach.people.schemas import CHECK_YOUR_INBOX, SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
@@ -86,6 +89,28 @@ async def test_sign_ups_from_both_ends(
     assert errors == []
     assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
     assert sorted(await waiting_in(two[0])) == sorted(addresses(COUNT))
+
+
+async def test_lists_and_sign_ups_from_both_ends(
+    two: tuple[Database, Database], settings: Settings, errors: list[str]
+) -> None:
+    """Lists of the same people, in opposite order, beside their sign-ups: each is added once."""
+    actor = Actor("command", "0", "cli")
+    whole = Import(actor, settings, "x", {"format": "csv"}, welcome=True)
+    listed = [Newcomer(parse_address(address), "Ada") for address in addresses(COUNT)]
+    up = two[0].group(partial(sign_up_all, settings=settings))
+    async with both_meet(settings, ADD_PERSON):
+        lists = asyncio.gather(
+            two[0].write(actions.add_list, listed, whole),
+            two[1].write(actions.add_list, listed[::-1], whole),
+        )
+    ours = asyncio.gather(*map(up, reversed(requests())))
+    added = sum(count for count, _ in await lists)
+    assert set(await ours) == {CHECK_YOUR_INBOX}
+    assert errors == []
+    assert sorted(await people_in(two[0])) == sorted(addresses(COUNT))
+    assert added == COUNT
+    assert set(await waiting_in(two[0])) == set(addresses(COUNT))
 
 
 async def test_keys_and_erasures_at_once(

@@ -5,20 +5,24 @@ import os
 import signal
 import stat
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 
 from docs.reference.cli import EXAMPLES
-from reach.auth.audit import audit
+from reach.auth.audit import Actor, audit
 from reach.db import counters
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.messages.model import messages
-from reach.people import notices
+from reach.people import actions, notices
+from reach.people.actions import Import
+from reach.people.address import parse_address
 from reach.people.consent import of
 from reach.people.model import people
+from reach.people.newcomers import Newcomer
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import everything
@@ -78,7 +82,7 @@ def folder_of(file: Path) -> list[Path]:
 async def test_a_list_is_added_once(settings: Settings, database: Database, tmp_path: Path) -> None:
     """Again it changes nobody and writes to nobody; the counts and the audit trail are right."""
     file = tmp_path / "list.csv"
-    file.write_text(listed(2500) + "P7@EXAMPLE.com,Again\nbad,Bad\n")
+    file.write_text(listed(2500) + "P7@EXAMPLE.com,Again\nbad,=1+1\n")
     assert imported(settings, file, "--welcome") == (
         1,
         {"rows": 2502, "added": 2500, "known": 1, "repeated": 0, "rejected": 1},
@@ -87,7 +91,7 @@ async def test_a_list_is_added_once(settings: Settings, database: Database, tmp_
     assert stat.S_IMODE(rejects.stat().st_mode) == 0o600
     assert rejects.read_text() == (
         "line,field,reason,email,name\n"
-        "2503,email,This is not an email address that mail can be sent to.,bad,Bad\n"
+        "2503,email,This is not an email address that mail can be sent to.,bad,'=1+1\n"
     )
     before = await database.read(everything)
     assert imported(settings, file, "--welcome", "--confirmed", "--consent-source", "x") == (
@@ -130,6 +134,15 @@ async def test_consent_is_kept_with_each(
         "2021-01-02 2021-01-03"
     )
     assert (await database.read(counted))["confirmed"] == 1
+
+
+async def test_a_time_confirms_nobody_by_itself(settings: Settings, database: Database) -> None:
+    """The list may say when somebody confirmed elsewhere; only an operator says it counts."""
+    confirmed_at = datetime(2021, 1, 3, tzinfo=UTC)
+    listed_ = [Newcomer(parse_address("a@example.com"), "A", confirmed_at=confirmed_at)]
+    whole = Import(Actor("command", "0", "cli"), settings, "x", {}, welcome=False)
+    assert (await database.write(actions.add_list, listed_, whole))[0] == 1
+    assert (await database.read(counted)).get("confirmed", 0) == 0
 
 
 async def test_a_killed_import_goes_on(
@@ -181,6 +194,8 @@ async def test_a_dry_run_adds_nobody(
     """It tells what would not be taken, in the file as well."""
     file = tmp_path / "list.ndjson"
     file.write_text('{"email": "a@example.com", "name": "A"}\n{"email": "b@example.com"}\n')
+    named = run("people", "import", str(file), "--rejects", str(file), settings=settings)
+    assert named[0] == 2, "it would have been written over"
     code, found = imported(settings, file, "--dry-run")
     assert (code, found["rows"], found["rejected"], found["added"]) == (1, 2, 1, 0)
     assert json.loads((tmp_path / "list.ndjson.rejected.ndjson").read_text()) == {
@@ -190,3 +205,33 @@ async def test_a_dry_run_adds_nobody(
         "email": "b@example.com",
     }
     assert not any((await database.read(everything)).values())
+
+
+async def test_objects_leave_out_what_they_have_no_value_of(
+    settings: Settings, database: Database, tmp_path: Path
+) -> None:
+    """Nobody is confirmed for that; a name that none of them has is misspelt."""
+    file = tmp_path / "list.ndjson"
+    deep = "[" * 1015 + "]" * 1015
+    file.write_text(
+        '{"email": "a@example.com", "name": "A"}\n'
+        '{"email": "b@example.com", "name": "B", "confirmed_at": "2021-01-03", "note": "hi"}\n'
+        f'{{"email": "c", "name": "C", "deep": {deep}}}\n'
+    )
+    source = ("--confirmed", "--consent-source", "x")
+    command = ("people", "import", str(file), *source, "--map")
+    assert run(*command, "description=not", settings=settings)[0] == 2
+    assert await database.read(count) == (0, 0)
+    code, found = imported(settings, file, *source, "--map", "description=note")
+    assert (code, found["added"], found["rejected"]) == (1, 2, 1)
+    rejected = json.loads((tmp_path / "list.ndjson.rejected.ndjson").read_text())
+    assert (rejected["email"], rejected["name"]) == ("c", "C")
+
+    def stored(tx: Transaction) -> list[tuple[str, str | None, bool]]:
+        chosen = select(people.c.email, people.c.description, people.c.confirmed_at.is_not(None))
+        return [tuple(row) for row in tx.execute(chosen.order_by(people.c.email))]
+
+    assert await database.read(stored) == [
+        ("a@example.com", None, False),
+        ("b@example.com", "hi", True),
+    ]

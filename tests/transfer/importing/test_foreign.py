@@ -44,6 +44,12 @@ enabled,2023-01-02T03:04:05.678901Z,2023-01-02T03:04:05.678901Z
 2023-01-02T03:04:05Z,2023-01-02T03:04:05Z
 """
 EXCEL = "sep=;\r\nName;E-Mail;Sprache\r\nJörg Weiß;joerg@example.com;de\r\n\r\n;;\r\n"
+SEVERAL = """\
+email,name,status,subscription_status,UNSUB_TIME,CLEAN_TIME
+a@example.com,A,enabled,unsubscribed,,
+b@example.com,B,enabled,confirmed,,2022-01-01
+c@example.com,C,enabled,unconfirmed,,
+"""
 NDJSON = """\
 {"email": "amy@example.com", "name": "Amy", "attribs": {"a": [1]}, "status": "enabled"}
 
@@ -123,6 +129,25 @@ LISTS = {
         "email,name,status,confirmed_at\na@example.com,A,pending,\nb@example.com,B,enabled,\n",
         ["2 a@example.com, A", "3 b@example.com, B"],
     ),
+    "left by one column of several": (
+        SEVERAL,
+        [
+            "2 status: They get no emails where this list is from: unsubscribed.",
+            f"3 status: {LEFT}",
+            "4 c@example.com, C",
+        ],
+    ),
+    "a quotation mark too many": (
+        'email,name,notes\na@example.com,A,"he\nb@example.com,B,"yes"\nc@example.com,C,\n',
+        [
+            "2 : a quotation mark within a cell must be doubled",
+            "4 c@example.com, C, confirmed",
+        ],
+    ),
+    "many columns of one name": (
+        "email,name" + "," * 20_000 + "\na@example.com,A\n",
+        ["2 a@example.com, A, confirmed"],
+    ),
     "by the rules of a sign-up": (
         BREAKING,
         [
@@ -179,7 +204,11 @@ def test_columns_are_named(tmp_path: Path) -> None:
 
 
 def test_a_quotation_mark_that_is_not_closed(tmp_path: Path) -> None:
-    """It does not take the rest of a large file into memory."""
-    text = 'email,name\nada@example.com,"Ada\n' + "b@example.com,B\n" * 20_000
-    with pytest.raises(BadFile, match="Is a quotation mark not closed"):
-        taken(tmp_path, text.encode())
+    """It takes neither the rest of a large file into memory, nor that of a small one unseen."""
+    for header in ("email,name", "email,notes"):
+        for count in (1, 20_000):
+            text = f'{header}\nada@example.com,"Ada\n' + "b@example.com,B\n" * count
+            with pytest.raises(BadFile, match="Is a quotation mark not closed"):
+                taken(tmp_path, text.encode())
+    with pytest.raises(BadFile, match="A row of this file is longer"):
+        taken(tmp_path, b"email,name\n" + b'"q\n",' * 300_000)

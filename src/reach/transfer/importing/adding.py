@@ -95,7 +95,11 @@ def _parts(reader: Reader, checker: Checker, rejects: Rejects) -> Iterator[_Part
         elif newcomers.setdefault(found.email.key, found) is not found:
             repeated += 1
         if count == BATCH_ROWS:
-            yield _Part(list(newcomers.values()), count, repeated, rejects.count - before)
+            checker.require_told()
+            those = checker.judged(newcomers.values())
+            yield _Part(those, count, repeated, rejects.count - before)
             newcomers, count, repeated, before = {}, 0, 0, rejects.count
     if count:
-        yield _Part(list(newcomers.values()), count, repeated, rejects.count - before)
+        checker.require_told()
+        those = checker.judged(newcomers.values())
+        yield _Part(those, count, repeated, rejects.count - before)

@@ -1,7 +1,7 @@
 """Looking at a row: somebody to be added, or what is wrong with it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from reach.people.address import parse_address
@@ -10,7 +10,7 @@ from reach.people.newcomers import Newcomer
 from reach.people.schemas import LANGUAGE
 from reach.people.text import clean_description, clean_name
 from reach.settings import Settings
-from reach.transfer.importing.columns import Columns, Field, choose
+from reach.transfer.importing.columns import EACH, BadColumns, Columns, Field, choose
 from reach.transfer.importing.reading import Row
 
 #: What other products call those who get no emails any more, or never did. To write to them would
@@ -59,6 +59,8 @@ class Checker:
         self._confirmed = confirmed
         self._guarded = guarded
         self._columns: dict[tuple[str, ...], Columns] = {}
+        #: Fields that some row so far has a column for.
+        self.told: set[Field] = set()
         self._latest = datetime.now(UTC) + AHEAD
 
     def columns(self, names: Sequence[str]) -> Columns:
@@ -68,8 +70,25 @@ class Checker:
         if found is None:
             if len(self._columns) >= MOST_SHAPES:
                 self._columns.clear()
-            found = self._columns[key] = choose(names, self._chosen)
+            # Each object of NDJSON has names of its own: many leave out what they have no value of.
+            found = choose(names, self._chosen, are_all=self._guarded)
+            self._columns[key] = found
+            self.told.update(field for field, theirs in found.items() if theirs)
         return found
+
+    def require_told(self) -> None:
+        """Raise BadColumns if no row so far has a column that ``--map`` names: it is misspelt."""
+        for field in self._chosen.keys() - self.told:
+            raise BadColumns(f"There is no column {self._chosen[field]}: no row so far has it.")
+
+    def judged(self, newcomers: Iterable[Newcomer]) -> Sequence[Newcomer]:
+        """Take back that those are confirmed who have no time of it, if others on the list have."""
+        if "confirmed_at" not in self.told:
+            return list(newcomers)
+        return [
+            replace(one, is_confirmed=False) if one.is_confirmed and not one.confirmed_at else one
+            for one in newcomers
+        ]
 
     def check(self, row: Row, columns: Columns) -> Newcomer | Fault:
         """Look at a row."""
@@ -87,10 +106,11 @@ class Checker:
                     return Fault(field, "it must be text")
                 parts.append(unguarded(cell) if self._guarded else cell)
             if parts:
-                given[field] = parts[0] if len(parts) == 1 else " ".join(parts)
-        return self._newcomer(given, columns)
+                between = "\n" if field in EACH else " "
+                given[field] = parts[0] if len(parts) == 1 else between.join(parts)
+        return self._newcomer(given)
 
-    def _newcomer(self, given: Mapping[Field, str], columns: Columns) -> Newcomer | Fault:
+    def _newcomer(self, given: Mapping[Field, str]) -> Newcomer | Fault:
         field: Field = "status"
         try:
             is_asked = bool(given.keys() & SAYS_MORE) and _require_subscriber(given)
@@ -117,9 +137,8 @@ class Checker:
         except ValueError as error:
             return Fault(field, str(error))
         # Where the list says when people confirmed, who has no such time has not.
-        is_confirmed = self._confirmed and not is_asked
-        if "confirmed_at" in columns and confirmed_at is None:
-            is_confirmed = False
+        has_confirmed = confirmed_at is not None or "confirmed_at" not in self.told
+        is_confirmed = self._confirmed and has_confirmed and not is_asked
         return Newcomer(
             email, name, description, language, consented_at, confirmed_at, is_confirmed
         )
@@ -141,12 +160,12 @@ class Checker:
 
 def _require_subscriber(given: Mapping[Field, str]) -> bool:
     """Refuse who gets no emails where the list is from; say whether they have yet to say yes."""
-    status = given.get("status", "").strip().casefold()
-    if status in GONE:
-        raise ValueError(f"They get no emails where this list is from: {status}.")
+    said = {status.strip().casefold() for status in given.get("status", "").splitlines()}
+    if gone := said & GONE:
+        raise ValueError(f"They get no emails where this list is from: {', '.join(sorted(gone))}.")
     if given.get("left_at", "").strip():
         raise ValueError("They get no emails where this list is from: they left, or it bounced.")
-    return status in ASKED
+    return bool(said & ASKED)
 
 
 def _name(given: Mapping[Field, str]) -> str:

@@ -22,8 +22,8 @@ FIELDS: tuple[Field, ...] = get_args(Field)
 #: Those that ``--map`` takes.
 MAPPED = ("email", "name", "description", "language", "status", "consented_at", "confirmed_at")
 
-#: Names of columns in small letters; of several that are there the first counts. Notes are not
-#: among them: what an operator noted about somebody is not what they say of themselves.
+#: Names of columns in small letters; of several that are there the first counts, but for ``EACH``.
+#: Notes are not among them: what an operator noted about somebody is not what they say themselves.
 KNOWN: Mapping[Field, Sequence[str]] = {
     "email": (
         *("email", "email address", "e-mail", "e-mail address", "e-mail 1 - value"),
@@ -40,6 +40,8 @@ KNOWN: Mapping[Field, Sequence[str]] = {
     "consented_at": ("consented_at", "optin_time", "opt-in time", "subscribed_at"),
     "confirmed_at": ("confirmed_at", "confirm_time", "confirm time"),
 }
+#: Of these each column counts that is there: one alone may say that somebody has left.
+EACH: frozenset[Field] = frozenset(("status", "left_at"))
 #: Between the columns of ``--map name=First+Last``.
 AND = "+"
 
@@ -66,18 +68,21 @@ def parse_map(texts: Sequence[str]) -> dict[Field, str]:
 Columns = Mapping[Field, tuple[str, ...]]
 
 
-def choose(names: Sequence[str], chosen: Mapping[Field, str]) -> Columns:
-    """Say which of the columns ``names`` is which field. Raises BadColumns."""
+def choose(names: Sequence[str], chosen: Mapping[Field, str], *, are_all: bool = True) -> Columns:
+    """Say which of the columns ``names`` is which field. Raises BadColumns.
+
+    Unless they ``are_all`` that the list has, one that is chosen may be missing among them.
+    """
     by_name: dict[str, str] = {}
     for name in names:
         by_name.setdefault(name.strip().casefold(), name)
     found: dict[Field, tuple[str, ...]] = {}
     for field, known in KNOWN.items():
-        match = next((by_name[name] for name in known if name in by_name), None)
-        if match is not None:
-            found[field] = (match,)
+        matches = tuple(by_name[name] for name in known if name in by_name)
+        if matches:
+            found[field] = matches if field in EACH else matches[:1]
     for field, text in chosen.items():
-        found[field] = _named(text, by_name)
+        found[field] = _named(text, by_name, are_all=are_all)
     if "name" in chosen:
         for part in ("given", "middle", "family"):
             found.pop(part, None)
@@ -94,10 +99,14 @@ def require_email(columns: Columns, names: Sequence[str]) -> None:
         )
 
 
-def _named(text: str, by_name: Mapping[str, str]) -> tuple[str, ...]:
+def _named(text: str, by_name: Mapping[str, str], *, are_all: bool) -> tuple[str, ...]:
     """Find the column of this name; or those that it joins by a plus sign."""
+    there: tuple[str, ...] = ()
     for parts in ([text], text.split(AND)):
         wanted = [part.strip().casefold() for part in parts]
-        if all(name in by_name for name in wanted):
-            return tuple(by_name[name] for name in wanted)
+        there = tuple(by_name[name] for name in wanted if name in by_name)
+        if len(there) == len(wanted):
+            return there
+    if not are_all:
+        return there
     raise BadColumns(f"There is no column {text}. Columns are: {', '.join(by_name.values())}.")

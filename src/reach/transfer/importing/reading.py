@@ -33,6 +33,13 @@ NOT_UTF_8 = (
 )
 
 
+MISQUOTED = "a quotation mark within a cell must be doubled"
+
+
+class _Misquoted(Exception):
+    """A row cannot be told apart from the next one; the one after the line can."""
+
+
 class BadFile(Exception):
     """The list cannot be read: nothing after this place of it was."""
 
@@ -72,7 +79,7 @@ class Reader:
         self.format = dialect.format or _format(first, name)
         self.names: Sequence[str] = ()
         self.delimiter = dialect.delimiter
-        self._first, self._begun = first, 0
+        self._first, self._begun, self._row_length = first, 0, 0
         if self.format == "csv":
             self._begin_csv(dialect.delimiter)
 
@@ -101,16 +108,35 @@ class Reader:
             first = next(self._lines, "")
             self._begun = 1
         self.delimiter = delimiter or _delimiter(first)
-        self._csv = csv.reader(_with(first, self._lines), delimiter=self.delimiter)
+        # Strict: what follows a quotation mark, or is never closed, would take rows with it unseen.
+        self._csv = csv.reader(self._lines_of_rows(first), delimiter=self.delimiter, strict=True)
         csv.field_size_limit(LONGEST_CELL)
-        self.names = _unique(self._next_of_csv() or [])
+        try:
+            self.names = _unique(self._next_of_csv() or [])
+        except _Misquoted:
+            raise BadFile(f"The first line cannot be read: {MISQUOTED}.") from None
         if not any(name.strip() for name in self.names):
             raise BadFile("This file is empty: its first line must name the columns.")
 
+    def _lines_of_rows(self, first: str) -> Iterator[str]:
+        """Give the lines, as long as no row has too many: each may have cells that go on."""
+        for line in _with(first, self._lines):
+            self._row_length += len(line)
+            if self._row_length > LONGEST_LINE:
+                raise BadFile(
+                    f"A row of this file is longer than {LONGEST_LINE:,} characters. "
+                    "Is a quotation mark not closed?"
+                )
+            yield line
+
     def _next_of_csv(self) -> list[str] | None:
+        """Read a row; None at the end. Raises BadFile, _Misquoted."""
+        self._row_length = 0
         try:
             return next(self._csv, None)
         except csv.Error as error:
+            if "expected after" in str(error):
+                raise _Misquoted from None
             line = self._csv.line_num + self._begun
             raise BadFile(
                 f"Line {line:,} cannot be read: {error}. Is a quotation mark not closed?"
@@ -119,7 +145,15 @@ class Reader:
     def _rows_of_csv(self) -> Iterator[Row]:
         names, width = self.names, len(self.names)
         line = self._csv.line_num + self._begun + 1
-        while (cells := self._next_of_csv()) is not None:
+        while True:
+            try:
+                cells = self._next_of_csv()
+            except _Misquoted:
+                yield Row(line, {}, MISQUOTED)
+                line = self._csv.line_num + self._begun + 1
+                continue
+            if cells is None:
+                return
             beyond = cells[width:]
             if any(cells):
                 fault = "more cells than columns" if any(beyond) else None
@@ -178,19 +212,28 @@ def end_wait(stream: BinaryIO) -> None:
 
 
 def written(cells: Mapping[str, object]) -> str:
-    """Write a row as JSON again, for the file of what was not taken."""
-    return json.dumps(cells, ensure_ascii=False)
+    """Write a row as JSON again, for the file of what was not taken.
+
+    Without what is nested too deeply to be written: nothing nested is read, either.
+    """
+    try:
+        return json.dumps(cells, ensure_ascii=False)
+    except RecursionError:
+        flat = {name: value for name, value in cells.items() if not isinstance(value, list | dict)}
+        return json.dumps(flat, ensure_ascii=False)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
     """Tell columns of one name apart: the first one keeps it."""
     found: dict[str, None] = {}
+    numbers: dict[str, int] = {}  # else many of one name would take time by their square
     for name in names:
-        new, number = name, 1
+        new, number = name, numbers.get(name, 1)
         while new in found:
             number += 1
             new = f"{name} ({number})"
         found[new] = None
+        numbers[name] = number
     return list(found)
 
 

@@ -2,7 +2,8 @@
 
 A trigger notes whose name or address changes, and who is deleted, if they are in the index: who is
 not, as most who sign up again, costs nothing. On Postgres its function looks itself, for a
-trigger's condition cannot.
+trigger's condition cannot; and it locks a note that is there: a worker that took that now would
+set right what is not committed yet, and nothing would be noted of it.
 """
 
 import sqlalchemy as sa
@@ -99,7 +100,8 @@ def _search() -> None:
     for name, event in POSTGRES_EVENTS.items():
         note = (
             f"INSERT INTO {schema}.search_changed (person_id) SELECT OLD.id "
-            f"WHERE {IS_INDEXED.format(schema=f'{schema}.')} ON CONFLICT DO NOTHING"
+            f"WHERE {IS_INDEXED.format(schema=f'{schema}.')} "
+            "ON CONFLICT (person_id) DO UPDATE SET person_id = EXCLUDED.person_id"
         )
         _make_function(f"{schema}.{name}", note)
         op.execute(f"CREATE TRIGGER {name} {event} EXECUTE FUNCTION {schema}.{name}()")
