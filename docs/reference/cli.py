@@ -127,7 +127,6 @@ EXAMPLES: Mapping[str, Sequence[Any]] = {
     "people show": [PERSON],
     "people add": [PERSON],
     "people change": [PERSON],
-    "people import": [{"rows": 1204, "added": 1190, "known": 9, "repeated": 2, "rejected": 3}],
     "people erase": [{"id": PERSON["id"], "messages": 1, "dry_run": False}],
     "messages list": [[MESSAGE]],
     "messages show": [{**MESSAGE, "history": [ATTEMPT]}],

@@ -245,7 +245,7 @@ class _Asked(NamedTuple):
                     rejects,
                     whole,
                     counts,
-                    lambda: advance(counts.rows, stream.tell() if size else None),
+                    lambda place: advance(counts.rows, place if size else None),
                 )
         except asyncio.CancelledError:  # Ctrl-C: it ends once no thread reads any more
             end_wait(stream)

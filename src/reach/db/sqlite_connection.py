@@ -15,6 +15,10 @@ from reach.db.errors import OTHERS, REVISION, NoDatabase
 from reach.db.sqlite_errors import no_database
 from reach.db.sqlite_files import Header, Place, note_log, require_own_log
 from reach.db.sqlite_wal import switch_on
+from reach.db.transaction import Transaction
+
+#: See ``enlarge_cache``.
+LARGE_CACHE_KIB = 32 * 1024
 
 
 def create(place: Place, *, busy_seconds: float, writes: bool, make: bool = False) -> Engine:
@@ -83,6 +87,16 @@ def _prepare(connection: sqlite3.Connection, *, writes: bool, make: bool) -> Non
         f"query_only={'OFF' if writes else 'ON'}",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def enlarge_cache(tx: Transaction) -> None:
+    """Have room for the pages of a transaction that adds many rows; Postgres has its own.
+
+    SQLite's 2 MB are fewer than such a transaction changes: some would be written, and read, more
+    than once. It is for a connection of a process of its own: those that serve must stay small.
+    """
+    if tx.dialect.name == "sqlite":
+        tx.exec_driver_sql(f"PRAGMA cache_size=-{LARGE_CACHE_KIB}")
 
 
 def revision_of(connection: Any) -> str | None:

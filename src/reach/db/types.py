@@ -219,12 +219,12 @@ def encode(dialect: str, values: Sequence[Mapping[str, object]]) -> str:
     """Write rows as the JSON that ``rows`` reads."""
 
     def plain(value: object) -> object:
-        if isinstance(value, UUID):
-            return str(value)
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 raise ValueError("times are aware here")
             return (value - EPOCH) // MICROSECOND if dialect == "sqlite" else value.isoformat()
+        if isinstance(value, UUID):
+            return str(value)
         raise TypeError(f"no JSON for {type(value).__name__}")
 
     try:

@@ -13,7 +13,7 @@ from reach.people import actions
 from reach.people.address import key_prefix
 from reach.people.exporting import COLUMNS, FORMATS, MEDIA_TYPES, USUAL, Format, export
 from reach.people.filters import Filter
-from reach.people.operators import Prefix, Search
+from reach.people.operators import EXPORT, Prefix, Search
 from reach.people.schemas import Language
 from reach.shapes import Shape, Time, read_bool, shaped
 from reach.web.guard import OperatorKey
@@ -37,7 +37,7 @@ FILE: Responses = {
 }
 
 
-@router.get("/export", response_class=StreamingResponse, responses=FILE | problems(422))
+@router.get(f"/{EXPORT}", response_class=StreamingResponse, responses=FILE | problems(422))
 async def get_people_export(  # noqa: PLR0913, PLR0917 - one for each filter
     request: Request,
     operator: Reader,

@@ -29,6 +29,7 @@ from reach.people.schemas import (
     person_body,
     wanted,
 )
+from reach.problems import MethodNotAllowed
 from reach.shapes import BLANK, CONTROL, UNSEEN, Shape, Time, read_bool, shaped
 from reach.web.body import in_json, json_body, parse_json, read_body, validate
 from reach.web.guard import Found, OperatorKey, PathId, idempotency_key, path_id
@@ -55,6 +56,9 @@ MessageWriter = Annotated[Operator, Depends(OperatorKey("messages:write"))]
 _find_person = Found("people:read", queries.find_all, missing=NoSuchPerson)
 FoundPerson = Annotated[Person | None, Depends(_find_person)]
 
+#: ``GET /v1/people/export`` is beside the people's ids: see ``people.export_route``.
+EXPORT = "export"
+
 #: Empty, it finds everybody; of spaces alone it is refused, for nobody asked for everybody.
 PREFIX = Shape(
     rf"(?:[ \t]*[^{BLANK}{UNSEEN}]+[ \t]*)?",
@@ -76,7 +80,12 @@ PeopleCursor = Annotated[
 
 
 async def person_id(id_: PathId) -> UUID:
-    """Read an id from the path; what is not one names nobody."""
+    """Read an id from the path; what is not one names nobody.
+
+    Nor does the name of a call: to change ``/v1/people/export`` is the wrong method.
+    """
+    if id_ == EXPORT:
+        raise MethodNotAllowed(headers={"Allow": "GET"})
     found = path_id(id_)
     if found is None:
         raise NoSuchPerson

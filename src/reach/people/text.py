@@ -91,7 +91,8 @@ def _refuse_advertising(seen: str) -> None:
 def _clean(text: str, rules: Rules) -> str:
     if len(text) > MOST_LENGTHS * rules.length:
         raise ValueError(rules.too_long)
-    if not (text.isprintable() if text.isascii() else _is_plain(text)):
+    # Most are printable, as Python calls it: so they hold no more than the categories of text.
+    if not text.isprintable() and (text.isascii() or not _is_plain(text)):
         raise ValueError(rules.unprintable)
     cleaned = unicodedata.normalize("NFC", text).strip()
     if len(cleaned) > rules.length:
@@ -121,6 +122,8 @@ def _as_seen(name: str) -> str:
     if name.isascii():
         return name.lower()
     plain = unicodedata.normalize("NFKC", name).lower().replace("\u3002", ".")
+    if plain.isprintable() and IGNORED.isdisjoint(plain):  # no formatting (Cf) is printable
+        return plain
     return "".join(
         character
         for character in plain

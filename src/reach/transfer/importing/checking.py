@@ -97,17 +97,19 @@ class Checker:
         cells = row.cells
         given: dict[Field, str] = {}
         for field, names in columns.items():
-            parts = []
+            text = ""
             for name in names:
                 cell = cells.get(name)
                 if cell is None or cell == "":
                     continue
                 if not isinstance(cell, str):
                     return Fault(field, "it must be text")
-                parts.append(unguarded(cell) if self._guarded else cell)
-            if parts:
+                if self._guarded and cell[0] == "'":
+                    cell = unguarded(cell)
                 between = "\n" if field in EACH else " "
-                given[field] = parts[0] if len(parts) == 1 else between.join(parts)
+                text = f"{text}{between}{cell}" if text else cell
+            if text:
+                given[field] = text
         return self._newcomer(given)
 
     def _newcomer(self, given: Mapping[Field, str]) -> Newcomer | Fault:

@@ -87,6 +87,11 @@ class Reader:
         """Read the rows. Raises BadFile."""
         return self._rows_of_csv() if self.format == "csv" else self._rows_of_json()
 
+    @property
+    def position(self) -> int:
+        """How many bytes are read; of a pipe nobody knows, and it says 0."""
+        return self._stream.tell() if self._stream.seekable() else 0
+
     def _decoded(self, text: io.TextIOWrapper) -> Iterator[str]:
         try:
             while line := text.readline(LONGEST_LINE + 1):
