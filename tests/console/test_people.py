@@ -87,7 +87,7 @@ async def test_everybody_is_on_some_page_once(
 ) -> None:
     """The filter and the order stay from page to page."""
     monkeypatch.setattr("reach.console.people.PAGE_ROWS", 2)
-    monkeypatch.setattr("reach.console.people.MOST_SEARCHED", 4)
+    monkeypatch.setattr("reach.people.filters.MOST_COUNTED", 4)
     for n in range(5):
         await signed_up(reach, f"p{n}@example.com")
     await signed_up(reach, "other@example.org")

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from sqlalchemy import Executable, delete, func, select, update
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.people import filters, queries, search, search_index
+from reach.db.types import earliest_id
+from reach.people import filters, finding, queries, search, search_index
 from reach.people.filters import Filter, Sort
 from reach.people.indexing import Indexing
 from reach.people.model import people
@@ -80,11 +81,18 @@ async def test_what_finds_everybody_is_refused(reach: Reach) -> None:
 WORDS = ["anna", "ann", "nan", "lovelace", "love", "lace", "Zoë", "Ada", "Ödön", "li", "x"]
 
 
+def at(n: int) -> datetime:
+    """When the n-th signed up."""
+    return datetime(2026, 2, 1, tzinfo=UTC) + timedelta(seconds=n)
+
+
 def made_up(count: int) -> list[dict[str, Any]]:
-    """People whose names and addresses share their parts."""
+    """People whose names and addresses share their parts; one signed up each second."""
     some, confirmed = random.Random(1), datetime(2026, 1, 1, tzinfo=UTC)
     return [
         {
+            "id": UUID(int=earliest_id(at(n).timestamp()).int | 7 << 76 | 2 << 62 | n),
+            "created_at": at(n),
             "email": f"{some.choice(WORDS).encode('ascii', 'ignore').decode()}{n}@example.com",
             "name": f"{some.choice(WORDS)} {some.choice(WORDS)}{'é' * (n % 50 == 0)}",
             "language": some.choice((None, None, None, "de", "fr")),
@@ -95,8 +103,12 @@ def made_up(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-async def indexed(settings: Settings) -> AsyncIterator[Database]:
-    """A database with a block of people that is indexed, and some who are in none."""
+async def indexed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """A database with a block of people that is indexed, and some who are in none.
+
+    There is time to count all of them, however busy the machine is.
+    """
+    monkeypatch.setattr(filters, "COUNT_SECONDS", 60.0)
     async with opened(settings) as database:
         await add_old_people(database, *made_up(BLOCK + 100))
         await Indexing(database).keep()
@@ -148,6 +160,8 @@ def expected(rows: Sequence[Any], chosen_by: Filter, sort: Sort) -> list[UUID]:
         and chosen_by.language in (None, row.language)
         and chosen_by.confirmed in (None, row.confirmed_at is not None)
         and row.email_key.startswith(chosen_by.prefix or "")
+        and (chosen_by.since or row.created_at) <= row.created_at
+        and (chosen_by.until is None or row.created_at < chosen_by.until)
     ]
     return [row.id for row in sorted(found, key=keys[sort])]
 
@@ -181,20 +195,39 @@ async def test_the_index_finds_whom_a_look_at_everybody_finds(indexed: Database)
                 prefix=some.choice((None, None, "ann", "love")),
                 language=some.choice((None, None, "de")),
                 confirmed=some.choice((None, True, False)),
+                since=some.choice((None, at(50), at(BLOCK - 50), at(BLOCK + 50))),
+                until=some.choice((None, at(BLOCK - 90), at(BLOCK + 90))),
             )
             wanted = expected(rows, chosen_by, sort)
             assert await listed(indexed, chosen_by, sort) == wanted, (chosen_by, sort)
-            assert await indexed.read(filters.count, chosen_by) == len(wanted)
-            assert await indexed.read(filters.count, chosen_by, most=2) == min(len(wanted), 3)
+            assert await indexed.read(filters.count, chosen_by) == (len(wanted), True)
+            few = await indexed.read(filters.count, chosen_by, most=2)
+            assert few == (min(len(wanted), 3), len(wanted) < 3)
     for sort in ("address", "name"):  # many have the same name
         assert await listed(indexed, Filter(), sort) == expected(rows, Filter(), sort), sort
+
+
+async def test_a_list_goes_on_where_there_was_no_time_for_more(
+    indexed: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page ends early on a machine that is busy, and a count says so; nobody is left out."""
+    monkeypatch.setattr(filters, "PAGE_SECONDS", 0.0)
+    monkeypatch.setattr(filters, "COUNT_SECONDS", 0.0)
+    rows = await indexed.read(lambda tx: tx.execute(select(people)).all())
+    chosen_by = Filter(search="example.com", confirmed=True)
+    for sort in filters.SORTS:
+        wanted = expected(rows, chosen_by, sort)
+        assert await listed(indexed, chosen_by, sort, limit=400) == wanted, sort
+    count = await indexed.read(filters.count, chosen_by)
+    assert 0 < count.people < len(expected(rows, chosen_by, "newest"))
+    assert not count.is_all
 
 
 async def test_who_changes_is_found_by_what_they_are_called_now(indexed: Database) -> None:
     """At once, and after a worker has set the index right; by the former name no longer."""
 
     async def found(text: str) -> int:
-        return await indexed.read(filters.count, Filter(search=text))
+        return (await indexed.read(filters.count, Filter(search=text))).people
 
     ids = await indexed.read(oldest, 300)
 
@@ -204,7 +237,7 @@ async def test_who_changes_is_found_by_what_they_are_called_now(indexed: Databas
     await Indexing(indexed).keep()
     assert await indexed.read(count_of, changed) == 0
     assert await found("qwxyz") == 300
-    found_now = await indexed.read(search_index.find, ("qwxyz",))
+    found_now = await indexed.read(finding.find, ("qwxyz",))
     assert found_now is not None
     assert found_now.count == 300
     await indexed.write(run, update(people).where(people.c.id.in_(ids)).values(name="Ada"))
@@ -226,7 +259,7 @@ async def test_who_is_erased_leaves_the_index_with_it(indexed: Database) -> None
     for id_ in ids[:5]:
         assert await indexed.write(queries.erase, id_)
     assert await indexed.read(count_of, changed) == 0
-    found = await indexed.read(search_index.find, ("qwxyz",))
+    found = await indexed.read(finding.find, ("qwxyz",))
     assert found is not None
     assert found.count == 4
     await indexed.write(run, delete(people).where(people.c.id.in_(ids[5:])))
@@ -254,7 +287,7 @@ async def test_a_block_of_what_was_true_before_is_not_written(settings: Settings
         ready = search_index.with_bits(block)
         assert await database.write(search_index.add, ready)
         assert not await database.write(search_index.add, ready), "another worker was first"
-        assert await database.read(filters.count, Filter(search="qwx")) == 1
+        assert await database.read(filters.count, Filter(search="qwx")) == (1, True)
 
 
 async def test_whose_id_is_of_a_wrong_clock_comes_into_the_index(indexed: Database) -> None:
@@ -263,8 +296,8 @@ async def test_whose_id_is_of_a_wrong_clock_comes_into_the_index(indexed: Databa
     late = {"id": UUID(int=ids[5].int + 1), "email": "late@example.com", "name": "Qwxyz"}
     await add_old_people(indexed, late)
     await Indexing(indexed).keep()
-    assert await indexed.read(filters.count, Filter(search="qwxyz")) == 1
-    assert await indexed.read(filters.count, Filter(search="example.com")) == BLOCK + 101
+    assert await indexed.read(filters.count, Filter(search="qwxyz")) == (1, True)
+    assert await indexed.read(filters.count, Filter(search="example.com")) == (BLOCK + 101, True)
 
 
 async def test_a_worker_makes_the_index(reach: Reach) -> None:
@@ -283,7 +316,7 @@ async def test_a_worker_makes_the_index(reach: Reach) -> None:
 
 async def test_accents_alone_find_everybody(indexed: Database) -> None:
     """Nothing is left to be looked for: who is in the index is found as who is not."""
-    assert await indexed.read(filters.count, Filter(search="\u0301")) == BLOCK + 100
+    assert await indexed.read(filters.count, Filter(search="\u0301")) == (BLOCK + 100, True)
 
 
 @asynccontextmanager

@@ -36,9 +36,6 @@ from reach.web.routes import services_of
 
 HERE = f"{BEGINS}/people"
 PAGE_ROWS = 50
-#: Who is searched for is counted by a look at each who may fit: so far a list takes its time, and
-#: no further.
-MOST_SEARCHED = 1000
 SORTS: Mapping[Sort, str] = {
     "newest": "Newest first",
     "oldest": "Oldest first",
@@ -98,13 +95,14 @@ Looking = Annotated[Look, Depends(Look.of)]
 class Found:
     """Part of a list: who is on it, where the next part begins, and how many there are in all.
 
-    ``count`` may be one more than ``most``: then nobody has counted further.
+    ``count`` may be one more than ``filters.MOST_COUNTED``: then nobody has counted further. Without
+    ``is_all`` there was no time to count them all: they are at least so many.
     """
 
     people: Sequence[Person] = ()
     next: str | None = None
     count: int = 0
-    most: int = filters.MOST_COUNTED
+    is_all: bool = True
 
 
 @router.api_route("", methods=READ)
@@ -171,10 +169,8 @@ async def post_person(request: Request, visit: MayWrite) -> Response:
 
 def _find(tx: Transaction, chosen_by: Filter, sort: Sort, after: str | None) -> Found:
     found, next_ = filters.page(tx, chosen_by, sort=sort, limit=PAGE_ROWS, after=after)
-    is_looked_for = chosen_by.search or chosen_by.welcome
-    most = MOST_SEARCHED if is_looked_for else filters.MOST_COUNTED
-    count = filters.count(tx, chosen_by, most=most)
-    return Found(found, next_, max(count, len(found)), most)
+    count = filters.count(tx, chosen_by, most=filters.MOST_COUNTED)
+    return Found(found, next_, max(count.people, len(found)), count.is_all)
 
 
 def _list(  # noqa: PLR0913 - what a list shows
@@ -194,7 +190,7 @@ def _list(  # noqa: PLR0913 - what a list shows
         problem.status if problem else 200,
         look=look,
         found=found,
-        at_least=found.next is not None and found.count <= PAGE_ROWS,
+        most=filters.MOST_COUNTED,
         sort=sort,
         sorts=SORTS,
         states=STATES,

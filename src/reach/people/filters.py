@@ -4,23 +4,33 @@ A page costs the same however many people there are, and whatever it is asked fo
 docs/decisions/0068-search.md.
 """
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, Text, func, literal, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    Text,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 
 from reach.db.transaction import Transaction
 from reach.db.types import CLOCKS_SECONDS, OrderedText, among, beside, earliest_id, encode, rows
 from reach.messages.model import State, messages
-from reach.people import queries, search, search_index
+from reach.people import finding, queries, search
+from reach.people.cursors import Position, read_cursor, write_cursor
+from reach.people.effort import Effort
+from reach.people.finding import Found
 from reach.people.model import Person, name_key, people
-from reach.people.search_index import Found
-from reach.problems import Unprocessable
-from reach.shapes import Shape
 
 Sort = Literal["newest", "oldest", "address", "name"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
@@ -28,20 +38,15 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 FEW = 1500
 #: They are read so many at a time.
 STEP = 500
-#: Where more may fit, so many are gone through for a page, in the order that is asked for.
-MOST_LOOKED_AT = 3000
-MOST_COUNTED = 10_000
+#: Where more may fit, so many are gone through for a page, in the order that is asked for; and no
+#: further step is made after so long, on a machine that has much to do.
+MOST_LOOKED_AT, PAGE_SECONDS = 2200, 0.03
+#: After the first step, so many at a time.
+FURTHER = 1000
+#: So many are counted, at most, of so many at a time; and no more are looked at after so long.
+MOST_COUNTED, COUNTED_STEP, COUNT_SECONDS = 10_000, 5000, 0.04
 #: The orders of people's ids, which are those of their sign-ups.
 BY_ID = ("newest", "oldest")
-#: An id, in base64 for addresses; and before it an order that is not the usual one, and behind it
-#: what that sorts by.
-ID_CHARACTERS = 22
-CURSOR = Shape(
-    r"(?:oldest\.)?[A-Za-z0-9_-]{21}[AQgw]"
-    r"|(?:address|name)\.[A-Za-z0-9_-]{21}[AQgw](?:[A-Za-z0-9_-]{4})*",
-    "Take it from next_cursor, unchanged, and ask with the same sort.",
-    4000,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +77,18 @@ class _Row(NamedTuple):
     key: str
 
 
-class _Position(NamedTuple):
-    """A place in a list: after the person of this id, whose key is the sort's."""
+class Count(NamedTuple):
+    """How many people are found: so many, or at least so many if it is not ``all`` of them."""
 
-    key: str
-    id: UUID
+    people: int
+    is_all: bool
 
 
 class _Part(NamedTuple):
     """Part of a list, and where the next one begins; None: this is the last."""
 
     rows: Sequence[_Row]
-    end: _Position | None
+    end: Position | None
 
 
 def page(
@@ -94,28 +99,27 @@ def page(
     A part may have fewer people, even none, and go on all the same: where many may fit and few do,
     so many are looked at, and no more. Raises Unprocessable for a cursor of another sort.
     """
-    start = _read_cursor(after, sort)
+    start = read_cursor(after, sort)
     list_, few = _List(tx, chosen_by, sort), _few(tx, chosen_by, sort)
     if isinstance(few, Found):
-        found, end = list_.walk_found(few, start, limit)
+        found, end = list_.walk_found(few, start, limit, Effort(FEW, PAGE_SECONDS))
     elif few is None:
         found, end = list_.walk(start, limit)
     else:
         found, end = list_.part(list_.sorted(few), start, limit)
     known = queries.find_all(tx, [row.id for row in found])
     shown = [known[row.id] for row in found]
-    return shown, None if end is None else _write_cursor(end, sort)
+    return shown, None if end is None else write_cursor(end, sort)
 
 
-def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> int:
-    """Count those who fit, up to ``most`` + 1: that stands for all that are more."""
-    list_ = _List(tx, chosen_by, "newest")
-    few = _few(tx, chosen_by, "newest")
-    if isinstance(few, Found):
-        return len(list_.walk_found(few, None, most + 1, most=most * 2).rows)
-    if few is not None:
-        return min(len(list_.sorted(few)), most + 1)
-    return list_.count(most + 1)
+def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> Count:
+    """Count those who fit, up to ``most`` + 1; where many may fit and few do, for a moment only."""
+    list_, few = _List(tx, chosen_by, "newest"), _few(tx, chosen_by, "newest")
+    if few is None or isinstance(few, Found):
+        found, is_all = list_.count(few, most + 1)
+    else:
+        found, is_all = len(list_.sorted(few)), True
+    return Count(min(found, most + 1), is_all and found <= most)
 
 
 class _List:
@@ -139,7 +143,7 @@ class _List:
         found = self._fitting(self._tx.execute(statement, {"rows": encoded}).all())
         return sorted(found, key=_position, reverse=self._sort == "newest")
 
-    def part(self, few: Sequence[_Row], start: _Position | None, limit: int) -> _Part:
+    def part(self, few: Sequence[_Row], start: Position | None, limit: int) -> _Part:
         """Cut a part out of those who fit, in order."""
         if start is not None:
             is_descending = self._sort == "newest"
@@ -148,68 +152,78 @@ class _List:
             ]
         return _Part(few[:limit], _position(few[limit - 1]) if len(few) > limit else None)
 
-    def walk(self, start: _Position | None, limit: int, most: int = MOST_LOOKED_AT) -> _Part:
+    def walk(self, start: Position | None, limit: int) -> _Part:
         """Go through people in order, more at a time, until there are enough."""
         found: list[_Row] = []
-        looked_at, step = 0, max(4 * limit, 200)
-        while looked_at < most:
-            step = min(step, most - looked_at)
-            found += self._fitting(self._some(start, step, limit + 1 - len(found)))
+        effort, step = Effort(MOST_LOOKED_AT, PAGE_SECONDS), max(4 * limit, 200)
+        while True:
+            size = effort.take(step)
+            found += self._fitting(self._some(start, size, limit + 1 - len(found)))
             if len(found) > limit:
                 return _Part(found[:limit], _position(found[limit - 1]))
-            last = self._after(start).offset(step - 1).limit(1)
-            end = self._tx.execute(last).one_or_none()
-            if end is None:
-                return _Part(found, None)
-            start = _Position(end.key, end.id)
-            looked_at, step = looked_at + step, 4 * step
-        return _Part(found, start)
+            start = self._end(start, size)
+            if start is None or effort.is_over:
+                return _Part(found, start)
+            step = FURTHER
 
-    def walk_found(
-        self, found: Found, start: _Position | None, limit: int, most: int = FEW
-    ) -> _Part:
+    def walk_found(self, found: Found, start: Position | None, limit: int, effort: Effort) -> _Part:
         """Go through those whom the search's index has found, in the order of their ids."""
         fitting: list[_Row] = []
-        is_descending, looked_at = self._sort == "newest", 0
+        is_descending = self._sort == "newest"
         first, beyond = _id_bounds(self._chosen_by)
         end = first if is_descending else beyond
         after = start.id if start is not None else beyond if is_descending else first
-        for ids in found.ids(self._tx, descending=is_descending, after=after):
+        for ids in found.ids(self._tx, descending=is_descending, after=after, step=STEP):
             if ids and end is not None and (ids[0] < end if is_descending else ids[0] > end):
                 break
             for part in _batched(ids, STEP):
                 fitting += self.sorted(part)
-                looked_at += len(part)
+                effort.take(len(part))
                 if len(fitting) > limit:
                     return _Part(fitting[:limit], _position(fitting[limit - 1]))
-                if looked_at >= most:
-                    return _Part(fitting, _Position("", part[-1]))
+                if effort.is_over:
+                    return _Part(fitting, Position("", part[-1]))
         return _Part(fitting, None)
 
-    def count(self, most: int) -> int:
-        """Count up to ``most`` of those who fit."""
-        if not self._words:
-            fitting = select(people.c.id).where(*_conditions(people.c, self._chosen_by))
-            counted = select(func.count()).select_from(fitting.limit(most).subquery())
-            return int(self._tx.execute(counted).scalar_one())
-        found, start = 0, None
-        while found < most:
-            part, start = self.walk(start, MOST_LOOKED_AT)
-            found += len(part)
-            if start is None:
-                break
-        return min(found, most)
+    def count(self, found: Found | None, most: int) -> tuple[int, bool]:
+        """Count up to ``most`` of those who fit, and say whether these are all."""
+        effort = Effort(sys.maxsize, COUNT_SECONDS)
+        if found is not None:
+            part = self.walk_found(found, None, most, effort)
+            return len(part.rows), part.end is None
+        is_slow = bool(self._words) or self._chosen_by.welcome is not None
+        step, counted, start = STEP if is_slow else COUNTED_STEP, 0, None
+        while True:
+            counted += self._count_some(start, step)
+            start = self._end(start, step)
+            if start is None or counted >= most or effort.is_over:
+                return counted, start is None
 
-    def _some(self, start: _Position | None, step: int, enough: int) -> Sequence[Any]:
+    def _end(self, start: Position | None, step: int) -> Position | None:
+        """Find the last one of the next ``step`` people; None if there are not so many."""
+        last = self._tx.execute(self._after(start).offset(step - 1).limit(1)).one_or_none()
+        return None if last is None else Position(last.key, last.id)
+
+    def _some(self, start: Position | None, step: int, enough: int) -> Sequence[Any]:
         """Of the next ``step`` people, give those who fit as far as the database can tell."""
         chosen = self._after(start).limit(step).subquery("chosen")
-        conditions = _conditions(
-            chosen.c, self._chosen_by, but=_inside(self._chosen_by, self._sort)
-        )
-        statement = select(*(chosen.c[name] for name in _Row._fields)).where(*conditions)
+        statement = select(*(chosen.c[name] for name in _Row._fields)).where(*self._others(chosen))
         if not self._words:
             statement = statement.limit(enough)
         return self._tx.execute(statement.order_by(*self._order(chosen.c.key, chosen.c.id))).all()
+
+    def _count_some(self, start: Position | None, step: int) -> int:
+        """Count those of the next ``step`` people who fit."""
+        if self._words:
+            return len(self._fitting(self._some(start, step, step)))
+        chosen = self._after(start).limit(step).subquery("chosen")
+        counted = select(func.count()).select_from(chosen).where(*self._others(chosen))
+        return int(self._tx.execute(counted).scalar_one())
+
+    def _others(self, chosen: FromClause) -> Sequence[ColumnElement[bool]]:
+        """Say what those have to fit as well whom ``_after`` chooses."""
+        inside = _inside(self._chosen_by, self._sort)
+        return _conditions(chosen.c, self._chosen_by, but=inside)
 
     def _order(self, key: ColumnElement[Any], id_: ColumnElement[Any]) -> Sequence[Any]:
         orders: Mapping[Sort, Sequence[Any]] = {
@@ -220,7 +234,7 @@ class _List:
         }
         return orders[self._sort]
 
-    def _after(self, start: _Position | None) -> Select[Any]:
+    def _after(self, start: Position | None) -> Select[Any]:
         """Choose everybody after ``start`` who fits what the order's own index knows."""
         inside = _inside(self._chosen_by, self._sort)
         others = {field.name for field in fields(Filter)} - inside
@@ -233,7 +247,7 @@ class _List:
             statement = statement.where(*self._is_after(start))
         return statement.order_by(*self._order(self._key, people.c.id))
 
-    def _is_after(self, start: _Position) -> Sequence[ColumnElement[bool]]:
+    def _is_after(self, start: Position) -> Sequence[ColumnElement[bool]]:
         key = literal(start.key, OrderedText)
         if self._sort == "newest":
             return [people.c.id < start.id]
@@ -263,9 +277,11 @@ def _few(tx: Transaction, chosen_by: Filter, sort: Sort) -> Collection[UUID] | F
     by_search: Found | None = None
     # Of accents alone nothing is left: that finds everybody, as if nothing were searched for.
     if words := search.words_of(chosen_by.search or ""):
-        by_search = search_index.find(tx, words)
+        by_search = finding.find(tx, words)
+        if by_search is not None:
+            by_search = by_search.between(*_id_bounds(chosen_by))
         if by_search is not None and by_search.count <= FEW:
-            return [id_ for ids in by_search.ids(tx) for id_ in ids]
+            return [id_ for ids in by_search.ids(tx, step=FEW + 1) for id_ in ids]
     if (
         chosen_by.welcome is not None
         and (found := _few_welcomes(tx, chosen_by.welcome)) is not None
@@ -278,8 +294,10 @@ def _few(tx: Transaction, chosen_by: Filter, sort: Sort) -> Collection[UUID] | F
         asked = replace(Filter(), **{name: getattr(chosen_by, name) for name in names})
         if asked == Filter():
             continue
-        may_fit = select(people.c.id).where(*_conditions(people.c, asked)).limit(FEW + 1)
-        found = tx.execute(may_fit).scalars().all()
+        # In an index's order, or Postgres may begin with those who do not fit, and find very many.
+        order = people.c.email_key if names == ("prefix",) else people.c.id
+        may_fit = select(people.c.id).where(*_conditions(people.c, asked)).order_by(order)
+        found = tx.execute(may_fit.limit(FEW + 1)).scalars().all()
         if len(found) <= FEW:
             return found
     return by_search if sort in BY_ID else None
@@ -356,35 +374,10 @@ def _key(sort: Sort, dialect: str) -> ColumnElement[str]:
     return name_key(dialect) if sort == "name" else literal_column("''", Text)
 
 
-def _position(row: _Row) -> _Position:
-    return _Position(row.key, row.id)
-
-
-def _write_cursor(position: _Position, sort: Sort) -> str:
-    """Make the cursor that continues a list: opaque, and of one order."""
-    id_ = _base64(position.id.bytes).rstrip("=")
-    if sort == "newest":
-        return id_
-    key = position.key.encode()
-    return f"{sort}.{id_}{_base64(key + bytes(-len(key) % 3))}"
-
-
-def _read_cursor(cursor: str | None, sort: Sort) -> _Position | None:
-    """Read what ``_write_cursor`` made. Raises Unprocessable."""
-    if cursor is None:
-        return None
-    named, _, rest = cursor.rpartition(".")
-    if (named or "newest") != sort or not CURSOR.fits(cursor):
-        raise Unprocessable(errors=[{"parameter": "cursor", "detail": CURSOR.said}])
-    id_, key = rest[:ID_CHARACTERS], rest[ID_CHARACTERS:]
-    written = urlsafe_b64decode(key).rstrip(b"\0").decode(errors="replace").replace("\0", "\ufffd")
-    return _Position(written, UUID(bytes=urlsafe_b64decode(f"{id_}==")))
+def _position(row: _Row) -> Position:
+    return Position(row.key, row.id)
 
 
 def _batched(ids: Sequence[UUID], size: int) -> Iterator[Sequence[UUID]]:
     """Cut a list into parts."""
     return (ids[n : n + size] for n in range(0, len(ids), size))
-
-
-def _base64(given: bytes) -> str:
-    return urlsafe_b64encode(given).decode()

@@ -14,7 +14,8 @@ from reach.messages.model import State
 from reach.messages.routes import MessageBody, MessagePage, message_body, message_page
 from reach.people import actions, consent, filters, queries, record, stats
 from reach.people.address import LONGEST, key_prefix
-from reach.people.filters import CURSOR, Sort
+from reach.people.cursors import CURSOR
+from reach.people.filters import Sort
 from reach.people.model import Person
 from reach.people.record import NoSuchPerson
 from reach.people.schemas import (

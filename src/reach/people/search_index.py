@@ -11,17 +11,14 @@ docs/decisions/0068-search.md.
 """
 
 import zlib
-from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import (
     Column,
-    Executable,
     Index,
     Insert,
     Integer,
@@ -41,12 +38,9 @@ from reach.db.transaction import Transaction
 from reach.db.types import (
     Key,
     OrderedText,
-    among,
     earliest_id,
-    encode,
     metadata,
     now,
-    rows,
 )
 from reach.people import search
 from reach.people.model import people
@@ -55,8 +49,6 @@ from reach.people.model import people
 BLOCK = 4096
 ID_BYTES = 16
 NOBODY = UUID(int=0)
-#: So many who are in no block are looked at by a search, and no more.
-MOST_UNINDEXED = 4 * BLOCK
 #: Who comes later than this after their id was made is found missing (see ``incomplete``). Longer,
 #: and in a rush too many would be in no block.
 LATE_SECONDS = 30
@@ -87,7 +79,7 @@ changed = Table("search_changed", metadata, Column("person_id", Key, primary_key
 
 _PERSON = (people.c.id, people.c.version, people.c.email, people.c.email_key, people.c.name)
 _LAST = select(blocks.c.number, blocks.c.last_id).order_by(blocks.c.number.desc()).limit(1)
-_CHANGED = select(changed.c.person_id).limit(bindparam("most", type_=Integer))
+CHANGED = select(changed.c.person_id).limit(bindparam("most", type_=Integer))
 _HAS_EMAIL = people.c.email != ""
 
 
@@ -113,80 +105,6 @@ class Block:
     bits: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Who may be meant by a search: by block, those who are in it, and others whose ids lie there.
-
-    ``count`` is how many there may be at most.
-    """
-
-    bits: Mapping[int, int]
-    others: Mapping[int, Sequence[UUID]]
-    #: The last id of each block; above all of them are those who are in none.
-    last_ids: Sequence[UUID]
-
-    @property
-    def count(self) -> int:
-        """How many there may be."""
-        return sum(map(len, self.others.values())) + sum(map(int.bit_count, self.bits.values()))
-
-    def ids(
-        self, tx: Transaction, *, descending: bool = False, after: UUID | None = None
-    ) -> Iterator[Sequence[UUID]]:
-        """List them in the order of their ids, from after one on, a block at a time."""
-        blocks_ = sorted(self.bits.keys() | self.others.keys())
-        if after is not None:
-            place = bisect_left(self.last_ids, after)
-            blocks_ = [n for n in blocks_ if (n <= place if descending else n >= place)]
-        for number in reversed(blocks_) if descending else blocks_:
-            found = set(self.others.get(number, ()))
-            if bits := self.bits.get(number):
-                ids = tx.execute(_IDS, {"number": number}).scalar_one()
-                found.update(UUID(bytes=_id_at(ids, place)) for place in _places(bits))
-            if after is not None:
-                found = {id_ for id_ in found if (id_ < after if descending else id_ > after)}
-            yield sorted(found, reverse=descending)
-
-
-def find(tx: Transaction, words: Sequence[str]) -> Found | None:
-    """Find who may be meant by a search of these words.
-
-    None if too many are in no block, or have changed: no worker is at work.
-    """
-    last_ids = tx.execute(_LAST_IDS).scalars().all()
-    after = last_ids[-1] if last_ids else NOBODY
-    unindexed = tx.execute(_UNINDEXED, {"after": after, "most": MOST_UNINDEXED + 1}).all()
-    if len(unindexed) > MOST_UNINDEXED:
-        return None
-    others: dict[int, list[UUID]] = defaultdict(list)
-    others[len(last_ids)] = [
-        row.id for row in unindexed if search.is_match(words, search.text_of(*row[1:]))
-    ]
-    of_late = tx.execute(_CHANGED, {"most": MOST_UNINDEXED + 1}).scalars().all()
-    if len(of_late) > MOST_UNINDEXED:
-        return None
-    for person_id in of_late:
-        others[bisect_left(last_ids, person_id)].append(person_id)
-    return Found(_bits(tx, words) if last_ids else {}, others, last_ids)
-
-
-def _bits(tx: Transaction, words: Sequence[str]) -> Mapping[int, int]:
-    """Say who has every gram of these words, by block."""
-    wanted = search.wanted_grams(words)
-    encoded = encode(tx.dialect.name, [{"gram": gram} for gram in wanted])
-    found: dict[int, list[int]] = defaultdict(list)
-    for block, packed in tx.execute(_having(tx.dialect.name), {"rows": encoded}):
-        found[block].append(_unpack(packed))
-    all_of: dict[int, int] = {}
-    for block, of_grams in found.items():
-        bits = of_grams[0] if len(of_grams) == len(wanted) else 0
-        for one in of_grams[1:]:
-            bits &= one
-        if bits:
-            all_of[block] = bits
-    return all_of
-
-
 def next_block(tx: Transaction) -> Block | None:
     """Read those of whom the next block is to be made; None if they are too few.
 
@@ -208,7 +126,7 @@ def incomplete(tx: Transaction, number: int) -> Block | None:
         return None
     before = tx.execute(_ONE, {"number": number - 1}).one_or_none()
     after = NOBODY if before is None else before.last_id
-    known = sum(map(any, (_id_at(block.ids, n) for n in range(len(block.ids) // ID_BYTES))))
+    known = sum(map(any, (id_at(block.ids, n) for n in range(len(block.ids) // ID_BYTES))))
     there = tx.execute(_HOW_MANY, {"after": after, "last": block.last_id}).scalar_one()
     return _read(tx, number, after, block.last_id) if there > known else None
 
@@ -268,7 +186,7 @@ def count(tx: Transaction) -> int:
 
 def is_any_changed(tx: Transaction) -> bool:
     """Whether somebody's bits are to be set right."""
-    return tx.execute(_CHANGED, {"most": 1}).one_or_none() is not None
+    return tx.execute(CHANGED, {"most": 1}).one_or_none() is not None
 
 
 def set_right(tx: Transaction) -> int:
@@ -303,7 +221,7 @@ def _apply_in(tx: Transaction, number: int, ids: Sequence[UUID]) -> None:
         for gram in search.grams_of(text):
             bits[gram] |= 1 << places[id_]
     mask = sum(1 << place for place in places.values())
-    was = {gram: _unpack(old) for gram, old in tx.execute(_OF_BLOCK, {"block": number})}
+    was = {gram: unpack(old) for gram, old in tx.execute(_OF_BLOCK, {"block": number})}
     for gram in was.keys() | bits.keys():
         old = was.get(gram, 0)
         new = (old & ~mask) | bits.get(gram, 0)
@@ -327,29 +245,17 @@ def _write(tx: Transaction, gram: str, number: int, old: int, new: int) -> None:
         tx.execute(delete(grams).where(row))
 
 
-@cache
-def _having(dialect: str) -> Executable:
-    given = rows(dialect, grams.c.gram)
-    return select(grams.c.block, grams.c.people).where(among(grams.c.gram, select(given.c.gram)))
-
-
 def _pack(bits: int) -> bytes:
     return zlib.compress(bits.to_bytes((bits.bit_length() + 7) // 8, "little"), 1)
 
 
-def _unpack(packed: bytes) -> int:
+def unpack(packed: bytes) -> int:
+    """Read a number as it is stored."""
     return int.from_bytes(zlib.decompress(packed), "little")
 
 
-def _places(bits: int) -> Iterator[int]:
-    """List which bits are set."""
-    while bits:
-        lowest = bits & -bits
-        yield lowest.bit_length() - 1
-        bits ^= lowest
-
-
-def _id_at(ids: bytes, place: int) -> bytes:
+def id_at(ids: bytes, place: int) -> bytes:
+    """Cut the id of a place out of many."""
     return ids[place * ID_BYTES : (place + 1) * ID_BYTES]
 
 
@@ -361,8 +267,7 @@ def _place_of(ids: bytes, person_id: UUID) -> int | None:
     return None if at < 0 else at // ID_BYTES
 
 
-#: Numbers begin with 0, and none is left out: so a number is a place in this.
-_LAST_IDS = select(blocks.c.last_id).order_by(blocks.c.number)
+_IDS = select(blocks.c.last_id).order_by(blocks.c.number)
 _IDS = select(blocks.c.ids).where(blocks.c.number == bindparam("number"))
 _BLOCK_OF = (
     select(blocks.c.number)
@@ -371,12 +276,6 @@ _BLOCK_OF = (
     .limit(1)
 )
 _OF_BLOCK = select(grams.c.gram, grams.c.people).where(grams.c.block == bindparam("block"))
-_UNINDEXED = (
-    select(people.c.id, people.c.email, people.c.email_key, people.c.name)
-    .where(people.c.id > bindparam("after", type_=Key))
-    .order_by(people.c.id)
-    .limit(bindparam("most", type_=Integer))
-)
 _ONE = select(blocks.c.last_id, blocks.c.ids).where(blocks.c.number == bindparam("number"))
 _IS_BETWEEN = (
     people.c.id > bindparam("after", type_=Key),

@@ -51,7 +51,8 @@ async def add_old_people(database: Database, *people_: Mapping[str, Any]) -> Seq
     began = int((time.time() - 86_400) * 1000)
     ids = [UUID(int=(began + n) << 80 | 7 << 76 | 2 << 62 | n) for n in range(len(people_))]
     common = {"name": "Ada", "language": None, "confirmed_at": None}
-    fixed = {"links_version": 0, "version": 1, "created_at": now(), "updated_at": now()}
+    fixed = {"links_version": 0, "version": 1, "updated_at": now()}
+    fixed |= {} if "created_at" in people_[0] else {"created_at": now()}
     given = [
         {**common, "id": id_, "email_key": one["email"].lower(), **one}
         for id_, one in zip(ids, people_, strict=True)
@@ -61,7 +62,7 @@ async def add_old_people(database: Database, *people_: Mapping[str, Any]) -> Seq
         tx.execute(insert(people).values(fixed), given)
 
     await database.write(add)
-    return ids
+    return [one["id"] for one in given]
 
 
 def addresses(count: int, name: str = "ada") -> list[str]:
