@@ -61,10 +61,26 @@ async def test_who_did_what_to_whom(reach: Reach, operator: Console) -> None:
         f"since={today + timedelta(days=2)}": [],
         f"until={today - timedelta(days=2)}": [],
         f"since={today - timedelta(days=1)}&until={today + timedelta(days=1)}": 3,
+        f"until={today}": 3,
     }.items():
         answer = await operator.get(f"/console/audit?{query}")
         seen = rows(answer.text)
         assert (len(seen) if isinstance(found, int) else seen) == found, query
+
+
+async def test_what_more_there_is_to_say(here: Reach, console: Console) -> None:
+    """Each detail with its value; and who has the longest name that there is, is found by it."""
+    longest = Actor("oidc", "s" * 255, "console")
+
+    def write(tx: Transaction) -> None:
+        filters, columns = {"confirmed": True, "language": "de"}, ["id", "name"]
+        audit.note(tx, longest, "people.export", count=0, filters=filters, columns=columns)
+
+    await here.database.write(write)
+    text = (await console.get(f"/console/audit?actor={longest.id}")).text
+    assert rows(text) == ["people.export"]
+    said = " ".join(re.sub("<[^>]*>", "", text).split())
+    assert "filters confirmed: yes, language: de; columns id, name" in said
 
 
 @pytest.mark.parametrize(

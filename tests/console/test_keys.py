@@ -42,6 +42,9 @@ async def test_a_key_is_shown_once_and_works(reach: Reach, operator: Console) ->
     assert text[:11] in listed
     assert text not in listed
     assert len(await reach.database.read(keys.all_keys)) == 2
+    async with at_console(reach) as another:  # whose form is another one
+        (others,) = set(KEY.findall((await another.post("/console/keys", form)).text))
+    assert others != text
 
 
 @pytest.mark.parametrize(

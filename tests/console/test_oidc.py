@@ -1,6 +1,7 @@
 """Signing in at the console by OpenID Connect, at a real provider, and what the pages say."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -97,6 +98,19 @@ async def test_who_signs_out_is_told_that_it_is_here_alone(
     answer = await visitor.post("/console/sign-out")
     assert "still be signed in" in (await visitor.get(answer.headers["location"])).text
     assert (await visitor.get("/console/site")).status_code == 303
+
+
+async def test_signing_in_again_ends_the_session_before(
+    here: Reach, visitor: Console, provider: AuthlibProvider
+) -> None:
+    """One by key, say: one browser has one session."""
+    key = (await here.key("people:read"))["Authorization"].removeprefix("Bearer ")
+    await visitor.sign_in(key)
+    before = {"Cookie": f"{visitor.cookie}={visitor.http.cookies[visitor.cookie]}"}
+    url = (await visitor.get(START)).headers["location"]
+    assert (await visitor.get(provider.sign_in(url, ADA))).status_code == 303
+    assert (await here.http.get("/console/site", headers=before)).status_code == 303
+    assert ADA in (await visitor.get("/console/site")).text
 
 
 async def test_an_answer_without_its_cookie_signs_nobody_in(
@@ -252,6 +266,34 @@ async def test_a_provider_that_is_down_keeps_no_key_out(
         assert "the OpenID provider cannot be used" in told()
         key = (await reach.key("people:read"))["Authorization"].removeprefix("Bearer ")
         assert (await visitor.sign_in(key)).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [
+        ({}, True),
+        ({"oidc_name": "Authlib"}, True),
+        ({"oidc_grants": "bob@example.org=*"}, False),
+        ({"oidc_client_secret": SecretStr("another")}, False),
+    ],
+)
+async def test_who_is_taken_off_the_list_is_out(
+    sqlite: str,
+    make_settings: MakeSettings,
+    provider: AuthlibProvider,
+    changes: dict[str, Any],
+    *,
+    goes_on: bool,
+) -> None:
+    """Sessions that began by another list, or another secret, are over when Reach starts again."""
+    settings = settings_for(make_settings, provider.issuer, database_url=sqlite)
+    async with running_reach(settings) as reach, at_console(reach, signed_in=False) as visitor:
+        await visitor.get(provider.sign_in(await begun(visitor), ADA))
+        token = visitor.http.cookies[visitor.cookie]
+    settings = settings_for(make_settings, provider.issuer, database_url=sqlite, **changes)
+    async with running_reach(settings) as reach, at_console(reach, signed_in=False) as visitor:
+        visitor.http.cookies = httpx.Cookies({visitor.cookie: token})
+        assert (await visitor.get("/console/site")).status_code == (200 if goes_on else 303)
 
 
 async def test_without_a_provider_there_is_no_button(

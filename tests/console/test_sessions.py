@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 
 from reach.auth import actions, audit, keys
-from reach.auth.audit import Actor, Filter
+from reach.auth.audit import Actor, ActorKind, Filter
 from reach.console import sessions
 from reach.console.sessions import Session
 from reach.db.database import Database
@@ -69,6 +69,17 @@ async def test_a_session_is_over_with_its_key(database: Database) -> None:
         assert await found(database, token) is None
 
 
+async def test_a_session_may_do_no_more_than_its_key(database: Database) -> None:
+    """A scope that was taken from the key meanwhile is the session's no longer."""
+    token, key_id = await begun(database, "people:read", "keys:write")
+    table = keys.api_keys
+    fewer = update(table).where(table.c.id == key_id).values(scopes=["audit:read", "people:read"])
+    await database.write(Transaction.execute, fewer)
+    session = await found(database, token)
+    assert session
+    assert session.scopes == {"people:read"}
+
+
 async def test_a_session_ends_when_its_time_is_up(database: Database) -> None:
     """After its whole time, used or not; and after a while in which nobody used it."""
     token, _ = await begun(database, seconds=-1)
@@ -108,17 +119,18 @@ async def test_sign_out_here_and_everywhere(database: Database) -> None:
     token, key_id = await begun(database)
     others, _ = await begun(database)
 
-    def again(tx: Transaction) -> str:
+    def again(tx: Transaction, kind: ActorKind, key: UUID | None) -> str:
         return sessions.start(
             tx,
-            actor_kind="key",
+            actor_kind=kind,
             actor_id=str(key_id),
             scopes=frozenset(keys.SCOPES),
-            key_id=key_id,
+            key_id=key,
             seconds=60,
         )
 
-    second, third = [await database.write(again) for _ in range(2)]
+    second, third = [await database.write(again, "key", key_id) for _ in range(2)]
+    namesake = await database.write(again, "oidc", None)
     session = await found(database, token)
     assert session
     await database.write(sessions.end, session)
@@ -126,12 +138,14 @@ async def test_sign_out_here_and_everywhere(database: Database) -> None:
     session = await found(database, second)
     assert session
     assert await database.write(sessions.end_all, session) == 2
-    assert [bool(await found(database, one)) for one in (second, third, others)] == [0, 0, 1]
+    assert await database.write(sessions.end_all, session) == 0  # nor is that noted
+    over, going_on = (second, third), (others, namesake)
+    assert [bool(await found(database, one)) for one in (*over, *going_on)] == [0, 0, 1, 1]
     told = await database.read(audit.page, Filter(actor=str(key_id)), limit=9)
     assert [(entry.action, entry.count) for entry in told] == [
         ("session.end", 2),
         ("session.end", 1),
-        *[("session.start", 1)] * 3,
+        *[("session.start", 1)] * 4,
     ]
     assert {entry.actor.via for entry in told} == {"console"}
 

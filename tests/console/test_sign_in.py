@@ -87,6 +87,13 @@ async def test_a_script_is_led_to_sign_in_and_back_to_its_page(
     assert answer.headers["hx-redirect"] == (f"{SIGN_IN}?next=%2Fconsole%2Fsite%3Fq%3Da&ended=yes")
 
 
+@pytest.mark.parametrize("name", ["HX-Current-URL", "Referer"])
+async def test_where_one_was_may_be_nowhere(stranger: Console, name: str) -> None:
+    """What is no address leads to the first page: it is no fault of ours."""
+    answer = await stranger.get("/console/site", **{"HX-Request": "true", name: "http://["})
+    assert answer.headers["hx-redirect"] == f"{SIGN_IN}?next=%2Fconsole"
+
+
 async def test_wrong_keys_count_as_the_apis_do(
     sqlite: str, make_settings: Callable[..., Settings]
 ) -> None:
@@ -102,6 +109,14 @@ async def test_wrong_keys_count_as_the_apis_do(
         assert "Too many keys" in answer.text
         by_api = {"Authorization": f"Bearer {key}"}
         assert (await reach.http.get("/v1/stats", headers=by_api)).status_code == 429
+
+
+async def test_pages_count_as_calls_do(sqlite: str, make_settings: Callable[..., Settings]) -> None:
+    """Who asks too often is refused: a session is no way around ``REACH_LIMIT_API``."""
+    made = make_settings(database_url=sqlite, limit_api="5/hour")
+    async with running_reach(made) as reach, at_console(reach) as console:
+        statuses = [(await console.get("/console/site")).status_code for _ in range(5)]
+        assert statuses == [200, 200, 200, 200, 429]  # the first was to see that they are in
 
 
 @pytest.mark.parametrize(
@@ -144,6 +159,14 @@ async def test_signing_out_ends_the_session_itself(here: Reach, console: Console
         await console.sign_in(console.key)
         await console.post("/console/sign-out", {"everywhere": "yes"})
         assert (await second.get("/console/site")).status_code == 303
+
+
+async def test_signing_in_again_ends_the_session_before(here: Reach, console: Console) -> None:
+    """One browser has one session: what it no longer keeps opens nothing."""
+    before = {"Cookie": f"{console.cookie}={console.http.cookies[console.cookie]}"}
+    assert (await console.sign_in(console.key)).status_code == 303
+    assert (await here.http.get("/console/site", headers=before)).status_code == 303
+    assert (await console.get("/console/site")).status_code == 200
 
 
 async def test_a_page_is_a_use_of_session_and_key(here: Reach, console: Console) -> None:
@@ -196,6 +219,9 @@ async def test_no_key_is_typed_where_it_would_cross_a_network_in_clear(
             answer = await http.get(SIGN_IN, headers={"Host": host})
             assert answer.status_code == (200 if is_safe else 403)
             assert ('name="key"' in answer.text) == is_safe
+            # A proxy may answer by http too: even so the key goes where it is encrypted.
+            sent_to = f"{public_url}{SIGN_IN}" if public_url.startswith("https") else SIGN_IN
+            assert (f'action="{sent_to}"' in answer.text) == is_safe
             assert ("REACH_PUBLIC_URL" in answer.text) != is_safe
             form = {"key": await new_key(reach)}
             said = {"Host": host, "Origin": public_url or f"http://{host}"}
@@ -239,7 +265,7 @@ async def test_a_console_that_is_off_leaves_no_trace(
         assert (await reach.http.get("/static/reach-0.css")).status_code == 200
 
 
-PARTS = st.text("/\\.:@?#&=%a\n\t ", max_size=12)
+PARTS = st.lists(st.sampled_from([*"/\\.:@?#&=%a\n\t ", "/..", "%2e"]), max_size=12).map("".join)
 
 
 @settings(max_examples=200, deadline=None)
@@ -250,7 +276,11 @@ def test_next_leads_nowhere_else(rest: str) -> None:
         led = local_path(text)
         assert led in {BEGINS, text}
         assert led.startswith(BEGINS)
-        assert httpx.URL("https://here.example/").join(led).host == "here.example"
+        there = httpx.URL("https://here.example/").join(led.replace("%2e", "."))
+        assert there.host == "here.example"
+        assert there.path == BEGINS or there.path.startswith(f"{BEGINS}/")
         assert not set("\\\n\t #") & set(led)
         assert not led.startswith(SIGN_IN)
+    for path in ("/console/..", "/console/../links", "/console/x/%2E%2e/y", "/console/.%2e?x"):
+        assert local_path(path) == BEGINS
     assert local_path("/console/people?q=a%20b&limit=5") == "/console/people?q=a%20b&limit=5"

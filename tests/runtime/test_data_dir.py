@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from reach.auth import audit, keys
+from reach.auth.audit import Actor, Filter
 from reach.db.database import Database
 from reach.runtime.data_dir import make_data_dir, operator_key, secret_key
 from reach.runtime.process import opened
@@ -135,6 +137,19 @@ async def test_a_file_without_a_key_is_named(
     async with opened(settings) as database:
         await refuse_operator_key(settings, database)
     assert (tmp_path / "operator-key").read_text(encoding="utf-8") == text
+
+
+async def test_the_audit_trail_has_the_first_key(
+    make_settings: MakeSettings, database: Database, tmp_path: Path
+) -> None:
+    """No key is there that nobody has made; and it is made once."""
+    settings = make_settings(data_dir=tmp_path)
+    for _ in range(2):
+        await operator_key(settings, database)
+    (entry,) = await database.read(audit.page, Filter(), limit=9)
+    (key,) = await database.read(keys.all_keys)
+    assert (entry.action, entry.subject) == ("key.create", key.id)
+    assert entry.actor == Actor("command", str(os.getuid()), "cli")
 
 
 async def refuse_operator_key(settings: Settings, database: Database) -> None:

@@ -16,13 +16,14 @@ from reach.console.safety import BEGINS
 from reach.db.transaction import Transaction
 from reach.problems import Unprocessable
 from reach.shapes import CURSOR
+from reach.web.audit import ACTOR_CHARACTERS
 from reach.web.guard import path_id
 from reach.web.responses import read_cursor, write_cursor
 from reach.web.routes import services_of
 
 HERE = f"{BEGINS}/audit"
 PAGE_ROWS = 50
-MOST_CHARACTERS = 200
+MOST_CHARACTERS = ACTOR_CHARACTERS
 DAY = timedelta(days=1)
 #: Where what an action is done to is shown, by how its name begins.
 SUBJECTS = {

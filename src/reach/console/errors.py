@@ -1,5 +1,7 @@
 """How the console answers problems: as a page of its own, or by leading to the sign-in."""
 
+from contextlib import suppress
+
 from fastapi import Request, Response
 
 from reach.console.guard import SignedOut, cookie_name, is_by_script, session_of
@@ -42,4 +44,5 @@ async def _find_session(request: Request, problem: Problem) -> None:
     settings = services_of(request).settings
     shows_one = cookie_name(settings) in request.cookies
     if settings.console and shows_one and not isinstance(problem, ServiceUnavailable):
-        await session_of(request)
+        with suppress(ServiceUnavailable):  # then the page tells of the problem, without navigation
+            await session_of(request)

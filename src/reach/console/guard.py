@@ -111,8 +111,10 @@ async def session_of(request: Request) -> Session | None:
     services = services_of(request)
     idle_seconds = services.settings.console_idle_minutes * MINUTE_SECONDS
     session = await services.database.read(sessions.find, token, idle_seconds=idle_seconds)
-    if session is not None and session.actor.kind == "oidc" and services.provider is None:
-        return None  # nobody signs in so any more
+    if session is not None and session.actor.kind == "oidc":
+        provider = services.provider
+        if provider is None or not provider.has_granted(token):
+            return None  # nobody signs in so any more
     if session is not None:
         request.scope[SESSION] = session
         request.scope[IS_OPERATOR] = True
@@ -176,5 +178,8 @@ def back_to(request: Request) -> str:
         query = request.scope["query_string"].decode("latin-1")
         return local_path(request.scope["path"] + (f"?{query}" if query else ""))
     said = request.headers.get("hx-current-url") or request.headers.get("referer", "")
-    parts = urlsplit(said)
+    try:
+        parts = urlsplit(said)
+    except ValueError:  # half of an address in brackets, say
+        return BEGINS
     return local_path(parts.path + (f"?{parts.query}" if parts.query else ""))

@@ -83,7 +83,7 @@ async def get_callback(request: Request) -> Response:
     except SignInFailed as failed:
         return _keep(settings, _failed(request, failed, back), "", 0)
     before, seconds = await session_of(request), session_seconds(settings)
-    token = await services.database.write(_begin, identity, seconds, before)
+    token = await services.database.write(_begin, identity, seconds, before, provider.mark)
     answer = _keep(settings, see(request, SIGN_IN, next=back, kept="yes"), "", 0)
     return put(settings, answer, token, seconds)
 
@@ -139,7 +139,9 @@ def _answer_in(request: Request) -> Mapping[str, str]:
     return dict(given)
 
 
-def _begin(tx: Transaction, identity: Identity, seconds: float, before: Session | None) -> str:
+def _begin(
+    tx: Transaction, identity: Identity, seconds: float, before: Session | None, mark: str
+) -> str:
     if before is not None:
         sessions.end(tx, before)
     return sessions.start(
@@ -149,6 +151,7 @@ def _begin(tx: Transaction, identity: Identity, seconds: float, before: Session 
         scopes=identity.scopes,
         key_id=None,
         seconds=seconds,
+        mark=mark,
     )
 
 

@@ -23,6 +23,8 @@ SIGN_IN = "/console/sign-in"
 #: Where somebody may be led back to: a path of ours, with a query, and nothing that browsers take
 #: for another site's address.
 LOCAL = re.compile(r"/console(?:/[A-Za-z0-9_./%~-]*)?(?:\?[!\"$-\[\]-~]*)?")
+#: To browsers ``%2e`` is a dot too, and such a path leads out of the console.
+UPWARDS = re.compile(r"/(?:\.|%2e){1,2}(?:[/?]|$)", re.IGNORECASE)
 MOST_CHARACTERS = 2000
 #: The field of each form that only a session's own pages can have.
 FIELD = "proof"
@@ -118,4 +120,5 @@ def is_proof(given: str, proof: str) -> bool:
 def local_path(text: str) -> str:
     """Read where somebody is to be led back to; the console's first page if it is nowhere here."""
     is_local = len(text) <= MOST_CHARACTERS and LOCAL.fullmatch(text) and "//" not in text
-    return text if is_local and not text.startswith(SIGN_IN) else BEGINS
+    stays = is_local and not UPWARDS.search(text)
+    return text if stays and not text.startswith(SIGN_IN) else BEGINS

@@ -73,11 +73,15 @@ def start(  # noqa: PLR0913 - what a session is made of
     scopes: frozenset[str],
     key_id: UUID | None,
     seconds: float,
+    mark: str = "",
 ) -> str:
-    """Begin a session that lasts for ``seconds`` at most; returns the value of its cookie."""
+    """Begin a session that lasts for ``seconds`` at most; returns the value of its cookie.
+
+    That ends with ``mark``, and without it there is no such session.
+    """
     old = select(sessions.c.id).where(sessions.c.expires_at < now()).limit(SWEEP_ROWS)
     tx.execute(delete(sessions).where(among(sessions.c.id, old)))
-    token, id_ = secrets.token_urlsafe(TOKEN_BYTES), new_id()
+    token, id_ = secrets.token_urlsafe(TOKEN_BYTES) + mark, new_id()
     tx.execute(
         insert(sessions).values(
             id=id_,
@@ -145,7 +149,8 @@ def end_all(tx: Transaction, session: Session) -> int:
     """End every session of the same operator, this one too; returns how many there were."""
     theirs = sessions.c.actor == session.actor.id, sessions.c.actor_kind == session.actor.kind
     count = tx.execute(delete(sessions).where(*theirs)).rowcount
-    audit.note(tx, session.actor, "session.end", count=count)
+    if count:
+        audit.note(tx, session.actor, "session.end", count=count)
     return count
 
 

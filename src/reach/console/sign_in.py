@@ -126,7 +126,7 @@ def show_form(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Show the page to sign in at; ``back`` is where to lead then."""
-    provider = services_of(request).provider
+    provider, settings = services_of(request).provider, services_of(request).settings
     return show(
         request,
         "sign-in.html",
@@ -134,5 +134,6 @@ def show_form(
         headers=headers,
         next=local_path(back),
         say=say,
+        form_origin=settings.origin if settings.is_https else "",
         provider=provider.name if provider else "",
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from reach.auth import keys
+from reach.auth import actions, keys
+from reach.auth.audit import Actor
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.files import write
@@ -72,7 +73,8 @@ async def operator_key(settings: Settings, database: Database) -> str:
 
 def _know(tx: Transaction, text: str) -> None:
     if not keys.is_stored(tx, text):
-        keys.add(tx, text, "operator-key", keys.SCOPES)
+        whose = Actor("command", str(os.getuid()), "cli")  # who has started it, and has the file
+        actions.create_key(tx, whose, text, "operator-key", keys.SCOPES)
 
 
 def _kept(file: Path, make: Callable[[], str]) -> str:

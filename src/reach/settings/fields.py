@@ -201,8 +201,9 @@ class Fields(BaseSettings):
     console: bool = True
     #: How long a sign-in at the console lasts at most.
     console_hours: Annotated[float, Field(gt=0, le=24 * 30)] = 12
-    #: A session at the console that nobody uses for so long is over.
-    console_idle_minutes: Annotated[float, Field(gt=0, le=24 * 60)] = 60
+    #: A session at the console that nobody uses for so long is over. That it is used is noted once
+    #: a minute.
+    console_idle_minutes: Annotated[float, Field(ge=5, le=24 * 60)] = 60
 
     # Signing in at the console by OpenID Connect
     #: The OpenID Connect provider by which operators sign in to the console, to the letter as it

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from reach.auth.oidc import fetching
-from reach.auth.oidc.model import ProviderUnavailable
+from reach.auth.oidc.metadata import Metadata
+from reach.auth.oidc.model import NotProven, ProviderUnavailable
 from reach.auth.oidc.provider import Provider
 from reach.settings import BadSettings
 from tests.support.openid import answer_in, client_of
@@ -175,6 +176,28 @@ async def test_what_cannot_serve_us_is_said(
     describe(server, **changes)
     with pytest.raises(ProviderUnavailable, match=f"^discovery: .*{words}"):
         await Provider(client_of(server.origin)).begin()
+
+
+async def test_a_provider_that_names_itself_in_answers_does_so_in_each(server: Documents) -> None:
+    """Where it says that it does (RFC 9207), one without its name may be another's."""
+    describe(server, authorization_response_iss_parameter_supported=True)
+    reach = Provider(client_of(server.origin))
+    begun = await reach.begin()
+    answer = {"state": answer_in(begun.url)["state"], "code": "x"}
+    with pytest.raises(NotProven, match="does not say whose"):
+        await reach.finish(begun.kept, answer)
+
+
+def test_a_provider_elsewhere_sends_nobody_to_this_machine_in_clear() -> None:
+    """Without encryption an endpoint is for a provider that is on this machine itself."""
+    issuer = "https://login.example.org"
+    names = ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint")
+    said = {"issuer": issuer, **{name: f"{issuer}/{name}" for name in names}}
+    assert Metadata.read(said, issuer, has_secret=True)
+    for name in names:
+        here = {**said, name: "http://127.0.0.1:8080/"}
+        with pytest.raises(ProviderUnavailable, match=f"{name} is not encrypted"):
+            Metadata.read(here, issuer, has_secret=True)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,14 @@ def test_an_address_counts_once_it_is_verified(verified: object, counts: bool) -
     assert not grants("ada@example.org=people:read").granted({"email": "ada@example.org"})
 
 
+def test_an_address_is_no_other_that_looks_like_it() -> None:
+    """Capital letters are those of ASCII: what else becomes one of them, is another's."""
+    given = grants("mike@example.org=*; MAX@example.org=*")
+    for email, counts in (("Mike@EXAMPLE.org", True), ("mi\u212ae@example.org", False)):
+        assert bool(given.granted({"email": email, "email_verified": True})) == counts
+    assert given.granted({"email": "max@example.org", "email_verified": True})
+
+
 def test_of_other_claims_every_letter_counts() -> None:
     """``Ops`` and ``ops`` are two groups."""
     assert grants("Ops=*", "groups").granted({"groups": ["Ops"]}) == set(SCOPES)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
 from reach.auth.keys import SCOPES
@@ -10,6 +11,7 @@ from reach.settings.oidc import EMAIL, EVERY_SCOPE, parse_grants
 
 Claims = Mapping[str, Any]
 VERIFIED = "email_verified"
+LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +78,7 @@ def _is_verified(claims: Claims) -> bool:
 
 
 def _as_compared(claim: str, value: str) -> str:
-    return value.strip().lower() if claim == EMAIL else value
+    if claim != EMAIL:
+        return value
+    # Of ASCII alone: the lower case of a kelvin sign is a k, and whose address that is another's.
+    return value.strip().translate(LOWER)

@@ -99,6 +99,8 @@ class Provider:
         if self._ca_file is not None:
             _trusting(self._ca_file)
         self._signer = Signer(settings, "oidc")
+        #: At the end of each session's token that began here, by settings as they are now.
+        self.mark = f".{self._signer.signature(_who_may_what(settings))}"
         self._clock = clock
         self._made: _Tools | None = None
         self._found: tuple[float, Metadata] | None = None
@@ -109,6 +111,13 @@ class Provider:
     def of(cls, settings: Settings) -> "Provider | None":
         """Make the provider that the settings name; None if there is none. Raises BadSettings."""
         return cls(settings) if settings.oidc_issuer else None
+
+    def has_granted(self, token: str) -> bool:
+        """Whether a session, by its token, began when who may do what was as it is now.
+
+        So who is taken off the list is out once the API has started again.
+        """
+        return token.endswith(self.mark)
 
     async def begin(self) -> Begun:
         """Begin a sign-in. Raises ProviderUnavailable."""
@@ -279,6 +288,13 @@ class Provider:
 
         keys = tokens.Keys(self._keys, self._clock)
         return _Tools(fetching.Fetcher(_trusting(self._ca_file)), keys, tokens.check)
+
+
+def _who_may_what(settings: Settings) -> str:
+    """Write down what a sign-in's scopes come from: the provider, what it calls us, the list."""
+    secret = settings.oidc_client_secret.get_secret_value()
+    issuer, client = settings.oidc_issuer, settings.oidc_client_id
+    return repr(("grants", issuer, client, secret, settings.oidc_claim, settings.oidc_grants))
 
 
 def _is_installed(name: str) -> bool:
