@@ -95,8 +95,8 @@ Looking = Annotated[Look, Depends(Look.of)]
 class Found:
     """Part of a list: who is on it, where the next part begins, and how many there are in all.
 
-    ``count`` may be one more than ``filters.MOST_COUNTED``: then nobody has counted further. Without
-    ``is_all`` there was no time to count them all: they are at least so many.
+    ``count`` may be one more than ``filters.MOST_COUNTED``: then nobody has counted further.
+    Without ``is_all`` there was no time to count them all: they are at least so many.
     """
 
     people: Sequence[Person] = ()
