@@ -20,7 +20,7 @@ from tests.support.console import Console, at_console
 from tests.support.http.clients import NO_CERTIFICATES
 from tests.support.openid import ADA, VERIFIED, answer_in, client_of
 from tests.support.processes.reach import Reach, running_reach
-from tests.support.servers.openid import AuthlibProvider, CertifiedProvider, NoProvider
+from tests.support.servers.openid import AuthlibProvider, CertifiedProvider, NoProvider, find_node
 
 START, CALLBACK = "/console/oidc/start", "/console/oidc/callback"
 MakeSettings = Callable[..., Settings]
@@ -232,6 +232,10 @@ async def test_who_shows_wrong_answers_again_and_again_is_refused(
 
 async def test_a_certified_provider_too(sqlite: str, make_settings: MakeSettings) -> None:
     """With its own pages, cookies and rules; who changes their mind there is told so."""
+    try:
+        find_node()
+    except NoProvider as reason:  # before anything runs that would have to be stopped
+        pytest.skip(str(reason))
     with CertifiedProvider.stopped() as provider:
         settings = settings_for(make_settings, provider.issuer, database_url=sqlite)
         async with (
@@ -239,10 +243,7 @@ async def test_a_certified_provider_too(sqlite: str, make_settings: MakeSettings
             at_console(reach, signed_in=False) as visitor,
         ):
             provider.redirect_uri = f"{reach.settings.origin}{CALLBACK}"
-            try:
-                provider.start()
-            except NoProvider as reason:
-                pytest.skip(str(reason))
+            provider.start()
             provider.say(ADA, **VERIFIED)
             answer = await visitor.get(provider.sign_in(await begun(visitor), ADA, declines=True))
             assert answer.status_code == 403

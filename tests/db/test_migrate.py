@@ -22,9 +22,6 @@ from tests.support.processes.commands import ReachProcess
 from tests.support.processes.ports import free_port
 
 
-# What SQLAlchemy does not read of SQLite: that lists by name use it, test_plans.py says.
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")
-@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based")
 async def test_the_migrated_schema_is_the_codes(settings: Settings) -> None:
     """Alembic finds no difference; migrating again changes nothing."""
     database = open_database(settings)

@@ -153,7 +153,6 @@ SORTED = (
 BY_ID = (
     "SCAN people USING INDEX sqlite_autoindex_people_1",
     "SCAN people USING INDEX uq_people_email_key",
-    "SCAN people USING INDEX ix_people_name",
     "SCAN people USING COVERING INDEX sqlite_autoindex_people_1",
     "SCAN people USING INDEX ix_people_confirmed",
     "SCAN people USING INDEX ix_people_unconfirmed",

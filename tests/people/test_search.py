@@ -151,7 +151,6 @@ def expected(rows: Sequence[Any], chosen_by: Filter, sort: Sort) -> list[UUID]:
         "newest": lambda row: -row.id.int,
         "oldest": lambda row: row.id.int,
         "address": lambda row: row.email_key,
-        "name": lambda row: (lower(row.name), row.id.int),
     }
     found = [
         row
@@ -164,11 +163,6 @@ def expected(rows: Sequence[Any], chosen_by: Filter, sort: Sort) -> list[UUID]:
         and (chosen_by.until is None or row.created_at < chosen_by.until)
     ]
     return [row.id for row in sorted(found, key=keys[sort])]
-
-
-def lower(name: str) -> str:
-    """The ASCII letters in lower case."""
-    return "".join(c.lower() if c.isascii() else c for c in name)
 
 
 async def test_the_index_finds_whom_a_look_at_everybody_finds(indexed: Database) -> None:
@@ -189,7 +183,7 @@ async def test_the_index_finds_whom_a_look_at_everybody_finds(indexed: Database)
         "zz",
     ]
     for n, text in enumerate(texts):
-        for sort in (filters.SORTS[n % 4], filters.SORTS[(n + 1 + n // 4) % 4]):
+        for sort in (filters.SORTS[n % 3], filters.SORTS[(n + 1 + n // 3) % 3]):
             chosen_by = Filter(
                 search=text,
                 prefix=some.choice((None, None, "ann", "love")),
@@ -203,8 +197,7 @@ async def test_the_index_finds_whom_a_look_at_everybody_finds(indexed: Database)
             assert await indexed.read(filters.count, chosen_by) == (len(wanted), True)
             few = await indexed.read(filters.count, chosen_by, most=2)
             assert few == (min(len(wanted), 3), len(wanted) < 3)
-    for sort in ("address", "name"):  # many have the same name
-        assert await listed(indexed, Filter(), sort) == expected(rows, Filter(), sort), sort
+    assert await listed(indexed, Filter(), "address") == expected(rows, Filter(), "address")
 
 
 async def test_a_list_goes_on_where_there_was_no_time_for_more(

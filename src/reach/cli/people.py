@@ -65,7 +65,7 @@ PARTS = (
     Column("welcome.state", "Welcome"),
     Column("welcome.sent_at", "Welcome sent"),
 )
-Sort = Literal["newest", "oldest", "address", "name"]
+Sort = Literal["newest", "oldest", "address"]
 
 Who = Annotated[
     str,

@@ -40,7 +40,6 @@ SORTS: Mapping[Sort, str] = {
     "newest": "Newest first",
     "oldest": "Oldest first",
     "address": "By address",
-    "name": "By name",
 }
 
 MayRead = Annotated[Visit, Depends(Requires("people:read"))]

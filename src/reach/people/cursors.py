@@ -12,7 +12,7 @@ from reach.shapes import Shape
 ID_CHARACTERS = 22
 CURSOR = Shape(
     r"(?:oldest\.)?[A-Za-z0-9_-]{21}[AQgw]"
-    r"|(?:address|name)\.[A-Za-z0-9_-]{21}[AQgw](?:[A-Za-z0-9_-]{4})*",
+    r"|address\.[A-Za-z0-9_-]{21}[AQgw](?:[A-Za-z0-9_-]{4})*",
     "Take it from next_cursor, unchanged, and ask with the same sort.",
     4000,
 )

@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
-    or_,
     select,
 )
 
@@ -30,9 +29,9 @@ from reach.people import finding, queries, search
 from reach.people.cursors import Position, read_cursor, write_cursor
 from reach.people.effort import Effort
 from reach.people.finding import Found
-from reach.people.model import Person, name_key, people
+from reach.people.model import Person, people
 
-Sort = Literal["newest", "oldest", "address", "name"]
+Sort = Literal["newest", "oldest", "address"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 #: Up to so many who may fit are all looked at, and sorted.
 FEW = 1500
@@ -130,7 +129,7 @@ class _List:
         self._chosen_by = chosen_by
         self._sort = sort
         self._words = search.words_of(chosen_by.search or "")
-        self._key = _key(sort, tx.dialect.name)
+        self._key = _key(sort)
         self._columns = (*(people.c[name] for name in _Row._fields[:-1]), self._key.label("key"))
 
     def sorted(self, ids: Collection[UUID]) -> list[_Row]:
@@ -230,7 +229,6 @@ class _List:
             "newest": [id_.desc()],
             "oldest": [id_],
             "address": [key],
-            "name": [key, id_],
         }
         return orders[self._sort]
 
@@ -253,9 +251,7 @@ class _List:
             return [people.c.id < start.id]
         if self._sort == "oldest":
             return [people.c.id > start.id]
-        if self._sort == "address":  # nobody has the same
-            return [self._key > key]
-        return [self._key >= key, or_(self._key > key, people.c.id > start.id)]
+        return [self._key > key]  # nobody has the same
 
     def _fitting(self, found: Sequence[Any]) -> list[_Row]:
         known = [_Row(*row) for row in found]
@@ -320,8 +316,6 @@ def _inside(chosen_by: Filter, sort: Sort) -> set[str]:
     """Name what an index in this order knows as well: all that it gives fits it."""
     if sort == "address":
         return {"prefix"}
-    if sort == "name":
-        return set()
     return {"confirmed" if chosen_by.language is None else "language"}
 
 
@@ -368,10 +362,8 @@ def _id_range(chosen_by: Filter, c: Any = people.c) -> list[ColumnElement[bool]]
     return found if beyond is None else [*found, c.id < beyond]
 
 
-def _key(sort: Sort, dialect: str) -> ColumnElement[str]:
-    if sort == "address":
-        return people.c.email_key
-    return name_key(dialect) if sort == "name" else literal_column("''", Text)
+def _key(sort: Sort) -> ColumnElement[str]:
+    return people.c.email_key if sort == "address" else literal_column("''", Text)
 
 
 def _position(row: _Row) -> Position:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, ColumnElement, Index, Integer, Table, Text, collate, func
+from sqlalchemy import Column, Index, Integer, Table, Text
 
 from reach.db.types import Document, Instant, Key, OrderedText, metadata
 from reach.messages.model import State
@@ -47,19 +47,6 @@ Index(
 )
 #: Those of a language; who has none is found by the others alone.
 Index("ix_people_language", people.c.language, people.c.id)
-#: Names in order; SQLite's is of ``lower(name)``: see ``name_key``.
-Index("ix_people_name", func.lower(collate(people.c.name, "C")), people.c.id)
-
-
-def name_key(dialect: str) -> ColumnElement[str]:
-    """Say by what names are sorted: their ASCII letters in lower case, then by code point.
-
-    ``ix_people_name`` is of it.
-    """
-    name: ColumnElement[str] = people.c.name
-    if dialect == "postgresql":
-        name = collate(name, "C")
-    return func.lower(name, type_=OrderedText)
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class CertifiedProvider(OpenIdProvider):
     def command(self) -> list[str]:
         """By node."""
         arguments = [str(self.port), str(self._accounts), self.redirect_uri]
-        return [_node(), self._program, *arguments]
+        return [find_node(), self._program, *arguments]
 
     def say(self, subject: str, **claims: Any) -> None:
         """In the file that it reads each time."""
@@ -166,7 +166,7 @@ class CertifiedProvider(OpenIdProvider):
 
 
 @cache
-def _node() -> str:
+def find_node() -> str:
     """Find node, with the provider's packages. Raises NoProvider."""
     found = shutil.which("node")
     if found is None or not PACKAGES.is_dir():

@@ -21,7 +21,7 @@ KeyState = Literal["valid", "expired", "revoked"]
 Scope = Literal[
     "people:read", "people:write", "messages:read", "messages:write", "keys:write", "audit:read"
 ]
-Sort = Literal["newest", "oldest", "address", "name"]
+Sort = Literal["newest", "oldest", "address"]
 Format = Literal["csv", "ndjson"]
 ConsentForm = Literal["page", "frame", "script", "site", "api", "operator", "import"]
 ActorKind = Literal["key", "oidc", "command"]

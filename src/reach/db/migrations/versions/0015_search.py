@@ -17,7 +17,6 @@ down_revision = "0014"
 
 #: See 0008.
 STATISTICS = (
-    ("people", "ix_people_name", "1000000 2 1"),
     ("people", "ix_people_language", "1000000 200000 1"),
     ("search_blocks", "uq_search_blocks_last_id", "1000 1"),
     ("search_grams", "search_grams", "1000000 200 1"),
@@ -56,9 +55,7 @@ SQLITE_FAILURES = f"""
 
 
 def upgrade() -> None:
-    """Build the indexes first: each can be done again. The rest is one transaction."""
-    lower = "lower(name)" if steps.is_sqlite() else 'lower(name COLLATE "C")'
-    steps.add_index("ix_people_name", "people", [sa.text(lower), "id"])
+    """Build the index first: it can be done again. The rest is one transaction."""
     steps.add_index("ix_people_language", "people", ["language", "id"])
     _search()
     _failures()
