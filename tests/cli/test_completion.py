@@ -41,7 +41,7 @@ def test_bash_completes_commands_and_values(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "complete -o default -F _reach_completion reach",
         "messages",
-        "newest oldest address name",
+        "newest oldest address",
         "messages:read messages:write",
     ]
     assert [file.name for file in tmp_path.iterdir()] == ["reach"]

@@ -170,7 +170,7 @@ def test_a_revoked_key_stays_revoked(tmp_path: Path) -> None:
     data = {"REACH_DATA_DIR": str(tmp_path)}
     with up(tmp_path) as running:
         assert running.people().status_code == httpx.codes.OK
-        with ReachProcess("keys", "revoke", "operator-key", environment=data) as revoke:
+        with ReachProcess("keys", "revoke", "operator-key", "--yes", environment=data) as revoke:
             assert revoke.wait() == 0, revoke.errors
         assert running.people().status_code == httpx.codes.UNAUTHORIZED
     with up(tmp_path) as running:
