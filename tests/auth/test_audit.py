@@ -64,6 +64,11 @@ async def _retry_all(http: httpx.AsyncClient) -> httpx.Response:
     return await http.post("/v1/messages/retry", json={"filter": wanted})
 
 
+async def _cancel_all(http: httpx.AsyncClient) -> httpx.Response:
+    await add(http)
+    return await http.post("/v1/messages/cancel", json={"filter": {"template": "welcome"}})
+
+
 async def _cancel(http: httpx.AsyncClient) -> httpx.Response:
     await add(http)
     (message,) = await owed(http)
@@ -91,6 +96,7 @@ CHANGES: dict[tuple[str, str], tuple[Change, str, dict[str, Any]]] = {
         *(_retry_all, "messages.retry"),
         {"state": "cancelled", "recipient": True},
     ),
+    ("POST", "/v1/messages/cancel"): (_cancel_all, "messages.cancel", {"template": "welcome"}),
     ("POST", "/v1/keys"): (_make_key, "key.create", {"scopes": ["people:read"]}),
     ("DELETE", "/v1/keys/{id}"): (_revoke_key, "key.revoke", {}),
 }
@@ -109,7 +115,7 @@ async def test_each_change_is_noted_once(reach: Reach, operation: tuple[str, str
     assert newest["details"].items() >= details.items()
     assert newest["count"] == 1
     assert action not in [entry["action"] for entry in others]
-    assert (newest["subject"] is None) == (action == "messages.retry")
+    assert (newest["subject"] is None) == (action in ("messages.retry", "messages.cancel"))
     assert ADA["email"] not in answer.text
     assert "Ada" not in answer.text
     assert [entry["id"] for entry in await trail(http, action=action)] == [newest["id"]]
@@ -178,7 +184,10 @@ async def test_entries_are_found_by_each_filter(reach: Reach) -> None:
 
 async def test_a_command_is_noted_too(settings: Settings, reach: Reach) -> None:
     """By the number of the user of that machine."""
-    for arguments in (("create", "shop", "--scope", "people:read"), ("revoke", "shop")):
+    for arguments in (
+        ("create", "shop", "--scope", "people:read"),
+        ("revoke", "shop", "--yes"),
+    ):
         with ReachProcess("keys", *arguments, settings=settings) as process:
             assert process.wait() == 0, process.errors
     revoked, created = await reach.database.read(audit.page, Filter(), limit=9)

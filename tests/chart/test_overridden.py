@@ -151,7 +151,7 @@ def test_files_of_a_site_are_in_every_container() -> None:
         names = [one["name"] for one in pod["volumes"]]
         assert len(set(names)) == len(names)
     file = {"REACH_DISPOSABLE_DOMAINS_FILE": "/etc/lists/domains.txt"}
-    for thing, _ in pods({**values, "settings": file}):
+    for thing, _ in pods({**values, "settings": {**EVERYTHING["settings"], **file}}):
         if thing["metadata"]["labels"]["app.kubernetes.io/component"] == "migrate":
             continue
         (found,) = [one["value"] for one in container_of(thing)["env"] if one["name"] in file]

@@ -36,6 +36,7 @@ async def test_they_follow_all_that_is_done(
             "sign_ups": walk.sign_ups,
             "added": walk.added,
             "deliveries": walk.deliveries,
+            "failures": walk.failures,
         }
         assert {**dict.fromkeys(expected, 0), **await database.read(hourly)} == expected
     assert all(seen.values()), seen
@@ -93,10 +94,10 @@ async def test_they_follow_an_operators_own_sql(database: Database, settings: Se
     assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 300}
     await database.write(change_back)
     assert await are_true(database)
-    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200}
+    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200, "failures": 100}
     await database.write(lambda tx: tx.execute(delete(people)))
     assert set((await database.read(current)).values()) == {0}
-    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200}
+    assert await database.read(hourly) == {"sign_ups": 300, "deliveries": 200, "failures": 100}
 
 
 async def test_emptying_a_table_empties_them(

@@ -110,7 +110,7 @@ async def test_no_route_puts_what_was_typed_into_a_span(
     for headers in ({}, key, link, {"Authorization": f"Bearer {CANARY}"}):
         templates |= await ask_everywhere(traced_reach, headers)
     # Asked for ever, or open for ever.
-    untraced = {"/livez", "/readyz", "/mailbox/events"}
+    untraced = {"/livez", "/readyz", "/mailbox/events", "/console/events"}
     await eventually(lambda: templates - untraced <= routes_of(traced))
     assert not routes_of(traced) & untraced
     crashed = [

@@ -46,6 +46,8 @@ GOOD = {
     "template": "welcome",
     "action": "person.add",
     "subject": NOBODY,
+    "columns": "id",
+    "format": "csv",
 }
 #: Queries, and the parameter that each fault names; None where it is not repeated.
 UNKNOWN: dict[str, list[str | None]] = {

@@ -78,7 +78,7 @@ def parse_grants(text: str) -> Sequence[Grant]:
 def faults(fields: "Fields") -> list[str]:
     """Say what is missing, or useless, beside the rest: a line for each."""
     beside = ("client_id", "client_secret", "grants", "ca_file")
-    given = {name for name in beside if f"oidc_{name}" in fields.model_fields_set}
+    given = {name for name in beside if getattr(fields, f"oidc_{name}")}
     if not fields.oidc_issuer:
         return [
             f"REACH_OIDC_ISSUER must be set beside REACH_OIDC_{name.upper()}: the address of the "

@@ -185,6 +185,12 @@ EVENTS = {
     "cannot fold": Event(
         "reach.worker", "warning", "Counters are right; the next fold adds them up.", ("reason",)
     ),
+    "cannot keep the index of people": Event(
+        "reach.worker",
+        "warning",
+        "People are found all the same; the next look goes on.",
+        ("reason",),
+    ),
     "cannot tell of sign-ups": Event(
         "reach.worker", "warning", "The database did not answer; the next look tells.", ("reason",)
     ),

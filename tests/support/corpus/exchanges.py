@@ -19,7 +19,7 @@ from tests.support.root import ROOT
 
 FOLDER = ROOT / "tests" / "web" / "corpus"
 #: A longer body is named by its digest: the document of the API, the pages' scripts.
-MOST_CHARACTERS = 4096
+MOST_CHARACTERS = 6000
 #: Bytes that are no UTF-8 are kept by this.
 ESCAPING = "surrogateescape"
 

@@ -50,7 +50,7 @@ class Walk:
         self, database: Database, settings: Settings, seed: int, *, folds: bool = True
     ) -> None:
         """Begin where the database is."""
-        self.sign_ups = self.added = self.deliveries = 0
+        self.sign_ups = self.added = self.deliveries = self.failures = 0
         self._database = database
         self._settings = settings
         self._random = Random(seed)
@@ -76,23 +76,25 @@ class Walk:
     async def go(self, steps: int) -> None:
         """Take so many steps; of some, everything is taken back."""
         for _ in range(steps):
-            before = self.sign_ups, self.added, self.deliveries
+            before = self.sign_ups, self.added, self.deliveries, self.failures
             step = self._random.choice(self._steps)
             is_kept = self._random.random() < 0.9
             try:
                 await self._database.write(self._take, step, before, is_kept=is_kept)
             except (Problem, RolledBack):
-                self.sign_ups, self.added, self.deliveries = before
+                self.sign_ups, self.added, self.deliveries, self.failures = before
 
     def _take(
         self,
         tx: Transaction,
         step: Callable[[Transaction], None],
-        before: tuple[int, int, int],
+        before: tuple[int, int, int, int],
         *,
         is_kept: bool,
     ) -> None:
-        self.sign_ups, self.added, self.deliveries = before  # a lost deadlock is tried again
+        self.sign_ups, self.added, self.deliveries, self.failures = (
+            before  # a lost deadlock is tried again
+        )
         step(tx)
         if not is_kept:
             raise RolledBack
@@ -146,6 +148,7 @@ class Walk:
         queue.renew(tx, [Held(one.id, one.lease) for one in taken], lease_seconds=60)
         outcomes = [(one, self._random.choice(OUTCOMES)) for one in taken]
         recorded = record_outcomes(tx, attempt_outcomes(outcomes, 0), self._settings)
+        self.failures += recorded.count("failed")
         self.deliveries += sum(
             state == "sent" and isinstance(outcome, Sent)
             for state, (_, outcome) in zip(recorded, outcomes, strict=True)

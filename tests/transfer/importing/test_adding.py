@@ -182,7 +182,8 @@ async def test_ctrl_c_ends_an_import_that_waits_for_more(
         await eventually(lambda: has_some(database))
         os.kill(interrupted.pid, signal.SIGINT)
         assert interrupted.wait() == 130
-        found = json.loads(interrupted.output)
+        said = interrupted.output
+        found = json.loads(said)
         assert (found["rows"], found["added"]) == (2000, 2000)
         assert interrupted.errors.startswith("Interrupted. Run the same command again")
     assert await database.read(count) == (2000, 0)
