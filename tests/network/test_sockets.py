@@ -112,11 +112,12 @@ async def test_a_busy_loop_is_not_blamed_on_an_address(port: int, told: Callable
 async def test_of_dead_addresses_none_is_forgotten(port: int, told: Callable[[], str]) -> None:
     """The last one neither, whose turn ends with the time for all."""
     with DeadAddress(OTHERS[0], port), DeadAddress("127.0.0.3", port):
-        for number in range(5):
+        for number in range(3):
             name = f"server{number}.test"
+            # With less time for both, a busy machine would begin the last one's turn too late.
             with hosts({name: (OTHERS[0], "127.0.0.3")}), pytest.raises(CannotConnect):
-                await open_socket(name, port, seconds=0.1)
-    assert told().count("an address does not answer") == 10
+                await open_socket(name, port, seconds=0.5)
+    assert told().count("an address does not answer") == 6
 
 
 @pytest.mark.parametrize("dead", OTHERS)
