@@ -119,7 +119,7 @@ class Filled:
     async def deep_messages(self) -> None:
         """Read messages of one template, of which nine tenths are newer."""
         chosen, before = Filter(template="welcome"), _id(self.rows // 10)
-        found = await self.database.read(filters.page, chosen, limit=PAGE, before=before)
+        found, _ = await self.database.read(filters.page, chosen, limit=PAGE, before=before)
         assert len(found) == PAGE
 
     async def deliver(self) -> None:

@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import insert, select
 
 from reach.auth import audit, keys
-from reach.auth.audit import Actor, Filter
+from reach.auth.audit import Actor
 from reach.db.transaction import Transaction
 from reach.db.types import new_id, now
 from reach.settings import Settings
+from tests.support import trail as stored
 from tests.support.http.document import SCOPES
 from tests.support.people import NOBODY, add, operator, owed
 from tests.support.processes.commands import ReachProcess
@@ -190,7 +191,7 @@ async def test_a_command_is_noted_too(settings: Settings, reach: Reach) -> None:
     ):
         with ReachProcess("keys", *arguments, settings=settings) as process:
             assert process.wait() == 0, process.errors
-    revoked, created = await reach.database.read(audit.page, Filter(), limit=9)
+    revoked, created = await stored.trail(reach.database)
     assert (created.action, revoked.action) == ("key.create", "key.revoke")
     assert created.subject == revoked.subject is not None
     assert {created.actor.kind, revoked.actor.kind} == {"command"}
@@ -212,7 +213,7 @@ async def test_what_is_older_than_its_days_goes(reach: Reach) -> None:
     await reach.database.write(fill)
     swept = [await reach.database.write(audit.sweep, days=30) for _ in range(3)]
     assert swept == [1000, 200, 0]
-    (left,) = await reach.database.read(audit.page, Filter(), limit=9)
+    (left,) = await stored.trail(reach.database)
     assert datetime.now(UTC) - left.at < timedelta(days=30)
 
 

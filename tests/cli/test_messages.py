@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from reach.auth import audit
 from reach.messages.outcome import Rejected
 from reach.people.schemas import StatsBody
 from reach.settings import Settings
@@ -12,6 +11,7 @@ from tests.support.processes.answers import answer_of
 from tests.support.processes.commands import ReachProcess, run
 from tests.support.processes.running import worker
 from tests.support.servers.mail import MailServer
+from tests.support.trail import trail
 
 WORDS = "550 5.1.1 no such \x1b[31muser\u202e"
 
@@ -44,7 +44,7 @@ async def test_what_failed_is_found_and_tried_again(outbox: Outbox, settings: Se
     code, output = run("messages", "retry", "--since", "2h", "--yes", settings=settings)
     assert (code, output) == (0, "Now queued: 2 messages.\n")
     assert {message.state for message in await outbox.all()} == {"queued"}
-    entries = await outbox.database.read(audit.page, audit.Filter(), limit=9)
+    entries = await trail(outbox.database)
     assert [(entry.action, entry.count) for entry in entries] == [
         ("messages.retry", 2),
         ("message.retry", 1),

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from reach.auth import audit, keys
+from reach.auth import keys
 from reach.auth.audit import Filter
 from tests.support.console import Console, at_console
 from tests.support.processes.reach import Reach
+from tests.support.trail import trail
 
 KEY = re.compile(r"rk_[0-9A-Za-z]{46}")
 FORM = {"name": "shop", "scope.people:read": "yes", "once": "a-form"}
@@ -31,7 +32,7 @@ async def test_a_key_is_shown_once_and_works(reach: Reach, operator: Console) ->
     (text,) = set(KEY.findall(made.text))
     found = await reach.http.get("/v1/people", headers={"Authorization": f"Bearer {text}"})
     assert found.status_code == 200
-    newest = (await reach.database.read(keys.page, limit=1))[0]
+    newest = (await reach.database.read(keys.all_keys))[-1]
     assert (newest.name, newest.scopes) == ("shop", frozenset({"people:read"}))
     assert newest.expires_at
     assert newest.expires_at.date() == last_day + timedelta(days=1)
@@ -74,7 +75,7 @@ async def test_what_is_wrong_is_said_beside_its_field(
 async def test_revoking_asks_first(reach: Reach, operator: Console) -> None:
     """The question changes nothing. Then the key opens nothing, and the audit trail tells."""
     await operator.post("/console/keys", FORM)
-    newest = (await reach.database.read(keys.page, limit=1))[0]
+    newest = (await reach.database.read(keys.all_keys))[-1]
     question = await operator.get(f"/console/keys/{newest.id}/revoke")
     assert "Revoke the key" in question.text
     assert "you will be signed out" not in question.text
@@ -83,7 +84,7 @@ async def test_revoking_asks_first(reach: Reach, operator: Console) -> None:
     assert answer.headers["location"] == "/console/keys"
     assert (await reach.database.read(keys.view, newest.id)).state == "revoked"
     assert (await operator.post(f"/console/keys/{newest.id}/revoke")).status_code == 404
-    done = await reach.database.read(audit.page, Filter(subject=newest.id), limit=9)
+    done = await trail(reach.database, Filter(subject=newest.id))
     assert [(entry.action, entry.actor.via) for entry in done] == [
         ("key.revoke", "console"),
         ("key.create", "console"),

@@ -11,7 +11,6 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select, update
 
-from reach.auth import audit
 from reach.console.sessions import sessions
 from reach.db.transaction import Transaction
 from reach.db.types import now
@@ -22,6 +21,7 @@ from tests.support.console import Console, at_console
 from tests.support.people import signed_up
 from tests.support.processes.reach import Reach, messages_of, running_reach, running_worker
 from tests.support.servers.mail import MailServer
+from tests.support.trail import trail
 
 HERE = "/console/messages"
 NOBODY = "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1"
@@ -59,7 +59,7 @@ async def states(reach: Reach) -> dict[str, str]:
 
 async def noted(reach: Reach, action: str) -> list[tuple[int, dict[str, Any]]]:
     """What the audit trail says of an action: how many, and what more."""
-    found = await reach.database.read(audit.page, audit.Filter(), limit=100)
+    found = await trail(reach.database)
     return [(entry.count, dict(entry.details)) for entry in found if entry.action == action]
 
 
@@ -102,7 +102,7 @@ async def test_each_message_is_on_some_page_once(
 ) -> None:
     """The filter stays from page to page; what is beyond what is counted is said to be more."""
     monkeypatch.setattr("reach.console.messages.PAGE_ROWS", 2)
-    monkeypatch.setattr("reach.messages.filters.MOST_COUNTED", 4)
+    monkeypatch.setattr("reach.db.keyset.MOST_COUNTED", 4)
     await welcomed(reach, 5)
     url, seen = f"{HERE}?state=failed", []
     while url:

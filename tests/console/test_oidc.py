@@ -10,7 +10,6 @@ from playwright.async_api import Browser, ConsoleMessage
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from reach.auth.audit import Filter, page
 from reach.console.oidc import cookie_name
 from reach.console.safety import SIGN_IN
 from reach.console.sessions import sessions
@@ -21,6 +20,7 @@ from tests.support.http.clients import NO_CERTIFICATES
 from tests.support.openid import ADA, VERIFIED, answer_in, client_of
 from tests.support.processes.reach import Reach, running_reach
 from tests.support.servers.openid import AuthlibProvider, CertifiedProvider, NoProvider, find_node
+from tests.support.trail import trail
 
 START, CALLBACK = "/console/oidc/start", "/console/oidc/callback"
 MakeSettings = Callable[..., Settings]
@@ -83,7 +83,7 @@ async def test_an_operator_signs_in_and_is_led_back(
     shown = await visitor.get("/console/site")
     assert "people:read" in shown.text
     assert "messages:read" not in shown.text
-    (entry,) = await here.database.read(page, Filter(), limit=9)
+    (entry,) = await trail(here.database)
     assert (entry.actor.kind, entry.actor.id, entry.actor.via) == ("oidc", ADA, "console")
     assert entry.action == "session.start"
 

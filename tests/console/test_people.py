@@ -7,12 +7,12 @@ from urllib.parse import quote
 
 import pytest
 
-from reach.auth import audit
 from reach.people import queries
 from reach.settings import Settings
 from tests.support.console import Console, at_console
 from tests.support.people import signed_up
 from tests.support.processes.reach import Reach, messages_of, running_reach
+from tests.support.trail import trail
 
 HERE = "/console/people"
 SCRIPT = "<script>alert(1)</script>"
@@ -39,7 +39,7 @@ def field(text: str, name: str) -> str:
 
 async def entries(reach: Reach, action: str) -> list[dict[str, Any]]:
     """What the audit trail says of an action."""
-    found = await reach.database.read(audit.page, audit.Filter(), limit=100)
+    found = await trail(reach.database)
     return [dict(entry.details) for entry in found if entry.action == action]
 
 
@@ -87,7 +87,7 @@ async def test_everybody_is_on_some_page_once(
 ) -> None:
     """The filter and the order stay from page to page."""
     monkeypatch.setattr("reach.console.people.PAGE_ROWS", 2)
-    monkeypatch.setattr("reach.people.filters.MOST_COUNTED", 4)
+    monkeypatch.setattr("reach.db.keyset.MOST_COUNTED", 4)
     for n in range(5):
         await signed_up(reach, f"p{n}@example.com")
     await signed_up(reach, "other@example.org")

@@ -8,7 +8,6 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from reach.auth import audit
 from reach.auth.audit import Filter
 from reach.messages.model import messages
 from reach.settings import Settings
@@ -16,6 +15,7 @@ from tests.support.clock import eventually
 from tests.support.console import Console, at_console
 from tests.support.processes.reach import Reach, running_reach, running_worker
 from tests.support.servers.mail import MailServer
+from tests.support.trail import trail
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_a_test_is_sent_as_any_message_is(
     assert "Sample Name" in str(read["Subject"])
     row = (await reach.database.read(lambda tx: tx.execute(select(messages)).all()))[0]
     assert (row.person_id, row.template) == (None, "welcome")
-    (entry,) = await reach.database.read(audit.page, Filter(subject=row.id), limit=9)
+    (entry,) = await trail(reach.database, Filter(subject=row.id))
     assert (entry.action, entry.details) == (
         "template.send-test",
         {"template": "welcome", "language": "de"},

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from sqlalchemy import select, update
 
-from reach.auth import actions, audit, keys
+from reach.auth import actions, keys
 from reach.auth.audit import Actor, ActorKind, Filter
 from reach.console import sessions
 from reach.console.sessions import Session
 from reach.db.database import Database
 from reach.db.transaction import Transaction
 from reach.db.types import now
+from tests.support.trail import trail
 
 IDLE_SECONDS = 600.0
 COMMAND = Actor("command", "0", "cli")
@@ -141,7 +142,7 @@ async def test_sign_out_here_and_everywhere(database: Database) -> None:
     assert await database.write(sessions.end_all, session) == 0  # nor is that noted
     over, going_on = (second, third), (others, namesake)
     assert [bool(await found(database, one)) for one in (*over, *going_on)] == [0, 0, 1, 1]
-    told = await database.read(audit.page, Filter(actor=str(key_id)), limit=9)
+    told = await trail(database, Filter(actor=str(key_id)))
     assert [(entry.action, entry.count) for entry in told] == [
         ("session.end", 2),
         ("session.end", 1),

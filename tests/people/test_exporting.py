@@ -1,5 +1,6 @@
 """People as a file: all who are chosen, once, safe in a spreadsheet, and cut short if it fails."""
 
+import asyncio
 import csv
 import io
 import json
@@ -15,11 +16,14 @@ from reach.auth.audit import audit
 from reach.db.transaction import Transaction
 from reach.people import exporting
 from reach.people.exporting import COLUMNS
+from tests.support.clock import eventually
+from tests.support.database.stored import addresses, sign_up
 from tests.support.people import add, operator, signed_up
 from tests.support.processes.commands import run
 from tests.support.processes.reach import Reach
 
 URL = "/v1/people/export"
+PEOPLE = 60
 
 
 async def exported(http: httpx.AsyncClient, **params: str) -> list[dict[str, Any]]:
@@ -32,7 +36,8 @@ async def exported(http: httpx.AsyncClient, **params: str) -> list[dict[str, Any
 
 def audited(tx: Transaction) -> list[Mapping[str, Any]]:
     """List what was noted of exports."""
-    found = select(audit.c.via, audit.c.details).where(audit.c.action == "people.export")
+    chosen = (audit.c.via, audit.c.details, audit.c["count"])
+    found = select(*chosen).where(audit.c.action == "people.export")
     return [dict(row) for row in tx.execute(found.order_by(audit.c.id)).mappings()]
 
 
@@ -75,6 +80,7 @@ async def test_everybody_is_in_it_once(reach: Reach, monkeypatch: pytest.MonkeyP
     assert await exported(http, confirmed="true") == []
     noted = await reach.database.read(audited)
     assert [entry["via"] for entry in noted] == ["api"] * 8
+    assert [entry["count"] for entry in noted] == [5, 1, 5, 4, 5, 4, 4, 0]
     assert noted[5]["details"]["searched_by"] == ["search"]
     assert "example" not in repr(noted)
 
@@ -92,8 +98,12 @@ async def test_who_may_and_what_may_be_asked(reach: Reach) -> None:
         {"colums": "id"},
     ):
         assert (await http.get(URL, params=params)).status_code == 422, params
-    assert await reach.database.read(audited) == []
-    assert (await http.get(URL)).headers["content-type"] == "text/csv; charset=utf-8"
+    head = await http.head(URL)
+    assert head.status_code == 200
+    assert await reach.database.read(audited) == [], "HEAD hands nobody out"
+    answer = await http.get(URL)
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert head.headers["content-disposition"] == answer.headers["content-disposition"]
 
 
 async def test_a_failure_cuts_it_short(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +125,38 @@ async def test_a_failure_cuts_it_short(reach: Reach, monkeypatch: pytest.MonkeyP
     with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
         await http.get(URL)
     assert len(reads) > 1
+    monkeypatch.undo()
+    (noted,) = await reach.database.read(audited)
+    assert noted["count"] == 2, "those of the first page are handed out"
+
+
+async def test_who_hangs_up_is_noted_with_what_they_have(
+    reach: Reach, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many as were read for them, and not all that they asked for."""
+    monkeypatch.setattr(exporting, "PAGE_ROWS", 1)
+    http = await operator(reach)
+    await sign_up(reach.database, reach.settings, *addresses(PEOPLE))
+    read, is_gone = reach.database.read, asyncio.Event()
+
+    async def waits(fn: Any, *given: Any, **named: Any) -> Any:
+        if fn is exporting._walk and given[-1] is not None:  # not the first page
+            await is_gone.wait()
+            await asyncio.sleep(0.01)  # as long as it takes to hear that nobody is there
+        return await read(fn, *given, **named)
+
+    monkeypatch.setattr(reach.database, "read", waits)
+    async with http.stream("GET", URL) as answer:
+        lines = answer.aiter_lines()
+        assert (await anext(lines)).startswith("id,")
+        assert "@example.com" in await anext(lines)
+    is_gone.set()
+
+    async def count() -> int:
+        (noted,) = await read(audited)
+        return int(noted["count"])
+
+    assert await eventually(count) < PEOPLE
 
 
 async def test_what_is_exported_is_imported(reach: Reach, tmp_path: Path) -> None:

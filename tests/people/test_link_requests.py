@@ -258,7 +258,7 @@ async def test_the_message_keeps_its_request_s_trace(reach: Reach) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     await ask(reach, traceparent=f"00-{trace}-b7ad6b7169203331-01")
     await reach.database.write(answer_some, reach.settings)
-    newest, *_ = await reach.database.read(page, Filter(), limit=1)
+    (newest,), _ = await reach.database.read(page, Filter(), limit=1)
     assert newest.template == "manage-link"
     assert (newest.trace_context or "").split("-")[1] == trace
 

@@ -41,7 +41,7 @@ async def test_known_and_unknown_get_the_same_answer(reach: Reach) -> None:
     assert answers[0][:2] == (202, said)
     assert answers == [answers[0]] * 4
     await looked_up(reach)
-    found = await reach.database.read(page, Filter(), limit=200)
+    found, _ = await reach.database.read(page, Filter(), limit=200)
     assert [one.template for one in found] == ["manage-link", "welcome"]
     for one in found:
         assert (one.person_id, one.recipient, one.data) == (
@@ -80,7 +80,7 @@ async def test_requests_at_once_do_not_get_in_each_others_way(reach: Reach) -> N
     assert answers == [answers[0]] * 100
     assert answers[0][0] == 202
     await looked_up(reach)
-    found = await reach.database.read(page, Filter(), limit=200)
+    found, _ = await reach.database.read(page, Filter(), limit=200)
     assert {one.recipient for one in found} == {"ada@example.com"}
     assert [one.template for one in found] == ["manage-link", "welcome"]
 

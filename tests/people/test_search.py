@@ -212,7 +212,7 @@ async def test_a_list_goes_on_where_there_was_no_time_for_more(
         wanted = expected(rows, chosen_by, sort)
         assert await listed(indexed, chosen_by, sort, limit=400) == wanted, sort
     count = await indexed.read(filters.count, chosen_by)
-    assert 0 < count.people < len(expected(rows, chosen_by, "newest"))
+    assert 0 < count.found < len(expected(rows, chosen_by, "newest"))
     assert not count.is_all
 
 
@@ -220,7 +220,7 @@ async def test_who_changes_is_found_by_what_they_are_called_now(indexed: Databas
     """At once, and after a worker has set the index right; by the former name no longer."""
 
     async def found(text: str) -> int:
-        return (await indexed.read(filters.count, Filter(search=text))).people
+        return (await indexed.read(filters.count, Filter(search=text))).found
 
     ids = await indexed.read(oldest, 300)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from reach.auth import audit, keys
-from reach.auth.audit import Actor, Filter
+from reach.auth import keys
+from reach.auth.audit import Actor
 from reach.db.database import Database
 from reach.runtime.data_dir import make_data_dir, operator_key, secret_key
 from reach.runtime.process import opened
 from reach.settings import BadSettings, Settings
 from tests.support.processes.commands import ReachProcess
+from tests.support.trail import trail
 
 MakeSettings = Callable[..., Settings]
 
@@ -146,7 +147,7 @@ async def test_the_audit_trail_has_the_first_key(
     settings = make_settings(data_dir=tmp_path)
     for _ in range(2):
         await operator_key(settings, database)
-    (entry,) = await database.read(audit.page, Filter(), limit=9)
+    (entry,) = await trail(database)
     (key,) = await database.read(keys.all_keys)
     assert (entry.action, entry.subject) == ("key.create", key.id)
     assert entry.actor == Actor("command", str(os.getuid()), "cli")

@@ -120,7 +120,8 @@ async def say(reach: Reach, operation: tuple[str, str], token: str | None) -> ht
 
 async def templates_in(reach: Reach) -> list[str]:
     """The templates of all messages, the newest first."""
-    return [message.template for message in await reach.database.read(page, Filter(), limit=200)]
+    found, _ = await reach.database.read(page, Filter(), limit=200)
+    return [message.template for message in found]
 
 
 async def solved(reach: Reach) -> str:

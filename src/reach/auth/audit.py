@@ -22,6 +22,8 @@ from sqlalchemy import (
     update,
 )
 
+from reach.db import keyset
+from reach.db.keyset import Conditions
 from reach.db.transaction import Transaction
 from reach.db.types import (
     CLOCKS_SECONDS,
@@ -117,21 +119,25 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def conditions(self) -> Sequence[ColumnElement[bool]]:
-        """Say so in SQL. An id holds the time it was made at, so times are a range of ids too."""
+    def conditions(self) -> Conditions:
+        """Say so in SQL, along the index that leaves the fewest, as far as can be told.
+
+        An id holds the time it was made at, so times are a range of ids too.
+        """
         same: Sequence[tuple[ColumnElement[Any], Any]] = [
+            (audit.c.subject, self.subject),
             (audit.c.actor, self.actor),
             (audit.c.action, self.action),
-            (audit.c.subject, self.subject),
         ]
-        found = [column == value for column, value in same if value is not None]
+        asked = [column == value for column, value in same if value is not None]
+        times: list[ColumnElement[bool]] = []
         if self.since is not None:
-            found.append(beside(audit.c.at >= self.since))
-            found.append(audit.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
+            times.append(beside(audit.c.at >= self.since))
+            times.append(audit.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
         if self.until is not None:
-            found.append(beside(audit.c.at < self.until))
-            found.append(audit.c.id < earliest_id(self.until.timestamp() + CLOCKS_SECONDS))
-        return found
+            times.append(beside(audit.c.at < self.until))
+            times.append(audit.c.id < earliest_id(self.until.timestamp() + CLOCKS_SECONDS))
+        return Conditions([*asked[:1], *times], asked[1:])
 
 
 def note(
@@ -176,13 +182,14 @@ def count_more(tx: Transaction, entry_id: UUID, count: int) -> None:
 
 def page(
     tx: Transaction, chosen_by: Filter, *, limit: int, before: UUID | None = None
-) -> Sequence[Entry]:
-    """List entries, newest first, from after ``before`` (an entry's id) on."""
-    statement = select(audit).where(*chosen_by.conditions())
-    if before is not None:
-        statement = statement.where(audit.c.id < before)
-    found = tx.execute(statement.order_by(audit.c.id.desc()).limit(limit)).mappings()
-    return [_entry(dict(row)) for row in found]
+) -> tuple[Sequence[Entry], UUID | None]:
+    """List entries, newest first, from after ``before`` (an entry's id) on; and where it goes on.
+
+    A part may have fewer entries, even none, and go on all the same: see ``db.keyset``.
+    """
+    conditions = chosen_by.conditions()
+    found, on = keyset.page(tx, select(audit), conditions, limit=limit, before=before)
+    return [_entry(dict(row)) for row in found], on
 
 
 def sweep(tx: Transaction, *, days: float) -> int:

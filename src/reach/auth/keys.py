@@ -24,6 +24,7 @@ import structlog
 from sqlalchemy import Column, ColumnElement, Table, Text, bindparam, insert, or_, select, update
 
 from reach.auth.audit import Actor
+from reach.db import keyset
 from reach.db.database import Database
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
@@ -223,12 +224,12 @@ def revoke_by_id(tx: Transaction, key_id: UUID) -> ApiKey:
     return _key(row)
 
 
-def page(tx: Transaction, *, limit: int, before: UUID | None = None) -> Sequence[ApiKey]:
-    """List keys, revoked and expired ones too, newest first, from after ``before`` on."""
-    statement = select(*_COLUMNS).order_by(api_keys.c.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(api_keys.c.id < before)
-    return [_key(row) for row in tx.execute(statement)]
+def page(
+    tx: Transaction, *, limit: int, before: UUID | None = None
+) -> tuple[Sequence[ApiKey], UUID | None]:
+    """List keys, revoked and expired too, newest first, from after ``before`` on; and where on."""
+    found, on = keyset.page(tx, select(*_COLUMNS), limit=limit, before=before)
+    return [_key(row.values()) for row in found], on
 
 
 def all_keys(tx: Transaction) -> Sequence[ApiKey]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ from reach.cli.output import (
 from reach.cli.progress import progress
 
 if TYPE_CHECKING:
-    from reach.people.filters import Filter
+    from reach.people.exporting import Wanted
     from reach.settings import Settings
 
 THERE = "{} is there already: --force replaces it."
@@ -58,6 +58,7 @@ def export_people(  # noqa: PLR0913 - one for each filter
     """
     settings = configured(sys.stderr)
     from reach.people.address import key_prefix
+    from reach.people.exporting import Wanted
     from reach.people.filters import Filter
 
     chosen_by = Filter(
@@ -69,15 +70,13 @@ def export_people(  # noqa: PLR0913 - one for each filter
         since,
         until,
     )
-    chosen = _columns(columns)
+    wanted = Wanted(chosen_by, format, _columns(columns))
     with database_of(settings):
         if output is None:
-            rows = asyncio.run(_export(settings, chosen_by, format, chosen, stdout(), quiet=quiet))
+            rows = asyncio.run(_export(settings, wanted, stdout(), quiet=quiet))
         else:
             with _new(output, replaces=force) as descriptor:
-                rows = asyncio.run(
-                    _export(settings, chosen_by, format, chosen, descriptor, quiet=quiet)
-                )
+                rows = asyncio.run(_export(settings, wanted, descriptor, quiet=quiet))
     if output is not None and not quiet:
         say(f"{rows:,} people are in {output}.", sys.stderr)
 
@@ -110,30 +109,20 @@ def _new(file: Path, *, replaces: bool) -> Iterator[int]:
         raise Unwritten(f"{file} cannot be written: {error.strerror}.") from None
 
 
-async def _export(  # noqa: PLR0913 - who, how and where
-    settings: "Settings",
-    chosen_by: "Filter",
-    form: Any,
-    columns: Sequence[str],
-    descriptor: int,
-    *,
-    quiet: bool,
-) -> int:
+async def _export(settings: "Settings", wanted: "Wanted", descriptor: int, *, quiet: bool) -> int:
     """Write them; returns how many."""
     from reach.db.connect import open_database
     from reach.db.schema import require_database
-    from reach.people import actions
-    from reach.people.exporting import Counted, export
+    from reach.people.exporting import Export
 
     database = open_database(settings)
     try:
         await database.read(require_database)
-        await database.write(actions.export, by_command(), chosen_by, form=form, columns=columns)
-        counted = Counted()
+        export = await Export.begin(database, by_command(), wanted)
         with progress("exporting", None, quiet=quiet or descriptor == stdout()) as advance:
-            async for part in export(database, chosen_by, form, columns, counted):
+            async for part in export:
                 write(part, descriptor)
-                advance(counted.rows, None)
-        return counted.rows
+                advance(export.rows, None)
+        return export.rows
     finally:
         await database.close()

@@ -98,14 +98,9 @@ class Pages(Generic[T]):
         self.is_cut = True
 
 
-def by_id(page: Callable[..., Sequence[Any]]) -> Callable[[int, Any], tuple[Sequence[Any], Any]]:
-    """Make a ``fetch`` of a list that goes on ``before`` the id of the last one."""
-
-    def fetch(limit: int, after: UUID | None) -> tuple[Sequence[Any], UUID | None]:
-        found = page(limit=limit + 1, before=after)
-        return found[:limit], found[limit - 1].id if len(found) > limit else None
-
-    return fetch
+def by_id(page: Callable[..., Any]) -> Callable[[int, Any], tuple[Sequence[Any], Any]]:
+    """Make a ``fetch`` of a list that goes on ``before`` an id."""
+    return lambda limit, after: page(limit=limit, before=after)
 
 
 def visible(text: str) -> str:

@@ -196,7 +196,7 @@ def erase(
 
     with connected(settings) as database:
         person = _found(database, who)
-        count = database.read(filters.count, filters.Filter(person_id=person.id))
+        count = database.read(filters.count, filters.Filter(person_id=person.id)).found
         whom = f"{visible(person.name)} <{visible(person.email)}> with {_counted(count)}"
         if not dry_run:
             require_yes(f"Erase {whom}? This cannot be undone.", yes=yes)

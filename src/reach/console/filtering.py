@@ -1,10 +1,11 @@
 """What is typed into a list's filters. Days are UTC's, and both the first and the last count."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from reach.db.keyset import Count
 from reach.problems import Unprocessable
 
 T = TypeVar("T")
@@ -27,6 +28,19 @@ class Typed:
     def query(self) -> dict[str, str]:
         """What of it says something, by name: as it stands in the list's address."""
         return {name: text for name, text in asdict(self).items() if text}
+
+
+#: So many are found by a filter that makes no sense.
+NONE = Count(0, is_all=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """Part of a list: what is shown of it, the cursor of the next part, and how many all are."""
+
+    shown: Sequence[T] = ()
+    next: str | None = None
+    count: Count = NONE
 
 
 class Reading:

@@ -50,15 +50,14 @@ KeyId = Annotated[UUID, Depends(key_id)]
 async def get_keys(request: Request, _: MayWrite, cursor: str = "") -> Response:
     """List keys, newest first: the revoked and expired ones too."""
     before = read_cursor(cursor) if CURSOR.fits(cursor) else None
-    found = await services_of(request).database.read(keys.page, limit=PAGE_ROWS + 1, before=before)
-    shown, more = found[:PAGE_ROWS], len(found) > PAGE_ROWS
+    found, on = await services_of(request).database.read(keys.page, limit=PAGE_ROWS, before=before)
     return show(
         request,
         "keys.html",
-        keys=shown,
+        keys=found,
         tones=TONES,
         first=HERE if before else None,
-        next=at(HERE, cursor=write_cursor(shown[-1].id)) if more else None,
+        next=at(HERE, cursor=write_cursor(on)) if on else None,
     )
 
 

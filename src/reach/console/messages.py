@@ -10,6 +10,7 @@ from fastapi import Depends, Request, Response
 
 from reach.auth.audit import Actor
 from reach.console.filtering import (
+    Found,
     Reading,
     Typed,
     errors_of,
@@ -20,6 +21,7 @@ from reach.console.filtering import (
 from reach.console.guard import READ, Requires, Visit, console_router
 from reach.console.layout import at, see, show
 from reach.console.safety import BEGINS
+from reach.db import keyset
 from reach.db.transaction import Transaction
 from reach.messages import actions, filters
 from reach.messages.filters import MOST_AT_ONCE, Change, Filter
@@ -112,17 +114,6 @@ def _recipient(text: str) -> str:
     return key_prefix(RECIPIENT.read(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Part of a list, one message more than is shown if it goes on; and how many there are.
-
-    ``count`` may be one more than ``filters.MOST_COUNTED``: then nobody has counted further.
-    """
-
-    messages: Sequence[Message] = ()
-    count: int = 0
-
-
 @router.api_route("", methods=READ)
 async def get_messages(
     request: Request, visit: MayRead, look: Looking, cursor: str = "", done: str = ""
@@ -167,9 +158,13 @@ async def post_cancel(request: Request, visit: MayWrite) -> Response:
     return await _do(request, "cancel", visit)
 
 
-def _find(tx: Transaction, chosen_by: Filter, before: UUID | None) -> Found:
-    found = filters.page(tx, chosen_by, limit=PAGE_ROWS + 1, before=before)
-    return Found(found, filters.count(tx, chosen_by))
+def _find(tx: Transaction, chosen_by: Filter, before: UUID | None) -> Found[Message]:
+    found, on = filters.page(tx, chosen_by, limit=PAGE_ROWS, before=before)
+    return Found(
+        found,
+        write_cursor(on) if on else None,
+        filters.count(tx, chosen_by, most=keyset.MOST_COUNTED),
+    )
 
 
 async def _ask(request: Request, change: Change, look: Look, done: str = "") -> Response:
@@ -226,14 +221,14 @@ def _list(  # noqa: PLR0913 - what a list shows
     request: Request,
     visit: Visit,
     look: Look,
-    found: Found,
+    found: Found[Message],
     *,
     before: UUID | None = None,
     done: str = "",
     problem: Unprocessable | None = None,
 ) -> Response:
-    shown, more = found.messages[:PAGE_ROWS], len(found.messages) > PAGE_ROWS
-    may_change = visit.session.may("messages:write") and found.count > 0
+    is_any = found.count.found > 0 or not found.count.is_all
+    may_change = visit.session.may("messages:write") and is_any
     known = {*services_of(request).templates(), NOTICE, *filter(None, [look.template])}
     change, _, count = done.partition(".")
     return show(
@@ -242,8 +237,7 @@ def _list(  # noqa: PLR0913 - what a list shows
         problem.status if problem else 200,
         look=look,
         found=found,
-        messages=shown,
-        most=filters.MOST_COUNTED,
+        most=keyset.MOST_COUNTED,
         states=STATES,
         tones=TONES,
         templates=sorted(known),
@@ -251,7 +245,7 @@ def _list(  # noqa: PLR0913 - what a list shows
         changes=[way for way in WAYS if may_change and look.state in WAYS[way][0]],
         watches=look.state == "queued" and not before,
         first=look.at() if before else None,
-        next=look.at(cursor=write_cursor(shown[-1].id)) if more else None,
+        next=look.at(cursor=found.next) if found.next else None,
         done=(change, _number(count)) if change in WAYS else None,
     )
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastapi import Depends, Request, Response
-from fastapi.responses import StreamingResponse
 
 from reach.console.filtering import (
+    Found,
     Reading,
     Typed,
     errors_of,
@@ -20,10 +19,12 @@ from reach.console.filtering import (
 from reach.console.guard import READ, Requires, Visit, console_router
 from reach.console.layout import at, see, show
 from reach.console.safety import BEGINS
+from reach.db import keyset
 from reach.db.transaction import Transaction
 from reach.messages.model import STATES
 from reach.people import actions, filters
-from reach.people.exporting import FORMATS, MEDIA_TYPES, USUAL, Format, export
+from reach.people.export_route import hand_out
+from reach.people.exporting import FORMATS, Format, Wanted
 from reach.people.filters import Filter, Sort
 from reach.people.model import Person
 from reach.people.operators import SEARCH
@@ -31,7 +32,6 @@ from reach.people.schemas import LANGUAGE, Add
 from reach.people.signup import AlreadySignedUp
 from reach.problems import Unprocessable
 from reach.web.body import validate
-from reach.web.responses import NO_STORE
 from reach.web.routes import services_of
 
 HERE = f"{BEGINS}/people"
@@ -90,20 +90,6 @@ class Look(Typed):
 Looking = Annotated[Look, Depends(Look.of)]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Part of a list: who is on it, where the next part begins, and how many there are in all.
-
-    ``count`` may be one more than ``filters.MOST_COUNTED``: then nobody has counted further.
-    Without ``is_all`` there was no time to count them all: they are at least so many.
-    """
-
-    people: Sequence[Person] = ()
-    next: str | None = None
-    count: int = 0
-    is_all: bool = True
-
-
 @router.api_route("", methods=READ)
 async def get_people(
     request: Request,
@@ -128,16 +114,7 @@ async def get_export(
     request: Request, visit: MayRead, look: Looking, form: Format = "csv"
 ) -> Response:
     """Hand out those who are found as a file, as ``GET /v1/people/export`` does."""
-    services = services_of(request)
-    chosen_by = look.filter()
-    await services.database.write(actions.export, visit.actor, chosen_by, form=form, columns=USUAL)
-    name = f"people-{datetime.now(UTC):%Y-%m-%d}.{form}"
-    headers = {
-        "Content-Disposition": f'attachment; filename="{name}"',
-        "Cache-Control": NO_STORE,
-    }
-    file = export(services.database, chosen_by, form, USUAL)
-    return StreamingResponse(file, headers=headers, media_type=MEDIA_TYPES[form])
+    return await hand_out(request, visit.actor, Wanted(look.filter(), form))
 
 
 @router.api_route("/new", methods=READ)
@@ -166,17 +143,17 @@ async def post_person(request: Request, visit: MayWrite) -> Response:
     return see(request, f"{HERE}/{person.id}", done="added")
 
 
-def _find(tx: Transaction, chosen_by: Filter, sort: Sort, after: str | None) -> Found:
+def _find(tx: Transaction, chosen_by: Filter, sort: Sort, after: str | None) -> Found[Person]:
     found, next_ = filters.page(tx, chosen_by, sort=sort, limit=PAGE_ROWS, after=after)
-    count = filters.count(tx, chosen_by, most=filters.MOST_COUNTED)
-    return Found(found, next_, max(count.people, len(found)), count.is_all)
+    count = filters.count(tx, chosen_by, most=keyset.MOST_COUNTED)
+    return Found(found, next_, count._replace(found=max(count.found, len(found))))
 
 
 def _list(  # noqa: PLR0913 - what a list shows
     request: Request,
     look: Look,
     sort: Sort,
-    found: Found,
+    found: Found[Person],
     *,
     is_first: bool = True,
     done: str = "",
@@ -189,7 +166,7 @@ def _list(  # noqa: PLR0913 - what a list shows
         problem.status if problem else 200,
         look=look,
         found=found,
-        most=filters.MOST_COUNTED,
+        most=keyset.MOST_COUNTED,
         sort=sort,
         sorts=SORTS,
         states=STATES,

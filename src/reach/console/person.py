@@ -19,6 +19,7 @@ from reach.console.layout import at, places_of, see, show
 from reach.console.people import HERE, MayRead, MayWrite
 from reach.console.safety import BEGINS
 from reach.console.sessions import Session
+from reach.db.keyset import MOST_COUNTED
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.mail.samples import DATA, sample_composer, unknown_data
@@ -61,6 +62,7 @@ class Known:
     person: Person
     consent: Consent | None
     messages: Sequence[Message]
+    has_more: bool
     entries: Sequence[Entry]
     names: Mapping[str, str]
 
@@ -102,7 +104,7 @@ async def post_person(request: Request, visit: MayWrite, id_: PersonId) -> Respo
 async def get_erase(request: Request, _: MayReadAndWrite, id_: PersonId) -> Response:
     """Say what goes with a person, and ask whether to. Raises NoSuchPerson."""
     person, count = await services_of(request).database.read(_what_goes, id_)
-    return show(request, "person-erase.html", person=person, count=count, most=filters.MOST_COUNTED)
+    return show(request, "person-erase.html", person=person, count=count, most=MOST_COUNTED)
 
 
 @router.post("/{id}/erase")
@@ -165,17 +167,18 @@ def _find(tx: Transaction, person_id: UUID, session: Session) -> Known:
     person = record.view(tx, person_id)
     messages: Sequence[Message] = ()
     entries: Sequence[Entry] = ()
+    on: UUID | None = None
     if session.may("messages:read"):
-        messages = filters.page(tx, Filter(person_id=person_id), limit=SHOWN_ROWS + 1)
+        messages, on = filters.page(tx, Filter(person_id=person_id), limit=SHOWN_ROWS)
     if session.may("audit:read"):
-        entries = audit.page(tx, audit.Filter(subject=person_id), limit=SHOWN_ROWS)
+        entries, _ = audit.page(tx, audit.Filter(subject=person_id), limit=SHOWN_ROWS)
     ids = {UUID(entry.actor.id) for entry in entries if entry.actor.kind == "key"}
     names = {str(id_): name for id_, name in keys.names(tx, list(ids)).items()}
-    return Known(person, consent.of(tx, person_id), messages, entries, names)
+    return Known(person, consent.of(tx, person_id), messages, on is not None, entries, names)
 
 
 def _what_goes(tx: Transaction, person_id: UUID) -> tuple[Person, int]:
-    return record.view(tx, person_id), filters.count(tx, Filter(person_id=person_id))
+    return record.view(tx, person_id), filters.count(tx, Filter(person_id=person_id)).found
 
 
 async def _page(  # noqa: PLR0913 - what a page shows
@@ -202,9 +205,7 @@ async def _page(  # noqa: PLR0913 - what a page shows
         problem.status if problem else 200,
         known=known,
         person=person,
-        messages=known.messages[:SHOWN_ROWS],
         all_messages=at(MESSAGES, person=str(person_id)),
-        has_more=len(known.messages) > SHOWN_ROWS,
         all_entries=at(f"{BEGINS}/audit", subject=str(person_id)),
         stored=stored,
         typed={**stored, **(typed or {})},

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 from sqlalchemy import (
@@ -21,6 +21,8 @@ from sqlalchemy import (
     update,
 )
 
+from reach.db import keyset
+from reach.db.keyset import MOST_COUNTED, Conditions, Count
 from reach.db.transaction import Transaction, notify
 from reach.db.types import (
     CLOCKS_SECONDS,
@@ -39,7 +41,6 @@ from reach.messages.outbox import AGAIN, CHANNEL, IS_HELD
 #: How many are changed in one transaction, in statements of so many each, and for how long another
 #: one is begun.
 MOST_AT_ONCE, BATCH, MOST_SECONDS = 10_000, 1000, 1.0
-MOST_COUNTED = 10_000
 
 #: What is done to many.
 Change = Literal["retry", "cancel"]
@@ -64,28 +65,30 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def conditions(self, dialect: str) -> Sequence[ColumnElement[bool]]:
-        """Say so in SQL, by what has an index with the messages' ids in order.
+    def conditions(self) -> Conditions:
+        """Say so in SQL, along the index that leaves the fewest, as far as can be told.
 
-        An address is looked up among people: of messages' recipients there is no index.
-        An id holds the time it was made at, so times are a range of ids: wherever the list
-        begins by an index, it begins there at the right place.
+        Most are sent: of these a template leaves fewer, of others the state. An address is looked
+        up among people: of messages' recipients there is no index. An id holds the time it was made
+        at, so times are a range of ids.
         """
-        template: ColumnElement[str] = messages.c.template
-        if dialect == "sqlite" and self.state not in (None, "sent"):
-            # It would take the template's index for as good, and go through all welcomes by that
-            # to find the few that failed. No index is of an expression.
-            template = template + ""
-        same: list[tuple[ColumnElement[Any], Any]] = [
-            (messages.c.state, self.state),
-            (template, self.template),
-            (messages.c.person_id, self.person_id),
-        ]
-        found = [column == value for column, value in same if value is not None]
+        asked: list[ColumnElement[bool]] = []
+        if self.person_id is not None:
+            asked.append(messages.c.person_id == self.person_id)
         if self.recipient is not None:
             holder = select(_people.c.id).where(_people.c.email_key == self.recipient)
-            found.append(messages.c.person_id == holder.scalar_subquery())
-            found.append(beside(messages.c.template != NOTICE))  # about them, and not for them
+            asked.append(messages.c.person_id == holder.scalar_subquery())
+        same = [(messages.c.state, self.state), (messages.c.template, self.template)]
+        if self.state == "sent":
+            same.reverse()
+        asked += [column == value for column, value in same if value is not None]
+        fitting = asked[1:]
+        if self.recipient is not None:
+            fitting.append(messages.c.template != NOTICE)  # about them, and not for them
+        return Conditions([*asked[:1], *self._times()], fitting)
+
+    def _times(self) -> Sequence[ColumnElement[bool]]:
+        found: list[ColumnElement[bool]] = []
         if self.since is not None:
             found.append(messages.c.created_at >= self.since)
             found.append(messages.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
@@ -97,19 +100,19 @@ class Filter:
 
 def page(
     tx: Transaction, chosen_by: Filter, *, limit: int, before: UUID | None = None
-) -> Sequence[Message]:
-    """List messages, newest first, from after ``before`` (a message's id) on."""
-    statement = select(messages).where(*chosen_by.conditions(tx.dialect.name))
-    if before is not None:
-        statement = statement.where(messages.c.id < before)
-    statement = statement.order_by(messages.c.id.desc()).limit(limit)
-    return [Message(**row) for row in tx.execute(statement).mappings()]
+) -> tuple[Sequence[Message], UUID | None]:
+    """List messages, newest first, from after ``before`` (a message's id) on; and where it goes on.
+
+    A part may have fewer messages, even none, and go on all the same: see ``db.keyset``.
+    """
+    conditions = chosen_by.conditions()
+    found, on = keyset.page(tx, select(messages), conditions, limit=limit, before=before)
+    return [Message(**row) for row in found], on
 
 
-def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> int:
-    """Count those messages, up to ``most`` + 1: that stands for all that are more."""
-    found = select(messages.c.id).where(*chosen_by.conditions(tx.dialect.name)).limit(most + 1)
-    return int(tx.execute(select(func.count()).select_from(found.subquery())).scalar_one())
+def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> Count:
+    """Count those messages, up to ``most`` + 1, as ``db.keyset`` does."""
+    return keyset.count(tx, select(messages), chosen_by.conditions(), most=most)
 
 
 def retryable(
@@ -140,7 +143,7 @@ def cancellable(
 def _oldest(
     tx: Transaction, chosen_by: Filter, fitting: ColumnElement[bool], limit: int
 ) -> Sequence[UUID]:
-    chosen = select(messages.c.id).where(*chosen_by.conditions(tx.dialect.name), fitting)
+    chosen = select(messages.c.id).where(*chosen_by.conditions().all, fitting)
     return tx.execute(chosen.order_by(messages.c.id).limit(limit)).scalars().all()
 
 

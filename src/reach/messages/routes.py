@@ -109,13 +109,10 @@ def message_body(message: Message) -> MessageBody:
     return body if message.state == "queued" else body.model_copy(update={"due_at": None})
 
 
-def message_page(found: Sequence[Message], limit: int) -> MessagePage:
-    """Show a page, given one message more than ``limit`` if there is another page."""
-    shown = found[:limit]
-    more = len(found) > limit
+def message_page(found: Sequence[Message], on: UUID | None) -> MessagePage:
+    """Show part of a list, which goes on before the id ``on``."""
     return MessagePage(
-        items=[message_body(message) for message in shown],
-        next_cursor=write_cursor(shown[-1].id) if more else None,
+        items=[message_body(one) for one in found], next_cursor=write_cursor(on) if on else None
     )
 
 

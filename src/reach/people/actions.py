@@ -11,7 +11,6 @@ from reach.db.transaction import Transaction
 from reach.messages.model import Message
 from reach.people import record, signup
 from reach.people.consent import Evidence
-from reach.people.filters import Filter
 from reach.people.model import Person
 from reach.people.newcomers import Newcomer, add_all
 from reach.people.schemas import SignUp
@@ -57,27 +56,6 @@ def add_list(tx: Transaction, newcomers: Sequence[Newcomer], of: Import) -> tupl
     if added:
         audit.count_more(tx, of.entry_id, added)
     return added, of.entry_id
-
-
-def export(
-    tx: Transaction, actor: Actor, chosen_by: Filter, *, form: str, columns: Sequence[str]
-) -> None:
-    """Note that people are handed out, before the first one is. What is searched for is not said.
-
-    An address or a name may be.
-    """
-    given = {name: getattr(chosen_by, name) for name in ("confirmed", "language", "welcome")}
-    filters = {name: value for name, value in given.items() if value is not None}
-    others = ("search", "prefix", "since", "until")
-    asked = [name for name in others if getattr(chosen_by, name) is not None]
-    audit.note(
-        *(tx, actor, "people.export"),
-        count=0,
-        format=form,
-        columns=list(columns),
-        filters=filters,
-        searched_by=asked,
-    )
 
 
 def change(  # noqa: PLR0913 - as record.change, and who does it

@@ -3,20 +3,29 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
+from reach.auth.audit import Actor
 from reach.auth.keys import Operator
 from reach.messages.model import State
-from reach.people import actions
 from reach.people.address import key_prefix
-from reach.people.exporting import COLUMNS, FORMATS, MEDIA_TYPES, USUAL, Format, export
+from reach.people.exporting import (
+    COLUMNS,
+    FORMATS,
+    MEDIA_TYPES,
+    USUAL,
+    Export,
+    Format,
+    Wanted,
+)
 from reach.people.filters import Filter
 from reach.people.operators import EXPORT, Prefix, Search
 from reach.people.schemas import Language
 from reach.shapes import Shape, Time, read_bool, shaped
 from reach.web.guard import OperatorKey
+from reach.web.middleware import IS_HEAD
 from reach.web.openapi import OF_KEYS, Responses, header, problems
 from reach.web.responses import NO_STORE
 from reach.web.routes import StrictRoute, services_of
@@ -62,20 +71,21 @@ async def get_people_export(  # noqa: PLR0913, PLR0917 - one for each filter
     meanwhile is not in it, and nobody is in it twice. If the service fails before its end the
     connection is cut: without the last chunk (RFC 9112 §7.1) it is not whole, and programs say so.
     """
-    services = services_of(request)
     prefix = key_prefix(q) if q else None
     chosen_by = Filter(search, prefix, confirmed, language, welcome, since, until)
     chosen = tuple(dict.fromkeys(columns.split(","))) if columns else USUAL
-    await services.database.write(
-        actions.export, operator.actor, chosen_by, form=format, columns=chosen
-    )
-    name = f"people-{datetime.now(UTC):%Y-%m-%d}.{format}"
+    return await hand_out(request, operator.actor, Wanted(chosen_by, format, chosen))
+
+
+async def hand_out(request: Request, actor: Actor, wanted: Wanted) -> Response:
+    """Answer with people as a file. HEAD has none: so nobody is read, and nothing is noted."""
+    name = f"people-{datetime.now(UTC):%Y-%m-%d}.{wanted.form}"
     headers = {
         "Content-Disposition": f'attachment; filename="{name}"',
         "Cache-Control": NO_STORE,
     }
-    return StreamingResponse(
-        export(services.database, chosen_by, format, chosen),
-        headers=headers,
-        media_type=MEDIA_TYPES[format],
-    )
+    media_type = MEDIA_TYPES[wanted.form]
+    if IS_HEAD in request.scope:
+        return Response(headers=headers, media_type=media_type)
+    export = await Export.begin(services_of(request).database, actor, wanted)
+    return StreamingResponse(export, headers=headers, media_type=media_type)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from uuid import UUID
 
 import orjson
+from anyio import CancelScope
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -28,6 +29,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from reach.auth import audit
+from reach.auth.audit import Actor
 from reach.db.database import Database
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
@@ -87,31 +90,64 @@ _FREE = (
 )
 
 
-@dataclass(slots=True)
-class Counted:
-    """How many are written so far."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Whom an export is of, and how it is written: the columns in their order."""
 
-    rows: int = 0
+    chosen_by: Filter
+    form: Format = "csv"
+    columns: Sequence[str] = USUAL
 
 
-async def export(
-    database: Database,
-    chosen_by: Filter,
-    form: Format,
-    columns: Sequence[str],
-    counted: Counted | None = None,
-) -> AsyncIterator[bytes]:
-    """Write everybody who is chosen, a page at a time. Raises DatabaseUnavailable.
+class Export:
+    """People who are handed out: noted in the audit trail before the first of them.
 
-    The header of CSV comes first, even if there is nobody.
+    How many they were is noted at the end, whatever ends it. ``rows`` are written so far.
     """
-    write = _csv_writer(columns) if form == "csv" else _json_writer(columns)
-    if form == "csv":
-        yield (",".join(columns) + "\r\n").encode()
-    async for found in _pages(database, chosen_by, tuple(columns)):
-        if counted is not None:
-            counted.rows += len(found)
-        yield write(found)
+
+    def __init__(self, database: Database, wanted: Wanted, entry_id: UUID) -> None:
+        """Go on from the entry in the audit trail: see ``begin``."""
+        self._database = database
+        self._wanted = wanted
+        self._entry_id = entry_id
+        self.rows = 0
+
+    @classmethod
+    async def begin(cls, database: Database, actor: Actor, wanted: Wanted) -> "Export":
+        """Note it. Raises DatabaseUnavailable."""
+        return cls(database, wanted, await database.write(_note, actor, wanted))
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Write everybody who is chosen, a page at a time. Raises DatabaseUnavailable.
+
+        The header of CSV comes first, even if there is nobody.
+        """
+        form, columns = self._wanted.form, self._wanted.columns
+        write = _csv_writer(columns) if form == "csv" else _json_writer(columns)
+        if form == "csv":
+            yield (",".join(columns) + "\r\n").encode()
+        try:
+            async for found in _pages(self._database, self._wanted.chosen_by, tuple(columns)):
+                self.rows += len(found)
+                yield write(found)
+        finally:
+            with CancelScope(shield=True):  # a caller who hangs up has got these all the same
+                await self._database.write(audit.count_more, self._entry_id, self.rows)
+
+
+def _note(tx: Transaction, actor: Actor, wanted: Wanted) -> UUID:
+    """Note that people are handed out. What is searched for is not said: it may be a name."""
+    chosen_by = wanted.chosen_by
+    given = {name: getattr(chosen_by, name) for name in ("confirmed", "language", "welcome")}
+    others = ("search", "prefix", "since", "until")
+    return audit.note(
+        *(tx, actor, "people.export"),
+        count=0,
+        format=wanted.form,
+        columns=list(wanted.columns),
+        filters={name: value for name, value in given.items() if value is not None},
+        searched_by=[name for name in others if getattr(chosen_by, name) is not None],
+    )
 
 
 async def _pages(

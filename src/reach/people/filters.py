@@ -22,12 +22,13 @@ from sqlalchemy import (
     select,
 )
 
+from reach.db.effort import Effort
+from reach.db.keyset import MOST_COUNTED, Count
 from reach.db.transaction import Transaction
 from reach.db.types import CLOCKS_SECONDS, OrderedText, among, beside, earliest_id, encode, rows
 from reach.messages.model import State, messages
 from reach.people import finding, queries, search
 from reach.people.cursors import Position, read_cursor, write_cursor
-from reach.people.effort import Effort
 from reach.people.finding import Found
 from reach.people.model import Person, people
 
@@ -42,8 +43,8 @@ STEP = 500
 MOST_LOOKED_AT, PAGE_SECONDS = 2200, 0.03
 #: After the first step, so many at a time.
 FURTHER = 1000
-#: So many are counted, at most, of so many at a time; and no more are looked at after so long.
-MOST_COUNTED, COUNTED_STEP, COUNT_SECONDS = 10_000, 5000, 0.04
+#: They are counted so many at a time, and no more are looked at after so long.
+COUNTED_STEP, COUNT_SECONDS = 5000, 0.04
 #: The orders of people's ids, which are those of their sign-ups.
 BY_ID = ("newest", "oldest")
 
@@ -74,13 +75,6 @@ class _Row(NamedTuple):
     email_key: str
     name: str
     key: str
-
-
-class Count(NamedTuple):
-    """How many people are found: so many, or at least so many if it is not ``all`` of them."""
-
-    people: int
-    is_all: bool
 
 
 class _Part(NamedTuple):

@@ -162,12 +162,15 @@ async def get_messages(  # noqa: PLR0913 - one for each filter
     `recipient` is a whole address, in any spelling: the messages of the person who has it now,
     those too that went to their former address, and no notices. `since` and `until` say when they
     were promised: from the one on, and before the other (RFC 3339).
+
+    A page may have fewer messages than `limit`, even none, and a `next_cursor` all the same: where
+    few of very many fit, it is not all looked through at once. Null alone is the end.
     """
     chosen_by = Filter(state, template, recipient, None, since, until)
-    found = await services_of(request).database.read(
-        filters.page, chosen_by, limit=limit + 1, before=read_cursor(cursor_)
+    found, on = await services_of(request).database.read(
+        filters.page, chosen_by, limit=limit, before=read_cursor(cursor_)
     )
-    return as_json(message_page(found, limit))
+    return as_json(message_page(found, on))
 
 
 @router.post(

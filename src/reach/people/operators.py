@@ -233,13 +233,9 @@ async def get_persons_messages(
     """List one person's messages, newest first."""
     before, database = read_cursor(cursor_), services_of(request).database
     await database.read(record.view, id_)
-    found = await database.read(
-        message_filters.page,
-        message_filters.Filter(person_id=id_),
-        limit=limit + 1,
-        before=before,
-    )
-    return as_json(message_page(found, limit))
+    of_them = message_filters.Filter(person_id=id_)
+    found, on = await database.read(message_filters.page, of_them, limit=limit, before=before)
+    return as_json(message_page(found, on))
 
 
 @people.get(

@@ -1,6 +1,5 @@
 """Operators read the audit trail, over HTTP."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from reach.auth import audit
-from reach.auth.audit import Action, ActorKind, Entry, Filter, Via
+from reach.auth.audit import Action, ActorKind, Filter, Via
 from reach.shapes import TEXT, Id, Shape, Time, shaped
 from reach.web.guard import OperatorKey
 from reach.web.openapi import OF_KEYS
@@ -79,17 +78,13 @@ async def get_audit(  # noqa: PLR0913 - one for each filter
     """List what operators did, newest first. Every change, by API, console or command.
 
     `since` counts, `until` does not (RFC 3339). Entries are kept for `REACH_KEEP_AUDIT_DAYS`.
+
+    A page may have fewer entries than `limit`, even none, and a `next_cursor` all the same: where
+    few of very many fit, it is not all looked through at once. Null alone is the end.
     """
     chosen_by = Filter(actor, action, subject, since, until)
-    found = await services_of(request).database.read(
-        audit.page, chosen_by, limit=limit + 1, before=read_cursor(cursor_)
+    found, on = await services_of(request).database.read(
+        audit.page, chosen_by, limit=limit, before=read_cursor(cursor_)
     )
-    return as_json(_page(found, limit))
-
-
-def _page(found: Sequence[Entry], limit: int) -> EntryPage:
-    shown = found[:limit]
-    return EntryPage(
-        items=[EntryBody.model_validate(entry) for entry in shown],
-        next_cursor=write_cursor(shown[-1].id) if len(found) > limit else None,
-    )
+    entries = [EntryBody.model_validate(entry) for entry in found]
+    return as_json(EntryPage(items=entries, next_cursor=write_cursor(on) if on else None))

@@ -110,10 +110,9 @@ async def key_id(id_: PathId) -> UUID:
 async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) -> Any:
     """List keys, newest first. The revoked and expired ones too; none is shown whole."""
     database = services_of(request).database
-    found = await database.read(keys.page, limit=limit + 1, before=read_cursor(cursor_))
-    shown, more = found[:limit], len(found) > limit
-    items = [KeyBody(**_fields(key)) for key in shown]
-    return as_json(KeyPage(items=items, next_cursor=write_cursor(shown[-1].id) if more else None))
+    found, on = await database.read(keys.page, limit=limit, before=read_cursor(cursor_))
+    items = [KeyBody(**_fields(key)) for key in found]
+    return as_json(KeyPage(items=items, next_cursor=write_cursor(on) if on else None))
 
 
 @router.post(

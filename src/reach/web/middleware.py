@@ -67,6 +67,8 @@ UNUSUAL = NAMES | {b"connection", b"transfer-encoding"}
 REFUSAL = "reach.refusal"
 #: Where a request says that its answer goes on for as long as the caller listens.
 STAYS_OPEN = "reach.stays-open"
+#: Where a request is a HEAD that is asked as GET.
+IS_HEAD = "reach.is-head"
 TELL_SECONDS = 1.0
 
 _seconds = cache(REQUEST_SECONDS.labels)
@@ -253,7 +255,7 @@ class Record:
 
 def as_get(scope: Scope) -> Scope:
     """Take HEAD for GET below ``/v1``: a route there answers both, and says GET only."""
-    return {**scope, "method": "GET"} if scope["path"].startswith("/v1/") else scope
+    return {**scope, "method": "GET", IS_HEAD: True} if scope["path"].startswith("/v1/") else scope
 
 
 class Refusing:

@@ -4,7 +4,7 @@ import time
 
 
 class Effort:
-    """How much is looked at for an answer: so many people, and for how long another step is made.
+    """How much is looked at for an answer: so many rows, and for how long another step is made.
 
     Ask whether it is over after a step, not before: so a list goes on, however slow everything is.
     """
