@@ -103,11 +103,13 @@ async def test_who_signs_out_is_told_that_it_is_here_alone(
 async def test_signing_in_again_ends_the_session_before(
     here: Reach, visitor: Console, provider: AuthlibProvider
 ) -> None:
-    """One by key, say: one browser has one session."""
+    """One by key, say, in another tab meanwhile: one browser has one session."""
     key = (await here.key("people:read"))["Authorization"].removeprefix("Bearer ")
+    url = await begun(visitor)
     await visitor.sign_in(key)
     before = {"Cookie": f"{visitor.cookie}={visitor.http.cookies[visitor.cookie]}"}
-    url = (await visitor.get(START)).headers["location"]
+    led = await visitor.get(f"{START}?next=/console/site")
+    assert led.headers["location"] == "/console/site", "who is signed in stays who they are"
     assert (await visitor.get(provider.sign_in(url, ADA))).status_code == 303
     assert (await here.http.get("/console/site", headers=before)).status_code == 303
     assert ADA in (await visitor.get("/console/site")).text

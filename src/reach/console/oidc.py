@@ -28,7 +28,7 @@ from reach.console.guard import console_router, put, session_of, session_seconds
 from reach.console.layout import see
 from reach.console.safety import SIGN_IN, local_path
 from reach.console.sessions import Session
-from reach.console.sign_in import Next, Saying, show_form
+from reach.console.sign_in import Next, Saying, first_page, show_form
 from reach.db.transaction import Transaction
 from reach.problems import NotFound, QuotaExceeded
 from reach.settings import Settings
@@ -58,8 +58,14 @@ router = console_router("/oidc")
 
 @router.get("/start")
 async def get_start(request: Request, back: Next = "") -> Response:
-    """Lead to the provider. By a link: browsers would hold a form's answer to ``form-action``."""
-    services = services_of(request)
+    """Lead to the provider. By a link: browsers would hold a form's answer to ``form-action``.
+
+    Who is signed in is led on: any site can have their browser open this address, and it is not to
+    change who they are here.
+    """
+    services, session = services_of(request), await session_of(request)
+    if session is not None:
+        return see(request, first_page(session, local_path(back)))
     try:
         begun = await _provider(services).begin()
     except SignInFailed as failed:

@@ -75,6 +75,24 @@ async def test_of_one_key_the_token_need_not_say_which() -> None:
     assert await keys.verified(signed(RSA, "RS256", kid=None)) == CLAIMS
 
 
+@pytest.mark.parametrize("said", [None, "same", "another"])
+async def test_keys_are_told_apart_by_their_type_too(said: str | None) -> None:
+    """Two types may share an id (RFC 7517 §4.5), and a key need not have one."""
+
+    def published(key: Any) -> Any:
+        found = key.as_dict(private=False) | {"kid": "same"}
+        return found if said == "same" else {k: v for k, v in found.items() if k != "kid"}
+
+    async def fetch() -> Any:
+        return {"keys": [published(key) for key in (EC, OTHER, ED, RSA)]}
+
+    keys = Keys(fetch, time.time)
+    for key, algorithm in ((RSA, "RS256"), (EC, "ES256"), (ED, "Ed25519")):
+        assert await keys.verified(signed(key, algorithm, kid=said)) == CLAIMS
+    with pytest.raises(NotProven):
+        await keys.verified(signed(RSAKey.generate_key(2048), "RS256", kid=said))
+
+
 def unsigned() -> str:
     """Write a token that nobody signed, and that says so."""
     parts = ({"alg": "none", "kid": RSA.kid}, CLAIMS)

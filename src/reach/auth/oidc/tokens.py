@@ -4,12 +4,19 @@ OpenID Connect Core 1.0, §3.1.3.7; what not to fall for is RFC 8725.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from joserfc import jwt
-from joserfc.errors import BadSignatureError, ClaimError, InvalidKeyIdError, JoseError
-from joserfc.jwk import JWKRegistry, Key, KeySet
+from joserfc import jws, jwt
+from joserfc.errors import (
+    BadSignatureError,
+    ClaimError,
+    InvalidKeyIdError,
+    JoseError,
+    UnsupportedAlgorithmError,
+)
+from joserfc.jwk import JWKRegistry, Key
 
 from reach.auth.oidc.model import NotProven, ProviderUnavailable
 
@@ -20,6 +27,8 @@ ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
 )
 PUBLIC_KEY_TYPES = ("RSA", "EC", "OKP")
+#: The type of key that an algorithm signs with, by how its name begins.
+KEY_TYPES = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 #: Clocks differ.
 SKEW_SECONDS = 60
 #: A key that the provider has withdrawn is known no longer than this.
@@ -39,7 +48,7 @@ class Keys:
     def __init__(self, fetch: Callable[[], Awaitable[Any]], clock: Callable[[], float]) -> None:
         """Take what fetches the list of them, and a clock, in seconds."""
         self._fetch, self._clock = fetch, clock
-        self._known: KeySet | None = None
+        self._known: Sequence[Key] = ()
         self._asked_at = 0.0
         self._lock = asyncio.Lock()
 
@@ -61,13 +70,13 @@ class Keys:
 
     async def load(self) -> int:
         """Have the keys; returns how many there are. Raises ProviderUnavailable."""
-        return len((await self._newer_than(KEPT_SECONDS)).keys)
+        return len(await self._newer_than(KEPT_SECONDS))
 
-    async def _newer_than(self, seconds: float) -> KeySet:
+    async def _newer_than(self, seconds: float) -> Sequence[Key]:
         async with self._lock:
             age = self._clock() - self._asked_at
-            if self._known is None or not 0 <= age < seconds:
-                self._known = _key_set(await self._fetch())
+            if not self._known or not 0 <= age < seconds:
+                self._known = _keys(await self._fetch())
                 self._asked_at = self._clock()
             return self._known
 
@@ -101,11 +110,33 @@ def check(
         raise NotProven("the ID token's subject is none that can be kept")
 
 
-def _claims(token: str, keys: KeySet) -> dict[str, Any]:
-    return jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+def _claims(token: str, keys: Sequence[Key]) -> dict[str, Any]:
+    """Verify by each key that the token may be signed with; there is one, but for odd providers."""
+    header = jws.extract_compact(token.encode()).headers()
+    for key in _fitting(keys, header.get("alg"), header.get("kid")):
+        with suppress(BadSignatureError):
+            return jwt.decode(token, key, algorithms=ALGORITHMS).claims
+    raise BadSignatureError
 
 
-def _key_set(document: Mapping[str, Any]) -> KeySet:
+def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> Sequence[Key]:
+    """Choose those of the algorithm's type, by their id if both say one.
+
+    joserfc's own set takes the first of an id; of another type one may have the same (RFC 7517
+    §4.5), and a key need not have any. Raises UnsupportedAlgorithmError, InvalidKeyIdError.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UnsupportedAlgorithmError
+    found = [key for key in keys if key.key_type == KEY_TYPES[str(algorithm)[:2]]]
+    if key_id is not None:
+        named = [key for key in found if key.kid == key_id]
+        found = named or [key for key in found if key.kid is None]
+    if not found:
+        raise InvalidKeyIdError
+    return found
+
+
+def _keys(document: Mapping[str, Any]) -> Sequence[Key]:
     """Read the keys that signatures can be verified with. Raises ProviderUnavailable.
 
     What is not understood is passed over (RFC 7517 §5): providers publish new kinds beside the old.
@@ -119,7 +150,7 @@ def _key_set(document: Mapping[str, Any]) -> KeySet:
             found += _key(one)
     if not found:
         raise ProviderUnavailable("the provider's keys: there is none to verify signatures with")
-    return KeySet(found)
+    return found
 
 
 def _key(one: dict[str, Any]) -> list[Key]:
