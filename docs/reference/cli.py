@@ -9,7 +9,8 @@ import typer
 from docs.reference.markdown import page, table
 from reach.cli import cli
 from reach.messages.routes import MESSAGE
-from reach.people.schemas import PERSON, STATS
+from reach.people.schemas import PERSON
+from reach.people.stats_schemas import STATS
 
 WRITTEN = (
     (

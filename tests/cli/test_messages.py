@@ -1,9 +1,13 @@
 """`reach messages`: found, retried and cancelled through real processes; and sent, by a worker."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
+from reach.cli.stats import sums
+from reach.messages.model import STATES
 from reach.messages.outcome import Rejected
-from reach.people.schemas import StatsBody
+from reach.people.stats import Hour, Stats
+from reach.people.stats_schemas import StatsBody
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.outboxes import Outbox
@@ -13,6 +17,7 @@ from tests.support.processes.running import worker
 from tests.support.servers.mail import MailServer
 from tests.support.trail import trail
 
+BEGINNING = datetime(2026, 3, 4, tzinfo=UTC)
 WORDS = "550 5.1.1 no such \x1b[31muser\u202e"
 
 
@@ -98,3 +103,16 @@ async def test_a_running_worker_sends_what_a_command_promises(
     assert code == 0
     assert "people\t1\n" in output
     assert "deliveries.day\t2\n" in output
+
+
+def test_a_day_is_the_last_24_hours() -> None:
+    """Of the 48 that there are: this one, which has only begun, and the 23 before it."""
+    hour = timedelta(hours=1)
+    hours = [Hour(BEGINNING + n * hour, 1, 2, 3) for n in range(48)]
+    as_of = hours[-1].hour + hour / 2
+    found = Stats(0, 0, dict.fromkeys(STATES, 0), 0.0, 0, None, hours, [], as_of)
+    assert sums(found) == {
+        "sign_ups": {"hour": 1, "day": 24},
+        "deliveries": {"hour": 2, "day": 48},
+        "failures": {"hour": 3, "day": 72},
+    }

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Table, func, select
@@ -60,6 +61,10 @@ async def test_a_person_is_added_found_changed_and_erased(
     assert (code, output) == (0, "Erased Ada King <ada@example.com> with 2 messages.\n")
     for table in (people, messages):
         assert await database.read(count_of, table) == 0
+    if settings.database.is_sqlite:
+        file = Path(str(settings.database.url.database))
+        for stored in (file, Path(f"{file}-wal")):
+            assert b"ada@example.com" not in stored.read_bytes(), "SQLite's files have forgotten"
     assert refused(settings, "people", "show", SPELLING) == (1, "There is no such person.\n")
 
     trail = answer_of("audit", "list", "--subject", added["id"], settings=settings)

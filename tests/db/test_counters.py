@@ -17,6 +17,7 @@ from reach.messages.model import STATES, messages
 from reach.people.model import people
 from reach.runtime.process import opened
 from reach.settings import Settings
+from tests.support.database.outboxes import Outbox
 from tests.support.database.stored import addresses, sign_up
 from tests.support.database.walks import OTHERS, Walk, are_true, counted, current, hourly
 
@@ -41,6 +42,17 @@ async def test_they_follow_all_that_is_done(
         assert {**dict.fromkeys(expected, 0), **await database.read(hourly)} == expected
     assert all(seen.values()), seen
     assert all(expected.values())
+
+
+async def test_a_failure_counts_once(database: Database, settings: Settings) -> None:
+    """Whatever else is written about it later; and once more if it fails once more."""
+    outbox = Outbox(database, settings)
+    message = (await outbox.fill())[0]
+    for count in (1, 2):
+        await outbox.change(message, state="failed", finished_at=now())
+        await outbox.change(message, state="failed", last_error="550 no", finished_at=now())
+        assert (await database.read(hourly))["failures"] == count
+        await outbox.change(message, state="queued", finished_at=None)
 
 
 async def test_they_hold_among_many_writers(database: Database, settings: Settings) -> None:

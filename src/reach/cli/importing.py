@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 #: A transaction of many rows may have to wait for others, and nobody waits for an answer here.
 PATIENCE_SECONDS = 30.0
 GO_ON = "Run the same command again: it goes on, and nobody is added or written to twice."
+MEND = "Mend the list, and run the command again: nobody is added or written to twice."
 #: What only writing fails with: the file of what is not taken, not the list.
 IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_SOURCE = (
@@ -44,13 +45,15 @@ NO_SOURCE = (
 class Done(NamedTuple):
     """What became of a list, and where its rows are that were not taken.
 
-    ``stopped``: why it was not read to its end; ``code``: how the command ends then.
+    ``stopped``: why it was not read to its end; ``code``: how the command ends then. ``hint``: what
+    to do if part of it was added.
     """
 
     counts: "Counts"
     rejects: Path | None = None
     stopped: str | None = None
     code: int = FAILED
+    hint: str = GO_ON
 
 
 def import_list(  # noqa: PLR0913 - how lists differ
@@ -203,7 +206,7 @@ class _Asked(NamedTuple):
             place = error.filename or (path if error.errno in IS_FULL else self.file)
             return Done(counts, path, f"{place}: {error.strerror}.")
         except BadFile as error:
-            return Done(counts, path, str(error))
+            return Done(counts, path, str(error), hint=MEND)
         except NoDatabase:
             raise
         except DatabaseUnavailable as problem:
@@ -269,6 +272,6 @@ class _Asked(NamedTuple):
             )
         if done.stopped is not None:
             goes_on = bool(counts.rows) and not self.dry_run
-            end(f"{done.stopped} {GO_ON if goes_on else ''}".strip(), done.code)
+            end(f"{done.stopped} {done.hint if goes_on else ''}".strip(), done.code)
         if counts.rejected:
             end(f"The rows that were not taken, and why: {done.rejects}", FAILED)

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import Depends, Request, Response
 
 from reach.auth import actions, keys
-from reach.auth.keys import SCOPES, ApiKey, NoSuchKey
+from reach.auth.keys import SCOPES, ApiKey
 from reach.console.guard import READ, Requires, Visit, console_router
 from reach.console.layout import at, see, show
 from reach.console.safety import BEGINS
@@ -18,8 +18,7 @@ from reach.idempotency.stored import IdempotencyKey, StoredResponse, respond_onc
 from reach.problems import Forbidden, Unprocessable
 from reach.shapes import CURSOR
 from reach.web.body import validate
-from reach.web.guard import PathId, path_id
-from reach.web.keys import NewKey
+from reach.web.keys import KeyId, NewKey
 from reach.web.responses import read_cursor, write_cursor
 from reach.web.routes import services_of
 
@@ -33,17 +32,6 @@ DAY = timedelta(days=1)
 MayWrite = Annotated[Visit, Depends(Requires("keys:write"))]
 
 router = console_router("/keys")
-
-
-async def key_id(id_: PathId) -> UUID:
-    """Read an id from the path; what is not one names no key."""
-    found = path_id(id_)
-    if found is None:
-        raise NoSuchKey
-    return found
-
-
-KeyId = Annotated[UUID, Depends(key_id)]
 
 
 @router.api_route("", methods=READ)

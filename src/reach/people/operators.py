@@ -26,10 +26,10 @@ from reach.people.schemas import (
     NewMessage,
     PersonBody,
     PersonPage,
-    StatsBody,
     person_body,
     wanted,
 )
+from reach.people.stats_schemas import StatsBody
 from reach.problems import MethodNotAllowed
 from reach.shapes import BLANK, CONTROL, UNSEEN, Shape, Time, read_bool, shaped
 from reach.web.body import in_json, json_body, parse_json, read_body, validate

@@ -106,6 +106,9 @@ async def key_id(id_: PathId) -> UUID:
     return found
 
 
+KeyId = Annotated[UUID, Depends(key_id)]
+
+
 @router.get("", response_model=KeyPage, dependencies=[MayWrite])
 async def get_keys(request: Request, limit: Limit = 50, cursor_: Cursor = None) -> Any:
     """List keys, newest first. The revoked and expired ones too; none is shown whole."""
@@ -152,9 +155,7 @@ async def post_key(request: Request, operator: Writer) -> Any:
 
 
 @router.delete("/{id}", status_code=204, responses=problems(404))
-async def delete_key(
-    request: Request, operator: Writer, id_: Annotated[UUID, Depends(key_id)]
-) -> Response:
+async def delete_key(request: Request, operator: Writer, id_: KeyId) -> Response:
     """Revoke a key. It opens nothing from now on, and may be your own; those that it has made stay.
 
     404 if it was revoked.

@@ -6,7 +6,7 @@ import pytest
 
 from reach.people.newcomers import Newcomer
 from reach.settings import Settings
-from reach.transfer.importing.checking import Checker, Fault
+from reach.transfer.importing.checking import NO_STATUS, Checker, Fault
 from reach.transfer.importing.columns import BadColumns, choose, parse_map, require_email
 from reach.transfer.importing.reading import BadFile, Dialect, Reader, opened
 
@@ -137,6 +137,14 @@ LISTS = {
             "4 c@example.com, C",
         ],
     ),
+    "a word that may mean anything": (
+        "email,name,status\na@example.com,A,vip\nb@example.com,B, Active \nc@example.com,C,\n",
+        [
+            f"2 status: {NO_STATUS.format('vip')}",
+            "3 b@example.com, B, confirmed",
+            "4 c@example.com, C, confirmed",
+        ],
+    ),
     "a quotation mark too many": (
         'email,name,notes\na@example.com,A,"he\nb@example.com,B,"yes"\nc@example.com,C,\n',
         [
@@ -196,8 +204,11 @@ def test_columns_are_named(tmp_path: Path) -> None:
         require_email(choose(names, {}), names)
     with pytest.raises(BadColumns, match="There is no column Name"):
         taken(tmp_path, text.encode(), mapped="name=Name")
-    with pytest.raises(ValueError, match="fields are email"):
-        parse_map(["mail=Mailadresse"])
+    for wrong in ("mail=Mailadresse", "email=", "name= "):
+        with pytest.raises(ValueError, match="fields are email"):
+            parse_map([wrong])
+    vip = "email,name,status\na@example.com,A,vip\n"
+    assert taken(tmp_path, vip.encode(), mapped="status=") == ["2 a@example.com, A, confirmed"]
     assert taken(tmp_path, text.encode(), mapped="name=Vorname+Nachname") == [
         "2 email: This is not an email address that mail can be sent to."
     ]
@@ -208,7 +219,7 @@ def test_a_quotation_mark_that_is_not_closed(tmp_path: Path) -> None:
     for header in ("email,name", "email,notes"):
         for count in (1, 20_000):
             text = f'{header}\nada@example.com,"Ada\n' + "b@example.com,B\n" * count
-            with pytest.raises(BadFile, match="Is a quotation mark not closed"):
+            with pytest.raises(BadFile, match=r"begins on line 2 .* a quotation mark there"):
                 taken(tmp_path, text.encode())
-    with pytest.raises(BadFile, match="A row of this file is longer"):
+    with pytest.raises(BadFile, match=r"begins on line 2 .* over 1,048,576 characters"):
         taken(tmp_path, b"email,name\n" + b'"q\n",' * 300_000)

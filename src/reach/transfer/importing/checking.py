@@ -21,10 +21,23 @@ GONE = frozenset(
         *("blocked", "disabled", "complained", "complaint", "spam", "deleted", "removed"),
         *("archived", "inactive", "non-subscribed", "nonsubscribed", "transactional"),
         *("suppressed", "opted-out", "opted out", "optout", "hard bounce", "hardbounced"),
+        *("cancelled", "canceled", "junk", "unreachable", "undeliverable", "invalid"),
     )
 )
 #: And those who were asked, and have not said yes.
 ASKED = frozenset(("pending", "unconfirmed", "unverified", "not confirmed"))
+#: And those who get emails. Any other word may mean, in some language, that they do not want any.
+GETS = frozenset(
+    (
+        *("", "subscribed", "subscriber", "active", "enabled", "confirmed", "verified"),
+        *("opted-in", "opted in", "opt-in", "optin", "single opt-in", "double opt-in"),
+    )
+)
+NO_STATUS = (
+    "It is not known whether “{}” means that they get emails. If the column says something else, "
+    "leave it out: --map status="
+)
+MOST_SHOWN = 40
 SAYS_MORE = frozenset(("status", "left_at"))
 PARTS: tuple[Field, ...] = ("given", "middle", "family")
 #: Google's contacts have several values in one cell.
@@ -78,8 +91,9 @@ class Checker:
 
     def require_told(self) -> None:
         """Raise BadColumns if no row so far has a column that ``--map`` names: it is misspelt."""
-        for field in self._chosen.keys() - self.told:
-            raise BadColumns(f"There is no column {self._chosen[field]}: no row so far has it.")
+        for field, text in self._chosen.items():
+            if text and field not in self.told:
+                raise BadColumns(f"There is no column {text}: no row so far has it.")
 
     def judged(self, newcomers: Iterable[Newcomer]) -> Sequence[Newcomer]:
         """Take back that those are confirmed who have no time of it, if others on the list have."""
@@ -165,6 +179,8 @@ def _require_subscriber(given: Mapping[Field, str]) -> bool:
     said = {status.strip().casefold() for status in given.get("status", "").splitlines()}
     if gone := said & GONE:
         raise ValueError(f"They get no emails where this list is from: {', '.join(sorted(gone))}.")
+    if unknown := said - ASKED - GETS:
+        raise ValueError(NO_STATUS.format(", ".join(sorted(unknown))[:MOST_SHOWN]))
     if given.get("left_at", "").strip():
         raise ValueError("They get no emails where this list is from: they left, or it bounced.")
     return bool(said & ASKED)

@@ -20,7 +20,12 @@ Field = Literal[
 ]
 FIELDS: tuple[Field, ...] = get_args(Field)
 #: Those that ``--map`` takes.
-MAPPED = ("email", "name", "description", "language", "status", "consented_at", "confirmed_at")
+MAPPED: tuple[Field, ...] = (
+    *("email", "name", "description", "language", "status", "consented_at", "confirmed_at"),
+)
+
+#: Of these ``--map`` may say that no column is meant, whatever it is called.
+NEEDLESS: frozenset[Field] = frozenset(MAPPED) - {"email", "name"}
 
 #: Names of columns in small letters; of several that are there the first counts, but for ``EACH``.
 #: Notes are not among them: what an operator noted about somebody is not what they say themselves.
@@ -51,12 +56,13 @@ class BadColumns(Exception):
 
 
 def parse_map(texts: Sequence[str]) -> dict[Field, str]:
-    """Read what ``--map`` says: ``field=Column``. Raises ValueError."""
+    """Read what ``--map`` says: ``field=Column``, or ``field=`` for none. Raises ValueError."""
     found: dict[Field, str] = {}
     for text in texts:
         name, equals, column = text.partition("=")
         field = next((one for one in FIELDS if one == name.strip() and one in MAPPED), None)
-        if field is None or not equals or not column.strip():
+        is_named = bool(column.strip()) or field in NEEDLESS
+        if field is None or not equals or not is_named:
             raise ValueError(f"Write field=Column; fields are {', '.join(MAPPED)}.")
         if field in found:
             raise ValueError(f"{field} is given twice.")
@@ -82,7 +88,10 @@ def choose(names: Sequence[str], chosen: Mapping[Field, str], *, are_all: bool =
         if matches:
             found[field] = matches if field in EACH else matches[:1]
     for field, text in chosen.items():
-        found[field] = _named(text, by_name, are_all=are_all)
+        if text:
+            found[field] = _named(text, by_name, are_all=are_all)
+        else:
+            found.pop(field, None)
     if "name" in chosen:
         for part in ("given", "middle", "family"):
             found.pop(part, None)

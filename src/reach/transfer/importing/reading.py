@@ -34,6 +34,9 @@ NOT_UTF_8 = (
 
 
 MISQUOTED = "a quotation mark within a cell must be doubled"
+UNCLOSED = (
+    "The row that begins on line {:,} cannot be read: {}. Is a quotation mark there not closed?"
+)
 
 
 class _Misquoted(Exception):
@@ -79,7 +82,7 @@ class Reader:
         self.format = dialect.format or _format(first, name)
         self.names: Sequence[str] = ()
         self.delimiter = dialect.delimiter
-        self._first, self._begun, self._row_length = first, 0, 0
+        self._first, self._begun, self._row_length, self._line = first, 0, 0, 1
         if self.format == "csv":
             self._begin_csv(dialect.delimiter)
 
@@ -129,41 +132,34 @@ class Reader:
             self._row_length += len(line)
             if self._row_length > LONGEST_LINE:
                 raise BadFile(
-                    f"A row of this file is longer than {LONGEST_LINE:,} characters. "
-                    "Is a quotation mark not closed?"
+                    UNCLOSED.format(self._line, f"it is over {LONGEST_LINE:,} characters")
                 )
             yield line
 
     def _next_of_csv(self) -> list[str] | None:
         """Read a row; None at the end. Raises BadFile, _Misquoted."""
-        self._row_length = 0
+        self._row_length, self._line = 0, self._csv.line_num + self._begun + 1
         try:
             return next(self._csv, None)
         except csv.Error as error:
             if "expected after" in str(error):
                 raise _Misquoted from None
-            line = self._csv.line_num + self._begun
-            raise BadFile(
-                f"Line {line:,} cannot be read: {error}. Is a quotation mark not closed?"
-            ) from None
+            raise BadFile(UNCLOSED.format(self._line, error)) from None
 
     def _rows_of_csv(self) -> Iterator[Row]:
         names, width = self.names, len(self.names)
-        line = self._csv.line_num + self._begun + 1
         while True:
             try:
                 cells = self._next_of_csv()
             except _Misquoted:
-                yield Row(line, {}, MISQUOTED)
-                line = self._csv.line_num + self._begun + 1
+                yield Row(self._line, {}, MISQUOTED)
                 continue
             if cells is None:
                 return
             beyond = cells[width:]
             if any(cells):
                 fault = "more cells than columns" if any(beyond) else None
-                yield Row(line, dict(zip(names, cells, strict=False)), fault)
-            line = self._csv.line_num + self._begun + 1
+                yield Row(self._line, dict(zip(names, cells, strict=False)), fault)
 
     def _rows_of_json(self) -> Iterator[Row]:
         for line, text in enumerate(_with(self._first, self._lines), 1):
