@@ -74,7 +74,8 @@ def import_list(  # noqa: PLR0913 - how lists differ
     map: Annotated[  # noqa: A002 - the option's name
         list[str] | None,
         typer.Option(
-            help="Which column is a field: `email=Address`, `name=First+Last`; again for others.",
+            help="Which column is a field: `email=Address`, `name=First+Last`, `status=` for none; "
+            "again for others.",
             metavar="FIELD=COLUMN",
         ),
     ] = None,
