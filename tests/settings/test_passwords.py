@@ -111,7 +111,7 @@ def test_a_password_in_its_own_variable(kind: str, password: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Call to '__init__' function:DeprecationWarning")
 @given(password=HARD, is_encoded=st.booleans())
-@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@how(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
 def test_nothing_is_told_of_servers_that_are_unavailable(
     password: str, is_encoded: bool, tmp_path: Path
 ) -> None:
