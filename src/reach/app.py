@@ -158,10 +158,11 @@ def create_app(
         telemetry=telemetry(),
     )
     services = app.state.services = services_for(settings, database, mailbox)
-    for router in ROUTERS:
-        app.include_router(router)
+    # First: FastAPI asks one router after the other whether a path is its own.
     for path, probe in PROBES.items():
         app.add_api_route(path, probe, methods=["GET", "HEAD"], include_in_schema=False)
+    for router in ROUTERS:
+        app.include_router(router)
     app.exception_handler(Problem)(answer_problem)
     app.exception_handler(HTTPException)(answer_http_exception)
     app.exception_handler(RequestValidationError)(answer_invalid_parameters)

@@ -4,15 +4,19 @@ import random
 from collections.abc import AsyncIterator
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text, update
 
 from reach.auth import audit
 from reach.auth.audit import Actor, Filter
 from reach.db import keyset
 from reach.db.database import Database
 from reach.db.transaction import Transaction
+from reach.messages import filters
+from reach.messages.model import messages
 from reach.runtime.process import opened
 from reach.settings import Settings
+from tests.support.database.plans import explained
+from tests.support.database.stored import addresses, sign_up
 from tests.support.trail import trail
 
 ADA, GRACE = (Actor("key", name, "api") for name in ("ada", "grace"))
@@ -107,3 +111,28 @@ async def test_a_count_ends_and_says_whether_it_is_of_all(
     first, is_all = await counted(adds)
     assert 0 < first <= LOOKED_AT
     assert not is_all
+
+
+async def test_a_few_that_failed_are_found_among_many(settings: Settings) -> None:
+    """By their state, and not by going through all that have their template."""
+    async with opened(settings) as database:
+        await sign_up(database, settings, *addresses(2000))
+
+        def fail(tx: Transaction) -> None:
+            few = select(messages.c.id).limit(3).scalar_subquery()
+            tx.execute(update(messages).values(state="sent").where(messages.c.id.not_in(few)))
+            tx.execute(update(messages).values(state="failed").where(messages.c.state == "queued"))
+            if not settings.database.is_sqlite:
+                tx.execute(text("ANALYZE messages"))
+
+        def look(tx: Transaction) -> None:
+            failed = filters.Filter(state="failed", template="welcome")
+            assert len(filters.page(tx, failed, limit=50)[0]) == 3
+            assert len(filters.retryable(tx, failed)) == 3
+
+        await database.write(fail)
+        with explained() as plans:
+            await database.read(look)
+    assert len(plans) == 3
+    for plan in plans.values():
+        assert "ix_messages_state" in str(plan), plan

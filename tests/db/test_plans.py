@@ -259,31 +259,6 @@ def request_of(address: str) -> SignUp:
     return SignUp.model_construct(email=email, name="Ada B", description=None)
 
 
-async def test_a_few_that_failed_are_found_among_many(settings: Settings) -> None:
-    """By their state, and not by going through all that have their template."""
-    async with opened(settings) as database:
-        await sign_up(database, settings, *addresses(2000))
-
-        def fail(tx: Transaction) -> None:
-            few = select(messages.c.id).limit(3).scalar_subquery()
-            tx.execute(update(messages).values(state="sent").where(messages.c.id.not_in(few)))
-            tx.execute(update(messages).values(state="failed").where(messages.c.state == "queued"))
-            if not settings.database.is_sqlite:
-                tx.execute(text("ANALYZE messages"))
-
-        def look(tx: Transaction) -> None:
-            failed = Filter(state="failed", template="welcome")
-            assert len(filters.page(tx, failed, limit=50)[0]) == 3
-            assert len(filters.retryable(tx, failed)) == 3
-
-        await database.write(fail)
-        with explained() as plans:
-            await database.read(look)
-    assert len(plans) == 3
-    for plan in plans.values():
-        assert "ix_messages_state" in str(plan), plan
-
-
 async def test_one_who_is_known_is_found_by_index(settings: Settings) -> None:
     """Among few people too: reading all of them takes a time that a stranger can measure."""
     async with opened(settings) as database:

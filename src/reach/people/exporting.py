@@ -153,7 +153,7 @@ def _note(tx: Transaction, actor: Actor, wanted: Wanted) -> UUID:
 async def _pages(
     database: Database, chosen_by: Filter, columns: tuple[str, ...]
 ) -> AsyncIterator[Sequence[Sequence[Any]]]:
-    if chosen_by == Filter(confirmed=chosen_by.confirmed):
+    if chosen_by.is_plain:
         before: UUID | None = None
         while True:
             found = await database.read(_walk, columns, chosen_by, before)

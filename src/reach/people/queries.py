@@ -1,6 +1,7 @@
 """Every statement about people."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Integer,
     and_,
     bindparam,
     case,
@@ -39,7 +41,7 @@ from reach.db.types import (
 from reach.messages.model import State, messages
 from reach.people import search_index
 from reach.people.consent import Evidence
-from reach.people.model import Person, Welcome, people
+from reach.people.model import IS_CONFIRMED, Person, Welcome, people
 
 if TYPE_CHECKING:  # it brings the web along, of which a worker needs nothing
     from reach.people.schemas import SignUp
@@ -287,6 +289,27 @@ def find_all(tx: Transaction, ids: Iterable[UUID]) -> dict[UUID, Person]:
     given = encode(tx.dialect.name, [{"id": id_} for id_ in ids])
     found = _find_all.rows(tx, {"rows": given})
     return {row[0]: _PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found}
+
+
+def page(
+    tx: Transaction, *, limit: int, before: UUID | None, confirmed: bool | None
+) -> Sequence[Person]:
+    """List people, newest first, from after ``before`` (a person's id) on, by one statement."""
+    asked = _page(is_after=before is not None, confirmed=confirmed)
+    found = asked.rows(tx, {"most": limit, "before": before})
+    return [_PERSON_OF(*row[:-2], Welcome(*row[-2:])) for row in found]
+
+
+@cache
+def _page(*, is_after: bool, confirmed: bool | None) -> Prepared:
+    ids = select(people.c.id).order_by(people.c.id.desc()).limit(bindparam("most", type_=Integer))
+    if is_after:
+        ids = ids.where(people.c.id < bindparam("before", type_=Key))
+    if confirmed is not None:
+        ids = ids.where(IS_CONFIRMED if confirmed else ~IS_CONFIRMED)
+    # Chosen first: welcomes are then looked up for those who are shown, not for all who match.
+    statement = _PERSON.where(people.c.id.in_(ids)).order_by(people.c.id.desc())
+    return Prepared(lambda _: statement)
 
 
 def lock(tx: Transaction, person_id: UUID) -> Person | None:
