@@ -114,6 +114,39 @@ async def test_each_message_is_on_some_page_once(
     assert seen == [f"p{n}@example.com" for n in (4, 3, 2, 1, 0)]
 
 
+async def test_what_is_looked_through_in_parts_is_not_said_to_be_nothing(
+    reach: Reach, operator: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while there is more to look through, nor where the list ends behind what was found."""
+    for name, value in {"MOST_LOOKED_AT": 2, "COUNTED_STEP": 1, "COUNT_SECONDS": 0.0}.items():
+        monkeypatch.setattr(f"reach.db.keyset.{name}", value)
+    await welcomed(reach, 5)
+
+    def change_the_third(tx: Transaction) -> None:
+        third = messages.c.recipient == "p2@example.com"
+        tx.execute(update(messages).where(third).values(template="changed"))
+
+    await reach.database.write(change_the_third)
+    url, seen = f"{HERE}?state=failed&template=changed", []
+    while url:
+        text = (await operator.get(url)).text
+        found = recipients(text)
+        counted = re.search(r'class="count" role="status">([^<]+)', text)
+        assert counted is not None
+        words = re.search(r'class="panel empty"><p>([^<.]+)', text)
+        seen.append((found, counted[1].strip(), words and words[1]))
+        assert "Retry all" in text
+        next_ = re.search(r'href="([^"]+cursor=[^"]+)"', text)
+        url = next_[1].replace("&amp;", "&") if next_ else ""
+    empty: list[str] = []
+    looking = (empty, "Still none found", "Among those looked through so far none is like this")
+    assert seen == [
+        looking,
+        (["p2@example.com"], "At least 1 message found", None),
+        ([], "Still none found", "There are no more"),
+    ]
+
+
 async def test_all_of_a_filter_are_retried_and_their_number_comes_first(
     reach: Reach, operator: Console
 ) -> None:

@@ -42,6 +42,16 @@ class Found(Generic[T]):
     next: str | None = None
     count: Count = NONE
 
+    @classmethod
+    def of(cls, shown: Sequence[T], next_: str | None, count: Count) -> "Found[T]":
+        """Make one: they are at least as many as are shown, however few there was time to count."""
+        return cls(shown, next_, count._replace(found=max(count.found, len(shown))))
+
+    @property
+    def may_be_any(self) -> bool:
+        """Whether there is one, as far as is known."""
+        return self.count.found > 0 or not self.count.is_all
+
 
 class Reading:
     """Reads one field after the other, and says at the end what is wrong with all of them."""

@@ -160,11 +160,8 @@ async def post_cancel(request: Request, visit: MayWrite) -> Response:
 
 def _find(tx: Transaction, chosen_by: Filter, before: UUID | None) -> Found[Message]:
     found, on = filters.page(tx, chosen_by, limit=PAGE_ROWS, before=before)
-    return Found(
-        found,
-        write_cursor(on) if on else None,
-        filters.count(tx, chosen_by, most=keyset.MOST_COUNTED),
-    )
+    count = filters.count(tx, chosen_by, most=keyset.MOST_COUNTED)
+    return Found.of(found, write_cursor(on) if on else None, count)
 
 
 async def _ask(request: Request, change: Change, look: Look, done: str = "") -> Response:
@@ -227,8 +224,7 @@ def _list(  # noqa: PLR0913 - what a list shows
     done: str = "",
     problem: Unprocessable | None = None,
 ) -> Response:
-    is_any = found.count.found > 0 or not found.count.is_all
-    may_change = visit.session.may("messages:write") and is_any
+    may_change = visit.session.may("messages:write") and found.may_be_any
     known = {*services_of(request).templates(), NOTICE, *filter(None, [look.template])}
     change, _, count = done.partition(".")
     return show(

@@ -146,7 +146,7 @@ async def post_person(request: Request, visit: MayWrite) -> Response:
 def _find(tx: Transaction, chosen_by: Filter, sort: Sort, after: str | None) -> Found[Person]:
     found, next_ = filters.page(tx, chosen_by, sort=sort, limit=PAGE_ROWS, after=after)
     count = filters.count(tx, chosen_by, most=keyset.MOST_COUNTED)
-    return Found(found, next_, count._replace(found=max(count.found, len(found))))
+    return Found.of(found, next_, count)
 
 
 def _list(  # noqa: PLR0913 - what a list shows

@@ -10,12 +10,11 @@ import csv
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 import orjson
-from anyio import CancelScope
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -46,6 +45,8 @@ from reach.people.queries import WELCOME_ID
 Format = Literal["csv", "ndjson"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 MEDIA_TYPES: Mapping[Format, str] = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
+#: Each choice and order of columns has a statement of its own; so many are remembered.
+MOST_SHAPES = 100
 #: Rows of a page where all that is asked for is in the order of ids; and where it is looked for.
 PAGE_ROWS, FOUND_ROWS = 2000, 500
 
@@ -102,7 +103,8 @@ class Wanted:
 class Export:
     """People who are handed out: noted in the audit trail before the first of them.
 
-    How many they were is noted at the end, whatever ends it. ``rows`` are written so far.
+    How many they are is noted before each page: so it is true whatever ends it, a kill too.
+    ``rows`` are written so far.
     """
 
     def __init__(self, database: Database, wanted: Wanted, entry_id: UUID) -> None:
@@ -126,13 +128,10 @@ class Export:
         write = _csv_writer(columns) if form == "csv" else _json_writer(columns)
         if form == "csv":
             yield (",".join(columns) + "\r\n").encode()
-        try:
-            async for found in _pages(self._database, self._wanted.chosen_by, tuple(columns)):
-                self.rows += len(found)
-                yield write(found)
-        finally:
-            with CancelScope(shield=True):  # a caller who hangs up has got these all the same
-                await self._database.write(audit.count_more, self._entry_id, self.rows)
+        async for found in _pages(self._database, self._wanted.chosen_by, tuple(columns)):
+            await self._database.write(audit.count_more, self._entry_id, len(found))
+            self.rows += len(found)
+            yield write(found)
 
 
 def _note(tx: Transaction, actor: Actor, wanted: Wanted) -> UUID:
@@ -179,7 +178,7 @@ def _walk(
     return statement.rows(tx, {"most": PAGE_ROWS, "before": before})
 
 
-@cache
+@lru_cache(MOST_SHAPES)
 def _walking(columns: tuple[str, ...], chosen_by: Filter, *, is_after: bool) -> Prepared:
     ids = select(_c.id).order_by(_c.id.desc()).limit(bindparam("most", type_=Integer))
     if is_after:
@@ -204,7 +203,7 @@ def _find(
     return [by_id[id_] for id_ in (str(person.id) for person in found) if id_ in by_id], next_
 
 
-@cache
+@lru_cache(MOST_SHAPES)
 def _finding(columns: tuple[str, ...]) -> Prepared:
     def make(dialect: str) -> Any:
         given = rows(dialect, _c.id)

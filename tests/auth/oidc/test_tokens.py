@@ -93,6 +93,28 @@ async def test_keys_are_told_apart_by_their_type_too(said: str | None) -> None:
         await keys.verified(signed(RSAKey.generate_key(2048), "RS256", kid=said))
 
 
+@pytest.mark.parametrize(
+    "beside",
+    [
+        ECKey.generate_key("P-384").as_dict(private=False),
+        RSA.as_dict(private=False) | {"alg": "RS512"},
+        RSA.as_dict(private=False) | {"alg": "RSA-OAEP"},
+        RSA.as_dict(private=False) | {"key_ops": ["encrypt"]},
+    ],
+    ids=["curve", "algorithm", "encryption", "operation"],
+)
+async def test_a_key_that_does_not_fit_hides_none_that_does(beside: dict[str, Any]) -> None:
+    """Of another curve, or said to be for something else, and first on the list."""
+
+    async def fetch() -> Any:
+        listed = [beside, *(key.as_dict(private=False) for key in (RSA, EC))]
+        return {"keys": [{**key, "kid": "same"} for key in listed]}
+
+    keys = Keys(fetch, time.time)
+    for key, algorithm in ((RSA, "RS256"), (EC, "ES256")):
+        assert await keys.verified(signed(key, algorithm, kid="same")) == CLAIMS
+
+
 def unsigned() -> str:
     """Write a token that nobody signed, and that says so."""
     parts = ({"alg": "none", "kid": RSA.kid}, CLAIMS)

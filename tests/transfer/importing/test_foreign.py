@@ -138,11 +138,11 @@ LISTS = {
         ],
     ),
     "a word that may mean anything": (
-        "email,name,status\na@example.com,A,vip\nb@example.com,B, Active \nc@example.com,C,\n",
+        "\r\n\nemail,name,status\na@example.com,A,VIP\nb@example.com,B, Active \nc@example.com,C,",
         [
-            f"2 status: {NO_STATUS.format('vip')}",
-            "3 b@example.com, B, confirmed",
-            "4 c@example.com, C, confirmed",
+            f"4 status: {NO_STATUS.format('VIP')}",
+            "5 b@example.com, B, confirmed",
+            "6 c@example.com, C, confirmed",
         ],
     ),
     "a quotation mark too many": (
@@ -204,8 +204,12 @@ def test_columns_are_named(tmp_path: Path) -> None:
         require_email(choose(names, {}), names)
     with pytest.raises(BadColumns, match="There is no column Name"):
         taken(tmp_path, text.encode(), mapped="name=Name")
-    for wrong in ("mail=Mailadresse", "email=", "name= "):
-        with pytest.raises(ValueError, match="fields are email"):
+    for wrong, said in {
+        "mail=Mailadresse": "fields are email",
+        "email=": "email needs a column",
+        "name= ": "name needs a column",
+    }.items():
+        with pytest.raises(ValueError, match=said):
             parse_map([wrong])
     vip = "email,name,status\na@example.com,A,vip\n"
     assert taken(tmp_path, vip.encode(), mapped="status=") == ["2 a@example.com, A, confirmed"]

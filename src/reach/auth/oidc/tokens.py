@@ -5,7 +5,6 @@ OpenID Connect Core 1.0, §3.1.3.7; what not to fall for is RFC 8725.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from joserfc import jws, jwt
@@ -113,17 +112,20 @@ def check(
 def _claims(token: str, keys: Sequence[Key]) -> dict[str, Any]:
     """Verify by each key that the token may be signed with; there is one, but for odd providers."""
     header = jws.extract_compact(token.encode()).headers()
+    failure: JoseError | None = None
     for key in _fitting(keys, header.get("alg"), header.get("kid")):
-        with suppress(BadSignatureError):
+        try:
             return jwt.decode(token, key, algorithms=ALGORITHMS).claims
-    raise BadSignatureError
+        except JoseError as error:  # of another curve, say, or for another use
+            failure = failure if isinstance(failure, BadSignatureError) else error
+    raise failure or InvalidKeyIdError
 
 
 def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> Sequence[Key]:
     """Choose those of the algorithm's type, by their id if both say one.
 
     joserfc's own set takes the first of an id; of another type one may have the same (RFC 7517
-    §4.5), and a key need not have any. Raises UnsupportedAlgorithmError, InvalidKeyIdError.
+    §4.5), and a key need not have any. Raises UnsupportedAlgorithmError.
     """
     if algorithm not in ALGORITHMS:
         raise UnsupportedAlgorithmError
@@ -131,8 +133,6 @@ def _fitting(keys: Sequence[Key], algorithm: object, key_id: object) -> Sequence
     if key_id is not None:
         named = [key for key in found if key.kid == key_id]
         found = named or [key for key in found if key.kid is None]
-    if not found:
-        raise InvalidKeyIdError
     return found
 
 

@@ -176,11 +176,12 @@ class Checker:
 
 def _require_subscriber(given: Mapping[Field, str]) -> bool:
     """Refuse who gets no emails where the list is from; say whether they have yet to say yes."""
-    said = {status.strip().casefold() for status in given.get("status", "").splitlines()}
+    words = {text.strip().casefold(): text.strip() for text in given.get("status", "").splitlines()}
+    said = words.keys()
     if gone := said & GONE:
         raise ValueError(f"They get no emails where this list is from: {', '.join(sorted(gone))}.")
     if unknown := said - ASKED - GETS:
-        raise ValueError(NO_STATUS.format(", ".join(sorted(unknown))[:MOST_SHOWN]))
+        raise ValueError(NO_STATUS.format(words[min(unknown)][:MOST_SHOWN]))
     if given.get("left_at", "").strip():
         raise ValueError("They get no emails where this list is from: they left, or it bounced.")
     return bool(said & ASKED)

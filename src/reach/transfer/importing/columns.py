@@ -61,9 +61,10 @@ def parse_map(texts: Sequence[str]) -> dict[Field, str]:
     for text in texts:
         name, equals, column = text.partition("=")
         field = next((one for one in FIELDS if one == name.strip() and one in MAPPED), None)
-        is_named = bool(column.strip()) or field in NEEDLESS
-        if field is None or not equals or not is_named:
+        if field is None or not equals:
             raise ValueError(f"Write field=Column; fields are {', '.join(MAPPED)}.")
+        if not column.strip() and field not in NEEDLESS:
+            raise ValueError(f"{field} needs a column: write {field}=Column.")
         if field in found:
             raise ValueError(f"{field} is given twice.")
         found[field] = column.strip()

@@ -120,7 +120,9 @@ class Reader:
         self._csv = csv.reader(self._lines_of_rows(first), delimiter=self.delimiter, strict=True)
         csv.field_size_limit(LONGEST_CELL)
         try:
-            self.names = _unique(self._next_of_csv() or [])
+            while (names := self._next_of_csv()) == []:  # blank lines before it
+                pass
+            self.names = _unique(names or [])
         except _Misquoted:
             raise BadFile(f"The first line cannot be read: {MISQUOTED}.") from None
         if not any(name.strip() for name in self.names):
