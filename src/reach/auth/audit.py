@@ -26,13 +26,10 @@ from reach.db import keyset
 from reach.db.keyset import Conditions
 from reach.db.transaction import Transaction
 from reach.db.types import (
-    CLOCKS_SECONDS,
     Document,
     Instant,
     Key,
     among,
-    beside,
-    earliest_id,
     metadata,
     new_id,
     now,
@@ -130,14 +127,8 @@ class Filter:
             (audit.c.action, self.action),
         ]
         asked = [column == value for column, value in same if value is not None]
-        times: list[ColumnElement[bool]] = []
-        if self.since is not None:
-            times.append(beside(audit.c.at >= self.since))
-            times.append(audit.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
-        if self.until is not None:
-            times.append(beside(audit.c.at < self.until))
-            times.append(audit.c.id < earliest_id(self.until.timestamp() + CLOCKS_SECONDS))
-        return Conditions([*asked[:1], *times], asked[1:])
+        found = Conditions(asked[:1], asked[1:])
+        return found.between(audit.c.at, audit.c.id, self.since, self.until)
 
 
 def note(

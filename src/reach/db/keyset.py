@@ -7,6 +7,7 @@ order, and of these so many are looked at, and no more.
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from sqlalchemy import ColumnElement, RowMapping, Select, func, select
 
 from reach.db.effort import Effort
 from reach.db.transaction import Transaction
-from reach.db.types import among, beside
+from reach.db.types import CLOCKS_SECONDS, among, beside, earliest_id
 
 #: So many rows are looked at for a part where few of them may fit: a page's worth first, then more
 #: at a time; and no further step is made after so long.
@@ -43,6 +44,30 @@ class Conditions:
 
     along: Sequence[ColumnElement[bool]] = ()
     fitting: Sequence[ColumnElement[bool]] = ()
+
+    def between(
+        self,
+        at: ColumnElement[datetime],
+        id_: ColumnElement[UUID],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> "Conditions":
+        """Add that a row is of some time: from ``since`` on, and before ``until``.
+
+        An id holds the time it was made at, so it is a range of ids, which the index knows; ``at``
+        is looked up for those at its ends, whose clock was another one.
+        """
+        ids: list[ColumnElement[bool]] = []
+        times: list[ColumnElement[bool]] = []
+        if since is not None:
+            ids.append(id_ >= earliest_id(since.timestamp() - CLOCKS_SECONDS))
+            times.append(at >= since)
+        if until is not None:
+            ids.append(id_ < earliest_id(until.timestamp() + CLOCKS_SECONDS))
+            times.append(at < until)
+        if self.fitting:
+            return Conditions([*self.along, *ids], [*self.fitting, *times])
+        return Conditions([*self.along, *ids, *map(beside, times)])
 
     @property
     def all(self) -> Sequence[ColumnElement[bool]]:

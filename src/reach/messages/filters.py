@@ -25,12 +25,10 @@ from reach.db import keyset
 from reach.db.keyset import MOST_COUNTED, Conditions, Count
 from reach.db.transaction import Transaction, notify
 from reach.db.types import (
-    CLOCKS_SECONDS,
     Key,
     OrderedText,
     among,
     beside,
-    earliest_id,
     encode,
     now,
     rows,
@@ -85,17 +83,8 @@ class Filter:
         fitting = asked[1:]
         if self.recipient is not None:
             fitting.append(messages.c.template != NOTICE)  # about them, and not for them
-        return Conditions([*asked[:1], *self._times()], fitting)
-
-    def _times(self) -> Sequence[ColumnElement[bool]]:
-        found: list[ColumnElement[bool]] = []
-        if self.since is not None:
-            found.append(messages.c.created_at >= self.since)
-            found.append(messages.c.id >= earliest_id(self.since.timestamp() - CLOCKS_SECONDS))
-        if self.until is not None:
-            found.append(messages.c.created_at < self.until)
-            found.append(messages.c.id < earliest_id(self.until.timestamp() + CLOCKS_SECONDS))
-        return found
+        found = Conditions(asked[:1], fitting)
+        return found.between(messages.c.created_at, messages.c.id, self.since, self.until)
 
 
 def page(
