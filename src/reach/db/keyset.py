@@ -21,7 +21,7 @@ from reach.db.types import CLOCKS_SECONDS, among, beside, earliest_id
 #: at a time; and no further step is made after so long.
 MOST_LOOKED_AT, FIRST, FURTHER, PAGE_SECONDS = 5000, 200, 1200, 0.03
 #: Up to so many rows are counted, of so many at a time; and no more are looked at after so long.
-MOST_COUNTED, COUNTED_STEP, COUNT_SECONDS = 10_000, 2500, 0.04
+MOST_COUNTED, COUNTED_STEP, COUNT_SECONDS = 10_000, 1000, 0.04
 
 #: Part of a list, and the id that the next part comes before; None: this is the last.
 Part = tuple[Sequence[RowMapping], UUID | None]
