@@ -1,0 +1,1 @@
+"""Where reports of bounces and complaints come in as email."""

@@ -1,0 +1,1 @@
+"""What mail servers and providers report of a message after it was sent."""
