@@ -39,6 +39,10 @@ ROWS: dict[str, str] = {
     "0016": "INSERT INTO sessions (id, digest, actor_kind, actor, scopes, created_at, expires_at, "
     "seen_at) SELECT id, 'd', 'oidc', 'o', '[]', now(), now(), now() FROM people LIMIT 1",
     "0017": "INSERT INTO open_breakers (worker, opened_at, fresh_until) VALUES ('w', now(), now())",
+    "0019": "INSERT INTO reports (message_id, kind, source, text, reported_at) "
+    "SELECT id, 'delayed', 'dsn', '', now() FROM messages LIMIT 1;\n"
+    "INSERT INTO suppressions (id, email_key, cause, text, created_at, updated_at) "
+    "SELECT id, email_key, 'operator', '', now(), now() FROM people LIMIT 1",
 }
 OURS = [name[:4] for name in names() if name[:4] > FIRST_RELEASE]
 

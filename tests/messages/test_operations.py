@@ -167,7 +167,7 @@ async def test_a_message_is_shown_with_every_attempt(reach: Reach, outbox: Outbo
     http = await operator(reach)
     (message,) = await outbox.fill()
     shown = await show(http, message)
-    assert tuple(shown) == (*SHOWN, "history")
+    assert tuple(shown) == (*SHOWN, "history", "reports")
     assert shown["id"] == str(message.id)
     assert shown["recipient"] == "ada0@example.com"
     assert shown["message_id"] == message.message_id

@@ -134,7 +134,7 @@ def show_one(id_: OneId, *, json: AsJson = False) -> None:
     from reach.messages import outbox
 
     with connected(settings) as database:
-        message, attempts = database.read(outbox.history, id_)
+        message, attempts, _ = database.read(outbox.history, id_)
     form = Form.chosen(as_json=json, quiet=False)
     tries = [tried(attempt) for attempt in attempts]
     if form.kind == "json":
@@ -151,7 +151,7 @@ def retry(  # noqa: PLR0913 - one for each filter
     id_: Id = None,
     *,
     state: Annotated[
-        Literal["failed", "cancelled", "queued"] | None,
+        Literal["failed", "cancelled", "suppressed", "queued"] | None,
         typer.Option(
             help="Those that failed, by default. Of the queued: those that wait for their next try."
         ),

@@ -22,7 +22,9 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many to list, at most.")]
 All = Annotated[bool, typer.Option("--all", help="List all, however many there are.")]
-MessageState = Literal["queued", "sent", "failed", "cancelled"]
+MessageState = Literal[
+    "queued", "sent", "failed", "cancelled", "bounced", "complained", "suppressed"
+]
 
 AGO = re.compile(r"([0-9]{1,6})([mhd])", re.ASCII)
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}

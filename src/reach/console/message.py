@@ -119,7 +119,7 @@ async def _page(
     done: str = "",
     problem: AlreadySent | NotQueued | None = None,
 ) -> Response:
-    message, tries = await services_of(request).database.read(outbox.history, message_id)
+    message, tries, _ = await services_of(request).database.read(outbox.history, message_id)
     return show(
         request,
         "message.html",

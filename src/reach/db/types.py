@@ -159,6 +159,24 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST(((julianday('now') - 2440587.5) * 86400.0 + {seconds}) * 1000000 AS INTEGER)"
 
 
+class ascii_lower(FunctionElement[str]):  # noqa: N801 - it stands for a SQL function
+    """A text with its ASCII letters in lower case, and no others: an address as its key."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(ascii_lower, "postgresql")
+def _ascii_lower_postgres(element: ascii_lower, compiler: SQLCompiler, **kw: Any) -> str:
+    # Otherwise the database's language decides what else is lower case.
+    return f'lower({compiler.process(element.clauses, **kw)} COLLATE "C")'
+
+
+@compiles(ascii_lower, "sqlite")
+def _ascii_lower_sqlite(element: ascii_lower, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **kw)})"
+
+
 def beside(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     """Have a condition asked of the rows that the others find, and never looked up by an index.
 

@@ -17,7 +17,7 @@ from reach.messages.model import Message
 from reach.messages.outcome import Unavailable
 from reach.messages.queue import Held
 from reach.problems import ServiceUnavailable
-from reach.telemetry.metrics import LEASES_HELD, LEASES_RECLAIMED
+from reach.telemetry.metrics import FINISHED, LEASES_HELD, LEASES_RECLAIMED
 
 log = structlog.get_logger("reach.worker")
 
@@ -75,7 +75,10 @@ class Leases:
         self.front = Front()
 
     async def take(self, limit: int) -> int:
-        """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable."""
+        """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable.
+
+        Those that are suppressed are counted, and ended already.
+        """
         expires = now_seconds() + self._seconds
         leased = await self.database.write(
             queue.lease_due,
@@ -84,13 +87,17 @@ class Leases:
             since=self.front.since,
         )
         self.front.note_leased(len(leased))
-        for message in leased:
+        to_send = [message for message in leased if message.state == "queued"]
+        for message in to_send:
             holding = Holding(message, Held(message.id, message.lease), expires)
             self.in_hand.add(holding)
             self.waiting.append(holding)
             if message.lease - message.recorded_lease > 1:
                 LEASES_RECLAIMED.inc()
-        LEASES_HELD.inc(len(leased))
+        LEASES_HELD.inc(len(to_send))
+        if suppressed := len(leased) - len(to_send):
+            FINISHED.labels("suppressed").inc(suppressed)
+            log.info("messages suppressed", count=suppressed)
         return len(leased)
 
     def take_waiting(self) -> Sequence[Holding]:

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanContext, use_span
 
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages import queue
-from reach.messages.model import Message, State
+from reach.messages.model import SENT, Message, State
 from reach.messages.outcome import Outcome
 from reach.messages.queue import AttemptOutcome, record_outcomes
 from reach.problems import ServiceUnavailable
@@ -38,6 +38,9 @@ RECORD_AGAIN_SECONDS = 0.1
 
 #: What there can be is there from the start, at 0: ``rate`` does not see a series' first event.
 _finished = {state: FINISHED.labels(state) for state in ("sent", "failed")}
+#: Its bounce had come before it was recorded as sent.
+_finished["bounced"] = _finished["sent"]
+FINISHED.labels("suppressed")
 _sent_seconds = cache(SENT_SECONDS.labels)
 
 
@@ -240,7 +243,7 @@ def _count(message: Message, state: State | None, outcome: AttemptOutcome) -> No
     # One that an operator retried has failed before, and was counted then. Each try is a failure
     # until it succeeds, but for those before a retry.
     was_retried = message.attempts > message.failures
-    if state == "sent" and not was_retried:
+    if state in SENT and not was_retried:
         # The worker's clock may be behind the database's, by which it was promised.
         seconds = (outcome.finished_at - message.created_at).total_seconds()
         _sent_seconds(message.template).observe(max(0.0, seconds))

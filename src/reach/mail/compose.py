@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from reach.auth.links import Links
+from reach.auth.return_path import HEADER, ReturnPaths
 from reach.languages.catalogues import Catalogues
 from reach.languages.templates import TRANSLATIONS
 from reach.mail.dkim import DkimKey
@@ -90,6 +91,7 @@ class Composer:
         self._links = links
         if links is None and settings.secret_keys:
             self._links = Links(settings)
+        self._return_paths = ReturnPaths(settings) if settings.secret_keys else None
         mail_from = parse_mailbox(settings.mail_from)
         self._sender = mail_from.addr_spec
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
@@ -133,7 +135,7 @@ class Composer:
             content = self._content(message)
             if self._dkim is not None:
                 content = self._dkim.signed(content)
-            return Mail(self._sender, message.recipient, content)
+            return self._mail(message, content)
 
     async def compose_beside(self, message: Message) -> Mail:
         """Do so on an event loop, which goes on while the signature is made."""
@@ -141,7 +143,12 @@ class Composer:
             content = self._content(message)
             if self._dkim is not None:
                 content = await self._dkim.signed_beside(content)
-            return Mail(self._sender, message.recipient, content)
+            return self._mail(message, content)
+
+    def _mail(self, message: Message, content: bytes) -> Mail:
+        """Put content into its envelope: with a return path of its own, if there is one."""
+        own = self._return_paths and self._return_paths.of(message.id)
+        return Mail(own or self._sender, message.recipient, content)
 
     def faults(self, message: Message) -> list[Fault]:
         """Say what is wrong with each file of a message's template; with the whole, if with none.
@@ -210,11 +217,18 @@ class Composer:
             f"{text_header('Subject', subject)}"
             f"Content-Language: {templates.language}\r\n"
             "Auto-Submitted: auto-generated\r\n"
+            f"{self._named(message)}"
             "MIME-Version: 1.0\r\n"
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'
         )
         line = b"\r\n--" + boundary.encode()
         return line.join((head.encode(), b"\r\n" + plain, b"\r\n" + rich, b"--\r\n"))
+
+    def _named(self, message: Message) -> str:
+        """Name the message in a header, for reports that have lost its return path."""
+        if self._return_paths is None:
+            return ""
+        return f"{HEADER}: {self._return_paths.token(message.id)}\r\n"
 
 
 @contextmanager

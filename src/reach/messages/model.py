@@ -1,10 +1,10 @@
 """What we owe people, and each try at giving it to them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID
 
 from sqlalchemy import (
@@ -21,8 +21,13 @@ from sqlalchemy import (
 
 from reach.db.types import Document, Instant, Key, metadata
 
-State = Literal["queued", "sent", "failed", "cancelled"]
-STATES: tuple[State, ...] = ("queued", "sent", "failed", "cancelled")
+#: ``bounced`` and ``complained`` are what was reported of a message after it was sent (see
+#: ``reports.model``); ``suppressed`` is one that was not sent, because nothing is sent to its
+#: address (see ``messages.suppressions``).
+State = Literal["queued", "sent", "failed", "cancelled", "bounced", "complained", "suppressed"]
+STATES: tuple[State, ...] = get_args(State)
+#: The mail server has taken the message, whatever came of it then.
+SENT: tuple[State, ...] = ("sent", "bounced", "complained")
 
 #: A template's name.
 TEMPLATE_NAME_CHARACTERS = 63
@@ -86,6 +91,21 @@ attempts = Table(
     Column("text", Text, nullable=False),
 )
 Index("ix_attempts_message_id", attempts.c.message_id, attempts.c.id)
+
+#: What was reported of a message after it was sent: of each kind (see ``reports.model``) once, so
+#: that what is told again changes nothing.
+reports = Table(
+    "reports",
+    metadata,
+    Column("message_id", Key, ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("category", Text),
+    Column("source", Text, nullable=False),
+    Column("smtp_code", SmallInteger),
+    Column("enhanced_code", Text),
+    Column("text", Text, nullable=False),
+    Column("reported_at", Instant, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +171,25 @@ class Attempt:
     smtp_code: int | None
     enhanced_code: str | None
     text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What was reported of a message after it was sent: in the words of ``reports.model``."""
+
+    message_id: UUID
+    kind: str
+    category: str | None
+    source: str
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str = field(repr=False)
+    reported_at: datetime
+
+
+class History(NamedTuple):
+    """A message, every attempt at it, and what was reported of it; the oldest first."""
+
+    message: Message
+    attempts: Sequence[Attempt]
+    reports: Sequence[Reported]

@@ -27,7 +27,18 @@ from sqlalchemy import (
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, among, beside, encode, new_id, now, rows
-from reach.messages.model import IS_QUEUED, NOTICE, Attempt, Message, attempts, messages
+from reach.messages.model import (
+    IS_QUEUED,
+    NOTICE,
+    SENT,
+    Attempt,
+    History,
+    Message,
+    Reported,
+    attempts,
+    messages,
+    reports,
+)
 from reach.problems import Conflict, NotFound
 from reach.settings import Settings
 from reach.telemetry.traces import current_header
@@ -194,7 +205,7 @@ def readdress(tx: Transaction, person_id: UUID, recipient: str, *, but: str) -> 
     that name the person go to the maker, as before.
     """
     template = messages.c.template
-    theirs = messages.c.state != "sent", template != but, template != NOTICE
+    theirs = messages.c.state.not_in(SENT), template != but, template != NOTICE
     chosen = _of_person(person_id, *theirs)
     moved = update(messages).where(among(messages.c.id, chosen)).values(recipient=recipient)
     tx.execute(moved)
@@ -216,15 +227,21 @@ def view(tx: Transaction, message_id: UUID) -> Message:
     return Message(**row)
 
 
-def history(tx: Transaction, message_id: UUID) -> tuple[Message, Sequence[Attempt]]:
-    """Find a message with every attempt, the oldest first. Raises NoSuchMessage."""
-    statement = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
+def history(tx: Transaction, message_id: UUID) -> History:
+    """Find a message with every attempt and report, the oldest first. Raises NoSuchMessage."""
     message = view(tx, message_id)
-    return message, [Attempt(**row) for row in tx.execute(statement).mappings()]
+    tries = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
+    told = select(reports).where(reports.c.message_id == message_id)
+    told = told.order_by(reports.c.reported_at, reports.c.kind)
+    return History(
+        message,
+        [Attempt(**row) for row in tx.execute(tries).mappings()],
+        [Reported(**row) for row in tx.execute(told).mappings()],
+    )
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
-    """All that is stored of a person's messages, each with its attempts; the oldest first.
+    """All that is stored of a person's messages, with attempts and reports; the oldest first.
 
     But for the worker, which is ours, the lease, which says nothing of them, and the trace of the
     request that promised it, which may be an operator's or a stranger's. Of a notice that names
@@ -237,6 +254,11 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
     for attempt in tx.execute(made.order_by(attempts.c.id)).mappings():
         shown = {name: attempt[name] for name in attempt if name not in ("worker", "message_id")}
         tries[attempt["message_id"]].append(shown)
+    told: dict[UUID, list[dict[str, Any]]] = {row["id"]: [] for row in found}
+    reported = select(reports).join(messages).where(messages.c.person_id == person_id)
+    for report in tx.execute(reported.order_by(reports.c.reported_at)).mappings():
+        shown = {name: report[name] for name in report if name != "message_id"}
+        told[report["message_id"]].append(shown)
     hidden = {"lease", "recorded_lease", "trace_context"}
     return [
         {name: row[name] for name in ("id", "template", "data", "created_at")}
@@ -244,6 +266,7 @@ def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:
         else {
             **{name: row[name] for name in row if name not in hidden},
             "history": tries[row["id"]],
+            "reports": told[row["id"]],
         }
         for row in found
     ]
@@ -272,7 +295,7 @@ def retry(tx: Transaction, message_id: UUID) -> Message:
     """
     statement = (
         update(messages)
-        .where(messages.c.id == message_id, messages.c.state != "sent")
+        .where(messages.c.id == message_id, messages.c.state.not_in(SENT))
         .values(AGAIN)
         .returning(*messages.c)
     )

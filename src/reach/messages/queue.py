@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from operator import attrgetter
@@ -22,10 +22,12 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     func,
     insert,
     or_,
     select,
+    text,
     true,
     type_coerce,
     update,
@@ -35,8 +37,9 @@ from sqlalchemy.types import NullType
 from reach.auth.links import is_confirmed, language_of, version_of
 from reach.db.transaction import Transaction, notify
 from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
+from reach.messages import suppressions
 from reach.messages.front import Front
-from reach.messages.model import IS_QUEUED, NOTICE, Message, State, attempts, messages
+from reach.messages.model import IS_QUEUED, NOTICE, Message, State, attempts, messages, reports
 from reach.messages.outbox import CHANNEL
 from reach.messages.outcome import Deferred, Outcome, Sent
 from reach.settings import Settings
@@ -146,6 +149,7 @@ _LEASE_DUE = (
         is_confirmed(messages.c.person_id).label("is_confirmed"),
         # A notice is in the maker's language, and not in that of whom it names.
         case((messages.c.template != NOTICE, language_of(messages.c.person_id))).label("language"),
+        suppressions.cause_of_message().label("suppressed_by"),
     )
 )
 
@@ -155,12 +159,22 @@ def lease_due(
 ) -> Sequence[Message]:
     """Take up to ``limit`` messages for ``lease_seconds``, due ``since`` then, the longest first.
 
+    Those whose address nothing is sent to are ended at once, and are ``suppressed``.
+
     The CTE is materialised: with a bare ``IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)``
     Postgres may run the subquery again and take more than n.
     """
     given = {"most": limit, "lease_seconds": lease_seconds, "since": since}
-    found = tx.execute(_LEASE_DUE, given)
-    return [Message(*row) for row in found]  # its fields are the columns, in order
+    leased, ended = [], {}
+    for *row, cause in tx.execute(_LEASE_DUE, given):
+        message = Message(*row)  # its fields are the columns, in order
+        if cause is not None:
+            ended[message.id] = cause
+            message = replace(message, state="suppressed")
+        leased.append(message)
+    if ended:
+        suppressions.end_all(tx, ended)
+    return leased
 
 
 HELD = (messages.c.id, messages.c.lease)
@@ -306,11 +320,19 @@ def _fate(
 ) -> dict[str, ColumnElement[Any]]:
     """What becomes of a message by its attempt, when it was finished, and what operators see."""
     was_cancelled = messages.c.state == "cancelled"
+    has_bounced = exists().where(
+        reports.c.message_id == messages.c.id, reports.c.kind == text("'bounced'")
+    )
     why = func.coalesce(messages.c.last_error, given.c.error)
     return {
-        # Sent is the truth, even of a message that was cancelled a moment ago.
+        # Sent is the truth, even of a message that was cancelled a moment ago; and its bounce may
+        # have come before this is recorded.
         "state": case(
-            (is_sent, "sent"), (was_cancelled, "cancelled"), (stays, "queued"), else_="failed"
+            (and_(is_sent, has_bounced), "bounced"),
+            (is_sent, "sent"),
+            (was_cancelled, "cancelled"),
+            (stays, "queued"),
+            else_="failed",
         ),
         "finished_at": case(
             (and_(stays, ~was_cancelled), None),

@@ -13,7 +13,7 @@ from reach.auth.keys import Operator
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import actions, outbox
-from reach.messages.model import TEMPLATE_NAME, TEMPLATE_NAME_CHARACTERS, Attempt, Message
+from reach.messages.model import TEMPLATE_NAME, TEMPLATE_NAME_CHARACTERS, History, Message, State
 from reach.messages.outbox import NoSuchMessage
 from reach.problems import MethodNotAllowed
 from reach.shapes import Shape, shaped
@@ -67,7 +67,7 @@ class MessageBody(BaseModel):
     person_id: UUID | None
     template: str
     recipient: str
-    state: Literal["queued", "sent", "failed", "cancelled"]
+    state: State
     attempts: int
     created_at: datetime
     due_at: datetime | None
@@ -90,10 +90,29 @@ class AttemptBody(BaseModel):
     text: str
 
 
+class ReportBody(BaseModel):
+    """What a mail server, or a provider, reported of a message after it was sent.
+
+    `category` is whose fault a bounce is: `permanent` and `transient` are the address's, `sender`
+    is ours.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["delivered", "delayed", "bounced", "complained"]
+    category: Literal["permanent", "transient", "sender", "undetermined"] | None
+    source: str
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str
+    reported_at: datetime
+
+
 class MessageWithHistory(MessageBody):
-    """A message with every attempt, the oldest first."""
+    """A message with every attempt, and what was reported of it, the oldest first."""
 
     history: list[AttemptBody]
+    reports: list[ReportBody]
 
 
 class MessagePage(BaseModel):
@@ -136,9 +155,9 @@ MessageId = Annotated[UUID, Depends(message_id)]
     "/{id}", response_model=MessageWithHistory, dependencies=[MayRead], responses=problems(404)
 )
 async def get_message(request: Request, id_: MessageId) -> Any:
-    """Show a message. It has every attempt, and the time of the next try."""
-    message, attempts = await services_of(request).database.read(outbox.history, id_)
-    return as_json(_with_history(message, attempts))
+    """Show a message. It has every attempt, the time of the next try, and what was reported."""
+    found = await services_of(request).database.read(outbox.history, id_)
+    return as_json(_with_history(found))
 
 
 @router.post(
@@ -180,6 +199,8 @@ async def _change(
     return respond(await services_of(request).database.write(respond_once, key, work))
 
 
-def _with_history(message: Message, attempts: Sequence[Attempt]) -> MessageWithHistory:
-    history = [AttemptBody.model_validate(attempt) for attempt in attempts]
-    return MessageWithHistory(**message_body(message).model_dump(), history=history)
+def _with_history(found: History) -> MessageWithHistory:
+    history = [AttemptBody.model_validate(attempt) for attempt in found.attempts]
+    reports = [ReportBody.model_validate(report) for report in found.reports]
+    body = message_body(found.message).model_dump()
+    return MessageWithHistory(**body, history=history, reports=reports)

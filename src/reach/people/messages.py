@@ -13,6 +13,7 @@ from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.messages import actions, filters
 from reach.messages.filters import MOST_AT_ONCE, Filter
+from reach.messages.model import State
 from reach.messages.routes import CANCEL, RETRY, MessagePage, Template, message_page
 from reach.people.address import LONGEST, key_prefix
 from reach.shapes import BLANK, UNSEEN, Id, Shape, Time, shaped
@@ -91,7 +92,7 @@ class RetryFilter(Many):
 
     ALL = '{"state": "failed"} is all that have failed'
 
-    state: Literal["failed", "cancelled", "queued"] = "failed"
+    state: Literal["failed", "cancelled", "suppressed", "queued"] = "failed"
 
 
 class CancelFilter(Many):
@@ -149,7 +150,7 @@ class Cancelled(BaseModel):
 async def get_messages(  # noqa: PLR0913 - one for each filter
     *,
     request: Request,
-    state: Literal["queued", "sent", "failed", "cancelled"] | None = None,
+    state: State | None = None,
     template: Template | None = None,
     recipient: Recipient | None = None,
     since: Time | None = None,

@@ -7,7 +7,7 @@ See docs/decisions/0062-change-of-address.md.
 from uuid import UUID
 
 from reach.db.transaction import Transaction
-from reach.messages import budget, outbox, recipient_budget
+from reach.messages import budget, outbox, recipient_budget, suppressions
 from reach.messages.outbox import Promise
 from reach.people import address_changes, queries, record
 from reach.people.address import EmailAddress, stored_recipient
@@ -95,10 +95,13 @@ def make(
         queries.remove_stand_in(tx, change.email_key)
     elif queries.email_key(tx, person_id) != change.email_key:
         raise AddressTaken(FREE_IT)
+    former = queries.email_key(tx, person_id)
     queries.move(tx, person_id, change.email, change.email_key)
     # First what locks more of their messages: all lock them in the order of their ids.
     outbox.readdress(tx, person_id, stored_recipient(change.email), but=TOLD)
     record.stop_move(tx, person_id)
+    if former is not None and former != change.email_key:
+        suppressions.forget(tx, former)
     told = Promise(person_id, stored_recipient(person.email), TOLD, {"name": person.name})
     outbox.promise(tx, [told], settings)
     return record.view(tx, person_id)

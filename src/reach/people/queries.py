@@ -38,7 +38,8 @@ from reach.db.types import (
     now,
     rows,
 )
-from reach.messages.model import State, messages
+from reach.messages.model import SENT, State, messages
+from reach.messages.suppressions import has_bounced
 from reach.people import search_index
 from reach.people.consent import Evidence
 from reach.people.model import IS_CONFIRMED, Person, Welcome, people
@@ -52,7 +53,8 @@ class Known(NamedTuple):
 
     ``welcome`` is what became of their newest one; None if they never had any. ``is_strangers``:
     nobody but strangers has a hand in their record. ``is_due``: they were not told in the time
-    asked for that they are signed up already.
+    asked for that they are signed up already. ``has_bounced``: nothing is
+    sent to them since a bounce.
     """
 
     id: UUID
@@ -65,6 +67,7 @@ class Known(NamedTuple):
     welcome: State | None
     is_strangers: bool
     is_due: bool
+    has_bounced: bool
 
 
 class Again(NamedTuple):
@@ -100,7 +103,7 @@ _PERSON = select(
     people.c.version,
     people.c.language,
     messages.c.state,
-    case((messages.c.state == "sent", messages.c.finished_at)).label("sent_at"),
+    case((messages.c.state.in_(SENT), messages.c.finished_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == WELCOME_ID))
 _PERSON_OF: Callable[..., Person] = Person
 _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
@@ -196,6 +199,7 @@ def _lock_known(dialect: str) -> Executable:
             _welcome_state.label("welcome"),
             is_strangers.label("is_strangers"),
             is_due.label("is_due"),
+            has_bounced(people.c.email_key).label("has_bounced"),
         )
         .join_from(people, given, people.c.email_key == given.c.email_key)
         .order_by(people.c.email_key)

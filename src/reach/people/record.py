@@ -8,7 +8,7 @@ from pydantic_core import to_jsonable_python
 
 from reach.db.transaction import Transaction
 from reach.idempotency import stored as stored_responses
-from reach.messages import outbox
+from reach.messages import outbox, suppressions
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
@@ -73,8 +73,12 @@ def change(
 
 
 def confirm(tx: Transaction, person_id: UUID) -> Person:
-    """Note that a person's address is theirs; once is enough. Raises NoSuchPerson."""
+    """Note that a person's address is theirs; once is enough. Raises NoSuchPerson.
+
+    If mail to it came back before they signed up again, it is sent there again.
+    """
     queries.confirm(tx, person_id)
+    suppressions.lift_bounce(tx, person_id)
     return view(tx, person_id)
 
 
@@ -109,6 +113,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
         "link_requests": link_requests.export(tx, row["email_key"]),
         "address_changes": address_changes.export(tx, person_id),
         "consent": consent.of(tx, person_id),
+        "suppression": suppressions.export(tx, row["email_key"]),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
     return plain
@@ -131,8 +136,10 @@ def remove(
     """Delete a person with every message and attempt: the part of ``erase`` that locks them."""
     if not conditions.is_any:
         lock(tx, person_id, conditions)
-    if not queries.erase(tx, person_id):
+    key = queries.email_key(tx, person_id)
+    if key is None or not queries.erase(tx, person_id):
         raise NoSuchPerson
+    suppressions.forget(tx, key)
 
 
 def forget_asked(tx: Transaction, person_id: UUID) -> None:

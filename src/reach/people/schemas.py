@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from reach.idempotency.stored import IdempotencyKey
+from reach.messages.model import State
 from reach.messages.routes import Template
 from reach.people.address import Address
 from reach.people.consent import Evidence, Form
@@ -235,7 +236,7 @@ class WelcomeBody(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    state: Literal["queued", "sent", "failed", "cancelled"] | None
+    state: State | None
     sent_at: datetime | None
 
 

@@ -38,7 +38,7 @@ from reach.texts import N_
 #: How often to look again for an address that was erased between two looks.
 MOST_LOOKS = 5
 #: What may have become of a welcome that has not arrived.
-UNSENT = ("queued", "failed", "cancelled")
+UNSENT = ("queued", "failed", "cancelled", "bounced", "suppressed")
 #: Why an older welcome was cancelled.
 REPLACED = "replaced by a newer welcome"
 #: Longer than a sign-up takes on an idle machine, for any address; a busy one hides it anyhow.
@@ -249,7 +249,7 @@ def _again(
 
 def _due(person: Known) -> str | None:
     """What somebody is to be sent who signs up again, budget or not: a template's name."""
-    if not person.confirmed or person.welcome in UNSENT:
+    if not person.confirmed or person.has_bounced or person.welcome in UNSENT:
         return "welcome"
     return "already-signed-up" if person.is_due else None
 

@@ -30,6 +30,7 @@ from reach.settings.types import (
     PostgresPlace,
     PublicUrl,
     RedisPlace,
+    ReturnPath,
     Seconds,
     SecretFiles,
     SmtpPlace,
@@ -78,6 +79,10 @@ class Fields(BaseSettings):
     redis_password: SecretStr = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
+    #: Where mail servers report what they could not deliver: ``bounces@mail.example.org``. Each
+    #: email gets a return path of its own there (``bounces+…@``), whose mail is to be given to
+    #: ``reach inbound``. Empty means the sender's address.
+    return_path: ReturnPath = ""
     #: What links in emails, and pages, call this service: ``https://signup.example.org``. Empty
     #: means ``http://<host>:<port>``, which is refused unless all is on this machine.
     public_url: PublicUrl = ""

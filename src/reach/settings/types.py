@@ -22,6 +22,7 @@ from reach.settings.urls import (
     parse_networks,
     parse_origin,
     parse_public_url,
+    parse_return_path,
     parse_web_address,
 )
 
@@ -245,6 +246,7 @@ def without_slash(url: str) -> str:
 
 Addresses = Annotated[str, reads(parse_addresses)]
 Mailbox = Annotated[str, reads(parse_mailbox)]
+ReturnPath = Annotated[str, reads(parse_return_path)]
 Limit = Annotated[str, reads(parse_policy)]
 DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]
 PostgresPlace = Annotated[SecretStr, reads(parse_postgres)]

@@ -357,3 +357,20 @@ def parse_mailbox(text: str) -> Address:
     if read.addr_spec != address or not read.domain:
         raise ValueError("must be an address: letters, digits, and single dots between")
     return read
+
+
+#: A local part may have 64 characters (RFC 5321 §4.5.3.1.1), of which a token takes 46.
+RETURN_PATH_LOCAL = re.compile(r"[A-Za-z0-9._-]{1,18}")
+
+
+def parse_return_path(text: str) -> str:
+    """Read the mailbox of return paths: ``bounces@mail.example.org``. Raises ValueError."""
+    if not text:
+        return text
+    address = parse_mailbox(text)
+    if address.display_name or not RETURN_PATH_LOCAL.fullmatch(address.username):
+        raise ValueError(
+            "must be like bounces@mail.example.org: up to 18 letters, digits, dots, - and _ before "
+            "the @, behind which Reach writes a + and what names the message"
+        )
+    return text

@@ -43,7 +43,7 @@ class Sender:
         """Connect to nothing yet. Raises BadSettings if the CA file cannot be used."""
         self._settings = settings
         self._opener = Opener(settings, server)
-        self._address = parse_mailbox(settings.mail_from).addr_spec
+        self._address = parse_mailbox(settings.return_path or settings.mail_from).addr_spec
         #: The longest unused first.
         self._idle: list[Connection] = []
         #: Every connection that is open, idle or not.

@@ -131,6 +131,16 @@ EVENTS = {
     "message failed": Event(
         "reach.worker", "warning", "A message is given up; an operator can retry it.", _ATTEMPT
     ),
+    "messages suppressed": Event(
+        "reach.worker", "info", "They were not sent: nothing is sent to their address.", ("count",)
+    ),
+    # What comes back
+    "report recorded": Event(
+        "reach.reports",
+        "info",
+        "A mail server, or a provider, told what became of a message after it was sent.",
+        ("reach_message_id", "source", "kind", "category", "smtp_code", "enhanced_code"),
+    ),
     "message cannot be composed": Event(
         "reach.worker",
         "warning",
@@ -301,6 +311,9 @@ FIELDS = {
     ),
     "smtp_code": Field("reach.smtp.code", "long", "The mail server's reply code."),
     "enhanced_code": Field("reach.smtp.enhanced_code", "keyword", "Its enhanced code (RFC 3463)."),
+    "source": Field("reach.report.source", "keyword", "Who reported it: dsn, amazon-ses …"),
+    "kind": Field("reach.report.kind", "keyword", "delivered, delayed, bounced, complained."),
+    "category": Field("reach.report.category", "keyword", "Whose fault a bounce is."),
     "worker": Field("service.node.name", "keyword", "The worker: host and process id."),
     # An error
     "error_type": Field("error.type", "keyword", "The exception's class; never its message."),

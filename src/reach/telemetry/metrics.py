@@ -131,7 +131,7 @@ ATTEMPT_SECONDS = Histogram(
 )
 FINISHED = Counter(
     "reach_messages_finished_total",
-    "Messages that an attempt brought to their end, by state: sent, failed.",
+    "Messages that were brought to their end, by state: sent, failed, suppressed.",
     ("state",),
 )
 #: 60 s is what the objective "mailed within 60 s" counts by.
@@ -141,6 +141,11 @@ SENT_SECONDS = Histogram(
     "one that was tried, and then retried by an operator: it was late or failed before.",
     ("template",),
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900, 3600, 14400, 86400),
+)
+REPORTS = Counter(
+    "reach_reports_total",
+    "What was reported of messages after they were sent: who said so, its kind, whose fault.",
+    ("source", "kind", "category"),
 )
 LEASES_HELD = Gauge(
     "reach_leases_held", "Messages that workers hold.", (), multiprocess_mode="livesum"

@@ -17,8 +17,9 @@ from reach.db.errors import REVISION, NoDatabase
 from reach.db.migrate import CannotMigrate, migrate_beside
 from reach.db.schema import VERSION_TABLE, newest
 from reach.idempotency.stored import idempotency_keys
-from reach.messages.model import attempts, messages
+from reach.messages.model import attempts, messages, reports
 from reach.messages.recipient_budget import recipient_budgets
+from reach.messages.suppressions import suppressions
 from reach.people.address_changes import address_changes
 from reach.people.antispam import proofs
 from reach.people.consent import consent_wordings
@@ -34,7 +35,7 @@ from reach.transfer.rows import Digest, Row, Shape
 #: All that is kept, those that others refer to first; not the counters, which triggers keep.
 KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
-    *(address_changes, recipient_budgets, notices, audit, consent_wordings),
+    *(address_changes, recipient_budgets, notices, audit, consent_wordings, reports, suppressions),
 )
 #: What stays behind: who is signed in at the console signs in again; a breaker is a worker's.
 LEFT = ("sessions", "open_breakers")

@@ -24,6 +24,8 @@ from reach.people.links import request_links_all
 from reach.people.model import people
 from reach.people.schemas import LinkRequest, SignUp, Submission
 from reach.problems import Problem
+from reach.reports.model import Clues, Report, Verdict
+from reach.reports.record import Claim, record_all
 from reach.settings import Settings
 from tests.support.database.outboxes import DAY, attempt_outcomes
 from tests.support.database.stored import addresses
@@ -33,6 +35,7 @@ OUTCOMES: Sequence[Outcome] = (
     Deferred("451 later", 451),
     Rejected("550 no", 550),
 )
+VERDICTS = (Verdict("bounced", "permanent"), Verdict("complained"))
 
 
 class RolledBack(Exception):
@@ -40,7 +43,7 @@ class RolledBack(Exception):
 
 
 class Walk:
-    """Takes random steps; knows how many sign-ups and deliveries it has committed.
+    """Takes random steps; knows what it has committed, by the names of the hourly counts.
 
     Of the sign-ups, ``added`` are an operator's doing. Several walks of different names may share
     a database.
@@ -50,7 +53,8 @@ class Walk:
         self, database: Database, settings: Settings, seed: int, *, folds: bool = True
     ) -> None:
         """Begin where the database is."""
-        self.sign_ups = self.added = self.deliveries = self.failures = 0
+        #: What was committed, by the names of the hourly counts.
+        self.done: Counter[str] = Counter()
         self._database = database
         self._settings = settings
         self._random = Random(seed)
@@ -64,6 +68,7 @@ class Walk:
             self._lease_and_record,
             self._lease_and_record,
             self._lease_and_cancel,
+            self._report,
             self._cancel,
             self._retry,
             self._erase,
@@ -76,25 +81,23 @@ class Walk:
     async def go(self, steps: int) -> None:
         """Take so many steps; of some, everything is taken back."""
         for _ in range(steps):
-            before = self.sign_ups, self.added, self.deliveries, self.failures
+            before = self.done.copy()
             step = self._random.choice(self._steps)
             is_kept = self._random.random() < 0.9
             try:
                 await self._database.write(self._take, step, before, is_kept=is_kept)
             except (Problem, RolledBack):
-                self.sign_ups, self.added, self.deliveries, self.failures = before
+                self.done = before
 
     def _take(
         self,
         tx: Transaction,
         step: Callable[[Transaction], None],
-        before: tuple[int, int, int, int],
+        before: Counter[str],
         *,
         is_kept: bool,
     ) -> None:
-        self.sign_ups, self.added, self.deliveries, self.failures = (
-            before  # a lost deadlock is tried again
-        )
+        self.done = before.copy()  # a lost deadlock is tried again
         step(tx)
         if not is_kept:
             raise RolledBack
@@ -121,14 +124,14 @@ class Walk:
     def _sign_up(self, tx: Transaction) -> None:
         requests = [_request(address) for address in self._some()]
         keys = [request.email.key for request in requests]
-        self.sign_ups += len(keys) - len(queries.lock_known(tx, keys))
+        self.done["sign_ups"] += len(keys) - len(queries.lock_known(tx, keys))
         signup.sign_up_all(tx, [Submission(one) for one in requests], self._settings)
 
     def _add(self, tx: Transaction) -> None:
         request, welcome = _request(self._some()[0]), self._random.random() < 0.5
         signup.add_person(tx, request, self._settings, welcome=welcome)
-        self.sign_ups += 1
-        self.added += 1
+        self.done["sign_ups"] += 1
+        self.done["added"] += 1
 
     def _request_links(self, tx: Transaction) -> None:
         requests = [LinkRequest.model_construct(email=_request(a).email) for a in self._some()]
@@ -148,8 +151,8 @@ class Walk:
         queue.renew(tx, [Held(one.id, one.lease) for one in taken], lease_seconds=60)
         outcomes = [(one, self._random.choice(OUTCOMES)) for one in taken]
         recorded = record_outcomes(tx, attempt_outcomes(outcomes, 0), self._settings)
-        self.failures += recorded.count("failed")
-        self.deliveries += sum(
+        self.done["failures"] += recorded.count("failed")
+        self.done["deliveries"] += sum(
             state == "sent" and isinstance(outcome, Sent)
             for state, (_, outcome) in zip(recorded, outcomes, strict=True)
         )
@@ -161,14 +164,23 @@ class Walk:
             (recorded,) = record_outcomes(
                 tx, attempt_outcomes([(one, OUTCOMES[0])], 0), self._settings
             )
-            self.deliveries += recorded == "sent"
+            self.done["deliveries"] += recorded == "sent"
+
+    def _report(self, tx: Transaction) -> None:
+        """What was sent comes back, or is complained about; and is told twice."""
+        if message_id := self._message(tx, "sent", "bounced"):
+            verdict = self._random.choice(VERDICTS)
+            claim = Claim(Report("dsn", Clues(), (verdict,)), message_id, (), is_verified=False)
+            taken = record_all(tx, [claim, claim])
+            counted = {"bounced": "bounces", "complained": "complaints"}[verdict.kind]
+            self.done[counted] += taken.count("recorded")
 
     def _cancel(self, tx: Transaction) -> None:
         if message_id := self._message(tx, "queued"):
             outbox.cancel(tx, message_id)
 
     def _retry(self, tx: Transaction) -> None:
-        if message_id := self._message(tx, "failed", "cancelled", "queued"):
+        if message_id := self._message(tx, "failed", "cancelled", "suppressed", "queued"):
             outbox.retry(tx, message_id)
 
     def _erase(self, tx: Transaction) -> None:
