@@ -384,12 +384,8 @@ def confirm(tx: Transaction, person_id: UUID) -> None:
 
 def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -> None:
     """Set ``fields`` of a person's record and count its version up."""
-    statement = (
-        update(people)
-        .where(people.c.id == person_id)
-        .values(**fields, updated_at=now(), version=people.c.version + 1)
-    )
-    tx.execute(statement)
+    statement = update(people).where(people.c.id == person_id)
+    tx.execute(statement.values(**fields, updated_at=now(), version=people.c.version + 1))
 
 
 def erase(tx: Transaction, person_id: UUID) -> bool:

@@ -1,6 +1,6 @@
 """Addresses that took no mail for a long time: bounces that may pass, one after the other."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import exists, select
@@ -47,7 +47,7 @@ def has_bounced_for_long(tx: Transaction, person_id: UUID, key: str) -> bool:
         .order_by(messages.c.id.desc())
         .limit(MOST_LOOKED_AT)
     )
-    times = []
+    times: list[datetime] = []
     for one in tx.execute(newest):
         has_arrived = one.state == "sent" and one.as_of - one.finished_at > TRIED
         if one.is_delivered or (has_arrived and times):
