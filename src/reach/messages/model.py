@@ -16,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    literal_column,
     text,
 )
 
@@ -69,6 +70,7 @@ messages = Table(
 )
 #: In the words of the indexes below: with parameters in them, no database could use these.
 IS_QUEUED = messages.c.state == text("'queued'")
+IS_SENT = messages.c.state.in_([literal_column(f"'{state}'") for state in SENT])
 IS_SWEPT = messages.c.template != text("'welcome'")
 #: What is due costs the same however many messages are finished.
 Index("ix_messages_due", messages.c.due_at, postgresql_where=IS_QUEUED, sqlite_where=IS_QUEUED)

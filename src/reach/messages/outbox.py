@@ -29,8 +29,8 @@ from reach.db.transaction import Transaction, notify
 from reach.db.types import Key, among, beside, encode, new_id, now, rows
 from reach.messages.model import (
     IS_QUEUED,
+    IS_SENT,
     NOTICE,
-    SENT,
     Attempt,
     History,
     Message,
@@ -205,7 +205,7 @@ def readdress(tx: Transaction, person_id: UUID, recipient: str, *, but: str) -> 
     that name the person go to the maker, as before.
     """
     template = messages.c.template
-    theirs = messages.c.state.not_in(SENT), template != but, template != NOTICE
+    theirs = ~IS_SENT, template != but, template != NOTICE
     chosen = _of_person(person_id, *theirs)
     moved = update(messages).where(among(messages.c.id, chosen)).values(recipient=recipient)
     tx.execute(moved)
@@ -295,7 +295,7 @@ def retry(tx: Transaction, message_id: UUID) -> Message:
     """
     statement = (
         update(messages)
-        .where(messages.c.id == message_id, messages.c.state.not_in(SENT))
+        .where(messages.c.id == message_id, ~IS_SENT)
         .values(AGAIN)
         .returning(*messages.c)
     )

@@ -47,7 +47,7 @@ from reach.db.types import (
     now,
     rows,
 )
-from reach.messages.model import NOTICE, SENT, messages
+from reach.messages.model import IS_SENT, NOTICE, messages
 from reach.problems import NotFound
 
 #: Why nothing is sent to an address. What an operator asked for, or a complaint, no bounce changes.
@@ -222,7 +222,7 @@ def lift_bounce(tx: Transaction, person_id: UUID) -> bool:
     since = exists().where(
         messages.c.person_id == person_id,
         messages.c.template == text("'welcome'"),
-        messages.c.state.in_(SENT),
+        IS_SENT,
         messages.c.created_at > _columns.updated_at,
     )
     lifted = delete(suppressions).where(

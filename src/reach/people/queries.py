@@ -38,7 +38,7 @@ from reach.db.types import (
     now,
     rows,
 )
-from reach.messages.model import SENT, State, messages
+from reach.messages.model import IS_SENT, State, messages
 from reach.messages.suppressions import has_bounced
 from reach.people import search_index
 from reach.people.consent import Evidence
@@ -103,7 +103,7 @@ _PERSON = select(
     people.c.version,
     people.c.language,
     messages.c.state,
-    case((messages.c.state.in_(SENT), messages.c.finished_at)).label("sent_at"),
+    case((IS_SENT, messages.c.finished_at)).label("sent_at"),
 ).select_from(people.outerjoin(messages, messages.c.id == WELCOME_ID))
 _PERSON_OF: Callable[..., Person] = Person
 _LINKS_VERSION = select(people.c.links_version).where(people.c.id == bindparam("person_id"))
