@@ -1,6 +1,7 @@
 """What the mail server is given: the headers promised, and parts that arrive as meant."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta, timezone
 from email.message import EmailMessage
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reach.auth.return_path import Forged, ReturnPaths
+from reach.db.types import new_id
 from reach.mail.compose import CannotCompose, Composer
 from reach.settings import Settings
 from tests.support.messages import (
@@ -21,6 +24,7 @@ from tests.support.messages import (
     contents,
     foldable,
     parse,
+    usual_settings,
 )
 
 HEADERS = [
@@ -31,6 +35,7 @@ HEADERS = [
     "Subject",
     "Content-Language",
     "Auto-Submitted",
+    "X-Reach-Message",
     "MIME-Version",
     "Content-Type",
 ]
@@ -55,6 +60,8 @@ def test_a_mail_has_these_headers_and_no_others(composer: Composer) -> None:
     assert read["Subject"] == "Welcome to Reach, Ada"
     assert read["Content-Language"] == "en"
     assert read["Auto-Submitted"] == "auto-generated"
+    paths = ReturnPaths(usual_settings(return_path="bounces@mail.example.org"))
+    assert paths.read(read["X-Reach-Message"]) == ID
     assert read["MIME-Version"] == "1.0"
     assert [part.get_content_type() for part in read.walk()] == [
         "multipart/alternative",
@@ -62,6 +69,19 @@ def test_a_mail_has_these_headers_and_no_others(composer: Composer) -> None:
         "text/html",
     ]
     assert [part.get_content_charset() for part in read.iter_parts()] == ["utf-8"] * 2
+
+
+def test_each_mail_has_a_return_path_of_its_own() -> None:
+    """Signed, so that what comes back there is about this message, and nobody else's."""
+    composer = a_composer(return_path="bounces@mail.example.org")
+    one, other = composer.compose(a_message()), composer.compose(replace(a_message(), id=new_id()))
+    paths = ReturnPaths(usual_settings(return_path="bounces@mail.example.org"))
+    assert one.sender.startswith("bounces+")
+    assert len(one.sender.partition("@")[0]) <= 64
+    assert paths.read_address(one.sender.upper()) == ID
+    assert paths.read_address(other.sender) != ID
+    with pytest.raises(Forged):
+        paths.read_address(one.sender.replace("+", "+a", 1))
 
 
 def test_the_date_is_written_in_utc(composer: Composer) -> None:

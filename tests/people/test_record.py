@@ -233,6 +233,8 @@ async def test_after_delete_nothing_is_left(
         "search_changed": 0,
         "sessions": 0,
         "open_breakers": 0,
+        "reports": 0,
+        "suppressions": 0,
     }
     url = f"/v1/people/{person['id']}"
     assert (await http.delete(url)).status_code == 204
