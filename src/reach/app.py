@@ -41,6 +41,7 @@ from reach.pages import address as address_pages
 from reach.pages import embed
 from reach.pages import me as own_pages
 from reach.pages import public as pages
+from reach.pages import unsubscribe as unsubscribe_pages
 from reach.people import export_route, me, messages, notices, operators, public
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
@@ -73,6 +74,7 @@ ROUTERS = (
     embed.router,
     own_pages.router,
     address_pages.router,
+    unsubscribe_pages.router,
     mailbox_pages.router,
     previews.router,
     sign_in.router,

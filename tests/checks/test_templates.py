@@ -147,6 +147,19 @@ async def test_an_own_template_that_needs_nothing_more(checked: Callable[..., An
     assert (finding.remedy, finding.advice) == ("", "")
 
 
+async def test_what_people_may_stop_shows_how(checked: Callable[..., Any]) -> None:
+    """A name that no template has, and a link that is in one part alone, are told of."""
+    stop = "{{ link('unsubscribe') }}"
+    finding = await checked(own(stop), unsubscribe_templates="news, nwes")
+    assert [line.partition(" names ")[0][:45] for line in finding.advice.split("\n")] == [
+        'news shows no link("unsubscribe") in both its',
+        "REACH_UNSUBSCRIBE_TEMPLATES",
+    ]
+    both = {**own(stop), "news.html": stop}
+    assert (await checked(both, unsubscribe_templates="news")).advice == ""
+    assert "there is no such link" in (await checked(both)).words
+
+
 async def test_samples_have_what_real_messages_have(reach: Reach) -> None:
     """All that Reach promises by itself is rendered with data of the same names."""
     http = await operator(reach)

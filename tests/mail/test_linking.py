@@ -7,11 +7,20 @@ from typing import Any
 
 import pytest
 
-from reach.auth.links import Link, Links
+from reach.auth.links import ALL, Link, Links
 from reach.mail.compose import CannotCompose, Composer
 from reach.mail.linking import lasts
 from reach.settings import Settings
-from tests.support.messages import ID, ORIGIN, a_composer, a_message, contents, links_in
+from tests.support.messages import (
+    ID,
+    ORIGIN,
+    a_composer,
+    a_message,
+    contents,
+    links_in,
+    parse,
+    usual_settings,
+)
 
 UNCONFIRMED = {"name": "Ada", "confirmed": False}
 #: The links in both parts of each mail.
@@ -67,6 +76,33 @@ def test_a_link_to_a_new_address_is_for_a_change(number: object) -> None:
     data = {} if number is None else {"change": number}
     with pytest.raises(CannotCompose, match="it is for a change of address"):
         a_composer().compose(a_message("confirm-address", data))
+
+
+def test_who_may_stop_an_email_has_links_for_it(tmp_path: Path) -> None:
+    """In its headers, whatever its words are; by one request over https alone. Others have none."""
+    for kind in ("subject", "txt", "html"):
+        (tmp_path / f"news.{kind}").write_text("News")
+        (tmp_path / f"receipt.{kind}").write_text("Paid")
+    own = {"templates_dir": tmp_path, "unsubscribe_templates": "news"}
+    composer = a_composer(**own)
+    news = replace(a_message("news"), is_unsubscribed=False)
+    (header,) = parse(composer.compose(news)).get_all("List-Unsubscribe", [])
+    (found,) = links_in(header)
+    assert header == f"<{ORIGIN}/unsubscribe?token={found[1]}>"
+    settings = usual_settings(link_days=0.001)
+    assert Links(settings).read(found[1]) == Link(ID, "unsubscribe", ALL)
+    posts = {True: ["List-Unsubscribe=One-Click"], False: []}
+    for is_https, said in posts.items():
+        url = ORIGIN if is_https else "http://127.0.0.1:8000"
+        read = parse(a_composer(**own, public_url=url).compose(news))
+        assert read.get_all("List-Unsubscribe-Post", []) == said
+    with pytest.raises(CannotCompose, match="has unsubscribed"):
+        composer.compose(replace(news, is_unsubscribed=True))
+    other = composer.compose(replace(a_message("receipt"), is_unsubscribed=True))
+    assert not [name for name in parse(other) if name.startswith("List-")]
+    (tmp_path / "receipt.txt").write_text("{{ link('unsubscribe') }}")
+    with pytest.raises(CannotCompose, match="REACH_UNSUBSCRIBE_TEMPLATES does not name"):
+        composer.compose(a_message("receipt"))
 
 
 def test_a_button_has_its_address_beside_it() -> None:

@@ -13,6 +13,7 @@ from reach.mail.compose import CannotCompose, Composer
 from reach.mail.files import BUILT_IN
 from reach.mail.templates import inlined
 from reach.settings import BadSettings
+from reach.settings.types import OWED
 from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, contents, parse
 from tests.support.root import ROOT
 
@@ -38,6 +39,11 @@ def composer(folder: Path) -> Composer:
 def text_of(composer: Composer, name: str = "Ada") -> str:
     """Compose someone's welcome and give its text."""
     return contents(composer.compose(a_welcome(name)))[0]
+
+
+def test_all_of_ours_are_owed() -> None:
+    """No setting can let people unsubscribe from one of them."""
+    assert {*OWED} == BUILT_IN_NAMES == {one.stem for one in BUILT_IN.glob("*.subject")}
 
 
 @pytest.mark.parametrize("template", sorted(BUILT_IN_NAMES))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from reach.settings import SECRETS, BadSettings, Settings, load, unknown_variables
+from reach.settings.types import OWED
 
 CANARY = "canary-4711"
 LONG = "x" * 32
@@ -366,3 +367,22 @@ def test_settings_do_not_show_secrets() -> None:
     """Not even to who prints them."""
     settings = load({"secret_key": CANARY, "smtp_url": f"smtp://u:{CANARY}@h", "port": 1})
     assert CANARY not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("news, Offers", "must be names of templates"),
+        ("x" * 64, "must be names of templates"),
+        *((f"news {name}", f"must not name {name}: people asked for") for name in OWED),
+    ],
+)
+def test_what_people_are_owed_cannot_be_stopped(
+    monkeypatch: pytest.MonkeyPatch, names: str, words: str
+) -> None:
+    """Every template of Reach's own is refused at the start; a maker's own are taken."""
+    environment(monkeypatch, {"UNSUBSCRIBE_TEMPLATES": names})
+    with pytest.raises(BadSettings, match=f"REACH_UNSUBSCRIBE_TEMPLATES: {words}"):
+        load()
+    environment(monkeypatch, {"UNSUBSCRIBE_TEMPLATES": "news, offers news"})
+    assert load().stoppable == ["news", "offers"]

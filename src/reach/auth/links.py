@@ -22,7 +22,7 @@ from reach.auth.signing import Signer
 from reach.db.types import Instant, Key
 from reach.settings import Settings
 
-Scope = Literal["confirm", "manage", "address"]
+Scope = Literal["confirm", "manage", "address", "unsubscribe"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 #: How a token begins: what must not hold one knows it by its look (see ``telemetry.logging``).
@@ -37,6 +37,12 @@ CHARACTERS = len(PREFIX) + (CLAIMS.size + MAC_BYTES) * 4 // 3
 LONG_CLAIMS = struct.Struct(">16sciq")
 LONG_CHARACTERS = 87
 BY_LETTER = {scope[0].encode(): scope for scope in SCOPES}
+#: Links that people keep for years, and that do nothing but stop emails: these have no end (all
+#: that the claims can say), and stay good when others are voided.
+ENDLESS: tuple[Scope, ...] = ("unsubscribe",)
+NEVER = 2**40 - 1
+#: The version of a link of scope ``unsubscribe``: of all that may be stopped.
+ALL = 0
 
 #: All that is to be known of people here.
 _people = table(
@@ -45,6 +51,7 @@ _people = table(
     column("links_version", Integer),
     column("confirmed_at", Instant),
     column("language", Text),
+    column("unsubscribed_at", Instant),
 )
 
 
@@ -57,7 +64,7 @@ class Link:
     """What a token says: whose record, what may be done, and which of their links it is.
 
     ``version`` is that of the person's links; of scope ``address``, the number of the change of
-    address that the link is for.
+    address that the link is for; of scope ``unsubscribe``, ``ALL``.
     """
 
     person_id: UUID
@@ -85,6 +92,11 @@ def language_of(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
     return _of(person_id, _people.c.language)
 
 
+def is_unsubscribed(person_id: ColumnElement[Any]) -> ScalarSelect[Any]:
+    """Whether somebody has unsubscribed, for a statement about what is theirs."""
+    return _of(person_id, _people.c.unsubscribed_at.is_not(None))
+
+
 def _of(person_id: ColumnElement[Any], found: ColumnElement[Any]) -> ScalarSelect[Any]:
     statement = select(found).where(_people.c.id == person_id)
     return statement.correlate_except(_people).scalar_subquery()
@@ -105,9 +117,9 @@ class Links:
 
         ``made_at`` is when its email was promised (seconds since 1970): the link then works for as
         long after that, or, in an email that is late, after the last seventh of that time that is
-        over. So a copy of an email is the same, byte by byte.
+        over. So a copy of an email is the same, byte by byte. One that is ``ENDLESS`` has no end.
         """
-        end = int(self._starts_at(made_at) + self.seconds)
+        end = NEVER if link.scope in ENDLESS else int(self._starts_at(made_at) + self.seconds)
         id_, letter = link.person_id.bytes, link.scope[0].encode()
         claims = CLAIMS.pack(id_, letter, link.version, end >> 32, end & 0xFFFFFFFF)
         mac = self._tokens.mac(claims, MAC_BYTES)

@@ -15,6 +15,9 @@ CERTAIN = (
     *("UndefinedError", "SecurityError", "CannotLink", "UnicodeDecodeError", "IsADirectoryError"),
 )
 
+#: How the address of such a link is known.
+LINK = "/unsubscribe?token="
+
 
 async def check_pages(settings: Settings) -> Finding:
     """Whether the pages' templates and the catalogues can be used, as at the start."""
@@ -31,7 +34,7 @@ async def check_templates(settings: Settings) -> Finding:
     try:
         composer = sample_composer(settings)
         faults = dict.fromkeys(_faults(settings, composer))
-        advice = "\n".join(_needs(composer))
+        advice = "\n".join((*_needs(composer), *_cannot_be_stopped(settings, composer)))
     except BadSettings as error:
         return Finding("templates", "cannot be used", str(error))
     except CannotCompose as error:
@@ -57,6 +60,24 @@ def _faults(settings: Settings, composer: Composer) -> Iterator[str]:
                 message = sample(settings, template, data, language=language)
                 found = composer.faults(message)
                 yield from (f.words for f in found if is_certain or f.kind in CERTAIN)
+
+
+def _cannot_be_stopped(settings: Settings, composer: Composer) -> Iterator[str]:
+    """Say which templates that people may stop are not there, or show no link for it."""
+    for template in settings.stoppable:
+        if template not in composer.templates:
+            yield f"REACH_UNSUBSCRIBE_TEMPLATES names {template}, and there is no such template."
+            continue
+        message = sample(settings, template, data_of(composer, template)[0])
+        try:
+            _, *parts = composer.render(message)
+        except CannotCompose:
+            continue  # that is said elsewhere
+        if not all(LINK in part for part in parts):
+            yield (
+                f'{template} shows no link("unsubscribe") in both its .txt and .html: not every '
+                "mail program has a button for its headers."
+            )
 
 
 def _needs(composer: Composer) -> Iterator[str]:

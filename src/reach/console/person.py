@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -26,12 +27,13 @@ from reach.mail.samples import DATA, sample_composer, unknown_data
 from reach.messages import filters
 from reach.messages.filters import Filter
 from reach.messages.model import Message
-from reach.people import actions, consent, record
+from reach.people import actions, consent, record, unsubscribe
 from reach.people.consent import Consent
 from reach.people.model import Person
 from reach.people.operators import PersonId
 from reach.people.record import Unconfirmed
 from reach.people.schemas import Changes, wanted
+from reach.people.unsubscribe import Unsubscribed
 from reach.problems import BadRequest, Conflict, PreconditionFailed, Unprocessable
 from reach.web.body import validate
 from reach.web.preconditions import Conditions
@@ -61,6 +63,7 @@ class Known:
 
     person: Person
     consent: Consent | None
+    unsubscribed_at: datetime | None
     messages: Sequence[Message]
     has_more: bool
     entries: Sequence[Entry]
@@ -141,7 +144,7 @@ async def post_send(request: Request, visit: MaySend, id_: PersonId) -> Response
     try:
         record.require_template(template, await run_in_threadpool(_sendable, request))
         stored = await services.database.write(respond_once, once, promise)
-    except (Unprocessable, Unconfirmed) as problem:
+    except (Unprocessable, Unconfirmed, Unsubscribed) as problem:
         if not visit.session.may("people:read"):
             raise
         return await _sending(request, visit, id_, template, problem)
@@ -174,7 +177,8 @@ def _find(tx: Transaction, person_id: UUID, session: Session) -> Known:
         entries, _ = audit.page(tx, audit.Filter(subject=person_id), limit=SHOWN_ROWS)
     ids = {UUID(entry.actor.id) for entry in entries if entry.actor.kind == "key"}
     names = {str(id_): name for id_, name in keys.names(tx, list(ids)).items()}
-    return Known(person, consent.of(tx, person_id), messages, on is not None, entries, names)
+    facts = consent.of(tx, person_id), unsubscribe.since(tx, person_id)
+    return Known(person, *facts, messages, on is not None, entries, names)
 
 
 def _what_goes(tx: Transaction, person_id: UUID) -> tuple[Person, int]:
@@ -233,6 +237,7 @@ async def _sending(
         templates=await run_in_threadpool(_sendable, request),
         template=template,
         is_unconfirmed=isinstance(problem, Unconfirmed),
+        is_unsubscribed=isinstance(problem, Unsubscribed),
         errors=errors_of(problem) if isinstance(problem, Unprocessable) else {},
         once=visit.form.get(ONCE) or secrets.token_urlsafe(16),
     )

@@ -39,6 +39,8 @@ from reach.settings.urls import parse_mailbox
 PLAIN = bytes((*b"\t\r\n", *range(0x20, 0x7F)))
 #: A line that is a single word, which nobody could fold, may be as long as every mail server takes.
 LINE_BYTES, WORD_BYTES = 78, 998
+#: What a mail program sends to the address that a mail has for that (RFC 8058 §3.1).
+ONE_CLICK = "List-Unsubscribe=One-Click"
 
 
 class CannotCompose(Exception):
@@ -194,7 +196,9 @@ class Composer:
 
     def _values(self, message: Message) -> dict[str, object]:
         """All that a message's template may use beside the constants, by name."""
-        ours = {"recipient": message.recipient, "link": MessageLinks(self._links, message)}
+        is_stoppable = message.template in self._settings.stoppable
+        link = MessageLinks(self._links, message, is_stoppable=is_stoppable)
+        ours = {"recipient": message.recipient, "link": link}
         return {**message.data, **ours}
 
     def _content(self, message: Message) -> bytes:
@@ -204,8 +208,11 @@ class Composer:
         is_held_back = self._needs_confirmation and not message.is_confirmed
         if is_held_back and message.template not in (*STRANGERS, NOTICE):
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
-        templates = self._in(message.language)
-        subject, text, html = templates.render(message.template, self._values(message))
+        is_stoppable = message.template in self._settings.stoppable
+        if is_stoppable and message.is_unsubscribed:  # this one too
+            raise CannotCompose("the person has unsubscribed from such emails")
+        templates, values = self._in(message.language), self._values(message)
+        subject, text, html = templates.render(message.template, values)
         plain, rich = _part(b"plain", text), _part(b"html", html)
         boundary = _boundary(message, plain + rich)
         head = (
@@ -214,6 +221,7 @@ class Composer:
             f"{self._from}"
             f"{recipient_header(message.recipient)}"
             f"{self._reply_to}"
+            f"{self._list_headers(values) if is_stoppable else ''}"
             f"{text_header('Subject', subject)}"
             f"Content-Language: {templates.language}\r\n"
             "Auto-Submitted: auto-generated\r\n"
@@ -229,6 +237,16 @@ class Composer:
         if self._return_paths is None:
             return ""
         return f"{HEADER}: {self._return_paths.token(message.id)}\r\n"
+
+    def _list_headers(self, values: Mapping[str, Any]) -> str:
+        """Say where a mail program can unsubscribe, and that one request does it (RFC 8058).
+
+        That is true of https alone (§3.1); over http it is an address to be opened (RFC 2369).
+        """
+        header = f"List-Unsubscribe: <{values['link']('unsubscribe')}>\r\n"
+        if self._settings.is_https:
+            header += f"List-Unsubscribe-Post: {ONE_CLICK}\r\n"
+        return header
 
 
 @contextmanager

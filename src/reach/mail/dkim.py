@@ -9,6 +9,7 @@ import os
 import re
 import time
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
@@ -21,6 +22,12 @@ SIGNED = (
     ("from", "to", "subject", "date", "message-id"),
     ("reply-to", "mime-version", "content-type"),
     ("auto-submitted",),
+)
+#: Covered in a mail that has the first of them, as RFC 8058 §4 demands. In others they are not:
+#: some mail services give a list's headers to what comes without.
+LISTED = (
+    ("list-unsubscribe",),
+    ("list-unsubscribe-post",),
 )
 #: What verifiers must be able to check (RFC 8301 §3.2).
 LEAST_BITS, MOST_BITS = 1024, 4096
@@ -96,12 +103,11 @@ class DkimKey:
             serialization.Encoding.DER,
             serialization.PublicFormat.SubjectPublicKeyInfo,
         )
-        names = ":\r\n  ".join(":".join(f"{name}:{name}" for name in row) for row in SIGNED)
         # Each long name has a line of its own: folded within, it would be another one.
-        self._start = (
+        self._begin = (
             f" v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n d={domain};\r\n s={selector};\r\n"
-            f" h={names};\r\n"
         ).encode()
+        self._start, self._start_listed = map(self._naming, (SIGNED, SIGNED + LISTED))
 
     @classmethod
     def of(cls, settings: Settings) -> "DkimKey | None":
@@ -126,6 +132,11 @@ class DkimKey:
         if len(key.name) > DOMAIN_CHARACTERS:
             raise BadSettings(NO_NAME)
         return key
+
+    def _naming(self, rows: Sequence[Sequence[str]]) -> bytes:
+        """Begin a signature that covers these headers."""
+        names = ":\r\n  ".join(":".join(f"{name}:{name}" for name in row) for row in rows)
+        return self._begin + f" h={names};\r\n".encode()
 
     @property
     def record(self) -> str:
@@ -159,14 +170,16 @@ class DkimKey:
     def _covered(self, content: bytes) -> tuple[bytes, bytes]:
         """Write the header up to its signature, and what that covers."""
         head, _, body = content.partition(b"\r\n\r\n")
+        fields = [self._canonical(line) for line in HEADER_END.split(head)]
+        lines = {line.partition(b":")[0].decode(): line for line in fields}
+        is_listed = LISTED[0][0] in lines
         start = b"%s t=%d; bh=%s;\r\n b=" % (
-            self._start,
+            self._start_listed if is_listed else self._start,
             int(time.time()),
             b64encode(sha256(self._form.canonicalize_body(body)).digest()),
         )
-        fields = [self._canonical(line) for line in HEADER_END.split(head)]
-        lines = {line.partition(b":")[0].decode(): line for line in fields}
-        covered = [lines[name] for row in SIGNED for name in row if name in lines]
+        rows = SIGNED + LISTED if is_listed else SIGNED
+        covered = [lines[name] for row in rows for name in row if name in lines]
         # Its own header is covered too, as it is before there is a signature in it.
         own = self._canonical(b"DKIM-Signature:" + start).removesuffix(b"\r\n")
         return start, b"".join(covered) + own

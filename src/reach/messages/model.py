@@ -132,9 +132,9 @@ class Message:
 
     ``trace_context`` (a W3C ``traceparent``) is that of the request that promised it.
 
-    ``links_version``, ``is_confirmed`` and ``language`` are the person's (see ``auth.links``) at
-    the time of the lease; None of a message that was not leased. The language is None, too, of
-    somebody whose own is not known.
+    ``links_version``, ``is_confirmed``, ``language`` and ``is_unsubscribed`` are the person's (see
+    ``auth.links``) at the time of the lease; None of a message that was not leased. The language is
+    None, too, of somebody whose own is not known.
     """
 
     id: UUID
@@ -158,6 +158,7 @@ class Message:
     links_version: int | None = field(default=None, compare=False)
     is_confirmed: bool | None = field(default=None, compare=False)
     language: str | None = field(default=None, compare=False)
+    is_unsubscribed: bool | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

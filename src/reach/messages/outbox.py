@@ -35,6 +35,7 @@ from reach.messages.model import (
     History,
     Message,
     Reported,
+    State,
     attempts,
     messages,
     reports,
@@ -188,13 +189,20 @@ def supersede_welcomes(tx: Transaction, people: Iterable[UUID], *, reason: str) 
     _supersede.rows(tx, {"rows": given, "reason": reason})
 
 
-def supersede(tx: Transaction, person_id: UUID, templates: Collection[str], *, reason: str) -> None:
-    """Cancel what is queued of these templates for a person who is locked.
+def supersede(
+    tx: Transaction,
+    person_id: UUID,
+    templates: Collection[str],
+    *,
+    reason: str,
+    state: State = "cancelled",
+) -> None:
+    """Cancel, or suppress, what is queued of these templates for a person who is locked.
 
     One that a worker is sending at this moment ends as ``sent`` if the mail server takes it.
     """
     chosen = _of_person(person_id, messages.c.template.in_(templates), IS_QUEUED)
-    ended = {"state": "cancelled", "finished_at": now(), "last_error": reason}
+    ended = {"state": state, "finished_at": now(), "last_error": reason}
     tx.execute(update(messages).where(among(messages.c.id, chosen)).values(ended))
 
 

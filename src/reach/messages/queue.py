@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import NullType
 
-from reach.auth.links import is_confirmed, language_of, version_of
+from reach.auth.links import is_confirmed, is_unsubscribed, language_of, version_of
 from reach.db.transaction import Transaction, notify
 from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
 from reach.messages import suppressions
@@ -149,6 +149,7 @@ _LEASE_DUE = (
         is_confirmed(messages.c.person_id).label("is_confirmed"),
         # A notice is in the maker's language, and not in that of whom it names.
         case((messages.c.template != NOTICE, language_of(messages.c.person_id))).label("language"),
+        is_unsubscribed(messages.c.person_id).label("is_unsubscribed"),
         suppressions.cause_of_message().label("suppressed_by"),
     )
 )
@@ -247,9 +248,9 @@ def _release(dialect: str) -> Executable:
             first_failed_at=since_tried(messages.c.first_failed_at),
             suspected_at=since_tried(messages.c.suspected_at),
             recorded_lease=messages.c.lease,
-            # Why one was cancelled meanwhile stays.
+            # Why one was ended meanwhile stays.
             last_error=case(
-                (messages.c.state == "cancelled", messages.c.last_error),
+                (~IS_QUEUED, messages.c.last_error),
                 else_=func.coalesce(bindparam("reason", type_=Text), messages.c.last_error),
             ),
         )
@@ -286,7 +287,7 @@ def _record_outcome(dialect: str) -> Executable:
     is_sent, stays = given.c.outcome == "sent", _stays(given)
     return (
         update(messages)
-        .where(_is_still_held(given))  # so it is queued, or was cancelled meanwhile
+        .where(_is_still_held(given))  # so it is queued, or was cancelled or suppressed meanwhile
         .values(
             **_fate(given, is_sent, stays),
             due_at=case((stays, now(given.c.delay_seconds)), else_=messages.c.due_at),
@@ -319,7 +320,7 @@ def _fate(
     given: Any, is_sent: ColumnElement[bool], stays: ColumnElement[bool]
 ) -> dict[str, ColumnElement[Any]]:
     """What becomes of a message by its attempt, when it was finished, and what operators see."""
-    was_cancelled = messages.c.state == "cancelled"
+    was_ended = ~IS_QUEUED
     has_bounced = exists().where(
         reports.c.message_id == messages.c.id, reports.c.kind == text("'bounced'")
     )
@@ -330,17 +331,17 @@ def _fate(
         "state": case(
             (and_(is_sent, has_bounced), "bounced"),
             (is_sent, "sent"),
-            (was_cancelled, "cancelled"),
+            (was_ended, messages.c.state),
             (stays, "queued"),
             else_="failed",
         ),
         "finished_at": case(
-            (and_(stays, ~was_cancelled), None),
-            (and_(was_cancelled, ~is_sent), messages.c.finished_at),
+            (and_(stays, ~was_ended), None),
+            (and_(was_ended, ~is_sent), messages.c.finished_at),
             else_=now(),
         ),
         # Of one that was cancelled: why, if that is known.
-        "last_error": case((is_sent, None), (was_cancelled, why), else_=given.c.error),
+        "last_error": case((is_sent, None), (was_ended, why), else_=given.c.error),
     }
 
 

@@ -4,6 +4,7 @@ Nothing is changed by a GET: mail scanners follow links, and browsers look ahead
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -28,7 +29,7 @@ from reach.pages.link_cookie import (
     see,
 )
 from reach.pages.public import VOID, faults_of, no_link
-from reach.people import consent, links, record
+from reach.people import consent, links, record, unsubscribe
 from reach.people.address_changes import CONFIRM
 from reach.people.consent import Consent
 from reach.people.links import LinkVoid
@@ -55,6 +56,8 @@ DONE = {
     "confirmed": N_("Your address is confirmed."),
     "asked": N_("An email is on its way to your new address: please open the link in it."),
     "stopped": N_("Your address stays as it is."),
+    "unsubscribed": N_("You have unsubscribed."),
+    "resumed": N_("You get these emails again."),
 }
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(refuse_loads_from_elsewhere)])
@@ -200,7 +203,8 @@ async def record_page(
     problem: Problem | None = None,
 ) -> Response:
     """Show the record and its forms, as they were filled in, with what is wrong."""
-    person, agreed = await database_of(request).read(_find_with_consent, given.link)
+    found = await database_of(request).read(_find_with_consent, given.link)
+    person, agreed, unsubscribed_at = found
     shown = {"name": person.name, "description": person.description or "", "email": ""}
     shown |= {name: text for name, text in (typed or {}).items() if name in LABELS}
     services = services_of(request)
@@ -213,6 +217,8 @@ async def record_page(
         path="/manage",
         person=person,
         consent=agreed,
+        unsubscribed_at=unsubscribed_at,
+        may_unsubscribe=bool(settings.stoppable),
         proof=given.proof,
         done=done,
         typed=shown,
@@ -226,10 +232,15 @@ async def record_page(
     return answer
 
 
-def _find_with_consent(tx: Transaction, link: Link) -> tuple[Person, Consent | None]:
-    """Find whose link it is, and what they agreed to. Raises LinkVoid."""
+def _find_with_consent(
+    tx: Transaction, link: Link
+) -> tuple[Person, Consent | None, datetime | None]:
+    """Find whose link it is, what they agreed to, and since when they get no more of the rest.
+
+    Raises LinkVoid.
+    """
     person = links.find_holder(tx, link)
-    return person, consent.of(tx, person.id)
+    return person, consent.of(tx, person.id), unsubscribe.since(tx, person.id)
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> Response:

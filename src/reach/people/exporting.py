@@ -79,6 +79,7 @@ _COLUMNS: Mapping[str, ColumnElement[Any]] = {
     "consent_source": _kept("source"),
     "consent_network": _kept("network"),
     "consent_wording": consent_wordings.c.text,
+    "unsubscribed_at": _c.unsubscribed_at,
 }
 COLUMNS = tuple(_COLUMNS)
 #: Those that are written if nobody says which: of what costs a look elsewhere, none.

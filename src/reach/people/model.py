@@ -29,6 +29,8 @@ people = Table(
     #: See ``people.consent``. Without a time of its own it was given at ``created_at``.
     Column("consent", Document),
     Column("consented_at", Instant),
+    #: See ``people.unsubscribe``.
+    Column("unsubscribed_at", Instant),
 )
 Index("uq_people_email_key", people.c.email_key, unique=True)
 IS_CONFIRMED = people.c.confirmed_at.is_not(None)

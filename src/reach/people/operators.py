@@ -264,7 +264,8 @@ async def post_message(request: Request, operator: MessageWriter) -> Any:
     """Send somebody an email from a template. It is owed as soon as this is answered.
 
     `person_id` is an `id` of `GET /v1/people`. 404 if there is no such person, 422 if there is no
-    such template, 409 if they have to confirm their address first (`REACH_CONFIRM=required`).
+    such template, 409 if they have to confirm their address first (`REACH_CONFIRM=required`), or
+    have unsubscribed from such emails (`REACH_UNSUBSCRIBE_TEMPLATES`).
     """
     services = services_of(request)
     data = parse_json(await read_body(request, services.body_seconds))

@@ -12,7 +12,7 @@ from reach.messages import outbox, suppressions
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.model import STRANGERS, Message
 from reach.messages.outbox import Promise
-from reach.people import address_changes, consent, link_requests, queries
+from reach.people import address_changes, consent, link_requests, queries, unsubscribe
 from reach.people.address import stored_recipient
 from reach.people.address_changes import CONFIRM, TELL
 from reach.people.model import Person
@@ -170,13 +170,17 @@ def require_template(name: str, known: Collection[str]) -> None:
 def promise(
     tx: Transaction, person_id: UUID, template: str, data: Mapping[str, Any], settings: Settings
 ) -> Message:
-    """Promise a person a message, for an operator. Raises NoSuchPerson; Unconfirmed.
+    """Promise a person a message, for an operator.
+
+    Raises NoSuchPerson; Unconfirmed; Unsubscribed, if they may stop such messages, and did.
 
     ``data`` is what the template needs; their name is there already.
     """
     person = lock(tx, person_id)
     if not may_get(person, template, settings):
         raise Unconfirmed
+    if template in settings.stoppable:
+        unsubscribe.require_wanted(tx, person_id)
     recipient = stored_recipient(person.email)
     words = {"name": person.name, **data, **BY_OPERATOR}
     (message_id,) = outbox.promise(tx, [Promise(person_id, recipient, template, words)], settings)

@@ -34,6 +34,7 @@ from reach.settings.types import (
     Seconds,
     SecretFiles,
     SmtpPlace,
+    TemplateNames,
     WebAddress,
     WebAddresses,
 )
@@ -149,6 +150,10 @@ class Fields(BaseSettings):
     reply_to: Mailbox = ""
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
+    #: Templates of your own (``news, offers``) whose emails people may unsubscribe from: these have
+    #: the headers for it, and may have the link. Set it the same for all of Reach. Reach's own
+    #: templates cannot be named: people asked for these emails, or are owed them.
+    unsubscribe_templates: TemplateNames = ""
     #: ``on`` admits addresses with non-ASCII local parts. The mail server must offer SMTPUTF8, and
     #: so must every server behind it: see docs/guides/dns.md.
     smtputf8: bool = False

@@ -24,6 +24,7 @@ from reach.settings.types import (
     parse_languages,
     parse_name_servers,
     parse_origins,
+    parse_stoppable,
     parse_web_addresses,
     parts_of,
 )
@@ -251,6 +252,11 @@ class Settings(Fields):
     def notify_addresses(self) -> list[str]:
         """Who hears of sign-ups."""
         return parse_addresses(self.notify)
+
+    @cached_property
+    def stoppable(self) -> list[str]:
+        """The templates whose emails people may unsubscribe from."""
+        return parse_stoppable(self.unsubscribe_templates)
 
     @property
     def link_seconds(self) -> float:

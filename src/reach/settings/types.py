@@ -239,6 +239,28 @@ def parse_web_addresses(text: str) -> list[str]:
     return [parse_web_address(part) for part in parts_of(text)]
 
 
+#: A template's name, and those of the emails that somebody asked for, or that tell them what became
+#: of their record: Reach's own, every one of them.
+TEMPLATE, TEMPLATE_CHARACTERS = re.compile(r"[a-z][a-z0-9-]*"), 63
+OWED = (
+    *("welcome", "already-signed-up", "changed", "manage-link", "notice"),
+    *("confirm-address", "address-change", "address-changed"),
+)
+
+
+def parse_stoppable(text: str) -> list[str]:
+    """Read the names of templates that people may unsubscribe from. Raises ValueError."""
+    names = list(dict.fromkeys(parts_of(text)))
+    if any(len(name) > TEMPLATE_CHARACTERS or not TEMPLATE.fullmatch(name) for name in names):
+        raise ValueError("must be names of templates, like news, offers")
+    if owed := [name for name in names if name in OWED]:
+        raise ValueError(
+            f"must not name {', '.join(owed)}: people asked for these emails, or are owed them, "
+            "and cannot unsubscribe from them. Name templates of your own"
+        )
+    return names
+
+
 def without_slash(url: str) -> str:
     """Leave the slash at an address's end out."""
     return url.rstrip("/")
@@ -264,4 +286,5 @@ WebAddresses = Annotated[str, reads(parse_web_addresses)]
 Issuer = Annotated[str, reads(parse_issuer)]
 OidcScopes = Annotated[str, reads(parse_scopes)]
 Grants = Annotated[str, reads(parse_grants)]
+TemplateNames = Annotated[str, reads(parse_stoppable)]
 NameServers = Annotated[str, reads(parse_name_servers)]

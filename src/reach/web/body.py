@@ -9,6 +9,7 @@ and not by FastAPI itself: see docs/decisions/0006-bodies.md.
 import asyncio
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -31,6 +32,13 @@ BODY = "reach.body"
 ENCODING = b"content-encoding"
 JSON_TYPES = ("application/json", "application/merge-patch+json")
 FORM_TYPES = ("application/x-www-form-urlencoded",)
+MULTIPART = "multipart/form-data"
+#: What stands between its parts, and a part's name: that of a file has more behind it.
+BOUNDARY = re.compile(r';\s*boundary="?([^\s";,]{1,70})', re.IGNORECASE)
+FIELD = re.compile(
+    rb'^content-disposition:[ \t]*form-data[ \t]*;[ \t]*name="?([^"\s;]+)"?[ \t]*\r?$',
+    re.IGNORECASE | re.MULTILINE,
+)
 #: In place of the library's words, by its name for the fault.
 PLAIN_WORDS = {
     "missing": N_("This is needed."),
@@ -88,6 +96,14 @@ async def read_form(request: Request) -> dict[str, str]:
     """Read a urlencoded form."""
     seconds = services_of(request).body_seconds
     return parse_form(await read_body(request, seconds, FORM_TYPES))
+
+
+async def read_any_form(request: Request) -> dict[str, str]:
+    """Read a form of short fields, urlencoded or as ``multipart/form-data`` (RFC 7578)."""
+    seconds = services_of(request).body_seconds
+    body = await read_body(request, seconds, (*FORM_TYPES, MULTIPART))
+    kind = request.headers.get("content-type", "")
+    return parse_multipart(kind, body) if MULTIPART in kind.lower() else parse_form(body)
 
 
 async def read_body(request: Request, seconds: float, types: tuple[str, ...] = JSON_TYPES) -> bytes:
@@ -176,6 +192,33 @@ def parse_form(body: bytes) -> dict[str, str]:
     except ValueError:
         raise BadRequest("The form has too many fields.") from None
     return _unique(pairs)
+
+
+def parse_multipart(kind: str, body: bytes) -> dict[str, str]:
+    """Read ``multipart/form-data`` by the ``boundary`` that its type, ``kind``, names.
+
+    Raises BadRequest for what is not that or not UTF-8, a file, a field given twice, or too many.
+    """
+    boundary = BOUNDARY.search(kind)
+    if boundary is None:
+        raise BadRequest("The form names no boundary.")
+    first, *parts = (b"\r\n" + body).split(b"\r\n--" + boundary[1].encode("latin-1"))
+    if first.strip() or not parts or parts.pop().strip() != b"--":
+        raise BadRequest("The form is cut off, or begins with something else.")
+    if len(parts) > MOST_FIELDS:
+        raise BadRequest("The form has too many fields.")
+    return _unique([_field(part) for part in parts])
+
+
+def _field(part: bytes) -> tuple[str, str]:
+    head, _, value = part.partition(b"\r\n\r\n")
+    name = FIELD.search(head)
+    if name is None:
+        raise BadRequest("A part of the form is no field of text.")
+    try:
+        return name[1].decode(), value.decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The form is not UTF-8.") from None
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

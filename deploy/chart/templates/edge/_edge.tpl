@@ -62,6 +62,7 @@ prefix:
   - /manage
   - /problems
   - /static
+  - /unsubscribe
   - /v1/audit
   - /v1/challenge
   - /v1/keys
