@@ -193,7 +193,7 @@ async def test_what_is_forged_changes_nothing(post: Post) -> None:
     )
     assert (await post.state(message), await post.suppressed()) == ("sent", [])
 
-    # Whoever had the message knows its id and its recipient, and may as well press "spam".
+    # Who had the message knows its id and its recipient, and may as well press "spam".
     assert await post.report(None, verdict, named) == "recorded"
 
 
@@ -217,7 +217,7 @@ async def test_a_message_is_found_without_its_return_path_as_it_was(post: Post, 
 
 
 async def test_a_bounce_may_come_before_the_outcome_is_recorded(post: Post) -> None:
-    """The mail server next door is quicker than our commit."""
+    """A mail server close by is quicker than our commit."""
     (ada,) = {message.person_id for message in await post.outbox.all()}
     promised = Promise(ada, "ada@example.com", "news", {"name": "Ada"})
     await post.database.write(outbox.promise, [promised], post.settings)

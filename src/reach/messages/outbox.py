@@ -5,6 +5,7 @@ What a worker does with it is in ``queue``; how many messages are found together
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -240,12 +241,15 @@ def history(tx: Transaction, message_id: UUID) -> History:
     message = view(tx, message_id)
     tries = select(attempts).where(attempts.c.message_id == message_id).order_by(attempts.c.id)
     told = select(reports).where(reports.c.message_id == message_id)
-    told = told.order_by(reports.c.reported_at, reports.c.kind)
     return History(
         message,
         [Attempt(**row) for row in tx.execute(tries).mappings()],
-        [Reported(**row) for row in tx.execute(told).mappings()],
+        sorted((Reported(**row) for row in tx.execute(told).mappings()), key=_when),
     )
+
+
+def _when(report: Reported) -> tuple[datetime, str]:
+    return report.reported_at, report.kind
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:

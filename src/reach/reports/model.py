@@ -1,4 +1,4 @@
-"""The words for what is reported of a message after it was sent, whoever reports it.
+"""The words for what is reported of a message after it was sent, by any source.
 
 Report
 ├── delivered   a mail server said that it put the message into the mailbox, or passed it on. Not
