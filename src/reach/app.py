@@ -46,6 +46,8 @@ from reach.people import export_route, me, messages, notices, operators, public
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
+from reach.reports import routes as report_routes
+from reach.reports.providers.configured import configured
 from reach.settings import Settings
 from reach.telemetry import traces
 from reach.telemetry.metrics_server import ending_if_stuck
@@ -68,6 +70,7 @@ ROUTERS = (
     operators.others,
     messages.router,
     message_routes.router,
+    report_routes.router,
     key_routes.router,
     audit.router,
     pages.router,
@@ -237,6 +240,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         refused_page=embed.refused_page,
         mailbox=mailbox,
         provider=Provider.of(settings),
+        bounces=configured(settings, database),
     )
 
 

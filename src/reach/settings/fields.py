@@ -21,6 +21,7 @@ from reach.settings.types import (
     Issuer,
     LanguageCodes,
     Limit,
+    MadeUpSecrets,
     Mailbox,
     NameServers,
     Networks,
@@ -35,8 +36,10 @@ from reach.settings.types import (
     SecretFiles,
     SmtpPlace,
     TemplateNames,
+    Topics,
     WebAddress,
     WebAddresses,
+    WebhookSecrets,
 )
 
 
@@ -284,6 +287,25 @@ class Fields(BaseSettings):
     smtp_messages_per_connection: Annotated[int, Field(ge=0)] = 10
     #: No message is begun on a connection that is older than this.
     smtp_connection_seconds: Seconds = 300
+
+    # What providers report of emails after they were sent: docs/guides/bounces-providers.md
+    #: Topics of Amazon SNS that Amazon SES publishes to:
+    #: ``arn:aws:sns:eu-central-1:123456789012:reach-bounces``. What any other topic sends is
+    #: refused. Needs the extra ``providers``. Empty, as with those below, means that
+    #: ``/v1/bounces/amazon-ses`` is not there.
+    bounces_amazon_ses_topics: Topics = ""
+    #: The password in the webhook's URL at Postmark. You make it up: 24 characters or more.
+    bounces_postmark_secret: MadeUpSecrets = SecretStr("")
+    #: Mailgun's "HTTP webhook signing key".
+    bounces_mailgun_key: SecretStr = SecretStr("")
+    #: SendGrid's "verification key" of its Signed Event Webhook: a public key, in base64. Needs the
+    #: extra ``providers``.
+    bounces_sendgrid_key: str = ""
+    #: Resend's signing secret of the webhook: ``whsec_…``.
+    bounces_resend_secret: WebhookSecrets = SecretStr("")
+    #: Signs what programs of yours report at ``/v1/bounces/generic``: ``whsec_…``, which you make.
+    #: Of each of these there may be two, with a comma between, while one replaces the other.
+    bounces_generic_secret: WebhookSecrets = SecretStr("")
 
     # Whose emails they are
     #: Emails are signed (DKIM) with the key that DNS has at ``<selector>._domainkey.<domain>``.

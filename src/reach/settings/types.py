@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import PydanticBaseSettingsSource
 
 from reach.network.hosts import LAST_PORT, Domains
+from reach.settings.bounces import parse_made_up, parse_topics, parse_webhook_secrets
 from reach.settings.brand import parse_color
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.oidc import parse_grants, parse_issuer, parse_scopes
@@ -35,6 +36,10 @@ SECRETS = (
     "secret_key",
     "dkim_private_key",
     "oidc_client_secret",
+    "bounces_postmark_secret",
+    "bounces_mailgun_key",
+    "bounces_resend_secret",
+    "bounces_generic_secret",
 )
 
 
@@ -288,3 +293,6 @@ OidcScopes = Annotated[str, reads(parse_scopes)]
 Grants = Annotated[str, reads(parse_grants)]
 TemplateNames = Annotated[str, reads(parse_stoppable)]
 NameServers = Annotated[str, reads(parse_name_servers)]
+Topics = Annotated[str, reads(parse_topics)]
+MadeUpSecrets = Annotated[SecretStr, reads(parse_made_up)]
+WebhookSecrets = Annotated[SecretStr, reads(parse_webhook_secrets)]

@@ -68,6 +68,12 @@ EVENTS = {
         "Its `next` is not in `REACH_RETURN_URLS`, letter by letter; whom it signed up saw a page "
         "of ours. Said once in 10 minutes.",
     ),
+    "a subscription at Amazon SNS was confirmed": Event(
+        "reach.reports",
+        "info",
+        "A topic of `REACH_BOUNCES_AMAZON_SES_TOPICS` asked whether it may send to "
+        "`/v1/bounces/amazon-ses`: from now on it does.",
+    ),
     # The database
     "the database file is lost": Event(
         "reach.db",

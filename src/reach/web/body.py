@@ -106,8 +106,15 @@ async def read_any_form(request: Request) -> dict[str, str]:
     return parse_multipart(kind, body) if MULTIPART in kind.lower() else parse_form(body)
 
 
-async def read_body(request: Request, seconds: float, types: tuple[str, ...] = JSON_TYPES) -> bytes:
+async def read_body(
+    request: Request,
+    seconds: float,
+    types: tuple[str, ...] = JSON_TYPES,
+    most_bytes: int = MOST_BYTES,
+) -> bytes:
     """Read at most 64 KiB within ``seconds``, and not a byte if it is announced to be more.
+
+    ``most_bytes`` is for those that are known to send more.
 
     Raises UnsupportedMediaType, TooLarge, TooSlow. uvicorn throws away what we leave unread, so the
     answer arrives however much is still coming.
@@ -119,14 +126,14 @@ async def read_body(request: Request, seconds: float, types: tuple[str, ...] = J
     if whole is not None:
         return whole
     announced = request.headers.get("content-length")
-    if announced is not None and announced.isdigit() and int(announced) > MOST_BYTES:
+    if announced is not None and announced.isdigit() and int(announced) > most_bytes:
         raise TooLarge
     body = bytearray()
     try:
         async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > MOST_BYTES:
+                if len(body) > most_bytes:
                     raise TooLarge
     except TimeoutError:
         raise TooSlow from None

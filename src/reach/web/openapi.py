@@ -69,6 +69,11 @@ TAGS = (
         "`audit:read`.",
     },
     {
+        "name": "Reports",
+        "description": "What email providers report of emails that were sent: signed by them, "
+        "**without a key** of ours.",
+    },
+    {
         "name": "Your record",
         "description": "What people do with their own record: see, change, download, remove. Needs "
         "the token of a link from an email (what follows `token=`), and no key.",
@@ -170,7 +175,7 @@ _RETRY_AFTER = header(
     "Retry-After", "In how many seconds a retry can succeed", type="integer", minimum=1
 )
 _OF_STATUS: Mapping[int, dict[str, Any]] = {
-    401: header("WWW-Authenticate", "What would do", const='Bearer realm="reach"'),
+    401: header("WWW-Authenticate", "What would do", pattern='^(Bearer|Basic) realm="reach"$'),
     429: _RETRY_AFTER
     | header("RateLimit-Policy", 'The windows: `"minute";q=10;w=60`, quota and seconds')
     | header("RateLimit", 'Those that are full: `"minute";r=0;t=30`, and for how many seconds'),

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Protocol
 
@@ -69,7 +69,8 @@ class Services:
     form (see ``pages.inbox``). ``refusals`` are whole answers to requests that get to no route;
     ``refused_page`` answers a form that was sent too often. ``mailbox`` is the development mailbox,
     which only its own pages know. ``session_uses`` notes when sessions at the console are used;
-    ``provider`` is where operators sign in, if there is one.
+    ``provider`` is where operators sign in, if there is one. ``bounces`` are the email providers
+    that report here (``reach.reports.providers``), by name; ``intake`` takes what they report.
     """
 
     settings: Settings
@@ -91,6 +92,8 @@ class Services:
     refused_page: Callable[[Request, Problem], Awaitable[Response]]
     mailbox: object | None = None
     provider: Provider | None = None
+    bounces: Mapping[str, Any] = field(default_factory=dict)
+    intake: Any = None
     body_seconds: float = BODY_SECONDS
 
 
