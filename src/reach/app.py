@@ -47,6 +47,7 @@ from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
 from reach.reports import routes as report_routes
+from reach.reports.intake import Intake
 from reach.reports.providers.configured import configured
 from reach.settings import Settings
 from reach.telemetry import traces
@@ -241,6 +242,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         mailbox=mailbox,
         provider=Provider.of(settings),
         bounces=configured(settings, database),
+        intake=Intake(settings, database),
     )
 
 

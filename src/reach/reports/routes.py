@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
@@ -17,21 +17,12 @@ from reach.web.body import in_json, read_body
 from reach.web.guard import failed_link
 from reach.web.openapi import OF_BODIES, problems
 from reach.web.responses import as_json
-from reach.web.routes import StrictRoute, services_of
-
-Taken = Literal["recorded", "known", "unmatched", "forged"]
+from reach.web.routes import StrictRoute, TakesReports, services_of
 
 router = APIRouter(prefix="/v1/bounces", tags=["Reports"], route_class=StrictRoute)
 
 #: In the document those that there are; one that is not set up here is as unknown as any other.
 ProviderName = Annotated[str, Path(alias="provider", json_schema_extra={"enum": [*NAMES]})]
-
-
-class Intake(Protocol):
-    """What takes reports in: ``reach.reports.intake``."""
-
-    async def take_in(self, report: Report, *, is_verified: bool = False) -> Taken:
-        """Record what a report says. Raises ServiceUnavailable."""
 
 
 class Counts(BaseModel):
@@ -70,10 +61,11 @@ async def post_reports(request: Request, provider: ProviderName) -> Any:
     except NotVerified:
         await failed_link(request)
         raise
+    assert services.intake is not None
     return as_json(Counts(**await _take_in(services.intake, reports)))
 
 
-async def _take_in(intake: Intake, reports: Sequence[Report]) -> Mapping[str, int]:
+async def _take_in(intake: TakesReports, reports: Sequence[Report]) -> Mapping[str, int]:
     """Hand all over at once, so that they share commits. Raises what one of them raises.
 
     Then the provider sends all of them again: those that were recorded are known.

@@ -60,6 +60,13 @@ class SpamProtection(Protocol):
         """Make a proof of work to do. Raises NotFound if none is asked for."""
 
 
+class TakesReports(Protocol):
+    """Takes in what is reported of messages after they were sent: ``reach.reports.intake``."""
+
+    async def take_in(self, report: Any, *, is_verified: bool = False) -> str:
+        """Record a report, and say what became of it. Raises ServiceUnavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The collaborators of every route of one process.
@@ -93,7 +100,7 @@ class Services:
     mailbox: object | None = None
     provider: Provider | None = None
     bounces: Mapping[str, Any] = field(default_factory=dict)
-    intake: Any = None
+    intake: TakesReports | None = None
     body_seconds: float = BODY_SECONDS
 
 

@@ -78,7 +78,7 @@ class AmazonSes(Provider):
         self._envelopes = envelopes
 
     async def reports(self, received: Received) -> Sequence[Report]:
-        """Read an event a request, of several recipients maybe."""
+        """Read what came: an event a request, of several recipients maybe."""
         if received.headers.get(RAW_DELIVERY, "").lower() == "true":
             raise NotVerified("Raw message delivery is not signed: turn it off.")
         envelope = mapping(parse_json(received.body), "the message of Amazon SNS")

@@ -71,7 +71,7 @@ class Mailgun(Provider):
         self._database, self._clock = database, clock
 
     async def reports(self, received: Received) -> Sequence[Report]:
-        """Read an event a request."""
+        """Read what came: an event a request."""
         body = parse_json(received.body)
         body = body if isinstance(body, dict) else {}
         token = self._verify(inner(body, "signature"))

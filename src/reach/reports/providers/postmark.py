@@ -58,7 +58,7 @@ class Postmark(Provider):
         self._secrets = [secret.encode() for secret in secrets]
 
     async def reports(self, received: Received) -> Sequence[Report]:
-        """Read an event a request."""
+        """Read what came: an event a request."""
         self._verify(received.headers.get("authorization", ""))
         event = mapping(parse_json(received.body), "the event")
         found = _verdict(event)

@@ -45,7 +45,7 @@ class Resend(Provider):
         self._signatures = Signatures(secrets, PREFIXES)
 
     async def reports(self, received: Received) -> Sequence[Report]:
-        """Read an event a request, of all the recipients of an email."""
+        """Read what came: an event a request, of all the recipients of an email."""
         self._signatures.verify(received)
         event = mapping(parse_json(received.body), "the event")
         kind = event.get("type")
