@@ -22,6 +22,8 @@ OWN = {
     *("host", "port", "metrics_host", "metrics_port", "processes", "worker_slots", "data_dir"),
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key", "oidc_issuer", "oidc_client_secret"),
+    *(f"bounces_{of}" for of in ("postmark_secret", "mailgun_key")),
+    *(f"bounces_{of}" for of in ("resend_secret", "generic_secret")),
 }
 #: Written where the reverse proxy and monitoring are.
 ELSEWHERE = ("edge.", "monitoring.")

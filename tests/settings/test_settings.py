@@ -10,6 +10,7 @@ from reach.settings.types import OWED
 
 CANARY = "canary-4711"
 LONG = "x" * 32
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 #: What a user or a password is set beside.
 LOGINS = {
     "database_user": {"DATABASE_URL": "postgresql://db/name"},
@@ -71,6 +72,10 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "secret_key": LONG,
         "dkim_private_key": "-----BEGIN …\n…\n-----END …",
         "oidc_client_secret": "a/b:c#%41@ \u00e9",
+        "bounces_postmark_secret": LONG,
+        "bounces_mailgun_key": "key-0123456789",
+        "bounces_resend_secret": WEBHOOK_SECRET,
+        "bounces_generic_secret": WEBHOOK_SECRET,
     }
     file = tmp_path / "secret"
     environment(monkeypatch, LOGINS.get(name, {}))

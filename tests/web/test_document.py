@@ -47,12 +47,15 @@ ANSWERS = {
     ("post", "/v1/messages/{id}/cancel"): OF_KEYS | {"200", "404", "409"},
     ("post", "/v1/messages/retry"): OF_BODIES | OF_KEYS | {"200"},
     ("post", "/v1/messages/cancel"): OF_BODIES | OF_KEYS | {"200"},
+    ("post", "/v1/bounces/{provider}"): OF_BODIES | {"200", "401", "404", "429"},
     ("get", "/v1/stats"): OF_KEYS | {"200"},
     ("get", "/v1/keys"): OF_KEYS | {"200"},
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
     ("delete", "/v1/keys/{id}"): OF_KEYS | {"204", "404"},
     ("get", "/v1/audit"): OF_KEYS | {"200"},
 }
+#: What providers call, who sign their bodies.
+REPORTS = ("post", "/v1/bounces/{provider}")
 #: The headers of refusals, and of every answer.
 OF_REFUSALS = {
     "401": {"WWW-Authenticate"},
@@ -139,7 +142,8 @@ async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> Non
 async def test_each_call_has_a_title_and_a_place(document: dict[str, Any]) -> None:
     """A short title that no other has, in one of the groups; and those are introduced, in order."""
     groups = [tag["name"] for tag in document["tags"]]
-    assert groups == ["Sign up", "People", "Messages", "Statistics", "Keys", "Audit", "Your record"]
+    groups_of_keys = ["People", "Messages", "Statistics", "Keys", "Audit"]
+    assert groups == ["Sign up", *groups_of_keys, "Reports", "Your record"]
     assert all(len(tag["description"]) > 40 for tag in document["tags"])
     titles = [operation["summary"] for operation in operations(document).values()]
     assert len(set(titles)) == len(titles)
@@ -167,7 +171,7 @@ async def test_the_server_is_named_where_it_has_a_name(
 async def test_all_but_sign_ups_needs_a_key_or_a_link(document: dict[str, Any]) -> None:
     """And the document says which, and with which scopes."""
     secured = {key for key, operation in operations(document).items() if "security" in operation}
-    public = {("post", "/v1/signups"), ("post", "/v1/links"), ("get", "/v1/challenge")}
+    public = {("post", "/v1/signups"), ("post", "/v1/links"), ("get", "/v1/challenge"), REPORTS}
     assert set(operations(document)) - secured == public
     for key in secured:
         scheme = "linkToken" if key[1] == "/v1/me" or "/me/" in key[1] else "operatorKey"
@@ -202,6 +206,7 @@ async def test_it_lists_every_parameter(document: dict[str, Any]) -> None:
         if in_header := [p["name"] for p in parameters if p["in"] == "header"]:
             conditions[method, path] = in_header
     posts = {key: ["Idempotency-Key"] for key in operations(document) if key[0] == "post"}
+    del posts[REPORTS]  # what is reported again is known
     assert conditions == CONDITIONS | posts
 
 
@@ -212,7 +217,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 10
+    assert len(bodies) == 11
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

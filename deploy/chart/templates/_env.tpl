@@ -70,6 +70,16 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- if .Values.oidc.existingSecret -}}
 {{- include "reach.env.secret" (dict "root" . "of" "oidc" "name" "REACH_OIDC_CLIENT_SECRET") -}}
 {{- end -}}
+{{- with .Values.bounces.existingSecret -}}
+{{- range $name := list "POSTMARK_SECRET" "MAILGUN_KEY" "RESEND_SECRET" "GENERIC_SECRET" }}
+- name: REACH_BOUNCES_{{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.bounces.existingSecret }}
+      key: REACH_BOUNCES_{{ $name }}
+      optional: true
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "reach.env.worker" -}}

@@ -25,8 +25,13 @@ def _inline(part: Any, document: Mapping[str, Any]) -> Any:
     return {name: _inline(value, document) for name, value in part.items()}
 
 
-#: What anybody may do. All else below /v1 needs a key, or a link.
-OPEN = {("POST", "/v1/signups"), ("POST", "/v1/links"), ("GET", "/v1/challenge")}
+#: What providers sign: without that it is not looked at.
+SIGNED = "/v1/bounces/{provider}"
+#: What needs no key and no link, as all else below /v1 does.
+OPEN = {
+    *(("POST", "/v1/signups"), ("POST", "/v1/links"), ("GET", "/v1/challenge")),
+    ("POST", SIGNED),
+}
 
 
 #: The scopes that an operation needs, all of them.

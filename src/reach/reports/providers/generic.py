@@ -40,9 +40,9 @@ EXAMPLE: dict[str, Any] = {
 
 
 class GenericReport(BaseModel):
-    """What became of a message: ``message`` is its id, its Message-ID, or its X-Reach-Message.
+    """What became of a message: `message` is its id, its Message-ID, or its X-Reach-Message.
 
-    Without a ``category``, a bounce is one of which it is not known whose fault it is.
+    Without a `category`, a bounce is one of which it is not known whose fault it is.
     """
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})

@@ -26,7 +26,7 @@ from reach.web.body import parse_json
 
 SIGNATURE = "x-twilio-email-event-webhook-signature"
 STAMP = "x-twilio-email-event-webhook-timestamp"
-#: SendGrid tries for a day, and does not say that it signs anew: an hour more than that.
+#: SendGrid tries for a day, and does not say that it signs again then: an hour more than that.
 LATE_SECONDS = 25 * 3600
 DIGITS = 12
 #: SendGrid sends what it has after 30 seconds, or once there are 768 KB.

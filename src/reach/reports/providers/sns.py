@@ -31,15 +31,15 @@ SIGNED: Mapping[str, Sequence[str]] = {
         ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
     ),
 }
-#: SNS repeats for an hour what was not taken; it does not sign it anew.
+#: SNS repeats for an hour what was not taken; it is not signed again.
 LATE_SECONDS = 6 * 3600
 CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]{8,64}\.pem", re.ASCII)
 #: Whom a certificate names: sns.amazonaws.com, sns-signing.me-south-1.amazonaws.com, …
 NAME = re.compile(r"sns[a-z0-9.-]*\.amazonaws\.com(?:\.cn)?", re.ASCII)
 MOST_SECONDS, MOST_BYTES = 5, 64 * 1024
 OK = 200
-#: Certificates that are kept, and those that were not there, which are not asked for again.
-MOST_KEPT, MOST_LACKING = 16, 256
+#: Certificates that are kept, and those that were not there, which are not asked for for a while.
+MOST_KEPT, MOST_LACKING, LACKING_SECONDS = 16, 256, 60
 TLS_PORT = 443
 
 
@@ -64,7 +64,7 @@ class Fetcher:
                         content += part
                         if len(content) > MOST_BYTES:
                             raise ServiceUnavailable("Amazon SNS: the answer is too long")
-        except (TimeoutError, httpx2.HTTPError, OSError) as error:
+        except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
             raise ServiceUnavailable(f"Amazon SNS: {type(error).__name__}") from None
         if answer.status_code >= 500:  # noqa: PLR2004 - a server's own fault
             raise ServiceUnavailable(f"Amazon SNS: the answer is HTTP {answer.status_code}")
@@ -79,7 +79,7 @@ class Certificates:
     def __init__(self, fetcher: Fetcher, clock: Callable[[], float] = time.time) -> None:
         self._fetcher, self._clock = fetcher, clock
         self._kept: dict[str, tuple[float, float, RSAPublicKey]] = {}
-        self._lacking: dict[str, None] = {}
+        self._lacking: dict[str, float] = {}
         self._lock = asyncio.Lock()
 
     async def key(self, url: str) -> "RSAPublicKey":
@@ -94,12 +94,12 @@ class Certificates:
         return key
 
     async def _fetch(self, url: str) -> None:
-        if url in self._lacking:
+        if self._clock() < self._lacking.get(url, 0) + LACKING_SECONDS:
             raise NotVerified("There is no such certificate.")
         try:
             found = _read(await self._fetcher.get(url))
         except NotVerified:
-            _keep(self._lacking, url, None, MOST_LACKING)
+            _keep(self._lacking, url, self._clock(), MOST_LACKING)
             raise
         _keep(self._kept, url, found, MOST_KEPT)
 

@@ -16,7 +16,7 @@ MOST_CHARACTERS = 2000
 class Signatures:
     """Verifies what one of several secrets signed, by the headers ``<prefix>-id`` and so on.
 
-    A signature is good for five minutes; what is sent again is signed anew.
+    A signature is good for five minutes; what is sent again is signed again.
     """
 
     def __init__(self, secrets: Sequence[str], prefixes: Sequence[str] = ("webhook",)) -> None:
