@@ -106,9 +106,11 @@ lock: ## choose the newest versions that fit, into requirements/*.txt
 	  --constraint dkim.txt --output-file dns.txt
 	cd requirements && ../$(LOCK) oidc.in --constraint run.txt --constraint traces.txt \
 	  --constraint dkim.txt --constraint dns.txt --output-file oidc.txt
+	cd requirements && ../$(LOCK) providers.in --constraint run.txt --constraint traces.txt \
+	  --constraint dkim.txt --constraint dns.txt --constraint oidc.txt --output-file providers.txt
 	cd requirements && ../$(LOCK) dev.in --constraint run.txt --constraint build.txt \
 	  --constraint traces.txt --constraint dkim.txt --constraint dns.txt --constraint oidc.txt \
-	  --output-file dev.txt
+	  --constraint providers.txt --output-file dev.txt
 	cd requirements && ../$(LOCK) --no-deps tools.in --output-file tools.txt
 
 vendor: ## fetch the scripts of others that the console loads, as requirements/vendor.json pins them
