@@ -51,6 +51,25 @@ def test_no_secret_stands_elsewhere() -> None:
     assert names == {"reach-urls", "reach-migrate"}
 
 
+def test_of_the_secret_of_providers_the_api_gets_what_it_has() -> None:
+    """Each of four under its name, and none needs to be there; the worker has no use for them."""
+    objects = render({**LEAST, "bounces": {"existingSecret": "providers"}})
+    found = {}
+    for component in ("api", "worker"):
+        variables = container_of(only(objects, "Deployment", component))["env"]
+        found[component] = {
+            one["name"]: one["valueFrom"]["secretKeyRef"]
+            for one in variables
+            if one["name"].startswith("REACH_BOUNCES_")
+        }
+    names = ("POSTMARK_SECRET", "MAILGUN_KEY", "RESEND_SECRET", "GENERIC_SECRET")
+    assert found["api"] == {
+        (key := f"REACH_BOUNCES_{name}"): {"name": "providers", "key": key, "optional": True}
+        for name in names
+    }
+    assert found["worker"] == {}
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_every_secret_that_is_named_is_there_or_somebody_elses(name: str) -> None:
     """By its name and its key: a pod whose Secret is not there never starts."""

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
@@ -283,6 +285,29 @@ async def test_the_provider_tries_again_when_the_database_is_unavailable(
                 assert answer.status_code == 503, answer.text
                 assert int(answer.headers["retry-after"]) > 0
         assert (await post(reach, generic(good))).json()["unmatched"] == 1
+
+
+#: What each process of the API does at its start, with the extra and without.
+PROGRAM = """
+import sys
+from reach.reports.providers.configured import configured
+from reach.settings import Settings
+settings = Settings(bounces_amazon_ses_topics=sys.argv[1])
+assert list(configured(settings, None)) == ["amazon-ses"]
+print(sorted({"cryptography", "httpx2"} & set(sys.modules)))
+sys.modules["httpx2"] = None
+configured(settings, None)
+"""
+
+
+def test_the_extra_is_loaded_late_and_missed_early() -> None:
+    """Nothing of it is in memory until something comes; without it, what to install is said."""
+    command = [sys.executable, "-c", PROGRAM, TOPIC]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[]"
+    assert "REACH_BOUNCES_AMAZON_SES_TOPICS is set" in done.stderr
+    assert "pip install 'reach[providers]'" in done.stderr
+    assert "requirements/providers.txt" in done.stderr
 
 
 def test_what_cannot_verify_anything_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ NAMES = ("amazon-ses", "postmark", "mailgun", "sendgrid", "resend", "generic")
 def configured(settings: Settings, database: Database) -> Mapping[str, Provider]:
     """Make the providers that are set up, by their names. Raises BadSettings."""
     for field, libraries in LIBRARIES.items():
-        if getattr(settings, field) and not all(find_spec(name) for name in libraries):
+        if getattr(settings, field) and not all(map(_is_installed, libraries)):
             raise BadSettings(EXTRA.format(variable=f"REACH_{field.upper()}"))
     makers: Mapping[str, Callable[[], Provider]] = {
         "bounces_amazon_ses_topics": lambda: AmazonSes(
@@ -50,6 +50,14 @@ def configured(settings: Settings, database: Database) -> Mapping[str, Provider]
     }
     made = [make() for field, make in makers.items() if _is_set(settings, field)]
     return {provider.name: provider for provider in made}
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a library can be imported; to do so would take memory that is not needed yet."""
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # one that was hidden: sys.modules has None for it
+        return False
 
 
 def _is_set(settings: Settings, field: str) -> bool:

@@ -97,5 +97,5 @@ def _clues(event: Mapping[str, Any]) -> Clues:
 
     ``Metadata`` is what the email's headers ``X-PM-Metadata-…`` say.
     """
-    metadata = inner(event, "Metadata")
+    metadata = {name.lower(): value for name, value in inner(event, "Metadata").items()}
     return clues([metadata.get(name) for name in NAMING], provider_id=event.get("MessageID"))
