@@ -110,7 +110,13 @@ async def test_each_provider_is_heard(reach: Reach) -> None:
             [
                 {"event": "open", "email": ADA, "smtp-id": message.message_id},
                 "not an event",
-                {"event": "bounce", "email": ADA, "smtp-id": message.message_id, "reason": WORDS},
+                {
+                    "event": "bounce",
+                    "email": ADA,
+                    "smtp-id": message.message_id,
+                    "reason": WORDS,
+                    "bounce_classification": "Invalid Address",
+                },
             ]
         ),
         standard(
@@ -131,7 +137,7 @@ async def test_each_provider_is_heard(reach: Reach) -> None:
     ]
     assert (await post(reach, generic(both))).json() == NONE | {"known": 1, "unmatched": 1}
     assert await reported(reach, message) == [
-        ("bounced", "sendgrid", "undetermined"),
+        ("bounced", "sendgrid", "permanent"),
         ("complained", "resend", None),
         ("delayed", "mailgun", "transient"),
         ("delivered", "amazon-ses", None),

@@ -31,14 +31,14 @@ ADA = "ada@example.com"
 
 def ses(kind: str, **more: Any) -> Sent:
     """What SES says of a bounce or a delay, as a notification of an identity."""
-    who = {"emailAddress": ADA, "status": "5.2.2", "diagnosticCode": "smtp; 552 5.2.2 full"}
+    who = {"emailAddress": ADA, "status": "5.0.0", "diagnosticCode": "smtp; 554 5.0.0 no"}
     bounce = {"bouncedRecipients": [who], "delayedRecipients": [who], **more}
     return amazon_ses({"notificationType": kind, "bounce": bounce, "deliveryDelay": bounce})
 
 
 def bounce_of_postmark(kind: str) -> Sent:
     """A bounce of a type."""
-    event = {"RecordType": "Bounce", "Type": kind, "Email": ADA, "Details": "smtp;550 5.1.1 no"}
+    event = {"RecordType": "Bounce", "Type": kind, "Email": ADA, "Details": "smtp;554 5.0.0 no"}
     return postmark(event)
 
 
@@ -56,22 +56,22 @@ def of_resend(event: str, **more: Any) -> Sent:
 TRANSLATED: list[tuple[Sent, tuple[str, str | None, int | None, str | None] | None]] = [
     (
         ses("Bounce", bounceType="Permanent", bounceSubType="NoEmail"),
-        ("bounced", "permanent", 552, "5.2.2"),
+        ("bounced", "permanent", 554, "5.0.0"),
     ),
     (
         ses("Bounce", bounceType="Transient", bounceSubType="General"),
-        ("bounced", "undetermined", 552, "5.2.2"),
+        ("bounced", "undetermined", 554, "5.0.0"),
     ),
     (
         ses("Bounce", bounceType="Transient", bounceSubType="ContentRejected"),
-        ("bounced", "sender", 552, "5.2.2"),
+        ("bounced", "sender", 554, "5.0.0"),
     ),
     (
         ses("Bounce", bounceType="Permanent", bounceSubType="New"),
-        ("bounced", "permanent", 552, "5.2.2"),
+        ("bounced", "permanent", 554, "5.0.0"),
     ),
-    (ses("DeliveryDelay", delayType="MailboxFull"), ("delayed", "transient", 552, "5.2.2")),
-    (ses("DeliveryDelay", delayType="IPFailure"), ("delayed", "sender", 552, "5.2.2")),
+    (ses("DeliveryDelay", delayType="MailboxFull"), ("delayed", "transient", 554, "5.0.0")),
+    (ses("DeliveryDelay", delayType="IPFailure"), ("delayed", "sender", 554, "5.0.0")),
     (
         amazon_ses(
             {
@@ -97,10 +97,10 @@ TRANSLATED: list[tuple[Sent, tuple[str, str | None, int | None, str | None] | No
     ),
     (amazon_ses({"eventType": "Open", "mail": {}}), None),
     (amazon_ses("Successfully validated SNS topic for Amazon SES event publishing."), None),
-    (bounce_of_postmark("HardBounce"), ("bounced", "permanent", 550, "5.1.1")),
-    (bounce_of_postmark("SpamNotification"), ("bounced", "sender", 550, "5.1.1")),
-    (bounce_of_postmark("Transient"), ("delayed", "transient", 550, "5.1.1")),
-    (bounce_of_postmark("New"), ("bounced", "undetermined", 550, "5.1.1")),
+    (bounce_of_postmark("HardBounce"), ("bounced", "permanent", 554, "5.0.0")),
+    (bounce_of_postmark("SpamNotification"), ("bounced", "sender", 554, "5.0.0")),
+    (bounce_of_postmark("Transient"), ("delayed", "transient", 554, "5.0.0")),
+    (bounce_of_postmark("New"), ("bounced", "undetermined", 554, "5.0.0")),
     (bounce_of_postmark("AutoResponder"), None),
     (postmark({"RecordType": "SpamComplaint", "Email": ADA}), ("complained", None, None, None)),
     (postmark({"RecordType": "SubscriptionChange"}), None),
@@ -208,8 +208,8 @@ TRANSLATED: list[tuple[Sent, tuple[str, str | None, int | None, str | None] | No
     ),
     (mailgun({"event": "clicked", "recipient": ADA}), None),
     (
-        generic({"message": "x", "kind": "bounced", "text": "550 5.1.1 No such user"}),
-        ("bounced", "undetermined", 550, "5.1.1"),
+        generic({"message": "x", "kind": "bounced", "text": "554 5.0.0 no"}),
+        ("bounced", "undetermined", 554, "5.0.0"),
     ),
     (
         generic(

@@ -31,7 +31,7 @@ SIGNED: Mapping[str, Sequence[str]] = {
         ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
     ),
 }
-#: SNS repeats for an hour what was not taken; it is not signed again.
+#: SNS repeats for an hour at most what was not taken; it is not signed again.
 LATE_SECONDS = 6 * 3600
 CERTIFICATE = re.compile(r"/SimpleNotificationService-[0-9a-f]{8,64}\.pem", re.ASCII)
 #: Whom a certificate names: sns.amazonaws.com, sns-signing.me-south-1.amazonaws.com, …
