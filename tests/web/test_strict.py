@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from reach.settings import Settings
+from tests.support.http.document import SIGNED
 from tests.support.processes.commands import api_process, environment_of
 from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
@@ -44,9 +45,9 @@ enabled = false
 """
 #: What each run sends at least: one that sends little would find nothing.
 FEWEST = {"operator": 1650, "stranger": 350}
-#: There is none, without REACH_ALTCHA; and a change of address needs the link in an email about it
-#: (see tests/people/test_move.py).
-NEVER = {("GET", "/v1/challenge"), ("POST", "/v1/me/email/confirmation")}
+#: There is none, without REACH_ALTCHA; a change of address needs the link in an email about it (see
+#: tests/people/test_move.py), and what providers report needs their signature (tests/reports).
+NEVER = {("GET", "/v1/challenge"), ("POST", "/v1/me/email/confirmation"), ("POST", SIGNED)}
 
 
 @pytest.fixture
