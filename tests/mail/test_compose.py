@@ -84,6 +84,14 @@ def test_each_mail_has_a_return_path_of_its_own() -> None:
         paths.read_address(one.sender.replace("+", "+a", 1))
 
 
+def test_postmark_is_told_the_name_in_a_header_that_it_repeats() -> None:
+    """In its webhooks, where it tells of nothing else that we wrote."""
+    read = parse(
+        a_composer(bounces_postmark_secret="a-secret-made-up-for-tests").compose(a_message())
+    )
+    assert read["X-PM-Metadata-X-Reach-Message"] == read["X-Reach-Message"]
+
+
 def test_the_date_is_written_in_utc(composer: Composer) -> None:
     """Whatever zone the database's driver gives, the header is the same."""
     elsewhere = CREATED_AT.astimezone(timezone(timedelta(hours=-7)))

@@ -39,6 +39,9 @@ from reach.settings.urls import parse_mailbox
 PLAIN = bytes((*b"\t\r\n", *range(0x20, 0x7F)))
 #: A line that is a single word, which nobody could fold, may be as long as every mail server takes.
 LINE_BYTES, WORD_BYTES = 78, 998
+#: Postmark's webhooks repeat no header of an email, but what is said in such ones (*metadata*):
+#: https://postmarkapp.com/support/article/1125-custom-metadata-faq.
+POSTMARK_HEADER = f"X-PM-Metadata-{HEADER}"
 #: What a mail program sends to the address that a mail has for that (RFC 8058 §3.1).
 ONE_CLICK = "List-Unsubscribe=One-Click"
 
@@ -94,6 +97,9 @@ class Composer:
         if links is None and settings.secret_keys:
             self._links = Links(settings)
         self._return_paths = ReturnPaths(settings) if settings.secret_keys else None
+        self._names = [HEADER]
+        if settings.bounces_postmark_secret.get_secret_value():
+            self._names.append(POSTMARK_HEADER)
         mail_from = parse_mailbox(settings.mail_from)
         self._sender = mail_from.addr_spec
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
@@ -236,7 +242,8 @@ class Composer:
         """Name the message in a header, for reports that have lost its return path."""
         if self._return_paths is None:
             return ""
-        return f"{HEADER}: {self._return_paths.token(message.id)}\r\n"
+        token = self._return_paths.token(message.id)
+        return "".join(f"{name}: {token}\r\n" for name in self._names)
 
     def _list_headers(self, values: Mapping[str, Any]) -> str:
         """Say where a mail program can unsubscribe, and that one request does it (RFC 8058).
