@@ -27,11 +27,13 @@ OTHERS = {
 }
 #: JSON out of all that a process has written so far.
 HALVES = re.compile(r"loads\b[^\n]*(\.output\b|everything\()")
-#: Modules that run in processes of their own: these are told their names.
+#: Modules that run in processes of their own: these are told their names; and what only they use.
 RUN = {
     "tests.support.corpus.__main__",
     "tests.support.http.hooks",
     "tests.support.processes.stuck",
+    "tests.support.reports.__main__",
+    "tests.support.reports.servers",
 }
 
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from docs.reference import chart, cli, logs, metrics, replies, settings
+from docs.reference import bounces, chart, cli, logs, metrics, replies, settings
 from docs.reference.markdown import FOLDER
 
 PAGES = {
@@ -13,9 +13,10 @@ PAGES = {
     "logs.md": logs.written,
     "chart.md": chart.written,
     replies.GUIDE.name: replies.written,
+    bounces.GUIDE.name: bounces.written,
 }
 #: What is not a page of the reference, but holds a part of it.
-HOMES = {replies.GUIDE.name: replies.GUIDE.parent}
+HOMES = {one.name: one.parent for one in (replies.GUIDE, bounces.GUIDE)}
 
 
 def main(folder: Path | None) -> None:

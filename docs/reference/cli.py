@@ -110,6 +110,18 @@ ENTRY: Mapping[str, Any] = {
     "count": 1,
     "details": {"fields": ["name"]},
 }
+READ: Mapping[str, Any] = {
+    "file": "bounce.eml",
+    "sort": "dsn",
+    "kind": "bounced",
+    "category": "permanent",
+    "recipient": "ada@example.net",
+    "original_recipient": None,
+    "smtp_code": 550,
+    "enhanced_code": "5.1.1",
+    "text": "550 5.1.1 User unknown",
+    "clues": ["return-path", "token", "message-id"],
+}
 CANCELLED = {**MESSAGE, "state": "cancelled", "attempts": 0}
 QUEUED = {**MESSAGE, "state": "queued", "due_at": MESSAGE["finished_at"], "finished_at": None}
 #: What each command writes with ``--json``: ``tests/cli`` holds the commands to it.
@@ -144,6 +156,7 @@ EXAMPLES: Mapping[str, Sequence[Any]] = {
     "keys create": [{**KEY, "key": "rk_aB3dE6gH…"}],
     "keys revoke": [{**KEY, "state": "revoked", "revoked_at": ENTRY["at"], "dry_run": False}],
     "audit list": [[ENTRY]],
+    "reports read": [[READ]],
     "stats": [STATS],
     "migrate": [{"schema": "0015"}],
     "check": [

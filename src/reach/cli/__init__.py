@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from reach.cli import audit, database, keys, messages, people, running, snippet, stats
+from reach.cli import audit, database, keys, messages, people, reports, running, snippet, stats
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -50,6 +50,7 @@ cli.add_typer(people.cli, name="people")
 cli.add_typer(messages.cli, name="messages")
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
+cli.add_typer(reports.cli, name="reports")
 cli.add_typer(database.cli, name="db")
 for command in (
     *(running.up, running.api, running.worker, running.migrate, running.check),
