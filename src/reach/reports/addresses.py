@@ -14,8 +14,11 @@ ADDRESS = re.compile(
 CODE_POINT = re.compile(r"\\x\{([0-9A-Fa-f]{1,6})\}")
 #: Exim writes the bytes of what is not ASCII so, in the text and in X-Failed-Recipients.
 OCTAL = re.compile(r"(?:\\[0-3][0-7]{2})+")
+BLANKS = re.compile(r"[\n\t]")
 #: RFC 3461 §4: what xtext has to write otherwise.
 XTEXT = re.compile(r"\+([0-9A-F]{2})")
+#: Of an address: what it must write otherwise, and nothing that it would not. A tag may be ``+2``.
+MAY_BE_XTEXT = re.compile(r"[^+=]*(?:\+(?:2B|3D)[^+=]*)+")
 LAST_CODE_POINT, SURROGATES = 0x10FFFF, range(0xD800, 0xE000)
 #: The part of our return path that is signed, whatever the rest is called.
 TOKEN = re.compile(rf"{re.escape(DELIMITER)}[A-Za-z2-7]{{{CHARACTERS}}}@")
@@ -35,6 +38,14 @@ def typed(text: str | None) -> str | None:
     return plain[:MAX_CHARACTERS] if is_quoted else one_in(rest)
 
 
+def from_orcpt(text: str | None) -> str | None:
+    """Read ``Original-Recipient``, of which some servers leave the xtext as it came (ORCPT)."""
+    address = typed(text)
+    if address is None or MAY_BE_XTEXT.fullmatch(address) is None:
+        return address
+    return address.replace("+3D", "=").replace("+2B", "+")
+
+
 def one_in(text: str) -> str | None:
     """Find the first address in a text."""
     found = ADDRESS.search(readable(text))
@@ -52,6 +63,8 @@ def all_in(text: str) -> list[str]:
 
 def readable(text: str) -> str:
     """Write as they are meant the characters that somebody wrote by their numbers."""
+    if text.isascii() and BLANKS.sub("", text).isprintable() and "\\" not in text:
+        return text
     if "\\" in text:
         text = OCTAL.sub(_from_octal, CODE_POINT.sub(_from_code_point, text))
     return "".join(one for one in text if one.isprintable() or one in "\n\t")

@@ -14,7 +14,7 @@ from reach.reports.texts import for_people
 FAILED = "x-failed-recipients"
 DAEMON = re.compile(
     r"mailer[-_]?daemon|postmaster|mail[-_ ]?daemon|mdaemon|mail ?delivery|mail administrator"
-    r"|delivery (?:sub)?system|bounce",
+    r"|delivery (?:sub)?system",
     re.IGNORECASE,
 )
 SUBJECT = re.compile(
@@ -48,22 +48,21 @@ LINE = re.compile(
 RECIPIENTS = 20
 
 
-def is_certain(mail: Mail) -> bool:
-    """Whether headers alone say that it is a bounce, not what somebody's program answers."""
-    if first(mail.headers, FAILED) is not None:
+def is_certain(mail: Mail, text: str) -> bool:
+    """Whether it is a mail server's, not what somebody's program answers."""
+    if first(mail.headers, FAILED) is not None or mail.report_type == "delivery-status":
         return True
-    return _is_from_daemon(mail) and SUBJECT.search(_subject(mail)) is not None
+    has_words = SUBJECT.search(_subject(mail)) or TEXT.search(text[:8000])
+    return has_words is not None and _is_from_daemon(mail)
 
 
 def is_bounce(mail: Mail, text: str) -> bool:
     """Whether a mail server says that it gave an email up, or cannot deliver it yet."""
-    if is_certain(mail):
+    if is_certain(mail, text):
         return True
-    has_words = TEXT.search(text[:8000]) is not None
     is_null = (first(mail.headers, "return-path") or "").strip() == "<>"
-    return has_words and (
-        _is_from_daemon(mail) or (is_null and bool(SUBJECT.search(_subject(mail))))
-    )
+    has_words = SUBJECT.search(_subject(mail)) and TEXT.search(text[:8000])
+    return is_null and has_words is not None
 
 
 def verdicts(mail: Mail, text: str, returned_to: str | None) -> tuple[Verdict, ...]:

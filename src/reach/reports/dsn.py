@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from reach.reports.addresses import ADDRESS, readable, typed
+from reach.reports.addresses import ADDRESS, from_orcpt, readable, typed
 from reach.reports.classify import category
 from reach.reports.model import TEXT_CHARACTERS, Kind, Verdict
 from reach.reports.parts import Fields, Mail, Part, fields
@@ -123,7 +123,7 @@ def _judged(group: Group, text: str) -> Verdict:
         kind,
         category(said.code, said.text, *codes) if is_bad else None,
         recipient=typed(group.first("final-recipient")),
-        original_recipient=typed(group.first("original-recipient")),
+        original_recipient=from_orcpt(group.first("original-recipient")),
         smtp_code=said.code,
         enhanced_code=next((one for one in codes if one), None),
         text=said.text[:TEXT_CHARACTERS] if is_bad or said.is_reply else "",

@@ -41,14 +41,15 @@ def read(mail: bytes, recipient: str | None = None) -> Reading:
     if (part := dsn.status_part(parted)) is not None:
         own, envelope = dsn.envelope_ids(part)
         clues = _clues(parted, text, recipient, own=own, envelope=envelope)
-        return _reading("dsn", clues, dsn.verdicts(part, text))
+        verdicts = dsn.verdicts(part, text) or bounces.verdicts(parted, text, None)
+        return _reading("dsn", clues, verdicts)
     if (complaint := feedback.found(parted)) is not None:
         returned = returned_in(parted, "")
         path = (complaint.sender, recipient, returned.return_path)
         ids = ids_of(parted, returned, envelope=complaint.envelope_ids)
         clues = Clues(return_path(parted.headers, *path), ids)
         return _reading("feedback-report", clues, complaint.verdicts)
-    if is_autoreply(parted) and not bounces.is_certain(parted):
+    if is_autoreply(parted) and not bounces.is_certain(parted, text):
         return Reading("autoreply")
     if bounces.is_bounce(parted, text):
         clues = _clues(parted, text, recipient)

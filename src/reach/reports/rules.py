@@ -295,7 +295,8 @@ RULES: tuple[Rule, ...] = (
         "permanent",
         "The domain does not exist, or takes no mail",
         "Postfix: 5.4.4 Host or domain name not found; 5.1.10 Domain does not accept mail "
-        "(nullMX); Exchange Online: 5.4.310 DNS domain does not exist; Sendmail: Host unknown",
+        "(nullMX); Exchange Online: 5.4.310 DNS domain does not exist; Sendmail: Host unknown; "
+        "Exim: an MX or SRV record indicated no SMTP service",
         (
             (
                 "(host|domain)( or domain)?( name)?\\b.{0,40}(not found|does ?n[o']t exist|unknown|"
@@ -303,6 +304,7 @@ RULES: tuple[Rule, ...] = (
             ),
             "(unknown|invalid|non-?existent|bad|no such) (host|domain)(?!.{0,20}try again)",
             "null ?mx",
+            "indicated no smtp service",
             "nxdomain",
             "all relevant mx records point to non-existent hosts",
         ),
