@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reach.auth.return_path import CHARACTERS
-from tests.support.reports.servers import ALIAS, DOWN, RELAYS, Relay
+from tests.support.reports.servers import ALIAS, DOWN, RELAYS, TEAM, Relay
 from tests.support.root import ROOT
 from tests.support.servers.mail import MailServer
 from tests.support.servers.mail_session import Session
@@ -81,6 +81,9 @@ CASES = (
     Case("alias", [ALIAS]),
     Case("several", ["ada@example.net", "unknown@example.net", "blocked@example.net"]),
     Case("utf8", ["zoë@example.net"]),
+    Case("utf8-full-mail", ["zoë@example.net"], returned="FULL"),
+    Case("alias-success", [TEAM], notify="SUCCESS,FAILURE"),
+    Case("half", ["ada@example.net", "unknown@example.net"], notify="SUCCESS,FAILURE"),
 )
 
 

@@ -15,6 +15,7 @@ from tests.support.servers.server import Program
 HOST = "mail.example.org"
 #: To whom the relay passes mail on for an address of its own.
 ALIAS, BEHIND = "alias@example.org", "unknown@example.net"
+TEAM, MEMBERS = "team@example.org", "ada@example.net, bob@example.net"
 #: Where nothing listens: a server that cannot be reached for days.
 DOWN = "down.example.net"
 #: Days, in a test.
@@ -35,7 +36,7 @@ alias_maps =
 alias_database =
 relayhost = [127.0.0.1]:{target}
 transport_maps = inline:{{ {down}=smtp:[127.0.0.1]:{closed} }}
-virtual_alias_maps = inline:{{ {alias}={behind} }}
+virtual_alias_maps = inline:{{ {{ {alias} = {behind} }}, {{ {team} = {members} }} }}
 smtpd_peername_lookup = no
 smtp_host_lookup = native
 smtpd_discard_ehlo_keywords =
@@ -87,6 +88,10 @@ aliases:
   driver = redirect
   condition = ${{if eq {{$local_part@$domain}}{{{alias}}}}}
   data = {behind}
+team:
+  driver = redirect
+  condition = ${{if eq {{$local_part@$domain}}{{{team}}}}}
+  data = {members}
 down:
   driver = manualroute
   domains = {down}
@@ -109,11 +114,11 @@ OPENSMTPD = """
 queue ttl {give_up}s
 bounce warn-interval {warn}s
 listen on 127.0.0.1 port {port} hostname mail.example.org
-table aliases {{ "alias" = "{behind}" }}
+table aliases {{ "alias" = "{behind}", "team" = "{members}" }}
 action "out" relay host smtp://127.0.0.1:{target} helo mail.example.org
 action "down" relay host smtp://127.0.0.1:{closed} helo mail.example.org
 action "aliased" expand-only alias <aliases>
-match from any for domain "example.org" rcpt-to "{alias}" action "aliased"
+match from any for domain "example.org" rcpt-to {{ "{alias}", "{team}" }} action "aliased"
 match from any for domain "{down}" action "down"
 match from any for any action "out"
 """
@@ -136,6 +141,8 @@ class Relay(Program):
             "closed": free_port(),
             "alias": ALIAS,
             "behind": BEHIND,
+            "team": TEAM,
+            "members": MEMBERS,
             "down": DOWN,
             "warn": WARN_SECONDS,
             "give_up": GIVE_UP_SECONDS,
