@@ -22,6 +22,7 @@ HAS_RECIPIENT = re.compile(r"^(Final|Original)-Recipient[ \t]*:", re.IGNORECASE 
 ADDRESSES = ("final-recipient", "original-recipient")
 FOR_EACH = (*ADDRESSES, "action", "status")
 RECIPIENTS = 100
+WHOLE_CHARACTERS = 4000
 
 ACTIONS: Mapping[str, Kind] = {
     "failed": "bounced",
@@ -35,7 +36,7 @@ CLASSES: Mapping[str, Kind] = {"2": "delivered", "4": "delayed", "5": "bounced"}
 #: OpenSMTPD calls delayed what it has given up.
 GIVEN_UP = re.compile(
     r"\b(envelope|message|delivery( time)?|queue( life)?time) (has |is |was )?expired\b"
-    r"|\b(gave|given|giving) up\b|\bretry time ?out exceeded\b"
+    r"|\b(?<!before )(?<!not )(?<!is )(?<!be )(gave|given|giving) up\b|\bretry time ?out exceeded\b"
     r"|\b(will not|won't|no longer) be (re)?tried\b|\bno (further|more) (attempts|tries)\b",
     re.IGNORECASE,
 )
@@ -74,7 +75,8 @@ def verdicts(part: Part, text: str) -> tuple[Verdict, ...]:
 def judged(groups: Sequence[Group], text: str) -> tuple[Verdict, ...]:
     """Judge recipients whose fields are known."""
     texts = _by_recipient(text, groups)
-    return tuple(_judged(group, said) for group, said in zip(groups, texts, strict=True))
+    whole = text[:WHOLE_CHARACTERS] if len(groups) == 1 else ""
+    return tuple(_judged(group, said, whole) for group, said in zip(groups, texts, strict=True))
 
 
 def envelope_ids(part: Part) -> tuple[list[str], list[str]]:
@@ -112,11 +114,12 @@ def _begins_another(group: Mapping[str, object], name: str) -> bool:
     return name in group or (is_told and name in ADDRESSES)
 
 
-def _judged(group: Group, text: str) -> Verdict:
+def _judged(group: Group, text: str, whole: str) -> Verdict:
+    """Judge a recipient by the text about them; ``whole`` is all of it, if there is no other."""
     said = diagnosed(group.values.get("diagnostic-code", ()))
     if not said.is_reply:
         said = _more(said, in_text(text))
-    kind = _kind(group, said)
+    kind = _kind(group, said, is_given_up=bool(GIVEN_UP.search(f"{said.text}\n{whole}")))
     codes = (said.enhanced, group.status)
     is_bad = kind in {"bounced", "delayed"}
     return Verdict(
@@ -135,12 +138,12 @@ def _more(diagnosis: Said, said: Said) -> Said:
     return said if said.is_reply or not diagnosis.text else diagnosis
 
 
-def _kind(group: Group, said: Said) -> Kind:
+def _kind(group: Group, said: Said, *, is_given_up: bool) -> Kind:
     status = (group.status or said.enhanced or "")[:1]
     match = re.match(r"\W*([a-z]+)", (group.first("action") or "").lower())
     action = ACTIONS.get(match[1]) if match else None
     if action == "delayed":
-        return "bounced" if GIVEN_UP.search(said.text) else "delayed"
+        return "bounced" if is_given_up else "delayed"
     if action == "bounced":
         is_ok = said.code in OK and status == "2"
         return "delivered" if is_ok else "bounced"
