@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from reach.problems import Unauthorised, Unprocessable
+from reach.reports.classify import category
 from reach.reports.model import TEXT_CHARACTERS, Category, Clues, Kind, Report, Verdict
 from reach.web.body import JSON_TYPES, MOST_BYTES
 
@@ -134,17 +135,17 @@ def verdict(  # noqa: PLR0913 - what there is to say of a recipient
     smtp_code = number(code) or (int(reply[1]) if reply else None)
     found = ENHANCED_CODE.search(words)
     enhanced_code = enhanced(status) or (found[1] if found else None)
-    category: Category | None = None
+    about: Category | None = None
     if kind in ("bounced", "delayed"):
         by_reply = None if is_certain else category_of(smtp_code, enhanced_code, words)
-        category = by_reply or otherwise
-    return Verdict(kind, category, address(recipient), None, smtp_code, enhanced_code, words)
+        about = by_reply or otherwise
+    return Verdict(kind, about, address(recipient), None, smtp_code, enhanced_code, words)
 
 
 def category_of(smtp_code: int | None, enhanced_code: str | None, said: str) -> Category | None:
     """Say whose fault it is by the mail server's reply; None if that does not tell."""
-    del smtp_code, enhanced_code, said  # the rules for replies are not here yet
-    return None
+    found = category(smtp_code, said, enhanced_code)
+    return None if found == "undetermined" else found
 
 
 def clues(ids: Iterable[Any] = (), *, provider_id: Any = None, return_path: Any = None) -> Clues:
