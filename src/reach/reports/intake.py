@@ -17,7 +17,7 @@ ID = re.compile(
     re.IGNORECASE,
 )
 #: So many ids of one report are looked up: a message of ours is named by one.
-MOST_NAMED = 10
+MOST_NAMED = 24
 
 
 class Intake:
