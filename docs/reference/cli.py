@@ -11,6 +11,7 @@ from reach.cli import cli
 from reach.messages.routes import MESSAGE
 from reach.people.schemas import PERSON
 from reach.people.stats_schemas import STATS
+from reach.people.suppressions import SUPPRESSION
 
 WRITTEN = (
     (
@@ -71,8 +72,9 @@ says so.
 ## What asks first
 
 What cannot be undone, and what is done to many at once, asks on the terminal: `people erase`,
-`keys revoke`, `messages retry` and `messages cancel` of more than one. `--yes` answers. Without
-both, nothing is done, and the exit code is 2. `--dry-run` only says what would be done.
+`keys revoke`, `suppressions lift`, `messages retry` and `messages cancel` of more than one. `--yes`
+answers. Without both, nothing is done, and the exit code is 2. `--dry-run` only says what would be
+done.
 
 ## Completion
 
@@ -100,6 +102,15 @@ ATTEMPT: Mapping[str, Any] = {
     "smtp_code": 250,
     "enhanced_code": "2.0.0",
     "text": "Ok: queued as 4Tz1",
+}
+REPORT: Mapping[str, Any] = {
+    "kind": "bounced",
+    "category": "permanent",
+    "source": "dsn",
+    "smtp_code": 550,
+    "enhanced_code": "5.1.1",
+    "text": "No such user",
+    "reported_at": "2026-03-04T05:06:09.120000Z",
 }
 ENTRY: Mapping[str, Any] = {
     "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a77",
@@ -142,7 +153,7 @@ EXAMPLES: Mapping[str, Sequence[Any]] = {
     "people change": [PERSON],
     "people erase": [{"id": PERSON["id"], "messages": 1, "dry_run": False}],
     "messages list": [[MESSAGE]],
-    "messages show": [{**MESSAGE, "history": [ATTEMPT]}],
+    "messages show": [{**MESSAGE, "state": "bounced", "history": [ATTEMPT], "reports": [REPORT]}],
     "messages retry": [
         {**QUEUED, "dry_run": False},
         {"queued": 1204, "more": False, "dry_run": True},
@@ -152,6 +163,10 @@ EXAMPLES: Mapping[str, Sequence[Any]] = {
         {"cancelled": 12, "more": False, "dry_run": True},
     ],
     "messages send-test": [{**QUEUED, "person_id": None, "attempts": 0}],
+    "suppressions list": [[SUPPRESSION]],
+    "suppressions show": [SUPPRESSION],
+    "suppressions add": [{**SUPPRESSION, "cause": "operator", "text": "", "message_id": None}],
+    "suppressions lift": [{**SUPPRESSION, "dry_run": False}],
     "keys list": [[KEY]],
     "keys create": [{**KEY, "key": "rk_aB3dE6gH…"}],
     "keys revoke": [{**KEY, "state": "revoked", "revoked_at": ENTRY["at"], "dry_run": False}],

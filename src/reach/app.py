@@ -26,6 +26,7 @@ from reach.console import messages as messages_pages
 from reach.console import oidc, overview, person, safety, sessions, sign_in, site
 from reach.console import people as people_pages
 from reach.console import previews as template_pages
+from reach.console import suppressions as suppression_pages
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
@@ -42,7 +43,7 @@ from reach.pages import embed
 from reach.pages import me as own_pages
 from reach.pages import public as pages
 from reach.pages import unsubscribe as unsubscribe_pages
-from reach.people import export_route, me, messages, notices, operators, public
+from reach.people import export_route, me, messages, notices, operators, public, suppressions
 from reach.people.antispam import AntiSpam
 from reach.people.signup import SignUpService
 from reach.problems import NotFound, Problem
@@ -71,6 +72,7 @@ ROUTERS = (
     operators.others,
     messages.router,
     message_routes.router,
+    suppressions.router,
     report_routes.router,
     key_routes.router,
     audit.router,
@@ -87,6 +89,7 @@ ROUTERS = (
     person.router,
     messages_pages.router,
     message_page.router,
+    suppression_pages.router,
     template_pages.router,
     key_pages.router,
     audit_page.router,

@@ -76,6 +76,15 @@ async def _cancel(http: httpx.AsyncClient) -> httpx.Response:
     return await http.post(f"/v1/messages/{message['id']}/cancel")
 
 
+async def _suppress(http: httpx.AsyncClient) -> httpx.Response:
+    return await http.post("/v1/suppressions", json={"email": ADA["email"], "note": "Ada"})
+
+
+async def _lift(http: httpx.AsyncClient) -> httpx.Response:
+    made = (await _suppress(http)).json()["id"]
+    return await http.delete(f"/v1/suppressions/{made}")
+
+
 async def _make_key(http: httpx.AsyncClient) -> httpx.Response:
     return await http.post("/v1/keys", json={"name": "shop", "scopes": ["people:read"]})
 
@@ -98,6 +107,8 @@ CHANGES: dict[tuple[str, str], tuple[Change, str, dict[str, Any]]] = {
         {"state": "cancelled", "recipient": True},
     ),
     ("POST", "/v1/messages/cancel"): (_cancel_all, "messages.cancel", {"template": "welcome"}),
+    ("POST", "/v1/suppressions"): (_suppress, "suppression.add", {"cause": "operator"}),
+    ("DELETE", "/v1/suppressions/{id}"): (_lift, "suppression.lift", {"cause": "operator"}),
     ("POST", "/v1/keys"): (_make_key, "key.create", {"scopes": ["people:read"]}),
     ("DELETE", "/v1/keys/{id}"): (_revoke_key, "key.revoke", {}),
 }

@@ -108,11 +108,13 @@ async def test_a_running_worker_sends_what_a_command_promises(
 def test_a_day_is_the_last_24_hours() -> None:
     """Of the 48 that there are: this one, which has only begun, and the 23 before it."""
     hour = timedelta(hours=1)
-    hours = [Hour(BEGINNING + n * hour, 1, 2, 3) for n in range(48)]
+    hours = [Hour(BEGINNING + n * hour, 1, 2, 3, 4, 5) for n in range(48)]
     as_of = hours[-1].hour + hour / 2
     found = Stats(0, 0, dict.fromkeys(STATES, 0), 0.0, 0, None, hours, [], as_of)
     assert sums(found) == {
         "sign_ups": {"hour": 1, "day": 24},
         "deliveries": {"hour": 2, "day": 48},
         "failures": {"hour": 3, "day": 72},
+        "bounces": {"hour": 4, "day": 96, "percent_week": None},
+        "complaints": {"hour": 5, "day": 120, "percent_week": None},
     }

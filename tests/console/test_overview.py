@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import anyio
@@ -21,7 +21,7 @@ from reach.delivery import open_breakers
 from reach.messages.model import messages
 from reach.messages.outcome import Unavailable
 from reach.people import stats
-from reach.people.stats import Hour, Stats
+from reach.people.stats import Day, Hour, Stats
 from tests.support.clock import eventually
 from tests.support.console import Console, at_console
 from tests.support.processes.reach import Reach
@@ -49,7 +49,7 @@ async def test_it_shows_what_the_statistics_say(reach: Reach, operator: Console)
     assert "All is well" in text
     assert "The last 48 hours" in text
     assert "The last 90 days" in text
-    assert text.count("<figure") == 2 * 3
+    assert text.count("<figure") == 2 * 5
     found = await reach.database.read(overview.read)
     assert found.database in text
 
@@ -97,6 +97,14 @@ def some(**changes: Any) -> Stats:
     return Stats(**{**usual, **changes})
 
 
+def week(deliveries: int, bounces: int, complaints: int) -> list[Day]:
+    """Make eight days, of which the first is over for longer than a week."""
+    first = Day(date(2026, 1, 1), 0, 1000, 0, 1000, 1000)
+    none = replace(first, deliveries=0, bounces=0, complaints=0)
+    last = replace(first, deliveries=deliveries, bounces=bounces, complaints=complaints)
+    return [first, *[none] * 6, last]
+
+
 @pytest.mark.parametrize(
     ("changes", "waits_for", "tone", "words"),
     [
@@ -104,6 +112,12 @@ def some(**changes: Any) -> Stats:
         ({"oldest_due_seconds": 59.0}, None, "good", "All is well"),
         ({"late": 2}, None, "wait", "Some mail is late"),
         ({"messages": {"failed": 1}}, None, "wait", "some has failed"),
+        ({"per_day": week(99, 99, 99)}, None, "good", "All is well"),
+        ({"per_day": week(1000, 49, 0)}, None, "good", "All is well"),
+        ({"per_day": week(1000, 50, 0)}, None, "wait", "Much comes back"),
+        ({"per_day": week(1000, 0, 1)}, None, "wait", "Much comes back"),
+        ({"per_day": week(1000, 100, 0)}, None, "wrong", "Too much comes back"),
+        ({"per_day": week(1000, 0, 3)}, None, "wrong", "Too much comes back"),
         ({"oldest_due_seconds": 61.0}, None, "wrong", "due for 1 min"),
         ({"oldest_due_seconds": 7200.0, "late": 9}, "454 TLS", "wrong", "due for 2 h"),
     ],
@@ -130,14 +144,15 @@ def test_a_plot_shows_each_count_to_scale() -> None:
     """The highest is as high as the plot, nothing is no bar, and little can still be seen."""
     counts = [0, 1, 1000, 500]
     hours = [
-        Hour(datetime(2026, 1, 1, n, tzinfo=UTC), count, 0, 0) for n, count in enumerate(counts)
+        Hour(datetime(2026, 1, 1, n, tzinfo=UTC), count, 0, 0, 0, 0)
+        for n, count in enumerate(counts)
     ]
     found = period("hour", "4 hours", hours, lambda at: f"{at:%H}")
-    signed_up, sent, failed = found.plots
+    signed_up, sent, *_, complained = found.plots
     assert [bar.height for bar in signed_up.bars] == [0, 2.5, 100, 50]
     assert (signed_up.total, signed_up.most, signed_up.path.count("M")) == (1501, 1000, 3)
-    assert found.rows[0] == ("03", (500, 0, 0))
-    assert (sent.path, failed.path) == ("", "")
+    assert found.rows[0] == ("03", (500, 0, 0, 0, 0))
+    assert (sent.path, complained.path) == ("", "")
 
 
 class Listener:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import astuple
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -46,6 +47,9 @@ GAUGES = {
     'reach_outbox_messages{state="sent"}',
     'reach_outbox_messages{state="failed"}',
     'reach_outbox_messages{state="cancelled"}',
+    'reach_outbox_messages{state="bounced"}',
+    'reach_outbox_messages{state="complained"}',
+    'reach_outbox_messages{state="suppressed"}',
     "reach_outbox_oldest_due_age_seconds",
     "reach_outbox_overdue_messages",
 }
@@ -91,7 +95,8 @@ async def test_operators_see_how_many_there_are(reach: Reach) -> None:
     assert found == {
         "people": 5,
         "confirmed": 1,
-        "messages": {"queued": 2, "sent": 1, "failed": 1, "cancelled": 1},
+        "messages": {"queued": 2, "sent": 1, "failed": 1, "cancelled": 1}
+        | {"bounced": 0, "complained": 0, "suppressed": 0},
         "oldest_due_seconds": 0,
         "late": 0,
     }
@@ -116,6 +121,8 @@ async def test_days_are_added_up_by_utc(outbox: Outbox) -> None:
     given = [
         {"name": name, "hour": today - timedelta(days=days, hours=-hours), "count": count}
         for name, days, hours, count in (
+            ("bounces", 3, 1, 6),
+            ("complaints", 3, 2, 7),
             ("sign_ups", 3, 0, 2),
             ("sign_ups", 3, 23, 5),
             ("failures", 3, 12, 1),
@@ -128,11 +135,14 @@ async def test_days_are_added_up_by_utc(outbox: Outbox) -> None:
     await outbox.database.write(counters.fold)
     for _ in range(2):
         found = await outbox.database.read(stats.read, outbox.settings)
-        days = {one.day: (one.sign_ups, one.deliveries, one.failures) for one in found.per_day}
+        days = {one.day: astuple(one)[1:] for one in found.per_day}
         assert len(days) == 90
         told = {day: counts for day, counts in days.items() if any(counts)}
         first = today.date() - timedelta(days=89)
-        assert told == {today.date() - timedelta(days=3): (7, 0, 1), first: (0, 4, 0)}
+        assert told == {
+            today.date() - timedelta(days=3): (7, 0, 1, 6, 7),
+            first: (0, 4, 0, 0, 0),
+        }
         assert await outbox.database.write(counters.sweep) in {0, 1}
 
 

@@ -49,6 +49,8 @@ Action = Literal[
     "message.cancel",
     "messages.retry",
     "messages.cancel",
+    "suppression.add",
+    "suppression.lift",
     "template.send-test",
     "key.create",
     "key.revoke",
@@ -93,8 +95,8 @@ class Actor:
 class Entry:
     """One thing that an operator did.
 
-    ``subject`` is the id of the person, message or key it was done to; None for many at once.
-    ``count`` is how many it was done to. ``details`` say more, without personal data.
+    ``subject`` is the id of the person, message, suppression or key it was done to; None for many
+    at once. ``count`` is how many it was done to. ``details`` say more, without personal data.
     """
 
     id: UUID

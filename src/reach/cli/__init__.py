@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from reach.cli import audit, database, keys, messages, people, reports, running, snippet, stats
+from reach.cli import (
+    audit,
+    database,
+    keys,
+    messages,
+    people,
+    reports,
+    running,
+    snippet,
+    stats,
+    suppressions,
+)
 from reach.cli.output import (
     FAILED,
     MARKUP,
@@ -48,6 +59,7 @@ cli = typer.Typer(
 )
 cli.add_typer(people.cli, name="people")
 cli.add_typer(messages.cli, name="messages")
+cli.add_typer(suppressions.cli, name="suppressions")
 cli.add_typer(keys.cli, name="keys")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(reports.cli, name="reports")

@@ -38,7 +38,7 @@ from reach.cli.previews import Lang, TemplateName, composer_of, preview
 
 if TYPE_CHECKING:
     from reach.messages.filters import Filter
-    from reach.messages.model import Attempt, Message
+    from reach.messages.model import Attempt, Message, Reported
 
 cli = typer.Typer(
     no_args_is_help=True,
@@ -75,6 +75,15 @@ TRIES = (
     Column("enhanced_code", "Enhanced", 100),
     Column("text", "The server's words"),
     Column("worker", "Worker", 140),
+)
+REPORTS = (
+    Column("reported_at", "Reported", is_whole=True),
+    Column("kind", "What", is_whole=True),
+    Column("category", "Fault", is_whole=True),
+    Column("source", "By", 90, is_whole=True),
+    Column("smtp_code", "Code", is_whole=True),
+    Column("enhanced_code", "Enhanced", 100),
+    Column("text", "The server's words"),
 )
 
 #: So many are retried or cancelled by one command.
@@ -129,21 +138,24 @@ def list_all(  # noqa: PLR0913 - one for each filter
 
 @cli.command("show")
 def show_one(id_: OneId, *, json: AsJson = False) -> None:
-    """Show a message, and each try at sending it with the mail server's words."""
+    """Show a message: each try at sending it, and what was reported, with mail servers' words."""
     settings = configured(sys.stderr)
     from reach.messages import outbox
 
     with connected(settings) as database:
-        message, attempts, _ = database.read(outbox.history, id_)
+        message, attempts, reports = database.read(outbox.history, id_)
     form = Form.chosen(as_json=json, quiet=False)
     tries = [tried(attempt) for attempt in attempts]
+    reported = [report_shown(report) for report in reports]
     if form.kind == "json":
-        answer(as_json({**shown(message), "history": tries}, indent=2))
+        parts = {"history": tries, "reports": reported}
+        answer(as_json({**shown(message), **parts}, indent=2))
         return
     show(shown(message), PARTS, form)
-    if tries:
-        answer("")
-        show_list(Pages(lambda *_: (tries, None), None), dict, TRIES, form)
+    for rows, columns in ((tries, TRIES), (reported, REPORTS)):
+        if rows:
+            answer("")
+            show_list(Pages(lambda *_, rows=rows: (rows, None), None), dict, columns, form)
 
 
 @cli.command()
@@ -264,6 +276,12 @@ def tried(attempt: "Attempt") -> dict[str, Any]:
     """Show a try as the API does."""
     names = ("worker", "started_at", "finished_at", "outcome", "smtp_code", "enhanced_code", "text")
     return {name: getattr(attempt, name) for name in names}
+
+
+def report_shown(report: "Reported") -> dict[str, Any]:
+    """Show what was reported as the API does."""
+    names = ("kind", "category", "source", "smtp_code", "enhanced_code", "text", "reported_at")
+    return {name: getattr(report, name) for name in names}
 
 
 def _filter(

@@ -24,12 +24,19 @@ PARTS = (
     Column("deliveries.day", "Deliveries in 24 hours"),
     Column("failures.hour", "Failures this hour"),
     Column("failures.day", "Failures in 24 hours"),
+    Column("bounces.day", "Bounces in 24 hours"),
+    Column("bounces.percent_week", "Bounces in 7 days, % of deliveries"),
+    Column("complaints.day", "Complaints in 24 hours"),
+    Column("complaints.percent_week", "Complaints in 7 days, % of deliveries"),
     Column("mail_seconds.p50", "Seconds to mail, half"),
     Column("mail_seconds.p99", "Seconds to mail, 99 %"),
     Column("messages.queued", "Messages queued"),
     Column("messages.sent", "Messages sent"),
     Column("messages.failed", "Messages failed"),
     Column("messages.cancelled", "Messages cancelled"),
+    Column("messages.bounced", "Messages bounced"),
+    Column("messages.complained", "Messages complained about"),
+    Column("messages.suppressed", "Messages suppressed"),
     Column("oldest_due_seconds", "Oldest due, in seconds"),
     Column("late", "Late by a minute or more"),
     Column("as_of", "As of"),
@@ -60,11 +67,15 @@ def shown(found: "Stats") -> dict[str, Any]:
 
 
 def sums(found: "Stats") -> dict[str, Any]:
-    """Add up what the last hours had."""
+    """Add up what the last hours had, and what came back in the last days."""
+    from reach.people import rates
+
     last = [hour for hour in found.per_hour if hour.hour > found.as_of - DAY]
-    this = last[-1]
-    return {
-        "sign_ups": {"hour": this.sign_ups, "day": sum(hour.sign_ups for hour in last)},
-        "deliveries": {"hour": this.deliveries, "day": sum(hour.deliveries for hour in last)},
-        "failures": {"hour": this.failures, "day": sum(hour.failures for hour in last)},
+    this, week = last[-1], rates.last_week(found)
+    summed: dict[str, Any] = {
+        name: {"hour": getattr(this, name), "day": sum(getattr(hour, name) for hour in last)}
+        for name in ("sign_ups", "deliveries", "failures", "bounces", "complaints")
     }
+    summed["bounces"]["percent_week"] = week.bounced_percent
+    summed["complaints"]["percent_week"] = week.complained_percent
+    return summed

@@ -21,6 +21,11 @@ TONES = {
     "expired": "yellow",
     "failed": "bold red",
     "rejected": "bold red",
+    "bounced": "bold red",
+    "complained": "bold red",
+    "suppressed": "yellow",
+    "delivered": "green",
+    "delayed": "yellow",
 }
 NOTHING = "\N{EN DASH}"
 

@@ -41,6 +41,7 @@ PLACES = (
     Place(BEGINS, "Overview", "overview", ("people:read", "messages:read")),
     Place(f"{BEGINS}/people", "People", "people", ("people:read",)),
     Place(f"{BEGINS}/messages", "Messages", "messages", ("messages:read",)),
+    Place(f"{BEGINS}/suppressions", "Suppressions", "suppressions", ("messages:read",)),
     Place(f"{BEGINS}/templates", "Templates", "templates", ("messages:read",)),
     Place(f"{BEGINS}/keys", "Keys", "keys", ("keys:write",)),
     Place(f"{BEGINS}/audit", "Audit", "audit", ("audit:read",)),

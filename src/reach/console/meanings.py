@@ -1,10 +1,13 @@
-"""What attempts mean, in words for operators: by the table of ``smtp.replies``, or by their end."""
+"""What attempts and reports mean, in words for operators.
+
+Of attempts by the table of ``smtp.replies``, or by their end; of reports by ``reports.model``.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reach.messages.model import Attempt, Message
+from reach.messages.model import Attempt, Message, Reported
 from reach.messages.outcome import Outcome
 from reach.smtp.connection import Reply
 from reach.smtp.replies import ANY, RULES, Meaning, Rule, rule_of
@@ -70,6 +73,48 @@ ALL_WAIT = Explained(
     "us in; no attempt is spent.",
 )
 
+#: By the kind of a report.
+DELIVERED = Explained(
+    "A mail server has put it into the mailbox, or passed it on",
+    "Not that somebody read it, or that it is not among the spam.",
+)
+DELAYED = Explained(
+    "A mail server could not pass it on yet, and goes on trying", "Not that it is lost."
+)
+COMPLAINED = Explained(
+    "The recipient marked it as spam",
+    "Their provider said so. Not that it was spam. Nothing more is sent to this address.",
+    "",
+    "Only if the owner asks for mail again, lift the suppression.",
+)
+#: By the category of a bounce.
+BOUNCED: Mapping[str | None, Explained] = {
+    "permanent": Explained(
+        "A mail server gave it up: the address takes no mail",
+        "It will not by itself. Nothing more is sent to it, until its owner signs up and confirms "
+        "it once more, or the suppression is lifted.",
+    ),
+    "transient": Explained(
+        "A mail server gave it up: the mailbox took none at the time",
+        "It is full, say, or its server did not answer for days. Not that the address is dead: "
+        "nothing more is sent to it only after five such over seven days.",
+    ),
+    "sender": Explained(
+        "A mail server gave it up, and it is about us",
+        "Our reputation, our domain's records, what the email says, or its size. Not that the "
+        "address is dead: mail is sent to it as before.",
+        "",
+        "Look at what the server says of us, and mend it. `reach check` looks at the domain's "
+        "records.",
+    ),
+}
+UNDETERMINED = Explained(
+    "A mail server gave it up, and does not say why",
+    "Not that the address is dead: nothing more is sent to it only after five such over seven "
+    "days.",
+)
+KINDS = {"delivered": DELIVERED, "delayed": DELAYED, "complained": COMPLAINED}
+
 _STAGE = re.compile(rf"({'|'.join(map(re.escape, ANY))}): (.*)", re.DOTALL)
 
 
@@ -87,6 +132,11 @@ def explain(attempt: Attempt) -> Explained:
     if attempt.outcome == "rejected":
         return OURS
     return BROKEN_OFF if said is None else SILENT
+
+
+def explain_report(report: Reported) -> Explained:
+    """Say what a report means, and what it does not."""
+    return KINDS.get(report.kind) or BOUNCED.get(report.category, UNDETERMINED)
 
 
 def why_it_waits(message: Message, last: Attempt | None) -> Explained | None:

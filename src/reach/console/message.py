@@ -12,7 +12,7 @@ from markupsafe import escape
 from reach.auth.audit import Actor
 from reach.console.guard import READ, Requires, Visit, console_router
 from reach.console.layout import places_of, see, show
-from reach.console.meanings import explain, why_it_waits
+from reach.console.meanings import explain, explain_report, why_it_waits
 from reach.console.messages import HERE, TONES, MayRead, MayWatch, MayWrite
 from reach.db.transaction import Transaction
 from reach.mail import Form
@@ -20,7 +20,7 @@ from reach.mail.compose import CannotCompose
 from reach.mail.samples import filled, sample_composer
 from reach.mailbox.pages import OPEN_LINKS_OUTSIDE, mail_headers
 from reach.messages import actions, outbox
-from reach.messages.model import NOTICE, Message
+from reach.messages.model import NOTICE, SENT, Message
 from reach.messages.outbox import AlreadySent, NotQueued
 from reach.messages.routes import MessageId
 from reach.people import queries
@@ -30,6 +30,10 @@ from reach.web.html import explain as words_of
 from reach.web.routes import services_of
 
 PARTS: dict[Form, str] = {"html": "HTML", "text": "Text", "source": "Source"}
+#: Of a time when a message was over, by its state; what came back was sent then.
+ENDED = {"failed": "Failed", "cancelled": "Cancelled", "suppressed": "Suppressed"}
+ENDED |= dict.fromkeys(SENT, "Sent")
+REPORTED = {"delivered": "good", "delayed": "wait", "bounced": "wrong", "complained": "wrong"}
 OUTCOMES = {"sent": "good", "deferred": "wait", "rejected": "wrong", "unknown": "wait"}
 
 #: The email holds the person's name, and may hold whatever a template says of them.
@@ -119,13 +123,18 @@ async def _page(
     done: str = "",
     problem: AlreadySent | NotQueued | None = None,
 ) -> Response:
-    message, tries, _ = await services_of(request).database.read(outbox.history, message_id)
+    found = await services_of(request).database.read(outbox.history, message_id)
+    message, tries, reports = found
     return show(
         request,
         "message.html",
         problem.status if problem else 200,
         message=message,
         tone=TONES[message.state],
+        is_sent=message.state in SENT,
+        ended=ENDED,
+        reports=[(report, explain_report(report)) for report in reversed(reports)],
+        reported=REPORTED,
         tries=[(attempt, explain(attempt)) for attempt in reversed(tries)],
         outcomes=OUTCOMES,
         waits=why_it_waits(message, tries[-1] if tries else None),

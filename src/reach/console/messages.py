@@ -42,12 +42,19 @@ TONES: Mapping[State, str] = {
     "sent": "good",
     "failed": "wrong",
     "cancelled": "off",
+    "bounced": "wrong",
+    "complained": "wrong",
+    "suppressed": "off",
 }
 #: What can be done to many, in which states they may be, and how.
 _Choose = Callable[[Transaction, Filter], Sequence[UUID]]
 _Do = Callable[[Transaction, Actor, Sequence[UUID], Filter], tuple[int, bool]]
 WAYS: Mapping[Change, tuple[tuple[State, ...], _Choose, _Do]] = {
-    "retry": (("failed", "cancelled", "queued"), filters.retryable, actions.retry_all),
+    "retry": (
+        ("failed", "cancelled", "suppressed", "queued"),
+        filters.retryable,
+        actions.retry_all,
+    ),
     "cancel": (("queued",), filters.cancellable, actions.cancel_all),
 }
 

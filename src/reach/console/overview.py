@@ -19,7 +19,7 @@ from reach.db.transaction import Transaction
 from reach.delivery import open_breakers
 from reach.delivery.open_breakers import OpenBreaker
 from reach.messages.model import IS_QUEUED, attempts, messages
-from reach.people import stats
+from reach.people import rates, stats
 from reach.people.stats import Stats
 from reach.telemetry.log_lines import own_version
 from reach.web.routes import services_of
@@ -98,9 +98,19 @@ def verdict(found: Stats, delivery: Delivery) -> Verdict:
             return Verdict("wrong", f"Mail has been due for {since}", says)
         says = "No worker has taken it. Is one running, with this database?"
         return Verdict("wrong", f"Mail has been due for {since}", says)
+    return _in_time(found)
+
+
+def _in_time(found: Stats) -> Verdict:
+    """Judge what goes out in time: whether it is late, comes back, or has failed."""
     if found.late:
         says = f"{found.late} of the messages in the outbox were promised over a minute ago."
         return Verdict("wait", "Some mail is late", says)
+    week = rates.last_week(found)
+    if week.tone != "good":
+        says = "Mail providers refuse mail of those of whom too much comes back. See below."
+        is_bad = week.tone == "wrong"
+        return Verdict(week.tone, "Too much comes back" if is_bad else "Much comes back", says)
     if found.messages["failed"]:
         says = "What failed was given up. See why, mend that, and retry them."
         return Verdict("wait", "Mail goes out, and some has failed", says)
@@ -164,6 +174,8 @@ async def _values(request: Request) -> dict[str, Any]:
         "mail_seconds": found.mail_seconds,
         "delivery": delivery,
         "verdict": verdict(found, delivery),
+        "rates": {"24 hours": rates.last_day(found), "7 days": rates.last_week(found)},
+        "limits": rates,
         "periods": periods(found),
         "span": span,
         "versions": {

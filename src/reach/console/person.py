@@ -24,10 +24,11 @@ from reach.db.keyset import MOST_COUNTED
 from reach.db.transaction import Transaction
 from reach.idempotency.stored import StoredResponse, respond_once
 from reach.mail.samples import DATA, sample_composer, unknown_data
-from reach.messages import filters
+from reach.messages import filters, suppressions
 from reach.messages.filters import Filter
 from reach.messages.model import Message
-from reach.people import actions, consent, record, unsubscribe
+from reach.messages.suppressions import Suppression
+from reach.people import actions, consent, queries, record, unsubscribe
 from reach.people.consent import Consent
 from reach.people.model import Person
 from reach.people.operators import PersonId
@@ -66,6 +67,7 @@ class Known:
     unsubscribed_at: datetime | None
     messages: Sequence[Message]
     has_more: bool
+    suppression: Suppression | None
     entries: Sequence[Entry]
     names: Mapping[str, str]
 
@@ -171,14 +173,16 @@ def _find(tx: Transaction, person_id: UUID, session: Session) -> Known:
     messages: Sequence[Message] = ()
     entries: Sequence[Entry] = ()
     on: UUID | None = None
+    suppressed: Suppression | None = None
     if session.may("messages:read"):
+        suppressed = suppressions.find_by_key(tx, queries.email_key(tx, person_id) or "")
         messages, on = filters.page(tx, Filter(person_id=person_id), limit=SHOWN_ROWS)
     if session.may("audit:read"):
         entries, _ = audit.page(tx, audit.Filter(subject=person_id), limit=SHOWN_ROWS)
     ids = {UUID(entry.actor.id) for entry in entries if entry.actor.kind == "key"}
     names = {str(id_): name for id_, name in keys.names(tx, list(ids)).items()}
     facts = consent.of(tx, person_id), unsubscribe.since(tx, person_id)
-    return Known(person, *facts, messages, on is not None, entries, names)
+    return Known(person, *facts, messages, on is not None, suppressed, entries, names)
 
 
 def _what_goes(tx: Transaction, person_id: UUID) -> tuple[Person, int]:

@@ -6,7 +6,13 @@ from datetime import datetime
 from typing import Any
 
 #: What may be counted of an hour or a day, and what it is called; in the order of the plots.
-SERIES = {"sign_ups": "Signed up", "deliveries": "Emails sent", "failures": "Emails failed"}
+SERIES = {
+    "sign_ups": "Signed up",
+    "deliveries": "Emails sent",
+    "failures": "Emails failed",
+    "bounces": "Emails bounced",
+    "complaints": "Complaints",
+}
 HEIGHT = 100
 #: Of a bar's width, so much is left between two.
 GAP = 0.22

@@ -1,7 +1,7 @@
 """Counters: numbers that the database itself keeps as rows change, so that nobody has to count.
 
-Which there are, and what changes them, is said by migrations 0008, 0012 and 0015. A *counter* is
-how many there are now; an *hourly count* how many there were in an hour.
+Which there are, and what changes them, is said by migrations 0008, 0012, 0015, 0018 and 0019. A
+*counter* is how many there are now; an *hourly count* how many there were in an hour.
 """
 
 from collections.abc import Mapping
@@ -49,6 +49,8 @@ Index("ix_counters_hour", counters.c.hour, counters.c.name)
 SIGN_UPS, ADDED = "sign_ups", "added"
 #: Of messages that were sent, and of those that failed.
 DELIVERIES, FAILURES = "deliveries", "failures"
+#: Of messages that were reported as bounced, and as complained about: by when that was reported.
+BOUNCES, COMPLAINTS = "bounces", "complaints"
 #: The hour of what counts for now, and not for an hour.
 CURRENT = EPOCH
 #: How many rows a transaction folds at most.

@@ -7,10 +7,11 @@ from uuid import UUID
 from reach.auth import audit
 from reach.auth.audit import Actor
 from reach.db.transaction import Transaction
-from reach.messages import filters, outbox
+from reach.messages import filters, outbox, suppressions
 from reach.messages.filters import Filter
 from reach.messages.model import TEST, Message
 from reach.messages.outbox import Promise
+from reach.messages.suppressions import Suppressed, Suppression
 from reach.settings import Settings
 
 
@@ -70,6 +71,30 @@ def cancel_all(
     if count:
         audit.note(tx, actor, "messages.cancel", count=count, **_told(chosen_by))
     return count, is_left
+
+
+def suppress(
+    tx: Transaction, actor: Actor, email_key: str, note: str = ""
+) -> tuple[Suppression, bool]:
+    """Have nothing sent to an address; returns what is noted of it now, and whether that is new.
+
+    A complaint stays as it is: it is the owner's own word. What changes nothing is not in the audit
+    trail.
+    """
+    is_new = suppressions.find_by_key(tx, email_key) is None
+    is_changed = suppressions.suppress_all(tx, [Suppressed(email_key, "operator", note)])
+    found = suppressions.find_by_key(tx, email_key)
+    assert found is not None  # it is locked, or is a complaint, which no bounce or sign-up lifts
+    if is_changed:
+        audit.note(tx, actor, "suppression.add", found.id, cause=found.cause)
+    return found, is_new
+
+
+def lift(tx: Transaction, actor: Actor, suppression_id: UUID) -> Suppression:
+    """Have mail sent to an address again. Raises NoSuchSuppression."""
+    lifted = suppressions.lift(tx, suppression_id)
+    audit.note(tx, actor, "suppression.lift", suppression_id, cause=lifted.cause)
+    return lifted
 
 
 def _told(chosen_by: Filter) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db import keyset
-from reach.db.keyset import Conditions
+from reach.db.keyset import MOST_COUNTED, Conditions, Count
 from reach.db.transaction import Transaction
 from reach.db.types import (
     CLOCKS_SECONDS,
@@ -50,7 +50,8 @@ from reach.db.types import (
 from reach.messages.model import IS_SENT, NOTICE, messages
 from reach.problems import NotFound
 
-#: Why nothing is sent to an address. What an operator asked for, or a complaint, no bounce changes.
+#: Why nothing is sent to an address. What an operator asked for no bounce changes, and a complaint
+#: nothing does.
 Cause = Literal["bounced", "complained", "operator"]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
 #: What operators see as the last error of a message that was not sent.
@@ -181,8 +182,12 @@ def _suppress(dialect: str) -> Executable:
     )
     new = made.excluded
     changes = {name: new[name] for name in ("cause", "text", "message_id", "updated_at")}
-    # A bounce says less than the other two.
-    is_more = or_(_columns.cause == text("'bounced'"), new.cause != text("'bounced'"))
+    # A bounce says less than the other two, and a complaint the most: it is the owner's own word.
+    is_more = or_(
+        _columns.cause == text("'bounced'"),
+        new.cause == text("'complained'"),
+        new.cause == _columns.cause,
+    )
     return made.on_conflict_do_update(
         index_elements=["email_key"], set_=changes, where=is_more
     ).returning(_columns.email_key)
@@ -271,6 +276,11 @@ def page(
         tx, select(suppressions), chosen_by.conditions(), limit=limit, before=before
     )
     return [Suppression(**row) for row in found], on
+
+
+def count(tx: Transaction, chosen_by: Filter, *, most: int = MOST_COUNTED) -> Count:
+    """Count suppressions, up to ``most`` + 1, as ``db.keyset`` does."""
+    return keyset.count(tx, select(suppressions), chosen_by.conditions(), most=most)
 
 
 def find(tx: Transaction, suppression_id: UUID) -> Suppression:

@@ -84,13 +84,16 @@ _TIMED = (
 class Hour:
     """What happened in the hour from ``hour`` on.
 
-    A message that fails, is tried again and fails again counts as two ``failures``.
+    A message that fails, is tried again and fails again counts as two ``failures``. ``bounces`` and
+    ``complaints`` are by when they were reported, and not by when the message was sent.
     """
 
     hour: datetime
     sign_ups: int
     deliveries: int
     failures: int
+    bounces: int
+    complaints: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,8 @@ class Day:
     sign_ups: int
     deliveries: int
     failures: int
+    bounces: int
+    complaints: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +143,7 @@ class Stats:
 
 
 def read(tx: Transaction, settings: Settings) -> Stats:
-    """Read it: a few index look-ups, a thousand messages, and three counters for each hour."""
+    """Read it: a few index look-ups, a thousand messages, and five counters for each hour."""
     longest = longest_wait_seconds(settings)
     given = {
         "first_in_time": earliest_id(time.time() - LATE_SECONDS),
@@ -174,7 +179,14 @@ def read(tx: Transaction, settings: Settings) -> Stats:
     )
 
 
-_HAPPENED = (counters.SIGN_UPS, counters.DELIVERIES, counters.FAILURES)
+#: In the order of the fields of ``Hour`` and ``Day``.
+_HAPPENED = (
+    counters.SIGN_UPS,
+    counters.DELIVERIES,
+    counters.FAILURES,
+    counters.BOUNCES,
+    counters.COMPLAINTS,
+)
 
 
 def _mail_seconds(tx: Transaction) -> MailSeconds | None:

@@ -5,15 +5,24 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+HAPPENED = {"sign_ups": 12, "deliveries": 14, "failures": 0, "bounces": 1, "complaints": 0}
 STATS: dict[str, Any] = {
     "people": 250,
     "confirmed": 198,
-    "messages": {"queued": 3, "sent": 311, "failed": 1, "cancelled": 0},
+    "messages": {
+        "queued": 3,
+        "sent": 308,
+        "failed": 1,
+        "cancelled": 0,
+        "bounced": 3,
+        "complained": 0,
+        "suppressed": 1,
+    },
     "oldest_due_seconds": 0.4,
     "late": 0,
     "mail_seconds": {"p50": 0.08, "p99": 1.9},
-    "per_hour": [{"hour": "2026-03-04T05:00:00Z", "sign_ups": 12, "deliveries": 14, "failures": 0}],
-    "per_day": [{"day": "2026-03-04", "sign_ups": 31, "deliveries": 36, "failures": 1}],
+    "per_hour": [{"hour": "2026-03-04T05:00:00Z", **HAPPENED}],
+    "per_day": [{"day": "2026-03-04", **HAPPENED, "sign_ups": 31, "deliveries": 36}],
     "as_of": "2026-03-04T05:06:07.890123Z",
 }
 
@@ -25,16 +34,25 @@ class MessageCounts(BaseModel):
     sent: int
     failed: int
     cancelled: int
+    bounced: int
+    complained: int
+    suppressed: int
 
 
 class Happened(BaseModel):
-    """How many signed up, and how many messages were delivered, and failed, in some time."""
+    """How many signed up, and how many messages were delivered, and failed, in some time.
+
+    And of how many it was reported then that they bounced, or that somebody complained, whenever
+    they were sent.
+    """
 
     model_config = ConfigDict(from_attributes=True)
 
     sign_ups: int
     deliveries: int
     failures: int
+    bounces: int
+    complaints: int
 
 
 class HourBody(Happened):

@@ -54,6 +54,12 @@ TAGS = (
         "the mail server's own words. Needs `messages:read` or `messages:write`.",
     },
     {
+        "name": "Suppressions",
+        "description": "Addresses that nothing is sent to: mail to them came back, their owner "
+        "marked it as spam, or an operator wanted it so. Needs `messages:read` or "
+        "`messages:write`.",
+    },
+    {
         "name": "Statistics",
         "description": "How many there are, and how fast they come. Needs `people:read` and "
         "`messages:read`.",

@@ -15,6 +15,7 @@ from reach_client.people import People
 from reach_client.retrying import USUALLY, Retries
 from reach_client.secret import Secret
 from reach_client.sending import AsyncSender, Sender, Server
+from reach_client.suppressions import Suppressions
 
 #: Longer than Reach lets a repeated request wait for the first one (5 s).
 TIMEOUT_SECONDS = 20.0
@@ -34,6 +35,11 @@ class Operations(Group[Way]):
     def messages(self) -> Messages[Way]:
         """What operators do with messages."""
         return Messages(self.sender)
+
+    @property
+    def suppressions(self) -> Suppressions[Way]:
+        """Addresses that nothing is sent to."""
+        return Suppressions(self.sender)
 
     @property
     def keys(self) -> Keys[Way]:

@@ -37,7 +37,7 @@ class Messages(Group[Way]):
 
     @operation("GET", "/v1/messages/{id}")
     def get(self, id: Id) -> Call[MessageWithHistory]:
-        """Read a message, and every attempt at delivering it. Raises NotFound."""
+        """Read a message, with every attempt, and what was reported of it. Raises NotFound."""
         return Call(one(MessageWithHistory), id)
 
     @operation("POST", "/v1/messages")
@@ -71,7 +71,7 @@ class Messages(Group[Way]):
     def retry_all(
         self,
         *,
-        state: Literal["failed", "cancelled", "queued"] | None = None,
+        state: Literal["failed", "cancelled", "suppressed", "queued"] | None = None,
         template: str | None = None,
         recipient: str | None = None,
         person_id: Id | None = None,

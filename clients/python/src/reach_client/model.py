@@ -15,7 +15,10 @@ from reach_client.proof import solve
 
 T = TypeVar("T")
 
-State = Literal["queued", "sent", "failed", "cancelled"]
+State = Literal["queued", "sent", "failed", "cancelled", "bounced", "complained", "suppressed"]
+ReportKind = Literal["delivered", "delayed", "bounced", "complained"]
+ReportCategory = Literal["permanent", "transient", "sender", "undetermined"]
+Cause = Literal["bounced", "complained", "operator"]
 Outcome = Literal["sent", "deferred", "rejected", "unknown"]
 KeyState = Literal["valid", "expired", "revoked"]
 Scope = Literal[
@@ -37,6 +40,8 @@ Action = Literal[
     "message.cancel",
     "messages.retry",
     "messages.cancel",
+    "suppression.add",
+    "suppression.lift",
     "template.send-test",
     "key.create",
     "key.revoke",
@@ -147,6 +152,7 @@ class OwnExport:
     link_requests: tuple[Mapping[str, Any], ...]
     address_changes: tuple[Mapping[str, Any], ...]
     consent: Consent
+    suppression: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +186,45 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What was reported of a message after it was sent, and by whom.
+
+    ``category`` is whose fault a bounce is: "permanent" and "transient" are the address's,
+    "sender" is ours.
+    """
+
+    kind: ReportKind
+    category: ReportCategory | None
+    source: str
+    smtp_code: int | None
+    enhanced_code: str | None
+    text: str
+    reported_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class MessageWithHistory(Message):
-    """A message with every attempt, the oldest first."""
+    """A message with every attempt, and what was reported of it, the oldest first."""
 
     history: tuple[Attempt, ...]
+    reports: tuple[Report, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that nothing is sent to, in lower case, and why.
+
+    ``text`` is what the mail server said, or the operator; ``message_id`` is the id of the message
+    that it was about.
+    """
+
+    id: UUID
+    email: str
+    cause: Cause
+    text: str
+    message_id: UUID | None
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +253,9 @@ class MessageCounts:
     sent: int
     failed: int
     cancelled: int
+    bounced: int
+    complained: int
+    suppressed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +266,8 @@ class Hour:
     sign_ups: int
     deliveries: int
     failures: int
+    bounces: int
+    complaints: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +278,8 @@ class Day:
     sign_ups: int
     deliveries: int
     failures: int
+    bounces: int
+    complaints: int
 
 
 @dataclass(frozen=True, slots=True)
