@@ -147,6 +147,11 @@ REPORTS = Counter(
     "What was reported of messages after they were sent: who said so, its kind, whose fault.",
     ("source", "kind", "category"),
 )
+# What was never there before its first rise would not be seen to rise.
+for _source in ("dsn", "bounce"):
+    for _category in ("permanent", "transient", "sender", "undetermined"):
+        REPORTS.labels(_source, "bounced", _category)
+REPORTS.labels("feedback-report", "complained", "none")
 LEASES_HELD = Gauge(
     "reach_leases_held", "Messages that workers hold.", (), multiprocess_mode="livesum"
 )
