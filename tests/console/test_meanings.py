@@ -5,9 +5,20 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reach.console.meanings import ADVICE, ALL_WAIT, TITLES, explain, rule_explained, why_it_waits
+from reach.console.meanings import (
+    ADVICE,
+    ALL_WAIT,
+    BOUNCED,
+    TITLES,
+    UNDETERMINED,
+    explain,
+    explain_report,
+    rule_explained,
+    why_it_waits,
+)
 from reach.db.types import new_id
-from reach.messages.model import Attempt, Message
+from reach.messages.model import Attempt, Message, Reported
+from reach.reports.model import CATEGORIES, KINDS
 from reach.smtp.replies import RULES, Meaning, Rule
 from tests.support.messages import a_message
 
@@ -52,6 +63,18 @@ def test_each_reason_stands_alone(rule: Rule) -> None:
 def test_an_attempt_is_explained(attempt: Attempt, title: str) -> None:
     """By the table if the server has said something, else by how it ended."""
     assert explain(attempt).title.startswith(title)
+
+
+def test_every_report_has_words_and_says_what_it_does_not_mean() -> None:
+    """Each kind, and each category of a bounce, its own; a category that is new is undetermined."""
+    reports = [(kind, None) for kind in KINDS] + [("bounced", one) for one in CATEGORIES]
+    found = {
+        one: explain_report(Reported(new_id(), *one, "dsn", None, None, "", AT)) for one in reports
+    }
+    assert found["bounced", None] == found["bounced", "undetermined"] == UNDETERMINED
+    assert {*BOUNCED, "undetermined"} == set(CATEGORIES)
+    assert len({one.title for one in found.values()}) == len(reports) - 1
+    assert all("Not that" in one.reason for (_, of), one in found.items() if of != "permanent")
 
 
 def test_who_waits_for_the_server_is_told_apart() -> None:

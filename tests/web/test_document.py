@@ -48,6 +48,10 @@ ANSWERS = {
     ("post", "/v1/messages/retry"): OF_BODIES | OF_KEYS | {"200"},
     ("post", "/v1/messages/cancel"): OF_BODIES | OF_KEYS | {"200"},
     ("post", "/v1/bounces/{provider}"): OF_BODIES | {"200", "401", "404", "429"},
+    ("get", "/v1/suppressions"): OF_KEYS | {"200"},
+    ("post", "/v1/suppressions"): OF_BODIES | OF_KEYS | {"200", "201"},
+    ("get", "/v1/suppressions/{id}"): OF_KEYS | {"200", "404"},
+    ("delete", "/v1/suppressions/{id}"): OF_KEYS | {"204", "404"},
     ("get", "/v1/stats"): OF_KEYS | {"200"},
     ("get", "/v1/keys"): OF_KEYS | {"200"},
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
@@ -78,6 +82,7 @@ HEADERS = {
     ("get", "/v1/people/{id}", "304"): {"ETag"},
     ("patch", "/v1/people/{id}", "200"): {"ETag"},
     ("post", "/v1/messages", "201"): {"Location"},
+    ("post", "/v1/suppressions", "201"): {"Location"},
 }
 CONDITIONS = {
     ("get", "/v1/me"): ["If-Match", "If-None-Match"],
@@ -142,7 +147,7 @@ async def test_its_parts_have_names_and_are_there(served: dict[str, Any]) -> Non
 async def test_each_call_has_a_title_and_a_place(document: dict[str, Any]) -> None:
     """A short title that no other has, in one of the groups; and those are introduced, in order."""
     groups = [tag["name"] for tag in document["tags"]]
-    groups_of_keys = ["People", "Messages", "Statistics", "Keys", "Audit"]
+    groups_of_keys = ["People", "Messages", "Suppressions", "Statistics", "Keys", "Audit"]
     assert groups == ["Sign up", *groups_of_keys, "Reports", "Your record"]
     assert all(len(tag["description"]) > 40 for tag in document["tags"])
     titles = [operation["summary"] for operation in operations(document).values()]

@@ -30,11 +30,14 @@ BODIES: dict[tuple[str, str], object] = {
     ("POST", "/v1/messages"): {"person_id": NOBODY, "template": "welcome"},
     ("POST", "/v1/messages/retry"): {"filter": {"state": "failed"}},
     ("POST", "/v1/messages/cancel"): {"filter": {"state": "queued"}},
+    ("POST", "/v1/suppressions"): {"email": "eve@example.org"},
     ("POST", "/v1/keys"): {"name": "another", "scopes": ["people:read"]},
 }
 #: Values that are good, of parameters that do not take any.
 GOOD = {
     "recipient": ADA["email"],
+    "address": ADA["email"],
+    "cause": "bounced",
     "since": "2026-01-01T00:00:00Z",
     "until": "2026-01-01T00:00:00Z",
     "state": "sent",

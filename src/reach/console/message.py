@@ -23,6 +23,7 @@ from reach.messages import actions, outbox
 from reach.messages.model import NOTICE, SENT, Message
 from reach.messages.outbox import AlreadySent, NotQueued
 from reach.messages.routes import MessageId
+from reach.messages.suppressions import WHY
 from reach.people import queries
 from reach.people.model import Person
 from reach.settings import Settings
@@ -132,6 +133,7 @@ async def _page(
         message=message,
         tone=TONES[message.state],
         is_sent=message.state in SENT,
+        is_lifted_first=message.state == "suppressed" and message.last_error in WHY.values(),
         ended=ENDED,
         reports=[(report, explain_report(report)) for report in reversed(reports)],
         reported=REPORTED,

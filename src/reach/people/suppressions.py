@@ -49,7 +49,7 @@ EXAMPLE: dict[str, Any] = {"email": "ada@example.com", "note": "Asked by telepho
 
 
 class NewSuppression(BaseModel):
-    """An address that nothing is to be sent to. ``note`` is for operators: it says why."""
+    """An address that nothing is to be sent to. The note is for operators: it says why."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
@@ -108,7 +108,7 @@ async def get_suppressions(
     limit: Limit = 50,
     cursor_: Cursor = None,
 ) -> Any:
-    """List addresses that nothing is sent to, newest first. `address` is one, in any spelling."""
+    """List suppressed addresses. The newest first; `address` is a whole one, in any spelling."""
     found, on = await services_of(request).database.read(
         suppressions.page, Filter(cause, address), limit=limit, before=read_cursor(cursor_)
     )
@@ -120,7 +120,7 @@ async def get_suppressions(
     "/{id}", response_model=SuppressionBody, dependencies=[MayRead], responses=problems(404)
 )
 async def get_suppression(request: Request, id_: SuppressionId) -> Any:
-    """Show an address that nothing is sent to. 404 if it was lifted."""
+    """Show a suppressed address. 404 if it was lifted."""
     found = await services_of(request).database.read(suppressions.find, id_)
     return as_json(SuppressionBody(**fields_of(found)))
 
