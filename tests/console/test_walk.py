@@ -147,7 +147,7 @@ async def retry_all(page: Page, look: Look) -> None:
 async def see_the_rest(page: Page, look: Look) -> None:
     """The pages beside the way."""
     origin = page.url.split("/console")[0]
-    for path in ("people?search=nobody", "people/new"):
+    for path in ("people?search=nobody", "people/new", "suppressions/new"):
         await page.goto(f"{origin}/console/{path}")
         await look(path)
     await page.goto(f"{origin}/console/people")

@@ -26,6 +26,7 @@ from reach.messages.routes import MessageId
 from reach.messages.suppressions import WHY
 from reach.people import queries
 from reach.people.model import Person
+from reach.reports.record import words_of as words_said
 from reach.settings import Settings
 from reach.web.html import explain as words_of
 from reach.web.routes import services_of
@@ -135,7 +136,7 @@ async def _page(
         is_sent=message.state in SENT,
         is_lifted_first=message.state == "suppressed" and message.last_error in WHY.values(),
         ended=ENDED,
-        reports=[(report, explain_report(report)) for report in reversed(reports)],
+        reports=[(one, words_said(one), explain_report(one)) for one in reversed(reports)],
         reported=REPORTED,
         tries=[(attempt, explain(attempt)) for attempt in reversed(tries)],
         outcomes=OUTCOMES,

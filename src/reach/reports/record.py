@@ -27,7 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reach.db.transaction import Transaction, after_commit
 from reach.db.types import Key, OrderedText, beside, encode, now, rows
 from reach.messages import suppressions
-from reach.messages.model import NOTICE, attempts, messages, reports
+from reach.messages.model import NOTICE, Reported, attempts, messages, reports
 from reach.messages.suppressions import Suppressed
 from reach.reports.model import TEXT_CHARACTERS, Report, Verdict
 from reach.reports.streaks import has_bounced_for_long
@@ -237,7 +237,7 @@ def _cause(tx: Transaction, message: _Found, verdict: Verdict) -> suppressions.C
     return "bounced" if lasts and has_bounced_for_long(tx, message.person_id, key) else None
 
 
-def words_of(verdict: Verdict) -> str:
+def words_of(verdict: Verdict | Reported) -> str:
     """Give all that was said, as people read it: ``550 5.1.1 No such user``."""
     codes = (str(verdict.smtp_code or ""), verdict.enhanced_code or "")
     said = verdict.text
