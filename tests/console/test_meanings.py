@@ -67,9 +67,11 @@ def test_an_attempt_is_explained(attempt: Attempt, title: str) -> None:
 
 def test_every_report_has_words_and_says_what_it_does_not_mean() -> None:
     """Each kind, and each category of a bounce, its own; a category that is new is undetermined."""
-    reports = [(kind, None) for kind in KINDS] + [("bounced", one) for one in CATEGORIES]
+    reports: list[tuple[str, str | None]] = [(kind, None) for kind in KINDS]
+    reports += [("bounced", category) for category in CATEGORIES]
     found = {
-        one: explain_report(Reported(new_id(), *one, "dsn", None, None, "", AT)) for one in reports
+        (kind, of): explain_report(Reported(new_id(), kind, of, "dsn", None, None, "", AT))
+        for kind, of in reports
     }
     assert found["bounced", None] == found["bounced", "undetermined"] == UNDETERMINED
     assert {*BOUNCED, "undetermined"} == set(CATEGORIES)

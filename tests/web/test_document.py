@@ -222,7 +222,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 11
+    assert len(bodies) == 12
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

@@ -147,11 +147,17 @@ REPORTS = Counter(
     "What was reported of messages after they were sent: who said so, its kind, whose fault.",
     ("source", "kind", "category"),
 )
-# What was never there before its first rise would not be seen to rise.
-for _source in ("dsn", "bounce"):
-    for _category in ("permanent", "transient", "sender", "undetermined"):
-        REPORTS.labels(_source, "bounced", _category)
-REPORTS.labels("feedback-report", "complained", "none")
+
+
+def expect_reports(source: str) -> None:
+    """Count what is reported by this source from 0: a first rise from nothing is not seen."""
+    for category in ("permanent", "transient", "sender", "undetermined"):
+        REPORTS.labels(source, "bounced", category)
+    REPORTS.labels(source, "complained", "none")
+
+
+for _source in ("dsn", "bounce", "feedback-report"):
+    expect_reports(_source)
 LEASES_HELD = Gauge(
     "reach_leases_held", "Messages that workers hold.", (), multiprocess_mode="livesum"
 )

@@ -14,6 +14,7 @@ from reach.reports.providers.sendgrid import SendGrid
 from reach.reports.providers.sns import Envelopes, Fetcher
 from reach.settings import BadSettings, Settings
 from reach.settings.bounces import parse_topics, split
+from reach.telemetry.metrics import expect_reports
 
 #: What is not on every machine, and which variable needs it.
 LIBRARIES = {
@@ -49,6 +50,8 @@ def configured(settings: Settings, database: Database) -> Mapping[str, Provider]
         "bounces_generic_secret": lambda: Generic(settings),
     }
     made = [make() for field, make in makers.items() if _is_set(settings, field)]
+    for provider in made:
+        expect_reports(provider.name)
     return {provider.name: provider for provider in made}
 
 
