@@ -8,7 +8,7 @@ from reach.settings import Settings
 from tests.support.database.outboxes import Outbox
 from tests.support.processes.answers import answer_of
 from tests.support.processes.commands import run
-from tests.support.reports import NO_SUCH_USER, report
+from tests.support.reported import NO_SUCH_USER, report
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -9,7 +9,7 @@ from reach.messages.outcome import Sent
 from tests.support.console import Console, at_console
 from tests.support.database.outboxes import Outbox
 from tests.support.processes.reach import Reach
-from tests.support.reports import NO_SUCH_USER, report
+from tests.support.reported import NO_SUCH_USER, report
 
 HERE = "/console/suppressions"
 

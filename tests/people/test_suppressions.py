@@ -9,7 +9,7 @@ from reach.people import record
 from tests.support.database.outboxes import Outbox
 from tests.support.people import NOBODY, operator
 from tests.support.processes.reach import Reach
-from tests.support.reports import NO_SUCH_USER, report
+from tests.support.reported import NO_SUCH_USER, report
 from tests.support.trail import trail
 
 HERE = "/v1/suppressions"
