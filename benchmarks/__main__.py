@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import client, importing, mailing, serving, waiting, watched
+from benchmarks import client, importing, inbound, mailing, serving, waiting, watched
 from benchmarks.context import Context, DurablePostgres
 from benchmarks.figures import BEFORE, Figure
 from benchmarks.page import Report
@@ -32,6 +32,7 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "watched": watched.figures,
     "start": waiting.measure_start,
     "importing": importing.measure,
+    "inbound": inbound.measure,
 }
 
 

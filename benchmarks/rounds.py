@@ -40,6 +40,8 @@ class Size:
     turn_sign_ups: int = 1500
     #: People of a list that is imported and exported.
     listed: int = 1_000_000
+    #: Reports that are taken in.
+    reports: int = 10_000
 
     @property
     def most(self) -> int:
@@ -66,6 +68,7 @@ QUICK = Size(
     turns=1,
     turn_sign_ups=64,
     listed=2500,
+    reports=200,
 )
 
 

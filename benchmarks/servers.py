@@ -148,6 +148,10 @@ class Reach:
         self.worker_metrics = free_port()
         return self._running("worker", metrics_port=str(self.worker_metrics), **settings)
 
+    def inbound(self) -> Running:
+        """What takes reports in."""
+        return self._running("inbound")
+
     def writes(self) -> float:
         """How many transactions its worker has written so far."""
         url = f"http://127.0.0.1:{self.worker_metrics}/metrics"

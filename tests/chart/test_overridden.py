@@ -32,9 +32,9 @@ NGINX_PATH = r"/[A-Za-z0-9_/-]*"
 
 
 def pods(values: Mapping[str, Any]) -> Iterator[tuple[Manifest, Manifest]]:
-    """List the four kinds of pods, each with its object; Kubernetes takes them all."""
+    """List the five kinds of pods, each with its object; Kubernetes takes them all."""
     found = [(thing, pod) for thing in render(values) if (pod := pod_of(thing))]
-    assert sorted(thing["kind"] for thing, _ in found) == ["Deployment", "Deployment", "Job", "Pod"]
+    assert sorted(thing["kind"] for thing, _ in found) == [*["Deployment"] * 3, "Job", "Pod"]
     for thing, _ in found:
         for version in (VERSIONS[0], VERSIONS[-1]):
             kubernetes_validate.validate(thing, version, strict=True)

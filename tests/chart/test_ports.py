@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.deploy.chart import (
     BY_VALUE,
+    EVERYTHING,
     LEAST,
     VALUES,
     Manifest,
@@ -119,6 +120,7 @@ def test_each_talks_to_what_it_needs_alone() -> None:
         values = {**LEAST, "oidc": oidc, "settings": signs_in}
         assert egress(values, "api") == [5432, 6379, port]
         assert egress(values, "worker") == [5432, 25, 465, 587]
+    assert egress(EVERYTHING, "inbound") == [5432, 993, 143, 4319]
     own = {**LEAST, "networkPolicy": {"smtp": {"ports": [2525], "to": [{"podSelector": {}}]}}}
     assert egress(own, "worker") == [5432, 2525]
     rules = only(render(own), "NetworkPolicy", "worker")["spec"]["egress"]

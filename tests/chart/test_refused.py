@@ -28,6 +28,14 @@ CASES: Mapping[str, tuple[Mapping[str, Any], str]] = {
         {**LEAST, "smtp": {"url": "relay:25"}},
         "smtp.url must start with smtp+starttls://",
     ),
+    "nobody to take reports for": (
+        {**LEAST, "inbound": {"enabled": True}},
+        "settings.REACH_RETURN_PATH must be set beside inbound.enabled",
+    ),
+    "nobody to read the mailbox": (
+        {**LEAST, "bounceMailbox": {"existingSecret": "bounces"}},
+        "inbound.enabled must be set beside bounceMailbox.existingSecret",
+    ),
     "no collector": (
         {**LEAST, "traces": {"endpoint": "collector:4318"}},
         "traces.endpoint must be a URL such as http://collector.monitoring.svc:4318",

@@ -10,6 +10,7 @@ import pytest
 
 from reach.limits.limiter import require_one_count
 from reach.settings import Settings, load, unknown_variables
+from reach.settings.inbound import Bind
 from tests.support.clock import wait_until
 from tests.support.database.databases import create_database, drop_database, postgres_server
 from tests.support.deploy.chart import (
@@ -108,6 +109,7 @@ def secrets(authority: Authority, database_url: str, **urls: str) -> Secrets:
         ("relay-ca", "ca.crt"): ca,
         ("reach-dkim", "dkim.pem"): "a key",
         ("reach-oidc", "client-secret"): HOSTILE,
+        ("reach-bounces", "url"): "imaps://bounces:secret@imap.example.com",
     }
 
 
@@ -116,6 +118,8 @@ def components(name: str) -> Iterator[tuple[str, Manifest]]:
     for kind, names in COMPONENTS.items():
         for component in names:
             yield component, only(site(name), kind, component)
+    if name == "everything":
+        yield "inbound", only(site(name), "Deployment", "inbound")
 
 
 def loaded(variables: Mapping[str, str]) -> Settings:
@@ -146,6 +150,8 @@ def test_reach_reads_what_the_chart_gives_it(
         assert bool(settings.proxies) == (component in ("api", "check"))
         assert bool(settings.redis) == (component in ("api", "check"))
         assert bool(settings.smtp) == (component in ("worker", "check"))
+        assert bool(settings.bounce_mailbox) == (component == "inbound")
+        assert (settings.bind == Bind("lmtp", "0.0.0.0", 8024)) == (component == "inbound")
 
 
 def test_postgres_itself_is_reached_as_safely_as_its_pooler(

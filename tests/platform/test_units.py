@@ -13,7 +13,7 @@ from tests.support.processes.ports import free_port
 from tests.support.root import ROOT
 
 UNITS = ROOT / "deploy" / "systemd"
-NAMES = ("reach-migrate", "reach-api", "reach-worker")
+NAMES = ("reach-migrate", "reach-api", "reach-worker", "reach-inbound")
 KEY = "a-key-that-is-long-enough-for-tests"
 
 
@@ -45,12 +45,15 @@ def test_they_start_reach_and_stop_it_in_order(tmp_path: Path) -> None:
     for secret in ("secret-key", "smtp-url"):
         (tmp_path / secret).write_text("smtp://127.0.0.1:9" if "smtp" in secret else KEY)
     given = {"REACH_DATA_DIR": str(tmp_path / "data"), "REACH_PUBLIC_URL": "https://example.org"}
+    given |= {"REACH_RETURN_PATH": "bounces@mail.example.org"}
     for name in NAMES:
         found = unit(name)
         pairs = [pair for line in found["Environment"] for pair in shlex.split(line)]
         variables = dict(pair.replace("%d", str(tmp_path)).split("=", 1) for pair in pairs)
         if "REACH_METRICS_PORT" in variables:
             variables |= {"REACH_METRICS_PORT": str(free_port()), "REACH_PORT": str(free_port())}
+        if "REACH_INBOUND_BIND" in variables:
+            variables |= {"REACH_INBOUND_BIND": f"lmtp://127.0.0.1:{free_port()}"}
         (command,) = found["ExecStart"]
         program, *arguments = shlex.split(command)
         assert program == "/opt/reach/.venv/bin/reach"

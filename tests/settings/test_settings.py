@@ -19,6 +19,8 @@ LOGINS = {
     "smtp_password": {"SMTP_URL": "smtp://u@mail"},
     "redis_user": {"REDIS_URL": "redis://cache"},
     "redis_password": {"REDIS_URL": "redis://u@cache"},
+    "bounce_mailbox_user": {"BOUNCE_MAILBOX_URL": "imaps://mail", "BOUNCE_MAILBOX_PASSWORD": "p"},
+    "bounce_mailbox_password": {"BOUNCE_MAILBOX_URL": "imaps://u@mail/INBOX"},
 }
 #: What the client's secret is set beside.
 OIDC = {
@@ -68,6 +70,7 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "database_direct_url": "postgresql://db:5433/name",
         "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
+        "bounce_mailbox_url": "imaps://u:p@mail:1993/Reports",
         **dict.fromkeys(LOGINS, "a/b:c#%41@ \u00e9"),
         "secret_key": LONG,
         "dkim_private_key": "-----BEGIN …\n…\n-----END …",

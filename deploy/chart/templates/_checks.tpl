@@ -40,6 +40,12 @@
 {{- if and $v.oidc.issuer (not (and (get $v.settings "REACH_OIDC_CLIENT_ID") (get $v.settings "REACH_OIDC_GRANTS"))) -}}
 {{- fail "settings.REACH_OIDC_CLIENT_ID and settings.REACH_OIDC_GRANTS must be set beside oidc.issuer: who Reach is there, and who may do what" -}}
 {{- end -}}
+{{- if and $v.inbound.enabled (not (or (get $v.settings "REACH_RETURN_PATH") (get $v.settings "REACH_COMPLAINTS_ADDRESS"))) -}}
+{{- fail "settings.REACH_RETURN_PATH must be set beside inbound.enabled: where bounces come back to, such as bounces@mail.example.org" -}}
+{{- end -}}
+{{- if and $v.bounceMailbox.existingSecret (not $v.inbound.enabled) -}}
+{{- fail "inbound.enabled must be set beside bounceMailbox.existingSecret: it reads the mailbox" -}}
+{{- end -}}
 {{- if and $v.dkim.existingSecret (not $v.dkim.selector) -}}
 {{- fail "dkim.selector must be set beside dkim.existingSecret: the name under which the public key is published" -}}
 {{- end -}}

@@ -96,11 +96,22 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 {{- end -}}
 {{- end -}}
 
+{{- define "reach.env.inbound" -}}
+{{- if .Values.bounceMailbox.existingSecret -}}
+{{- include "reach.env.secret" (dict "root" . "of" "bounceMailbox" "name" "REACH_BOUNCE_MAILBOX_URL") -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Where a service listens. The image says so too; what the ports are is agreed upon here. */}}
 {{- define "reach.env.ports" -}}
 {{- if eq .component "api" -}}
 {{- include "reach.env.text" (dict "name" "REACH_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_PORT" "value" 8000) -}}
+{{- end -}}
+{{- if eq .component "inbound" -}}
+{{- $host := .root.Values.host -}}
+{{- $place := printf "lmtp://%s:8024" (ternary (printf "[%s]" $host) $host (contains ":" $host)) -}}
+{{- include "reach.env.text" (dict "name" "REACH_INBOUND_BIND" "value" $place) -}}
 {{- end -}}
 {{- include "reach.env.text" (dict "name" "REACH_METRICS_HOST" "value" .root.Values.host) -}}
 {{- include "reach.env.text" (dict "name" "REACH_METRICS_PORT" "value" 9090) -}}
@@ -138,7 +149,10 @@ mail server, the worker no Redis, the migration nothing but the database. `check
 {{- if has .component (list "worker" "check") -}}
 {{- include "reach.env.worker" .root -}}
 {{- end -}}
-{{- if has .component (list "api" "worker") -}}
+{{- if eq .component "inbound" -}}
+{{- include "reach.env.inbound" .root -}}
+{{- end -}}
+{{- if has .component (list "api" "worker" "inbound") -}}
 {{- include "reach.env.ports" . -}}
 {{- end -}}
 {{- end -}}

@@ -47,7 +47,7 @@ that could not read, with the password in it.
 
 {{/* Ports, as a JSON list: those given, that of the URL, the usual ones: (dict "root" $ "of" …). */}}
 {{- define "reach.ports" -}}
-{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) "oidc" (list 443) -}}
+{{- $usual := dict "database" (list 5432) "redis" (list 6379) "smtp" (list 25 465 587) "oidc" (list 443) "bounceMailbox" (list 993 143) -}}
 {{- $byScheme := dict "smtp" 25 "smtps" 465 "smtp+starttls" 587 "http" 80 "https" 443 -}}
 {{- $policy := get .root.Values.networkPolicy .of -}}
 {{- $given := get .root.Values .of -}}

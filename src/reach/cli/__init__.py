@@ -65,7 +65,8 @@ cli.add_typer(audit.cli, name="audit")
 cli.add_typer(reports.cli, name="reports")
 cli.add_typer(database.cli, name="db")
 for command in (
-    *(running.up, running.api, running.worker, running.migrate, running.check),
+    *(running.up, running.api, running.worker, running.inbound),
+    *(running.migrate, running.check),
     *(stats.stats, snippet.snippet),
 ):
     cli.command()(command)

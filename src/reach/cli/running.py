@@ -1,4 +1,4 @@
-"""`reach up`, `api` and `worker`: what runs until it is stopped."""
+"""`reach up`, `api`, `worker` and `inbound`: what runs until it is stopped."""
 
 import asyncio
 import sys
@@ -147,6 +147,19 @@ def worker(
     try:
         with database_of(settings):
             process.run(worker.work, settings)
+    except process.CannotStart as reason:
+        end(str(reason), FAILED)
+
+
+def inbound(metrics_port: MetricsPort = None) -> None:
+    """Take in what mail servers report: bounces and complaints, by LMTP or out of a mailbox."""
+    settings = configured(sys.stdout, metrics_port=metrics_port)
+    settings.require_safe_exposure(has_mailbox=False, binds=False)
+    from reach.runtime import inbound, process
+
+    try:
+        with database_of(settings):
+            process.run(inbound.receive, settings)
     except process.CannotStart as reason:
         end(str(reason), FAILED)
 

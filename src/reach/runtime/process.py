@@ -15,16 +15,18 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from reach.db.connect import open_database
 from reach.db.database import Database
+from reach.db.errors import DatabaseUnavailable, NoDatabase
 from reach.db.schema import is_current, require_database
 from reach.db.transaction import Transaction
 from reach.people.stats import keep_gauges
-from reach.settings import Settings
+from reach.settings import BadSettings, Settings
 from reach.telemetry import metrics_server, traces
 from reach.telemetry.metrics_server import Heart, beating, note_build
 
 log = structlog.get_logger("reach")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CHECK_AGAIN_SECONDS = 1.0
 OLD_SCHEMA = "The database's schema is too old: run `reach migrate` first"
 
 
@@ -134,6 +136,26 @@ def is_ready(tx: Transaction) -> bool:
     """Whether a database has the schema of this version. Raises NoDatabase."""
     require_database(tx)
     return is_current(tx)
+
+
+async def wait_for_schema(database: Database, stop: anyio.Event) -> bool:
+    """Wait for the database; False if told to stop first.
+
+    Raises BadSettings if it is too old, and NoDatabase.
+    """
+    while not stop.is_set():
+        try:
+            if await database.read(is_ready):
+                return True
+        except NoDatabase:
+            raise
+        except DatabaseUnavailable as away:
+            log.warning("waiting for the database", reason=away.detail)
+        else:
+            raise BadSettings(OLD_SCHEMA)
+        with anyio.move_on_after(CHECK_AGAIN_SECONDS):
+            await stop.wait()
+    return False
 
 
 def run(coroutine_function: Callable[..., object], *arguments: object) -> None:

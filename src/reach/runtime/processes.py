@@ -26,6 +26,7 @@ from reach.mail.dkim import DkimKey
 from reach.mailbox.server import Mailbox
 from reach.people.stats import keep_gauges
 from reach.runtime.data_dir import operator_key, with_secret_key
+from reach.runtime.inbound import bound, take_reports
 from reach.runtime.process import (
     OLD_SCHEMA,
     CannotStart,
@@ -70,6 +71,7 @@ async def up(
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone(settings))
         listener = stack.enter_context(listen(settings))
+        inbound = stack.enter_context(bound(settings))
         stack.enter_context(counting(settings))
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
@@ -90,6 +92,7 @@ async def up(
         keep_what_is_made()
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)
+            group.start_soon(take_reports, settings, database, inbound, stop)
             async with keeping_gauges(settings, database):
                 await server.serve_until(stop, listener)
             stop.asked.set()

@@ -1,10 +1,6 @@
 """A worker's process: it sends what the outbox holds."""
 
-import anyio
-import structlog
-
 from reach.db.database import Database
-from reach.db.errors import DatabaseUnavailable, NoDatabase
 from reach.delivery.worker import Chore, Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
@@ -13,21 +9,16 @@ from reach.people.link_requests import LinkRequests
 from reach.people.notices import Notices
 from reach.runtime.data_dir import with_secret_key
 from reach.runtime.process import (
-    OLD_SCHEMA,
     Stop,
     counting,
-    is_ready,
     keep_what_is_made,
     keeping_gauges,
     opened,
+    wait_for_schema,
 )
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import SmtpUrl
 from reach.smtp.sender import Sender
-
-log = structlog.get_logger("reach")
-
-CHECK_AGAIN_SECONDS = 1.0
 
 
 async def work(settings: Settings) -> None:
@@ -42,7 +33,7 @@ async def work(settings: Settings) -> None:
         async with opened(settings) as database:
             worker = make_worker(settings, database, server_url, dkim)
             keep_what_is_made()
-            if await _wait_for_schema(database, stop.asked):
+            if await wait_for_schema(database, stop.asked):
                 async with keeping_gauges(settings, database):
                     await worker.run(stop.asked, stop.cut_off)
 
@@ -58,23 +49,3 @@ def make_worker(
         Indexing(database),
     ]
     return Worker(settings, database, composer, sender, chores)
-
-
-async def _wait_for_schema(database: Database, stop: anyio.Event) -> bool:
-    """Wait for the database; False if told to stop first.
-
-    Raises BadSettings if it is too old, and NoDatabase.
-    """
-    while not stop.is_set():
-        try:
-            if await database.read(is_ready):
-                return True
-        except NoDatabase:
-            raise
-        except DatabaseUnavailable as away:
-            log.warning("waiting for the database", reason=away.detail)
-        else:
-            raise BadSettings(OLD_SCHEMA)
-        with anyio.move_on_after(CHECK_AGAIN_SECONDS):
-            await stop.wait()
-    return False

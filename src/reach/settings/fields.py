@@ -13,11 +13,13 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from reach.settings.types import (
     PREFIX,
     Addresses,
+    BindPlace,
     Color,
     DatabasePlace,
     Domain,
     DomainNames,
     Grants,
+    ImapPlace,
     Issuer,
     LanguageCodes,
     Limit,
@@ -26,6 +28,7 @@ from reach.settings.types import (
     NameServers,
     Networks,
     OidcScopes,
+    OneAddress,
     Origins,
     Port,
     PostgresPlace,
@@ -306,6 +309,27 @@ class Fields(BaseSettings):
     #: Signs what programs of yours report at ``/v1/bounces/generic``: ``whsec_…``, which you make.
     #: Of each of these there may be two, with a comma between, while one replaces the other.
     bounces_generic_secret: WebhookSecrets = SecretStr("")
+
+    # Reports that come in as email: docs/guides/bounces-set-up.md
+    #: Where mailbox providers send their feedback loops' reports (who marked an email as spam):
+    #: ``complaints@mail.example.org``. Empty means that ``reach inbound`` takes none there.
+    complaints_address: OneAddress = ""
+    #: Where ``reach inbound`` listens for reports: ``lmtp://127.0.0.1:8024``,
+    #: ``lmtp+unix:///run/reach/inbound.sock`` or ``smtp://127.0.0.1:8025``. Your own mail server is
+    #: to hand it what comes to ``REACH_RETURN_PATH`` and ``REACH_COMPLAINTS_ADDRESS``. Empty means
+    #: nowhere.
+    inbound_bind: BindPlace = ""
+    #: The mailbox that ``reach inbound`` reads reports from: ``imaps://user:password@host/INBOX``
+    #: or ``imap+starttls://…``. It should hold nothing else. Empty means none.
+    bounce_mailbox_url: ImapPlace = SecretStr("")
+    #: Who logs in at that mailbox, if its URL does not say. Here nothing is encoded.
+    bounce_mailbox_user: SecretStr = SecretStr("")
+    #: With what password, if the URL holds none. Here nothing is encoded.
+    bounce_mailbox_password: SecretStr = SecretStr("")
+    #: Verifies that mailbox's server instead of the system's certificate authorities.
+    bounce_mailbox_ca_file: Path | None = None
+    #: How often it is read.
+    bounce_mailbox_seconds: Annotated[float, Field(gt=0, le=24 * 3600)] = 60
 
     # Whose emails they are
     #: Emails are signed (DKIM) with the key that DNS has at ``<selector>._domainkey.<domain>``.

@@ -13,10 +13,12 @@ from reach.network.hosts import Domains, is_loopback
 from reach.settings.brand import Brand, Logo
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.fields import Fields
+from reach.settings.inbound import UNENCRYPTED, Bind, ImapUrl
 from reach.settings.oidc import faults
 from reach.settings.types import (
     PREFIX,
     SECRETS,
+    SERVERS,
     UNITS,
     BadSettings,
     Policy,
@@ -98,6 +100,8 @@ class Settings(Fields):
                 "REACH_SMTP_URL: needs both a user and a password, or neither: they may be in "
                 "REACH_SMTP_USER and REACH_SMTP_PASSWORD"
             )
+        if self.bounce_mailbox:
+            self.bounce_mailbox.require_login()
         return self
 
     def _login(self, server: str) -> Login:
@@ -112,7 +116,7 @@ class Settings(Fields):
 
         Raises ValueError if both say it.
         """
-        server = field.partition("_")[0]
+        server = next(server for server in SERVERS if field.startswith(server))
         own = self._login(server)
         for part in ("user", "password"):
             if getattr(own, part) is not None and getattr(of_url, part) is not None:
@@ -175,6 +179,19 @@ class Settings(Fields):
             return None
         url = SmtpUrl.parse(text)
         return url.with_login(self._whole("smtp_url", url.login))
+
+    @cached_property
+    def bind(self) -> Bind | None:
+        """Where `reach inbound` listens; None means nowhere."""
+        return Bind.parse(self.inbound_bind) if self.inbound_bind else None
+
+    @cached_property
+    def bounce_mailbox(self) -> ImapUrl | None:
+        """The mailbox that `reach inbound` reads; None means none."""
+        if not (text := self.bounce_mailbox_url.get_secret_value()):
+            return None
+        url = ImapUrl.parse(text)
+        return url.with_login(self._whole("bounce_mailbox_url", url.login))
 
     @cached_property
     def mail_domain(self) -> str:
@@ -329,6 +346,8 @@ class Settings(Fields):
             )
         if self.is_exposed:
             wrong += self._dangers(has_mailbox=has_mailbox)
+        if self.bounce_mailbox and self.bounce_mailbox.tells_its_password:
+            wrong.append(UNENCRYPTED)
         if smtp and not smtp.is_local and "mail_from" not in self.model_fields_set:
             wrong.append("REACH_MAIL_FROM must be set beside REACH_SMTP_URL")
         if wrong:

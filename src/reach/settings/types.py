@@ -15,6 +15,7 @@ from reach.network.hosts import LAST_PORT, Domains
 from reach.settings.bounces import parse_made_up, parse_topics, parse_webhook_secrets
 from reach.settings.brand import parse_color
 from reach.settings.database_url import DatabaseUrl
+from reach.settings.inbound import Bind, ImapUrl
 from reach.settings.oidc import parse_grants, parse_issuer, parse_scopes
 from reach.settings.urls import (
     RedisUrl,
@@ -29,7 +30,7 @@ from reach.settings.urls import (
 
 PREFIX = "REACH_"
 #: Whose user and password have variables of their own, such as ``REACH_SMTP_PASSWORD``.
-SERVERS = ("database", "smtp", "redis")
+SERVERS = ("database", "smtp", "redis", "bounce_mailbox")
 SECRETS = (
     *(f"{server}_{part}" for server in SERVERS for part in ("url", "user", "password")),
     "database_direct_url",
@@ -193,6 +194,13 @@ def parse_addresses(text: str) -> list[str]:
     return parts
 
 
+def parse_address(text: str) -> str:
+    """Read one address without a name. Raises ValueError."""
+    if parse_mailbox(text).addr_spec != text:
+        raise ValueError("must be an address without a name, like bounces@mail.example.org")
+    return text
+
+
 def parse_domain(text: str) -> str:
     """Read the name of a domain, in lower case. Raises ValueError."""
     if len(text) > DOMAIN_CHARACTERS or not DOMAIN.fullmatch(text):
@@ -272,6 +280,7 @@ def without_slash(url: str) -> str:
 
 
 Addresses = Annotated[str, reads(parse_addresses)]
+OneAddress = Annotated[str, reads(parse_address)]
 Mailbox = Annotated[str, reads(parse_mailbox)]
 ReturnPath = Annotated[str, reads(parse_return_path)]
 Limit = Annotated[str, reads(parse_policy)]
@@ -279,6 +288,8 @@ DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]
 PostgresPlace = Annotated[SecretStr, reads(parse_postgres)]
 SmtpPlace = Annotated[SecretStr, reads(SmtpUrl.parse)]
 RedisPlace = Annotated[SecretStr, reads(RedisUrl.parse)]
+ImapPlace = Annotated[SecretStr, reads(ImapUrl.parse)]
+BindPlace = Annotated[str, reads(Bind.parse)]
 Networks = Annotated[str, reads(parse_networks)]
 PublicUrl = Annotated[str, reads(parse_public_url), AfterValidator(without_slash)]
 Origins = Annotated[str, reads(parse_origins)]

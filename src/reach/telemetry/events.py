@@ -230,6 +230,33 @@ EVENTS = {
     "mail unreadable": Event(
         "reach.mailbox", "info", "A mail is shown as it came: it cannot be parsed.", ("error_type",)
     ),
+    # Reports that come in as email
+    "inbound started": Event(
+        "reach.inbound", "info", "Mail servers can hand over reports.", ("port",)
+    ),
+    "inbound stopped": Event("reach.inbound", "info", "Every mail that came is answered."),
+    "a report was not recorded": Event(
+        "reach.inbound",
+        "warning",
+        "The database is unavailable; who brought it was asked to come again.",
+        ("reason",),
+    ),
+    "inbound failed": Event(
+        "reach.inbound", "error", "A mail met a fault of ours; it is to come again.", _ERROR
+    ),
+    "inbound caller hung up": Event(
+        "reach.inbound", "debug", "A mail server left in the middle.", ("error_type",)
+    ),
+    "the bounce mailbox cannot be read": Event(
+        "reach.inbound",
+        "warning",
+        "It is tried again, less and less often. Told once, until it is over.",
+        ("reason",),
+    ),
+    "the bounce mailbox is read again": Event("reach.inbound", "info", "It was not before."),
+    "the bounce mailbox was read": Event(
+        "reach.inbound", "info", "So many mails were new in it.", ("count",)
+    ),
     # Starting, stopping, files
     "api started": Event("reach", "info", "The API takes requests.", ("port",)),
     "api stopped": Event("reach", "info", "The API has finished."),
@@ -245,7 +272,7 @@ EVENTS = {
         "reach", "warning", "It is unavailable; it may come later.", ("reason",)
     ),
     "waiting for the database": Event(
-        "reach", "warning", "The worker begins when it answers.", ("reason",)
+        "reach", "warning", "The process begins when it answers.", ("reason",)
     ),
     "event loop stuck": Event(
         "reach",

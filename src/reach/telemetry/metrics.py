@@ -188,6 +188,31 @@ SLOTS_BUSY = Gauge(
     multiprocess_mode="livesum",
 )
 
+# Reports that come in as email (`reach inbound`)
+
+INBOUND_MAILS = Counter(
+    "reach_inbound_mails_total",
+    "Mails that came in, by sort: dsn (RFC 3464), feedback-report (RFC 5965), bounce (without "
+    "either), autoreply, other. The last two are no reports, and were dropped.",
+    ("sort",),
+)
+INBOUND_ANSWERS = Counter(
+    "reach_inbound_answers_total",
+    "What mail servers that brought mail were answered, for each recipient: 250 (taken), 451 (try "
+    "again: it could not be recorded), 550 (the address is none of ours), 552 (too long).",
+    ("code",),
+)
+for _sort in ("dsn", "feedback-report", "bounce", "autoreply", "other"):
+    INBOUND_MAILS.labels(_sort)
+for _code in ("250", "451", "550", "552"):
+    INBOUND_ANSWERS.labels(_code)
+BOUNCE_MAILBOX_UNAVAILABLE = Gauge(
+    "reach_bounce_mailbox_unavailable",
+    "1 while the mailbox of reports (REACH_BOUNCE_MAILBOX_URL) cannot be read, else 0.",
+    (),
+    multiprocess_mode="livemax",
+)
+
 # Limits
 
 LIMITER_DECISIONS = Counter(

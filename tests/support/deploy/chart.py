@@ -196,6 +196,7 @@ EVERYTHING: Mapping[str, Any] = {
         "REACH_OIDC_CLIENT_ID": "reach",
         "REACH_OIDC_GRANTS": "ops=people:read,messages:read; admins=*",
         "REACH_OIDC_CLAIM": "groups",
+        "REACH_RETURN_PATH": "bounces@mail.example.com",
     },
     "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
     "database": {
@@ -223,8 +224,13 @@ EVERYTHING: Mapping[str, Any] = {
     "extraEnv": [{"name": "TZ", "value": "UTC"}],
     "api": {"processes": 2, "preStopSeconds": 7, "autoscaling": {"enabled": True}, **PLACED},
     "worker": {"autoscaling": {"enabled": True, "source": "keda"}, **PLACED},
+    "inbound": {"enabled": True, **PLACED},
+    "bounceMailbox": {"existingSecret": "reach-bounces"},
     "migrate": PLACED,
-    "networkPolicy": {"database": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]}},
+    "networkPolicy": {
+        "database": {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}]},
+        "lmtp": {"from": [{"podSelector": {"matchLabels": {"app": "postfix"}}}]},
+    },
 }
 #: Its key is made by helm.
 MADE: Mapping[str, Any] = {**LEAST, "secretKey": {}}
