@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from docs.reference.markdown import codes, page, table
 from reach.settings import SECRETS, Settings
-from reach.settings import fields as source
+from reach.settings.fields import Fields
+from reach.settings.report_fields import ReportFields
 from reach.settings.types import PREFIX
 
 WORDS = f"""
@@ -47,12 +48,14 @@ class Field:
 
 def fields() -> Iterator[Field]:
     """Read the settings, in the order of the source."""
+    for source in (Fields, ReportFields):
+        yield from _fields_of(source)
+
+
+def _fields_of(source: type[Fields]) -> Iterator[Field]:
     lines = inspect.getsource(source).splitlines()
-    (settings,) = [
-        node
-        for node in ast.parse("\n".join(lines)).body
-        if isinstance(node, ast.ClassDef) and node.name == source.Fields.__name__
-    ]
+    parsed = ast.parse("\n".join(lines)).body
+    (settings,) = [node for node in parsed if isinstance(node, ast.ClassDef)]
     section, last = "", settings.lineno
     for node in settings.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):

@@ -18,7 +18,8 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 OWN = {
     *("public_url", "mail_from", "brand_name", "reply_to", "grace_seconds", "trusted_proxies"),
     *("database_url", "database_direct_url", "redis_url", "smtp_url", "secret_key"),
-    *("smtp_ca_file", "templates_dir", "inbound_bind", "bounce_mailbox_url"),
+    *("smtp_ca_file", "templates_dir", "inbound_bind", "bounce_mailbox_url", "smtp_urls"),
+    *("smtp_oauth_client_secret", "smtp_oauth_refresh_token"),
     *("host", "port", "metrics_host", "metrics_port", "processes", "worker_slots", "data_dir"),
     *(f"{server}_{part}" for server in SERVERS for part in ("user", "password")),
     *("dkim_selector", "dkim_domain", "dkim_private_key", "oidc_issuer", "oidc_client_secret"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
-from reach.checks.servers import check_smtp, check_smtputf8, send_sample
+from reach.checks.mail import check_smtp, check_smtputf8, send_sample
 from reach.mail.samples import IN_PLACE
 from reach.settings import Settings
 from tests.support.messages import a_key, is_believed, signing
@@ -41,6 +41,31 @@ async def test_the_sender_is_named_and_nothing_sent(
     assert mail_server.commands == ["EHLO", "MAIL", "RSET", "QUIT"]
     assert "MAIL FROM:<hello@example.org>" in mail_server.lines
     assert mail_server.messages == []
+
+
+async def test_every_server_is_asked(
+    make_settings: MakeSettings, mail_server: MailServer, sqlite: str
+) -> None:
+    """By the sender of envelopes, and a fallback that refuses it is a fault too."""
+    async with MailServer() as second:
+        settings = make_settings(
+            database_url=sqlite,
+            smtp_urls=f"{mail_server.url}, {second.url}?rate=5/s",
+            envelope_sender="bounces@example.org",
+        )
+        finding = await check_smtp(settings)
+        assert finding.remedy == ""
+        assert "takes mail from REACH_ENVELOPE_SENDER; 2. 127.0.0.1:" in finding.words
+        second.script["mail"] = "550 5.7.1 Sender not allowed"
+        finding = await check_smtp(settings)
+        assert f"2. 127.0.0.1:{second.port} (plain): 550 5.7.1" in finding.words
+        assert "takes nothing from bounces@example.org: check REACH_ENVELOPE" in finding.remedy
+        assert "MAIL FROM:<bounces@example.org>" in mail_server.lines
+        # A message on request goes by the next one, too.
+        mail_server.script["mail"] = "451 4.3.2 Not now"
+        del second.script["mail"]
+        assert (await send_sample(settings, TO)).remedy == ""
+        assert second.recipients == [TO]
 
 
 @pytest.mark.parametrize(

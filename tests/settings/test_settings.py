@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from reach.settings import SECRETS, BadSettings, Settings, load, unknown_variables
-from reach.settings.types import OWED
 
 CANARY = "canary-4711"
 LONG = "x" * 32
@@ -27,6 +26,13 @@ OIDC = {
     "OIDC_ISSUER": "https://login.example.org",
     "OIDC_CLIENT_ID": "reach",
     "OIDC_GRANTS": "ada@example.org=*",
+}
+#: What the secrets of a token are set beside.
+OAUTH = {
+    "SMTP_URL": "smtps://reach@mail",
+    "SMTP_OAUTH_TOKEN_URL": "https://login.example.org/token",
+    "SMTP_OAUTH_CLIENT_ID": "reach",
+    "SMTP_OAUTH_REFRESH_TOKEN": "1//0abc-_",
 }
 
 
@@ -71,10 +77,13 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
         "redis_url": "redis://cache",
         "smtp_url": "smtp://mail",
         "bounce_mailbox_url": "imaps://u:p@mail:1993/Reports",
+        "smtp_urls": "smtp://u:a,b@mail, smtp://other",
         **dict.fromkeys(LOGINS, "a/b:c#%41@ \u00e9"),
         "secret_key": LONG,
         "dkim_private_key": "-----BEGIN …\n…\n-----END …",
         "oidc_client_secret": "a/b:c#%41@ \u00e9",
+        "smtp_oauth_client_secret": "a/b:c#%41@ \u00e9",
+        "smtp_oauth_refresh_token": "1//0abc-_",
         "bounces_postmark_secret": LONG,
         "bounces_mailgun_key": "key-0123456789",
         "bounces_resend_secret": WEBHOOK_SECRET,
@@ -84,6 +93,9 @@ def test_a_secret_from_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_pa
     environment(monkeypatch, LOGINS.get(name, {}))
     if name == "oidc_client_secret":
         environment(monkeypatch, OIDC)
+    if name.startswith("smtp_oauth"):
+        others = {key: value for key, value in OAUTH.items() if key != name.upper()}
+        environment(monkeypatch, others)
     environment(monkeypatch, {f"{name.upper()}_FILE": str(file)})
     if name == "database_direct_url":
         environment(monkeypatch, {"DATABASE_URL": values["database_url"]})
@@ -375,22 +387,3 @@ def test_settings_do_not_show_secrets() -> None:
     """Not even to who prints them."""
     settings = load({"secret_key": CANARY, "smtp_url": f"smtp://u:{CANARY}@h", "port": 1})
     assert CANARY not in repr(settings) + str(settings)
-
-
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        ("news, Offers", "must be names of templates"),
-        ("x" * 64, "must be names of templates"),
-        *((f"news {name}", f"must not name {name}: people asked for") for name in OWED),
-    ],
-)
-def test_what_people_are_owed_cannot_be_stopped(
-    monkeypatch: pytest.MonkeyPatch, names: str, words: str
-) -> None:
-    """Every template of Reach's own is refused at the start; a maker's own are taken."""
-    environment(monkeypatch, {"UNSUBSCRIBE_TEMPLATES": names})
-    with pytest.raises(BadSettings, match=f"REACH_UNSUBSCRIBE_TEMPLATES: {words}"):
-        load()
-    environment(monkeypatch, {"UNSUBSCRIBE_TEMPLATES": "news, offers news"})
-    assert load().stoppable == ["news", "offers"]

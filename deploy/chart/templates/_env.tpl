@@ -84,8 +84,22 @@ only the Secret knows. The migration has a Secret of its own: the release's may 
 
 {{- define "reach.env.worker" -}}
 {{- include "reach.env.text" (dict "name" "REACH_WORKER_SLOTS" "value" .Values.worker.slots) -}}
-{{- include "reach.env.secret" (dict "root" . "of" "smtp" "own" "smtp-url" "name" "REACH_SMTP_URL") -}}
+{{- $smtp := ternary "REACH_SMTP_URLS" "REACH_SMTP_URL" .Values.smtp.several -}}
+{{- include "reach.env.secret" (dict "root" . "of" "smtp" "own" "smtp-url" "name" $smtp) -}}
 {{- include "reach.env.login" (dict "root" . "of" "smtp") -}}
+{{- with .Values.smtp.oauth -}}
+{{- $secret := .existingSecret -}}
+{{- $keys := dict "REACH_SMTP_OAUTH_CLIENT_SECRET" .clientSecretKey "REACH_SMTP_OAUTH_REFRESH_TOKEN" .refreshTokenKey -}}
+{{- range $name, $key := $keys -}}
+{{- if and $secret $key }}
+- name: {{ $name }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $secret }}
+      key: {{ $key }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if .Values.smtp.ca.existingSecret -}}
 {{- include "reach.env.text" (dict "name" "REACH_SMTP_CA_FILE" "value" "/etc/reach/smtp/ca.crt") -}}
 {{- end -}}

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 
-from reach.checks import servers, templates
+from reach.checks import mail, servers, templates
 from reach.checks.dns_records import check_mail_dns
 from reach.checks.oidc import check_oidc
 from reach.checks.report import Finding, Line, configuration
@@ -63,8 +63,8 @@ CHECKS = (
     servers.check_direct_database,
     servers.check_outbox,
     servers.check_redis,
-    servers.check_smtp,
-    servers.check_smtputf8,
+    mail.check_smtp,
+    mail.check_smtputf8,
     servers.check_addresses,
     check_oidc,
     check_traces,
@@ -100,4 +100,4 @@ async def findings(settings: Settings, to: str | None = None) -> AsyncIterator[F
     for finding in await check_mail_dns(settings):
         yield finding
     if to is not None:
-        yield await servers.send_sample(settings, to)
+        yield await mail.send_sample(settings, to)

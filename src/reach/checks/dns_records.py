@@ -110,6 +110,7 @@ class Resolver(dns.resolver.Resolver):
 async def check_mail_dns(settings: Settings) -> list[Finding]:
     """Whether receivers can know our mail for ours: DKIM, SPF, DMARC, and where answers go."""
     domain = parse_mailbox(settings.mail_from).domain.lower()
+    envelope = settings.envelope_from.rpartition("@")[2].lower()
     key, dkim = None, UNSIGNED
     try:
         key = DkimKey.of(settings)
@@ -125,7 +126,8 @@ async def check_mail_dns(settings: Settings) -> list[Finding]:
         return [Finding("dns", f"not known: {unknown}", NOT_KNOWN)]
     checks: dict[str, Callable[[], Finding]] = {
         "sender": lambda: check_sender(resolver, domain),
-        "spf": lambda: check_spf(resolver, domain, settings.smtp),
+        # SPF is about the sender of the envelope (RFC 7208 §2.4).
+        "spf": lambda: check_spf(resolver, envelope, settings.smtp),
         "dkim": lambda: check_dkim(resolver, key) if key else dkim,
         "dmarc": lambda: check_dmarc(resolver, domain, key.domain if key else ""),
     }

@@ -22,7 +22,12 @@ COMPUTED: dict[str, Callable[[Settings], str]] = {
         str(settings.direct_database) if settings.database_direct_url.get_secret_value() else ""
     ),
     "redis_url": lambda settings: str(settings.redis or ""),
-    "smtp_url": lambda settings: str(settings.smtp or ""),
+    "smtp_url": lambda settings: (
+        str(settings.smtp or "") if settings.smtp_url.get_secret_value() else ""
+    ),
+    "smtp_urls": lambda settings: (
+        ", ".join(map(str, settings.smtp_servers)) if settings.smtp_urls.get_secret_value() else ""
+    ),
     "public_url": lambda settings: settings.origin,
 }
 

@@ -18,23 +18,14 @@ from reach.db.postgres_connection import Opener as PostgresOpener
 from reach.db.schema import newest, require_database, revision
 from reach.limits.limiter import require_one_count
 from reach.limits.redis import Line, reason_of
-from reach.mail.compose import CannotCompose
-from reach.mail.dkim import DkimKey
-from reach.mail.samples import NAME, sample, sample_composer
-from reach.messages.outcome import Sent, Unavailable
 from reach.network.sockets import Attempt, CannotConnect, try_each
 from reach.people import stats
 from reach.problems import ServiceUnavailable
 from reach.settings import BadSettings, Settings
 from reach.settings.database_url import POSTGRES_PORT, DatabaseUrl
-from reach.settings.urls import REDIS_PORT, SmtpUrl, parse_mailbox
-from reach.smtp.connection import Opener
-from reach.smtp.sender import Sender
-from reach.smtp.session import MAIL
+from reach.settings.urls import REDIS_PORT
 
 PROBE_SECONDS = 10
-#: The longest that any step of a message's dialogue is waited for: somebody looks on.
-STEP_SECONDS = 60
 #: How long an address may take: a lost packet is sent again after a second.
 TRY_SECONDS = 3
 #: Beyond it a window of a minute is no minute.
@@ -66,17 +57,6 @@ FAILED = (
     "GET /v1/messages?state=failed shows why they failed; POST /v1/messages/{id}/retry tries one "
     "again, POST /v1/messages/retry all of them."
 )
-BOUNCES = (  # RFC 6531 §3.2
-    "Every server on the way to the recipient must offer SMTPUTF8. If a later one does not, your "
-    "relay bounces the message, often to nobody: Reach says `sent`, and no email comes. Send one "
-    "to such an address of your own before you keep REACH_SMTPUTF8=on."
-)
-NO_SERVER = "Set REACH_SMTP_URL: only a mail server can send it on; `reach up` has a mailbox."
-ARRIVED = (
-    "It is the welcome, with a made-up name and links that are samples. Look for it in the inbox "
-    "and in the junk folder."
-)
-NOT_TAKEN = "The mail server does not take this message. Its words say why; try another address."
 DEAD = (
     "For {kind}, {address} does not answer. New connections wait a quarter of a second for it.\n"
     "Have the network let Reach through to it, or take it out of what DNS (or /etc/hosts) says of "
@@ -158,91 +138,6 @@ async def check_redis(settings: Settings) -> Finding:
     return Finding("redis", words)
 
 
-async def check_smtp(settings: Settings) -> Finding:
-    """Whether the mail server lets us send: connect, TLS, EHLO, AUTH, MAIL FROM, RSET, QUIT."""
-    if settings.smtp is None:
-        return Finding("smtp", "the embedded mailbox of `reach up`")
-    where = f"{settings.smtp.host}:{settings.smtp.port} ({settings.smtp.security})"
-    try:
-        unavailable = await Sender(_quick(settings, PROBE_SECONDS), settings.smtp).probe()
-    except BadSettings as error:
-        return Finding("smtp", f"{where}: not asked", str(error))
-    if unavailable is not None:
-        return Finding("smtp", f"{where}: {unavailable.words}", _remedy_of(unavailable, settings))
-    return Finding("smtp", f"{where} lets us in, and takes mail from REACH_MAIL_FROM")
-
-
-def _quick(settings: Settings, seconds: float) -> Settings:
-    """Wait no longer than this for any step of the dialogue with the mail server."""
-    steps = (f"smtp_{step}_seconds" for step in ("greeting", "mail", "rcpt", "data", "final"))
-    return settings.model_copy(
-        update={step: min(seconds, getattr(settings, step)) for step in steps}
-    )
-
-
-def _remedy_of(unavailable: Unavailable, settings: Settings) -> str:
-    """Say what to look at if the mail server does not let us in, or does not take our sender."""
-    if not unavailable.text.startswith(MAIL.name):
-        return "Check REACH_SMTP_URL (scheme, port, user, password) and REACH_SMTP_CA_FILE."
-    sender = parse_mailbox(settings.mail_from).addr_spec
-    return (
-        f"It lets us in, and takes nothing from {sender}: check REACH_MAIL_FROM, and what your "
-        "mail provider lets this login send as."
-    )
-
-
-async def check_smtputf8(settings: Settings) -> Finding:
-    """Whether the mail server takes addresses whose local part is not ASCII, if people may."""
-    if not settings.smtputf8:
-        return Finding("smtputf8", "off: addresses are ASCII before the @")
-    if settings.smtp is None:
-        words = "on; the embedded mailbox of `reach up` takes all"
-        return Finding("smtputf8", words, advice=BOUNCES)
-    offers = await _offers_smtputf8(settings, settings.smtp)
-    if offers is None:
-        words = "on; not known whether the mail server offers it"
-        return Finding("smtputf8", words, advice=BOUNCES)
-    if not offers:
-        remedy = (
-            "Emails to such addresses fail at once: set REACH_SMTPUTF8=off, "
-            "or use a mail server that offers it."
-        )
-        return Finding("smtputf8", "on, and the mail server does not offer SMTPUTF8", remedy)
-    return Finding("smtputf8", "on, and the mail server offers SMTPUTF8", advice=BOUNCES)
-
-
-async def _offers_smtputf8(settings: Settings, server: SmtpUrl) -> bool | None:
-    """Ask the mail server for it; None if it does not let us in, which check_smtp says."""
-    try:
-        opened = await Opener(_quick(settings, PROBE_SECONDS), server).open()
-    except BadSettings:
-        return None
-    if isinstance(opened, Unavailable):
-        return None
-    opened.leave()
-    await opened.closed
-    return opened.smtputf8
-
-
-async def send_sample(settings: Settings, to: str) -> Finding:
-    """Send the welcome to ``to``, once, with sample data; a refusal is not tried again."""
-    if settings.smtp is None:
-        return Finding("sent", "nothing: there is no mail server", NO_SERVER)
-    message = sample(settings, "welcome", {"name": NAME}, to)
-    try:
-        mail = sample_composer(settings, DkimKey.of(settings)).compose(message)
-        sender = Sender(_quick(settings, STEP_SECONDS), settings.smtp)
-        outcome = await sender.send(mail, still_held=lambda: True)
-    except (BadSettings, CannotCompose) as error:
-        return Finding("sent", "nothing: it cannot be composed", str(error))
-    await sender.close()
-    if isinstance(outcome, Sent):
-        words = f"{outcome.words} (Message-ID {message.message_id})"
-        return Finding("sent", words, advice=ARRIVED)
-    remedy = _remedy_of(outcome, settings) if isinstance(outcome, Unavailable) else NOT_TAKEN
-    return Finding("sent", f"{outcome.name}: {outcome.words}", remedy)
-
-
 class Server(NamedTuple):
     """A server that the settings name."""
 
@@ -313,8 +208,8 @@ def servers_of(settings: Settings) -> Iterator[Server]:
     if settings.redis is not None:
         redis = parse_url(settings.redis.url)
         yield Server("redis", redis["host"], redis.get("port", REDIS_PORT))
-    if settings.smtp is not None:
-        yield Server("smtp", settings.smtp.host, settings.smtp.port)
+    for server in settings.smtp_servers:
+        yield Server("smtp", server.host, server.port)
 
 
 def _hosts_of(kind: str, database: DatabaseUrl) -> Iterator[Server]:

@@ -49,10 +49,10 @@ router = console_router()
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What the outbox says of the mail server.
+    """What the outbox says of the mail servers.
 
-    ``breakers`` are open: those workers send nothing. ``waits_for`` is what was last said to the
-    message that has been due for longest; None if nothing has been tried.
+    ``breakers`` are open: nothing goes out by those servers. ``waits_for`` is what was last said to
+    the message that has been due for longest; None if nothing has been tried.
     """
 
     breakers: Sequence[OpenBreaker]
@@ -61,6 +61,11 @@ class Delivery:
     last_at: datetime | None
     database: str
     schema: str | None
+
+    @property
+    def stopped(self) -> Sequence[OpenBreaker]:
+        """Those of workers that send nothing at all."""
+        return open_breakers.stopped(self.breakers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ def read(tx: Transaction) -> Delivery:
 
 def verdict(found: Stats, delivery: Delivery) -> Verdict:
     """Judge how it goes."""
-    if delivery.breakers:
+    if delivery.stopped:
         return _stopped(delivery)
     if found.oldest_due_seconds > DUE_SECONDS:
         since = span(found.oldest_due_seconds)
@@ -98,7 +103,7 @@ def verdict(found: Stats, delivery: Delivery) -> Verdict:
             return Verdict("wrong", f"Mail has been due for {since}", says)
         says = "No worker has taken it. Is one running, with this database?"
         return Verdict("wrong", f"Mail has been due for {since}", says)
-    return _in_time(found)
+    return _by_another(delivery.breakers[0]) if delivery.breakers else _in_time(found)
 
 
 def _in_time(found: Stats) -> Verdict:
@@ -119,7 +124,7 @@ def _in_time(found: Stats) -> Verdict:
 
 def _stopped(delivery: Delivery) -> Verdict:
     """Tell since when nothing goes out, and what the mail server says."""
-    first, *others = delivery.breakers
+    first, *others = delivery.stopped
     since = f"{first.opened_at:%H:%M} UTC, {first.opened_at:%Y-%m-%d}"
     codes = [str(code) for code in (first.smtp_code, first.enhanced_code) if code]
     server = f"The mail server answers {' '.join(codes)}" if codes else "It does not answer"
@@ -127,6 +132,15 @@ def _stopped(delivery: Delivery) -> Verdict:
     of = f" (of {len(others) + 1} workers)" if others else ""
     says = f"{server}; it is asked again and again, and nothing is lost.{said}"
     return Verdict("wrong", f"Nothing is sent: the circuit breaker is open since {since}{of}", says)
+
+
+def _by_another(breaker: OpenBreaker) -> Verdict:
+    """Tell which mail server is passed over."""
+    since = f"{breaker.opened_at:%H:%M} UTC, {breaker.opened_at:%Y-%m-%d}"
+    codes = [str(code) for code in (breaker.smtp_code, breaker.enhanced_code) if code]
+    server = f"answers {' '.join(codes)}" if codes else "does not answer"
+    says = f"{breaker.server} {server} since {since}; it is asked again and again."
+    return Verdict("wait", "Mail goes out, by another mail server", says)
 
 
 def span(seconds: float) -> str:

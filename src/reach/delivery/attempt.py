@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import anyio
@@ -14,16 +14,15 @@ import anyio.abc
 import structlog
 from opentelemetry.trace import Span, SpanContext, SpanKind
 
-from reach.delivery.circuit_breaker import CircuitBreaker
 from reach.delivery.leases import Holding, Leases
 from reach.delivery.recording import Ended, Recorder, expect
+from reach.delivery.relays import Relays
 from reach.mail import samples
 from reach.mail.compose import CannotCompose, Composer
 from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable, Unknown
 from reach.messages.queue import MOST_VANISHED, AttemptOutcome
 from reach.settings import Settings
-from reach.smtp.sender import Sender
 from reach.telemetry import traces
 from reach.telemetry.logging import frames
 from reach.telemetry.metrics import ATTEMPT_SECONDS, ATTEMPTS, SLOTS_BUSY
@@ -58,17 +57,16 @@ class Attempts:
         self,
         settings: Settings,
         composer: Composer,
-        sender: Sender,
+        relays: Relays,
         leases: Leases,
         on_recorded: Callable[[], None],
     ) -> None:
         """Take the collaborators; ``on_recorded`` is called when a message is out of hand."""
         self.worker = f"{socket.gethostname()}:{os.getpid()}"
-        self.breaker = CircuitBreaker(settings)
         self.recorder = Recorder(settings, leases, self._is_busy, on_recorded)
         self._settings = settings
         self._composer = composer
-        self._sender = sender
+        self._relays = relays
         self._leases = leases
         self._on_recorded = on_recorded
         self._usual_seconds = FIRST_GUESS_SECONDS
@@ -110,7 +108,9 @@ class Attempts:
                     self._began.pop(holding, None)
                 took = time.monotonic() - began
                 self._usual_seconds += 0.1 * (took - self._usual_seconds)
-                outcome = self.breaker.judge(outcome, message)
+                if holding.waited_seconds:  # for a rate: that was no attempt yet
+                    took -= holding.waited_seconds
+                    started_at += timedelta(seconds=holding.waited_seconds)
                 if span.is_recording():
                     _describe(span, outcome)
                 if not self.recorder.has_place:
@@ -127,7 +127,7 @@ class Attempts:
         try:
             whole = samples.filled(message, self._composer)
             mail = await self._composer.compose_beside(whole)
-            return await self._sender.send(mail, still_held=holding.may_send_content)
+            return await self._relays.send(mail, holding)
         except CannotCompose as error:
             log.warning("message cannot be composed", **_uncomposed(message, error))
             return Rejected(f"cannot be composed: {error}")
@@ -181,9 +181,9 @@ class Attempts:
     async def _give_back(self, holding: Holding, unavailable: Unavailable) -> None:
         """Release what met an open breaker, and what waits for it."""
         with anyio.CancelScope(shield=True):
-            delay_seconds = self.breaker.hold_seconds if unavailable.was_heard else 0
+            delay_seconds = self._relays.hold_seconds if unavailable.was_heard else 0
             await self._leases.give_back([holding], unavailable, delay_seconds=delay_seconds)
-            if self.breaker.is_open:
+            if self._relays.is_open:
                 await self._leases.give_back(self._leases.take_waiting(), unavailable)
         self._on_recorded()
 

@@ -1,4 +1,4 @@
-"""The circuit breaker before the mail server.
+"""The circuit breaker before a mail server.
 
 Closed, messages are sent. Open, nothing is sent, and a probe asks now and then whether the server
 takes messages again. Half-open, one message at a time is sent, until the server deals with one.
@@ -15,7 +15,7 @@ import structlog
 from reach.messages.model import Message
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent, Unavailable
 from reach.settings import Settings
-from reach.telemetry.metrics import CIRCUIT_BREAKER_OPEN, CIRCUIT_BREAKER_OPENINGS
+from reach.telemetry.metrics import CIRCUIT_BREAKER_OPENINGS, SERVER_CIRCUIT_BREAKER_OPEN
 
 log = structlog.get_logger("reach.worker")
 
@@ -50,8 +50,13 @@ class CircuitBreaker:
     recipient: a message that is told so time and again, while others are sent, is deferred.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        """Begin closed."""
+    def __init__(
+        self, settings: Settings, number: int = 1, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """Begin closed, before the server of that ``number``; tell ``on_change`` of changes."""
+        self.number = number
+        self._gauge = SERVER_CIRCUIT_BREAKER_OPEN.labels(str(number))
+        self._on_change = on_change
         #: Whether nothing may be sent, and why.
         self.is_open = False
         self.reason: Unavailable | None = None
@@ -79,9 +84,16 @@ class CircuitBreaker:
         self._served = 0
         #: Messages that were "too many": how often since another was dealt with, and ``_served``.
         self._excesses: dict[object, tuple[int, int]] = {}
-        self._no_longer_open, self._has_opened = anyio.Event(), anyio.Event()
-        self._no_longer_open.set()
-        CIRCUIT_BREAKER_OPEN.set(0)
+        self._has_opened = anyio.Event()
+        #: Whether the server takes nothing, to all we know: so the metrics say.
+        self.stops = False
+        self._gauge.set(0)
+
+    def _show(self, *, stops: bool) -> None:
+        """Tell whether the server takes nothing."""
+        self.stops = stops
+        self._gauge.set(stops)
+        self._on_change()
 
     @property
     def wait_seconds(self) -> float:
@@ -128,7 +140,7 @@ class CircuitBreaker:
         So recipients who are rejected, for good or for what may be our fault, do not keep the
         others waiting. The metric says that nothing goes out, though it is tried.
         """
-        CIRCUIT_BREAKER_OPEN.set(1)
+        self._show(stops=True)
         self._rejected_while_half_open += 1
         if not self.is_half_open or self._rejected_while_half_open >= REFUSALS_TO_OPEN:
             self.open(unavailable)
@@ -191,8 +203,10 @@ class CircuitBreaker:
             self._slots = min(self._most_slots, self._slots + 1 / self._slots)
             self.slots = int(self._slots)
         if not self.is_open:
-            self._openings_in_a_row, self.is_half_open = 0, False
-            CIRCUIT_BREAKER_OPEN.set(0)
+            if self.is_half_open or self.stops:
+                self.is_half_open = False
+                self._show(stops=False)
+            self._openings_in_a_row = 0
         if self._suspects:
             self._suspects.pop(message.id, None)
             self._suspects = dict.fromkeys(self._suspects, True)
@@ -200,25 +214,23 @@ class CircuitBreaker:
     def open(self, reason: Unavailable) -> None:
         """Send nothing from now on, until a probe is answered."""
         if not self.is_open:
-            self._no_longer_open = anyio.Event()
             self._openings_in_a_row += 1
             self.is_open = self.is_half_open = True
             self._rejected_while_half_open = 0
             CIRCUIT_BREAKER_OPENINGS.inc()
-            CIRCUIT_BREAKER_OPEN.set(1)
+            self._show(stops=True)
         self.reason = reason
         self._has_opened.set()
 
     def half_open(self) -> None:
         """Let one message through: a probe was answered."""
         self.is_open, self.reason = False, None
-        CIRCUIT_BREAKER_OPEN.set(0)
         self._has_opened = anyio.Event()
-        self._no_longer_open.set()
+        self._show(stops=False)
 
-    async def wait_until_not_open(self) -> None:
-        """Wait until it is half-open or closed."""
-        await self._no_longer_open.wait()
+    async def wait_until_open(self) -> None:
+        """Wait until it is open."""
+        await self._has_opened.wait()
 
     async def keep(
         self,
@@ -232,7 +244,8 @@ class CircuitBreaker:
         """
         while True:
             await self._has_opened.wait()
-            log.warning("circuit breaker open", smtp_code=self.reason.code if self.reason else None)
+            code = self.reason.code if self.reason else None
+            log.warning("circuit breaker open", server=self.number, smtp_code=code)
             while self.is_open:
                 await tell()
                 await anyio.sleep(self.wait_seconds)
@@ -240,7 +253,7 @@ class CircuitBreaker:
                     self.half_open()
                 else:
                     self._openings_in_a_row += 1
-            log.info("circuit breaker half-open")
+            log.info("circuit breaker half-open", server=self.number)
             on_open()
             await tell()
 

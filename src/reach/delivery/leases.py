@@ -3,8 +3,9 @@
 import sqlite3
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import anyio
 import structlog
@@ -18,6 +19,9 @@ from reach.messages.outcome import Unavailable
 from reach.messages.queue import Held
 from reach.problems import ServiceUnavailable
 from reach.telemetry.metrics import FINISHED, LEASES_HELD, LEASES_RECLAIMED
+
+if TYPE_CHECKING:
+    import asyncio
 
 log = structlog.get_logger("reach.worker")
 
@@ -49,6 +53,8 @@ class Holding:
     expires: float
     is_lost: bool = False
     content_began: bool = False
+    #: How long its attempt has waited for a mail server's rate.
+    waited_seconds: float = 0.0
 
     def is_current(self) -> bool:
         """Whether nobody else can have leased it by now."""
@@ -71,6 +77,11 @@ class Leases:
         self.in_hand: set[Holding] = set()
         #: What waits for its turn, the longest first.
         self.waiting: deque[Holding] = deque()
+        #: What is to go within a second, when its domain may be sent it; and what then puts it
+        #: among those that wait.
+        self.parked: dict[Holding, asyncio.TimerHandle] = {}
+        #: How many of these the last lease has added.
+        self.newest = 0
         #: Where what is due begins.
         self.front = Front()
 
@@ -94,16 +105,20 @@ class Leases:
             self.waiting.append(holding)
             if message.lease - message.recorded_lease > 1:
                 LEASES_RECLAIMED.inc()
-        LEASES_HELD.inc(len(to_send))
-        if suppressed := len(leased) - len(to_send):
+        self.newest = len(to_send)
+        LEASES_HELD.inc(self.newest)
+        if suppressed := len(leased) - self.newest:
             FINISHED.labels("suppressed").inc(suppressed)
             log.info("messages suppressed", count=suppressed)
         return len(leased)
 
     def take_waiting(self) -> Sequence[Holding]:
-        """Take all that wait; they stay in hand."""
-        waiting = list(self.waiting)
+        """Take all that wait, or are parked; they stay in hand."""
+        for timer in self.parked.values():
+            timer.cancel()
+        waiting = [*self.waiting, *self.parked]
         self.waiting.clear()
+        self.parked.clear()
         return waiting
 
     def drop(self, holding: Holding) -> None:
@@ -120,13 +135,16 @@ class Leases:
         delay_seconds: float = 0,
     ) -> None:
         """Release what is not to be tried now; if that fails, it falls due by itself."""
-        held = [holding.held for holding in holdings]
         text = reason.words if reason else None
+        await self.put_off(dict.fromkeys(holdings, delay_seconds), text)
+
+    async def put_off(self, delays: Mapping[Holding, float], reason: str | None) -> None:
+        """Release each, to be due after a time in seconds of its own."""
+        holdings = [*delays]
+        held = {holding.held: delay for holding, delay in delays.items()}
         try:
             if held:
-                await self.database.write(
-                    queue.release, held, reason=text, delay_seconds=delay_seconds
-                )
+                await self.database.write(queue.release, held, reason=reason, delays=held)
         except FAILURES as error:
             log.warning("cannot release", reason=reason_of(error))
         for holding in holdings:

@@ -1,12 +1,14 @@
 """Whose circuit breaker is open: what workers tell operators of it, in a table.
 
+A worker with several mail servers has a row for each that is open.
+
 A breaker is in its worker's memory. Its row is written when it opens, renewed with each probe, and
 deleted when a probe is answered: a worker that sends, or has nothing to do, writes nothing. A row
 that is not renewed in time is a dead worker's, and counts for nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
@@ -45,15 +47,45 @@ _columns = open_breakers.c
 
 @dataclass(frozen=True, slots=True)
 class OpenBreaker:
-    """A worker that sends nothing since ``opened_at``, and the mail server's last code, if any.
+    """A mail server that a worker gives nothing since ``opened_at``, and its last code, if any.
 
     Not its words: they may name an address, which would stay here when its person is erased.
+    ``server`` is its host, empty if the worker has only one; ``number`` its place among ``count``.
     """
 
     worker: str
     opened_at: datetime
     smtp_code: int | None
     enhanced_code: str | None
+    server: str = ""
+    number: int = 1
+    count: int = 1
+
+
+def name_of(worker: str, number: int, count: int, server: str) -> str:
+    """Write whose breaker it is, where a worker has several: what stands for the worker then."""
+    return f"{worker} {number}/{count} {server}"
+
+
+def _read(
+    name: str, opened_at: datetime, smtp_code: int | None, enhanced_code: str | None
+) -> OpenBreaker:
+    """Read what ``name_of`` wrote; a worker's name has no blanks."""
+    worker, _, told = name.partition(" ")
+    place, _, server = told.partition(" ")
+    number, _, count = place.partition("/")
+    found = OpenBreaker(worker, opened_at, smtp_code, enhanced_code)
+    if not told:
+        return found
+    return replace(found, server=server, number=int(number), count=int(count))
+
+
+def stopped(breakers: Sequence[OpenBreaker]) -> Sequence[OpenBreaker]:
+    """Of workers that send nothing, by whatever server: the breaker that opened last."""
+    of_worker: dict[str, list[OpenBreaker]] = {}
+    for one in breakers:
+        of_worker.setdefault(one.worker, []).append(one)
+    return [of[-1] for of in of_worker.values() if len(of) >= of[-1].count]
 
 
 def note(tx: Transaction, worker: str, reason: Unavailable | None, wait_seconds: float) -> None:
@@ -78,7 +110,7 @@ def read(tx: Transaction) -> Sequence[OpenBreaker]:
     is_fresh = _columns.fresh_until >= now()
     shown = select(_columns.worker, _columns.opened_at, _columns.smtp_code, _columns.enhanced_code)
     found = tx.execute(shown.where(is_fresh).order_by(_columns.opened_at, _columns.worker))
-    return [OpenBreaker(*row) for row in found]
+    return [_read(*row) for row in found]
 
 
 @cache

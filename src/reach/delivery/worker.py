@@ -15,11 +15,12 @@ from reach.delivery import open_breakers
 from reach.delivery.attempt import Attempts
 from reach.delivery.cleanup import Sweep, fold_for_ever, recall_for_ever, sweep_for_ever
 from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
+from reach.delivery.relays import Relay, Relays
+from reach.delivery.throttle import Throttle
 from reach.mail.compose import Composer
 from reach.messages import queue
 from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
-from reach.smtp.sender import Sender
 from reach.telemetry.metrics import SLOTS
 
 log = structlog.get_logger("reach.worker")
@@ -74,7 +75,7 @@ class Worker:
         settings: Settings,
         database: Database,
         composer: Composer,
-        sender: Sender,
+        relays: Relays,
         chores: Sequence[Chore] = (),
     ) -> None:
         """Take the collaborators; touch nothing yet."""
@@ -84,11 +85,12 @@ class Worker:
         self._look = queue.looking_also(*waiting)
         self._settings = settings
         self._database = database
-        self._sender = sender
+        self._relays = relays
         self._due = database.subscribe(CHANNEL)
         self._leases = Leases(database, settings.lease_seconds)
-        self._attempts = Attempts(settings, composer, sender, self._leases, self._wake)
-        self._breaker, self._recorder = self._attempts.breaker, self._attempts.recorder
+        self._throttle = Throttle.of(settings, self._leases, self._due.set)
+        self._attempts = Attempts(settings, composer, relays, self._leases, self._wake)
+        self._recorder = self._attempts.recorder
         self._busy_slots = 0
         self._low_water = 0
         #: Whether there was more to do, at the last look, than could be held.
@@ -113,7 +115,8 @@ class Worker:
             for chore in self._chores:
                 around.start_soon(chore.run)
             around.start_soon(self._leases.keep)
-            around.start_soon(self._breaker.keep, self._sender.probe, self._due.set, self._tell)
+            for keeper in self._relays.keepers(self._due.set, self._tell):
+                around.start_soon(keeper)
             days = self._settings.keep_messages_days
             sweeps: list[Sweep] = [partial(audit.sweep, days=self._settings.keep_audit_days)]
             sweeps += [sweep for chore in self._chores for sweep in chore.sweeps]
@@ -135,7 +138,7 @@ class Worker:
             await self._tell_of_the_end()
             around.cancel_scope.cancel()
         SLOTS.dec(self._settings.worker_slots)
-        await self._sender.close()
+        await self._relays.close()
         log.info("worker stopped", worker=self._attempts.worker)
 
     def _end_within(self, seconds: float, deliveries: anyio.abc.TaskGroup) -> None:
@@ -151,32 +154,36 @@ class Worker:
         await cut_off.wait()
         self._end_within(0, deliveries)
 
-    async def _tell(self) -> None:
-        """Tell operators whether the circuit breaker is open; sending depends on it in nothing."""
-        breaker, worker = self._breaker, self._attempts.worker
+    async def _tell(self, relay: Relay) -> None:
+        """Tell operators whether a circuit breaker is open; sending depends on it in nothing."""
+        breaker = relay.breaker
+        name = self._attempts.worker
+        if len(self._relays.all) > 1:
+            name = open_breakers.name_of(name, relay.number, len(self._relays.all), relay.host)
         try:
             if breaker.is_open:
                 wait_seconds = breaker.wait_seconds
-                await self._database.write(open_breakers.note, worker, breaker.reason, wait_seconds)
+                await self._database.write(open_breakers.note, name, breaker.reason, wait_seconds)
             else:
-                await self._database.write(open_breakers.forget, worker)
+                await self._database.write(open_breakers.forget, name)
         except FAILURES as error:
             log.warning("cannot tell of the circuit breaker", reason=reason_of(error))
 
     async def _tell_of_the_end(self) -> None:
         """Who has stopped has no breaker."""
-        if self._breaker.is_open:
-            self._breaker.half_open()
-            with anyio.move_on_after(TELL_SECONDS, shield=True):
-                await self._tell()
+        for relay in self._relays.all:
+            if relay.breaker.is_open:
+                relay.breaker.half_open()
+                with anyio.move_on_after(TELL_SECONDS, shield=True):
+                    await self._tell(relay)
 
     # Leasing
 
     async def _lease_until(self, stop: anyio.Event, deliveries: anyio.abc.TaskGroup) -> None:
         """Lease messages as slots can take them, and start a slot for each that is free."""
         while not stop.is_set():
-            if self._breaker.is_open:
-                await self._until_any(stop.wait, self._breaker.wait_until_not_open)
+            if self._relays.is_open:
+                await self._until_any(stop.wait, self._relays.wait_until_not_open)
                 continue
             if self._recorder.is_unavailable:
                 await self._until_any(stop.wait, self._recorder.wait_until_back)
@@ -187,9 +194,9 @@ class Worker:
             room = self._room()
             taken = await self._lease(room) if room > 0 else 0
             self._is_full = taken == room or room <= 0
-            if stop.is_set() or self._breaker.is_open:  # since it began to lease
+            if stop.is_set() or self._relays.is_open:  # since it began to lease
                 with anyio.CancelScope(shield=True):
-                    await self._leases.give_back(self._leases.take_waiting(), self._breaker.reason)
+                    await self._leases.give_back(self._leases.take_waiting(), self._relays.reason)
             self._start_slots(deliveries)
             if taken < room or room <= 0:
                 with anyio.move_on_after(self._idle_seconds):
@@ -197,15 +204,16 @@ class Worker:
 
     def _room(self) -> int:
         """How many more messages this worker should hold."""
-        if self._breaker.is_half_open:
-            return 1 - len(self._leases.in_hand)
-        slots = self._breaker.slots
+        held = len(self._leases.in_hand) - len(self._leases.parked)
+        slots = self._relays.slots
+        if self._relays.is_half_open:
+            return slots - held
         ahead = min(MOST_AHEAD, AHEAD_SECONDS / max(self._attempts.expected_seconds(slots), 0.001))
         # Leases are taken many at a time: one commit for each message would be too dear.
         self._low_water = int(slots * ahead / 2)
         if len(self._leases.waiting) > self._low_water:
             return 0
-        return slots + int(slots * ahead) - len(self._leases.in_hand)
+        return slots + int(slots * ahead) - held
 
     async def _lease(self, limit: int) -> int:
         """Lease up to ``limit`` messages, if one is due; returns how many.
@@ -226,6 +234,8 @@ class Worker:
                     return 0
             with anyio.CancelScope(shield=True):  # or it is committed, and nobody knows
                 taken = await self._leases.take(limit)
+                if self._throttle is not None and taken:
+                    await self._throttle.sort(self._leases.newest)
         except FAILURES as error:
             log.warning("cannot lease", reason=reason_of(error))
             self._recorder.is_unavailable = True
@@ -247,7 +257,7 @@ class Worker:
             self._due.set()
 
     def _start_slots(self, deliveries: anyio.abc.TaskGroup) -> None:
-        for _ in range(min(self._breaker.slots - self._busy_slots, len(self._leases.waiting))):
+        for _ in range(min(self._relays.slots - self._busy_slots, len(self._leases.waiting))):
             self._busy_slots += 1
             deliveries.start_soon(self._slot, self._leases.waiting.popleft(), deliveries)
 
@@ -265,8 +275,8 @@ class Worker:
 
     def _may_go_on(self) -> bool:
         """Whether a slot that is done may take the next message."""
-        is_held_up = self._breaker.is_open or self._recorder.is_unavailable
-        return not is_held_up and self._busy_slots <= self._breaker.slots
+        is_held_up = self._relays.is_open or self._recorder.is_unavailable
+        return not is_held_up and self._busy_slots <= self._relays.slots
 
     @staticmethod
     async def _until_any(*waits: Callable[[], Awaitable[None]]) -> None:

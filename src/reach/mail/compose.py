@@ -33,6 +33,7 @@ from reach.mail.linking import MessageLinks, lasts
 from reach.mail.templates import Rendered, Templates
 from reach.messages.model import NOTICE, STRANGERS, Message
 from reach.settings import BadSettings, Settings
+from reach.settings.smtp import parse_headers
 from reach.settings.urls import parse_mailbox
 
 #: What text may hold that is sent as it is: printable ASCII, tabs and line ends (RFC 5322 §2.1.1).
@@ -101,11 +102,16 @@ class Composer:
         if settings.bounces_postmark_secret.get_secret_value():
             self._names.append(POSTMARK_HEADER)
         mail_from = parse_mailbox(settings.mail_from)
-        self._sender = mail_from.addr_spec
+        self._sender = settings.envelope_from
         reply_to = parse_mailbox(settings.reply_to) if settings.reply_to else None
         for mailbox in filter(None, (mail_from, reply_to)):
             if is_too_long(mailbox.addr_spec):
                 raise BadSettings("REACH_MAIL_FROM, REACH_REPLY_TO: an address is too long")
+        if is_too_long(self._sender):
+            raise BadSettings("REACH_ENVELOPE_SENDER: the address is too long")
+        #: Not signed: providers take out those that are for them.
+        headers = parse_headers(settings.mail_headers)
+        self._extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
         try:
             refuse_forbidden(settings.brand_name)
             self._from = mailbox_header("From", mail_from)
@@ -230,7 +236,7 @@ class Composer:
             f"{self._list_headers(values) if is_stoppable else ''}"
             f"{text_header('Subject', subject)}"
             f"Content-Language: {templates.language}\r\n"
-            "Auto-Submitted: auto-generated\r\n"
+            f"Auto-Submitted: auto-generated\r\n{self._extra}"
             f"{self._named(message)}"
             "MIME-Version: 1.0\r\n"
             f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'

@@ -1,11 +1,12 @@
 """The outbox, from the worker's side: what is due is leased, renewed, released and recorded."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,8 @@ from reach.settings import Settings
 #: A message that so many workers in a row have vanished with counts as failed once.
 MOST_VANISHED = 5
 MICROSECONDS = 1e6
+#: What falls due later than this, a worker's own look finds in time.
+NOTIFIED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +243,12 @@ def _given(tx: Transaction, held: Iterable[Held]) -> str:
 
 @cache
 def _release(dialect: str) -> Executable:
+    given = _in_hand(dialect, *HELD, Column("delay_seconds", Float))
     return (
         update(messages)
-        .where(_is_still_held(_in_hand(dialect, *HELD)))
+        .where(_is_still_held(given))
         .values(
-            due_at=now(bindparam("delay_seconds", type_=Float)),
+            due_at=now(given.c.delay_seconds),
             first_failed_at=since_tried(messages.c.first_failed_at),
             suspected_at=since_tried(messages.c.suspected_at),
             recorded_lease=messages.c.lease,
@@ -258,16 +262,26 @@ def _release(dialect: str) -> Executable:
 
 
 def release(
-    tx: Transaction, held: Iterable[Held], *, reason: str | None = None, delay_seconds: float = 0
+    tx: Transaction,
+    held: Iterable[Held],
+    *,
+    reason: str | None = None,
+    delays: Mapping[Held, float] = MappingProxyType({}),
 ) -> None:
-    """Give messages back, no attempt spent; they are due in ``delay_seconds``.
+    """Give messages back, no attempt spent; due now, or in so many seconds as ``delays`` says.
 
     ``reason`` is what an operator sees as the last error meanwhile.
     """
-    given = _given(tx, held)
-    values = {"rows": given, "reason": reason, "delay_seconds": delay_seconds}
-    tx.execute(_release(tx.dialect.name), values)
-    notify(tx, CHANNEL)
+    ordered = sorted(held, key=attrgetter("id"))
+    seconds = [delays.get(one, 0.0) for one in ordered]
+    given = [
+        {"id": one.id, "lease": one.lease, "delay_seconds": delay}
+        for one, delay in zip(ordered, seconds, strict=True)
+    ]
+    dialect = tx.dialect.name
+    tx.execute(_release(dialect), {"rows": encode(dialect, given), "reason": reason})
+    if min(seconds, default=0.0) <= NOTIFIED_SECONDS:
+        notify(tx, CHANNEL)
 
 
 # Recording

@@ -75,10 +75,10 @@ async def up(
         stack.enter_context(counting(settings))
         port = listener.getsockname()[1]
         settings = with_secret_key(settings).model_copy(update={"port": port})
-        server_url, mailbox = settings.smtp, None
-        if server_url is None:
+        servers, mailbox = settings.smtp_servers, None
+        if not servers:
             mailbox = Mailbox(settings.data_dir / "mailbox")
-            server_url = SmtpUrl.parse(await stack.enter_async_context(mailbox.serve()))
+            servers = (SmtpUrl.parse(await stack.enter_async_context(mailbox.serve())),)
         await _migrate(settings, say)
         # From here to the very end: a signal must not end it while the database is closed.
         stop = Stop()
@@ -88,7 +88,7 @@ async def up(
         app = create_app(settings, database, mailbox)
         started = Started(settings, key, mailbox is not None)
         server = Server(app, settings, lambda: on_ready(started))
-        worker = make_worker(settings, database, server_url, dkim)
+        worker = make_worker(settings, database, servers, dkim)
         keep_what_is_made()
         async with anyio.create_task_group() as group:
             group.start_soon(worker.run, stop.asked, stop.cut_off)

@@ -1,6 +1,9 @@
 """A worker's process: it sends what the outbox holds."""
 
+from collections.abc import Sequence
+
 from reach.db.database import Database
+from reach.delivery.relays import Relays
 from reach.delivery.worker import Chore, Worker
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
@@ -18,20 +21,18 @@ from reach.runtime.process import (
 )
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import SmtpUrl
-from reach.smtp.sender import Sender
 
 
 async def work(settings: Settings) -> None:
     """Run one worker. Raises CannotStart, and BadSettings without mail server or schema."""
-    server_url = settings.smtp
-    if server_url is None:
+    if not settings.smtp_servers:
         raise BadSettings("REACH_SMTP_URL must be set: only `reach up` has a mailbox of its own")
     dkim = DkimKey.of(settings)
     settings = with_secret_key(settings)
     stop = Stop()
     with stop.on_signals(), counting(settings):
         async with opened(settings) as database:
-            worker = make_worker(settings, database, server_url, dkim)
+            worker = make_worker(settings, database, settings.smtp_servers, dkim)
             keep_what_is_made()
             if await wait_for_schema(database, stop.asked):
                 async with keeping_gauges(settings, database):
@@ -39,13 +40,13 @@ async def work(settings: Settings) -> None:
 
 
 def make_worker(
-    settings: Settings, database: Database, server_url: SmtpUrl, dkim: DkimKey | None
+    settings: Settings, database: Database, servers: Sequence[SmtpUrl], dkim: DkimKey | None
 ) -> Worker:
     """Make a worker that sends, answers requests for a link, tells the maker, and indexes."""
-    composer, sender = Composer(settings, dkim), Sender(settings, server_url)
+    composer, relays = Composer(settings, dkim), Relays(settings, servers)
     chores: list[Chore] = [
         LinkRequests(settings, database),
         Notices(settings, database),
         Indexing(database),
     ]
-    return Worker(settings, database, composer, sender, chores)
+    return Worker(settings, database, composer, relays, chores)

@@ -12,37 +12,36 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from reach.settings.types import (
     PREFIX,
+    Address,
     Addresses,
-    BindPlace,
     Color,
     DatabasePlace,
     Domain,
     DomainNames,
     Grants,
-    ImapPlace,
+    Headers,
     Issuer,
     LanguageCodes,
     Limit,
-    MadeUpSecrets,
     Mailbox,
     NameServers,
     Networks,
     OidcScopes,
-    OneAddress,
     Origins,
     Port,
     PostgresPlace,
     PublicUrl,
+    Rates,
     RedisPlace,
     ReturnPath,
     Seconds,
     SecretFiles,
     SmtpPlace,
+    SmtpPlaces,
     TemplateNames,
-    Topics,
+    TokenUrl,
     WebAddress,
     WebAddresses,
-    WebhookSecrets,
 )
 
 
@@ -73,6 +72,10 @@ class Fields(BaseSettings):
     #: ``smtp://``, ``smtps://`` or ``smtp+starttls://…``. Empty means the embedded mailbox, which
     #: only ``reach up`` has.
     smtp_url: SmtpPlace = SecretStr("")
+    #: Instead of ``REACH_SMTP_URL``: several servers in order of preference, with commas or blanks
+    #: between. The next one sends while the one before it cannot. ``?rate=10/s`` (or ``100/min``)
+    #: behind a server's host is how much one worker process gives it.
+    smtp_urls: SmtpPlaces = SecretStr("")
     #: Who logs in at the mail server, if its URL does not say. Here nothing is encoded.
     smtp_user: SecretStr = SecretStr("")
     #: With what password, if the URL holds none. Here nothing is encoded.
@@ -86,6 +89,24 @@ class Fields(BaseSettings):
     redis_password: SecretStr = SecretStr("")
     #: Verifies the mail server instead of the system's certificate authorities.
     smtp_ca_file: Path | None = None
+    #: The certificate (PEM) by which mail servers know us, with those that it was signed by.
+    smtp_cert_file: Path | None = None
+    #: Its key (PEM, without a password), if that is not in the same file.
+    smtp_key_file: Path | None = None
+    #: The name that the mail server's certificate must be for. Empty means the host of its URL.
+    smtp_verify_name: Domain = ""
+    #: Where a token is had that logs in instead of a password (XOAUTH2), at servers whose URL has a
+    #: user and no password. Needs the extra ``oauth``.
+    smtp_oauth_token_url: TokenUrl = ""
+    #: What they who hand out tokens call Reach.
+    smtp_oauth_client_id: Annotated[str, Field(max_length=500)] = ""
+    #: What Reach proves there that it is Reach with.
+    smtp_oauth_client_secret: SecretStr = SecretStr("")
+    #: By which tokens are had for a mailbox whose owner has agreed (Google). Empty means that Reach
+    #: has a permission of its own ("client credentials", Microsoft).
+    smtp_oauth_refresh_token: SecretStr = SecretStr("")
+    #: What a token is to be good for: ``https://outlook.office365.com/.default`` of Microsoft.
+    smtp_oauth_scope: Annotated[str, Field(max_length=500)] = ""
     #: Where mail servers report what they could not deliver: ``bounces@mail.example.org``. Each
     #: email gets a return path of its own there (``bounces+…@``), whose mail is to be given to
     #: ``reach inbound``. Empty means the sender's address.
@@ -154,6 +175,12 @@ class Fields(BaseSettings):
     mail_from: Annotated[Mailbox, Field(min_length=1)] = "Reach <reach@localhost>"
     #: Where answers to emails go. Empty means to whom they come from.
     reply_to: Mailbox = ""
+    #: Who is told of emails that come back: the sender of the envelope. Empty means the address of
+    #: ``REACH_MAIL_FROM``.
+    envelope_sender: Address = ""
+    #: Headers of every email that a provider wants, with ; between: ``X-PM-Message-Stream:
+    #: outbound; X-SES-CONFIGURATION-SET: reach``. None that Reach writes itself.
+    mail_headers: Headers = ""
     #: Templates here take the place of the built-in ones of the same name.
     templates_dir: Path | None = None
     #: Templates of your own (``news, offers``) whose emails people may unsubscribe from: these have
@@ -249,6 +276,10 @@ class Fields(BaseSettings):
     # Delivery
     #: Messages that one worker process sends at the same time.
     worker_slots: Annotated[int, Field(ge=1, le=1000)] = 8
+    #: How much one worker process sends to receiving domains: ``gmail.com=5/s, .example.org=60/min,
+    #: *=20/s``. A dot before a name means all that lies below it, together; ``*`` every other
+    #: domain, each by itself. Empty means as much as the mail server takes.
+    domain_rates: Rates = ""
     #: How long a worker holds a message between renewals; a dead one's fall due after it.
     lease_seconds: Seconds = 60
     #: How long a stopping process finishes what it has in hand. Keep it below the pod's
@@ -290,46 +321,6 @@ class Fields(BaseSettings):
     smtp_messages_per_connection: Annotated[int, Field(ge=0)] = 10
     #: No message is begun on a connection that is older than this.
     smtp_connection_seconds: Seconds = 300
-
-    # What providers report of emails after they were sent: docs/guides/bounces-providers.md
-    #: Topics of Amazon SNS that Amazon SES publishes to:
-    #: ``arn:aws:sns:eu-central-1:123456789012:reach-bounces``. What any other topic sends is
-    #: refused. Needs the extra ``providers``. Empty, as with those below, means that
-    #: ``/v1/bounces/amazon-ses`` is not there.
-    bounces_amazon_ses_topics: Topics = ""
-    #: The password in the webhook's URL at Postmark. You make it up: 24 characters or more.
-    bounces_postmark_secret: MadeUpSecrets = SecretStr("")
-    #: Mailgun's "HTTP webhook signing key".
-    bounces_mailgun_key: SecretStr = SecretStr("")
-    #: SendGrid's "verification key" of its Signed Event Webhook: a public key, in base64. Needs the
-    #: extra ``providers``.
-    bounces_sendgrid_key: str = ""
-    #: Resend's signing secret of the webhook: ``whsec_…``.
-    bounces_resend_secret: WebhookSecrets = SecretStr("")
-    #: Signs what programs of yours report at ``/v1/bounces/generic``: ``whsec_…``, which you make.
-    #: Of each of these there may be two, with a comma between, while one replaces the other.
-    bounces_generic_secret: WebhookSecrets = SecretStr("")
-
-    # Reports that come in as email: docs/guides/bounces-set-up.md
-    #: Where mailbox providers send their feedback loops' reports (who marked an email as spam):
-    #: ``complaints@mail.example.org``. Empty means that ``reach inbound`` takes none there.
-    complaints_address: OneAddress = ""
-    #: Where ``reach inbound`` listens for reports: ``lmtp://127.0.0.1:8024``,
-    #: ``lmtp+unix:///run/reach/inbound.sock`` or ``smtp://127.0.0.1:8025``. Your own mail server is
-    #: to hand it what comes to ``REACH_RETURN_PATH`` and ``REACH_COMPLAINTS_ADDRESS``. Empty means
-    #: nowhere.
-    inbound_bind: BindPlace = ""
-    #: The mailbox that ``reach inbound`` reads reports from: ``imaps://user:password@host/INBOX``
-    #: or ``imap+starttls://…``. It should hold nothing else. Empty means none.
-    bounce_mailbox_url: ImapPlace = SecretStr("")
-    #: Who logs in at that mailbox, if its URL does not say. Here nothing is encoded.
-    bounce_mailbox_user: SecretStr = SecretStr("")
-    #: With what password, if the URL holds none. Here nothing is encoded.
-    bounce_mailbox_password: SecretStr = SecretStr("")
-    #: Verifies that mailbox's server instead of the system's certificate authorities.
-    bounce_mailbox_ca_file: Path | None = None
-    #: How often it is read.
-    bounce_mailbox_seconds: Annotated[float, Field(gt=0, le=24 * 3600)] = 60
 
     # Whose emails they are
     #: Emails are signed (DKIM) with the key that DNS has at ``<selector>._domainkey.<domain>``.

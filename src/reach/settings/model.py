@@ -1,23 +1,25 @@
 """The settings of a process: what its fields come to, together."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
 from reach.network.hosts import Domains, is_loopback
 from reach.settings.brand import Brand, Logo
 from reach.settings.database_url import DatabaseUrl
-from reach.settings.fields import Fields
+from reach.settings.exposure import dangers
 from reach.settings.inbound import UNENCRYPTED, Bind, ImapUrl
 from reach.settings.oidc import faults
+from reach.settings.rates import DomainRates
+from reach.settings.report_fields import ReportFields
+from reach.settings.smtp import completed, parse_smtp_urls
+from reach.settings.smtp import faults as smtp_faults
 from reach.settings.types import (
     PREFIX,
-    SECRETS,
     SERVERS,
     UNITS,
     BadSettings,
@@ -43,7 +45,7 @@ SECRET_KEY_MIN_CHARACTERS = 32
 LIMIT = "limit_"
 
 
-class Settings(Fields):
+class Settings(ReportFields):
     """How this process is to behave.
 
     What a field says is a text, as it was set; what is read out of it is read once.
@@ -88,18 +90,15 @@ class Settings(Fields):
 
     @model_validator(mode="after")
     def _logins_are_said_once(self) -> "Settings":
-        database, smtp = self.database, self.smtp
+        database = self.database
         _ = self.redis
         if database.is_sqlite and self._login("database"):
             raise ValueError(
                 "REACH_DATABASE_USER and REACH_DATABASE_PASSWORD need a REACH_DATABASE_URL of "
                 "Postgres: SQLite asks nobody who they are"
             )
-        if smtp and (smtp.username is None) != (smtp.password is None):
-            raise ValueError(
-                "REACH_SMTP_URL: needs both a user and a password, or neither: they may be in "
-                "REACH_SMTP_USER and REACH_SMTP_PASSWORD"
-            )
+        if found := smtp_faults(self, self.smtp_servers, self._login("smtp")):
+            raise ValueError("\n".join(found))
         if self.bounce_mailbox:
             self.bounce_mailbox.require_login()
         return self
@@ -172,13 +171,29 @@ class Settings(Fields):
         file = Path(self.database.url.database or "")
         return self.database.is_sqlite and file.absolute().parent == self.data_dir.absolute()
 
-    @cached_property
+    @property
     def smtp(self) -> SmtpUrl | None:
-        """Where mail goes; None means the embedded mailbox."""
-        if not (text := self.smtp_url.get_secret_value()):
-            return None
-        url = SmtpUrl.parse(text)
-        return url.with_login(self._whole("smtp_url", url.login))
+        """Where mail goes first; None means the embedded mailbox."""
+        return next(iter(self.smtp_servers), None)
+
+    @cached_property
+    def smtp_servers(self) -> tuple[SmtpUrl, ...]:
+        """Where mail goes, in order of preference; none means the embedded mailbox."""
+        servers = parse_smtp_urls(self.smtp_urls.get_secret_value())
+        if text := self.smtp_url.get_secret_value():
+            url = SmtpUrl.parse(text)
+            servers = (url.with_login(self._whole("smtp_url", url.login)),)
+        return completed(self, servers)
+
+    @cached_property
+    def envelope_from(self) -> str:
+        """The sender of envelopes: who is told of what comes back. A return path wins."""
+        return self.return_path or self.envelope_sender or parse_mailbox(self.mail_from).addr_spec
+
+    @cached_property
+    def receiving_rates(self) -> DomainRates:
+        """How much receiving domains are sent."""
+        return DomainRates.parse(self.domain_rates)
 
     @cached_property
     def bind(self) -> Bind | None:
@@ -297,7 +312,7 @@ class Settings(Fields):
             field.removeprefix(LIMIT): Policy.parse(
                 field.removeprefix(LIMIT).replace("_", "-"), getattr(self, field)
             )
-            for field in Fields.model_fields
+            for field in ReportFields.model_fields
             if field.startswith(LIMIT)
         }
 
@@ -328,7 +343,7 @@ class Settings(Fields):
     @property
     def is_spread(self) -> bool:
         """Whether the mail server or the database is, or may be, on another machine."""
-        return not self.database.is_local or bool(self.smtp and not self.smtp.is_local)
+        return not self.database.is_local or not all(one.is_local for one in self.smtp_servers)
 
     def require_safe_exposure(self, *, has_mailbox: bool = True, binds: bool = True) -> None:
         """Refuse what is fine on a laptop and dangerous in the open. Raises BadSettings.
@@ -338,64 +353,21 @@ class Settings(Fields):
         whom it talks to has to tell whether it serves more than this machine.
         """
         wrong = []
-        smtp = self.smtp
         if self.needs_public_url or (not binds and not self.public_url and self.is_spread):
             wrong.append(
                 "REACH_PUBLIC_URL must be set, such as https://signup.example.org: "
                 "links in emails are made of it"
             )
         if self.is_exposed:
-            wrong += self._dangers(has_mailbox=has_mailbox)
+            wrong += dangers(self, has_mailbox=has_mailbox)
         if self.bounce_mailbox and self.bounce_mailbox.tells_its_password:
             wrong.append(UNENCRYPTED)
-        if smtp and not smtp.is_local and "mail_from" not in self.model_fields_set:
+        is_remote = not all(one.is_local for one in self.smtp_servers)
+        if is_remote and "mail_from" not in self.model_fields_set:
             wrong.append("REACH_MAIL_FROM must be set beside REACH_SMTP_URL")
         if wrong:
             raise BadSettings("\n".join(wrong))
 
-    def _dangers(self, *, has_mailbox: bool) -> Iterator[str]:
-        """Say what must not be in the open."""
-        smtp = self.smtp
-        if not self.has_long_secret_keys:
-            yield (
-                "REACH_SECRET_KEY must be set, with 32 characters or more: "
-                "try `openssl rand -hex 32`"
-            )
-        if smtp is None and has_mailbox:
-            yield "REACH_SMTP_URL must be set: the embedded mailbox is only for loopback"
-        if smtp and smtp.username and smtp.security == "plain" and not smtp.is_local:
-            yield (
-                "REACH_SMTP_URL would send its password unencrypted: "
-                "use smtp+starttls:// or smtps://"
-            )
-
 
 #: What is read out of fields, and kept.
 READ_ONCE = [name for name, value in vars(Settings).items() if isinstance(value, cached_property)]
-
-
-def load(flags: Mapping[str, object] | None = None) -> Settings:
-    """Read the settings; ``flags`` (those that are not None) beat the environment.
-
-    Raises BadSettings with a line for each variable that is wrong; no value is repeated.
-    """
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
-    try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
-    except ValidationError as error:
-        lines = []
-        for fault in error.errors(include_input=False, include_url=False, include_context=False):
-            where = f"{PREFIX}{str(fault['loc'][0]).upper()}: " if fault["loc"] else ""
-            lines.append(where + fault["msg"].removeprefix("Value error, "))
-        raise BadSettings("\n".join(lines)) from None
-
-
-#: What clients/python reads, on a machine that may have both.
-OF_THE_CLIENT = ("REACH_API_KEY", "REACH_API_URL")
-
-
-def unknown_variables() -> list[str]:
-    """``REACH_*`` variables that no setting reads: a misspelling, most likely."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    known |= {*(f"{PREFIX}{name.upper()}_FILE" for name in SECRETS), *OF_THE_CLIENT}
-    return sorted(v for v in os.environ if v.startswith(PREFIX) and v not in known)

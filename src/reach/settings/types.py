@@ -17,6 +17,8 @@ from reach.settings.brand import parse_color
 from reach.settings.database_url import DatabaseUrl
 from reach.settings.inbound import Bind, ImapUrl
 from reach.settings.oidc import parse_grants, parse_issuer, parse_scopes
+from reach.settings.rates import DomainRates
+from reach.settings.smtp import parse_address, parse_headers, parse_smtp_urls, parse_token_url
 from reach.settings.urls import (
     RedisUrl,
     SmtpUrl,
@@ -33,6 +35,9 @@ PREFIX = "REACH_"
 SERVERS = ("database", "smtp", "redis", "bounce_mailbox")
 SECRETS = (
     *(f"{server}_{part}" for server in SERVERS for part in ("url", "user", "password")),
+    "smtp_urls",
+    "smtp_oauth_client_secret",
+    "smtp_oauth_refresh_token",
     "database_direct_url",
     "secret_key",
     "dkim_private_key",
@@ -194,13 +199,6 @@ def parse_addresses(text: str) -> list[str]:
     return parts
 
 
-def parse_address(text: str) -> str:
-    """Read one address without a name. Raises ValueError."""
-    if parse_mailbox(text).addr_spec != text:
-        raise ValueError("must be an address without a name, like bounces@mail.example.org")
-    return text
-
-
 def parse_domain(text: str) -> str:
     """Read the name of a domain, in lower case. Raises ValueError."""
     if len(text) > DOMAIN_CHARACTERS or not DOMAIN.fullmatch(text):
@@ -280,13 +278,17 @@ def without_slash(url: str) -> str:
 
 
 Addresses = Annotated[str, reads(parse_addresses)]
-OneAddress = Annotated[str, reads(parse_address)]
 Mailbox = Annotated[str, reads(parse_mailbox)]
 ReturnPath = Annotated[str, reads(parse_return_path)]
 Limit = Annotated[str, reads(parse_policy)]
 DatabasePlace = Annotated[SecretStr, reads(DatabaseUrl.parse)]
 PostgresPlace = Annotated[SecretStr, reads(parse_postgres)]
 SmtpPlace = Annotated[SecretStr, reads(SmtpUrl.parse)]
+SmtpPlaces = Annotated[SecretStr, reads(parse_smtp_urls)]
+Address = Annotated[str, reads(parse_address)]
+Headers = Annotated[str, reads(parse_headers)]
+TokenUrl = Annotated[str, reads(parse_token_url)]
+Rates = Annotated[str, reads(DomainRates.parse)]
 RedisPlace = Annotated[SecretStr, reads(RedisUrl.parse)]
 ImapPlace = Annotated[SecretStr, reads(ImapUrl.parse)]
 BindPlace = Annotated[str, reads(Bind.parse)]

@@ -23,6 +23,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from reach.network.hosts import Place, is_host, is_loopback, is_unspecified
+from reach.settings.rates import SMTP_END, SMTP_PARAMETERS, Rate, smtp_parameters
 
 MASK = "********"
 ENCODED = "/ as %2F, ? as %3F, # as %23, @ as %40, : as %3A, % as %25"
@@ -169,25 +170,36 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class SmtpUrl:
-    """A mail server, and how to speak to it: never with less security than its URL says."""
+    """A mail server, and how to speak to it: never with less security than its URL says.
+
+    ``rate`` is how much it is given, ``verify_name`` what its certificate must be for, if that is
+    not the host; ``uses_token`` says that a token logs in rather than a password.
+    """
 
     host: str
     port: int
     security: Security
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    rate: Rate | None = None
+    verify_name: str | None = None
+    uses_token: bool = False
 
     @classmethod
     def parse(cls, text: str) -> "SmtpUrl":
         """Read ``smtp://``, ``smtps://`` or ``smtp+starttls://[user:password@]host[:port]``.
 
-        Raises ValueError, with words that do not repeat the URL (it may hold a password).
+        Behind that may stand ``?rate=10/s&name=mail.example.org``. Raises ValueError, with words
+        that do not repeat the URL (it may hold a password).
         """
-        url = ServerUrl.parse(text)
+        text = text.strip()
+        end = SMTP_PARAMETERS.search(text)
+        given = smtp_parameters(end[1]) if end else {}
+        url = ServerUrl.parse(text[: end.start()] if end else text)
         if url.scheme not in SMTP_SCHEMES:
             raise ValueError("must start with smtp://, smtps:// or smtp+starttls://")
         if url.path not in ("", "/") or url.parameters is not None:
-            raise ValueError("must end after the port")
+            raise ValueError(SMTP_END)
         security, default_port = SMTP_SCHEMES[url.scheme]
         return cls(
             host=url.place.host,
@@ -195,6 +207,8 @@ class SmtpUrl:
             security=security,
             username=url.login.user,
             password=url.login.password,
+            rate=Rate.parse(given["rate"]) if "rate" in given else None,
+            verify_name=given.get("name"),
         )
 
     @property
@@ -209,7 +223,10 @@ class SmtpUrl:
     def __str__(self) -> str:
         """The URL with its credentials masked."""
         scheme = next(name for name, (kind, _) in SMTP_SCHEMES.items() if kind == self.security)
-        return shown(scheme, [Place(self.host, self.port)], has_login=bool(self.login))
+        url = shown(scheme, [Place(self.host, self.port)], has_login=bool(self.login))
+        said = [f"rate={self.rate}"] if self.rate else []
+        said += [f"name={self.verify_name}"] if self.verify_name else []
+        return f"{url}?{'&'.join(said)}" if said else url
 
     @property
     def is_local(self) -> bool:

@@ -11,8 +11,10 @@ from opentelemetry.trace import SpanKind
 from reach.mail.compose import Mail
 from reach.messages.outcome import Outcome, Rejected, Sent, Unavailable
 from reach.settings import Settings
-from reach.settings.urls import SmtpUrl, parse_mailbox
-from reach.smtp.connection import QUIT_SECONDS, Connection, NoReply, Opener
+from reach.settings.urls import SmtpUrl
+from reach.smtp.connection import QUIT_SECONDS, Connection, NoReply
+from reach.smtp.oauth import Tokens
+from reach.smtp.opening import Opener
 from reach.smtp.session import Gone, SessionOver, converse, may_send, unsendable
 from reach.telemetry import traces
 
@@ -28,7 +30,7 @@ CHECK_SECONDS = 5.0
 
 
 class Sender:
-    """The one way out: hands messages to the mail server.
+    """A way out: hands messages to one mail server.
 
     There are as many connections as there were concurrent ``send`` calls, unless the server
     allows fewer: refused while others of ours are open, we make do with these for a while.
@@ -39,11 +41,21 @@ class Sender:
     were mended.
     """
 
-    def __init__(self, settings: Settings, server: SmtpUrl) -> None:
-        """Connect to nothing yet. Raises BadSettings if the CA file cannot be used."""
+    def __init__(
+        self,
+        settings: Settings,
+        server: SmtpUrl,
+        *,
+        tokens: Tokens | None = None,
+        connect_seconds: float | None = None,
+    ) -> None:
+        """Connect to nothing yet. Raises BadSettings if a file that TLS needs cannot be used.
+
+        ``tokens`` may be shared by senders; ``connect_seconds`` is how long to try to reach it.
+        """
         self._settings = settings
-        self._opener = Opener(settings, server)
-        self._address = parse_mailbox(settings.return_path or settings.mail_from).addr_spec
+        self._opener = Opener(settings, server, tokens=tokens, connect_seconds=connect_seconds)
+        self._address = settings.envelope_from
         #: The longest unused first.
         self._idle: list[Connection] = []
         #: Every connection that is open, idle or not.

@@ -165,10 +165,12 @@ EVENTS = {
     "circuit breaker open": Event(
         "reach.worker",
         "warning",
-        "The mail server is unavailable: nothing is sent until it lets us in.",
-        ("smtp_code",),
+        "A mail server is unavailable: it is given nothing until it lets us in.",
+        ("server", "smtp_code"),
     ),
-    "circuit breaker half-open": Event("reach.worker", "info", "The mail server lets us in again."),
+    "circuit breaker half-open": Event(
+        "reach.worker", "info", "A mail server lets us in again.", ("server",)
+    ),
     "cannot tell of the circuit breaker": Event(
         "reach.worker",
         "warning",
@@ -341,6 +343,9 @@ FIELDS = {
     "template_line": Field("reach.template.line", "long", "In which line."),
     "outcome": Field(
         "reach.attempt.outcome", "keyword", "deferred, rejected, unknown, unavailable."
+    ),
+    "server": Field(
+        "reach.smtp.server", "long", "Which mail server: its place in `REACH_SMTP_URLS`, from 1."
     ),
     "smtp_code": Field("reach.smtp.code", "long", "The mail server's reply code."),
     "enhanced_code": Field("reach.smtp.enhanced_code", "keyword", "Its enhanced code (RFC 3463)."),

@@ -168,8 +168,15 @@ LEASES_RECLAIMED = Counter(
 CIRCUIT_BREAKER_OPEN = Gauge(
     "reach_circuit_breaker_open",
     "1 while the circuit breaker is open or half-open: nothing is sent, or one message "
-    "at a time; else 0.",
+    "at a time; else 0. Of several mail servers: those of all.",
     (),
+    multiprocess_mode="livemax",
+)
+SERVER_CIRCUIT_BREAKER_OPEN = Gauge(
+    "reach_server_circuit_breaker_open",
+    "1 while the circuit breaker before one mail server is open or half-open; else 0. `server` is "
+    "its place in `REACH_SMTP_URLS`, from 1.",
+    ("server",),
     multiprocess_mode="livemax",
 )
 CIRCUIT_BREAKER_OPENINGS = Counter(

@@ -120,8 +120,8 @@ async def running_reach(
 async def running_worker(settings: Settings) -> AsyncIterator[Worker]:
     """Run a worker of ``settings`` (its ``smtp_url`` says where to) in this event loop."""
     database = open_database(settings)
-    assert settings.smtp is not None
-    worker = make_worker(settings, database, settings.smtp, DkimKey.of(settings))
+    assert settings.smtp_servers
+    worker = make_worker(settings, database, settings.smtp_servers, DkimKey.of(settings))
     stop = anyio.Event()
     try:
         async with anyio.create_task_group() as group:

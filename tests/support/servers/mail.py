@@ -136,6 +136,12 @@ class Authority:
         self._authority.issue_cert(*(names or ("127.0.0.1", "localhost"))).configure_cert(context)
         return context
 
+    def certify_client(self, name: str) -> Path:
+        """Make what a client of that name shows: its certificate and its key, in one file."""
+        file = self.file.with_name(f"{name}.pem")
+        self._authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(file)
+        return file
+
 
 class MailServer:
     """An SMTP server on 127.0.0.1. It can be stopped, and started again on the same port."""
