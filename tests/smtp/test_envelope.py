@@ -111,6 +111,18 @@ async def test_an_unusual_address_is_sent_as_it_is(address: str) -> None:
         assert f"RCPT TO:<{address}>" in server.lines
 
 
+async def test_what_comes_back_is_to_name_the_message_and_not_to_hold_it() -> None:
+    """Where the server takes such words (RFC 3461), and the message has a name for it."""
+    named = Mail(ADA.sender, ADA.recipient, ADA.content, "a-name")
+    async with MailServer() as server, sender_to(server) as sender:
+        assert type(await send(sender, named)) is Sent
+    async with MailServer() as server, sender_to(server) as sender:
+        server.script["ehlo"] = lambda *_: "250-127.0.0.1\r\n250 DSN"
+        assert type(await send(sender, named)) is Sent
+        assert type(await send(sender)) is Sent
+        assert [m.parameters for m in server.messages] == ["RET=HDRS ENVID=a-name", ""]
+
+
 async def test_an_address_that_is_not_ascii_announces_it() -> None:
     """SMTPUTF8 goes with MAIL FROM for such a recipient, and for no other."""
     grete = Mail(ADA.sender, "grété@example.com", ADA.content)

@@ -66,11 +66,13 @@ class Mail:
 
     ``content`` has CRLF line ends, is not dot-stuffed, and is ASCII, but for the ``To`` of a
     recipient whose local part is not: that one needs SMTPUTF8 (RFC 6531) to be sent.
+    ``envelope_id`` names it for those who report what became of it (RFC 3461 §4.4), if not empty.
     """
 
     sender: str = field(repr=False)
     recipient: str = field(repr=False)
     content: bytes = field(repr=False)
+    envelope_id: str = field(default="", repr=False)
 
 
 class Composer:
@@ -161,8 +163,9 @@ class Composer:
 
     def _mail(self, message: Message, content: bytes) -> Mail:
         """Put content into its envelope: with a return path of its own, if there is one."""
-        own = self._return_paths and self._return_paths.of(message.id)
-        return Mail(own or self._sender, message.recipient, content)
+        if self._return_paths is None or (own := self._return_paths.of(message.id)) is None:
+            return Mail(self._sender, message.recipient, content)
+        return Mail(own, message.recipient, content, self._return_paths.token(message.id))
 
     def faults(self, message: Message) -> list[Fault]:
         """Say what is wrong with each file of a message's template; with the whole, if with none.

@@ -103,6 +103,8 @@ class Connection(asyncio.Protocol):
         self.smtputf8 = client.supports_extension("smtputf8")
         #: Whether it takes several commands at once.
         self.pipelines = client.supports_extension("pipelining")
+        #: Whether it may be told what to say of a message that comes back (RFC 3461).
+        self.reports = client.supports_extension("dsn")
         #: How many messages it has carried.
         self.messages = 0
         #: How many it may carry: fewer, if the server says so (RFC 9422, MAILMAX).

@@ -112,6 +112,9 @@ async def converse(
     parameters = "" if mail.recipient.isascii() else " SMTPUTF8"
     if parameters and not connection.smtputf8:
         return Rejected("the mail server does not take SMTPUTF8")
+    if mail.envelope_id and connection.reports:
+        # Its links are nobody's but the recipient's: they need not come back.
+        parameters += f" RET=HDRS ENVID={mail.envelope_id}"
     mail_from = f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
     rcpt_to, data, replies = f"RCPT TO:<{mail.recipient}>\r\n".encode(), b"DATA\r\n", 1
     if connection.pipelines:
