@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import client, importing, inbound, mailing, serving, waiting, watched
+from benchmarks import client, importing, inbound, mailing, serving, waiting, watched, webhooks
 from benchmarks.context import Context, DurablePostgres
 from benchmarks.figures import BEFORE, Figure
 from benchmarks.page import Report
@@ -30,6 +30,7 @@ PARTS: dict[str, Callable[[Context], list[Figure]]] = {
     "mails": mailing.measure,
     "paced": waiting.measure,
     "watched": watched.figures,
+    "webhooks": webhooks.measure,
     "start": waiting.measure_start,
     "importing": importing.measure,
     "inbound": inbound.measure,

@@ -7,6 +7,7 @@ from reach.messages import queue
 from reach.messages.front import Front
 from reach.messages.outcome import Sent
 from reach.messages.queue import AttemptOutcome, Held
+from reach.messages.recording import record_outcomes
 from reach.settings import Settings
 
 BATCH = 16
@@ -21,5 +22,5 @@ async def deliver(database: Database, settings: Settings, front: Front) -> None:
         AttemptOutcome(Held(one.id, one.lease), "w:1", at, at, Sent("250 ok", 250), 0)
         for one in leased
     ]
-    states = await database.write(queue.record_outcomes, outcomes, settings)
+    states = await database.write(record_outcomes, outcomes, settings)
     assert list(states) == ["sent"] * BATCH, states

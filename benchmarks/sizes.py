@@ -23,7 +23,8 @@ from reach.db.migrate import migrate
 from reach.db.transaction import Transaction
 from reach.messages.outbox import Promise, promise
 from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, Held, lease_due, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held, lease_due
+from reach.messages.recording import record_outcomes
 from reach.people.address import parse_address
 from reach.people.model import people
 from reach.people.schemas import SignUp, Submission

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import ALWAYS, FIELDS
 
 #: Every question by its text, once it was made.
 QUERIES: dict[str, "Query"] = {}

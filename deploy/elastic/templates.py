@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reach.telemetry.events import ALWAYS, FIELDS, Type
+from reach.telemetry.log_fields import ALWAYS, FIELDS, Type
 
 Json = dict[str, Any]
 

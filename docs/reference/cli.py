@@ -72,9 +72,9 @@ says so.
 ## What asks first
 
 What cannot be undone, and what is done to many at once, asks on the terminal: `people erase`,
-`keys revoke`, `suppressions lift`, `messages retry` and `messages cancel` of more than one. `--yes`
-answers. Without both, nothing is done, and the exit code is 2. `--dry-run` only says what would be
-done.
+`keys revoke`, `webhooks remove`, `suppressions lift`, `messages retry` and `messages cancel` of
+more than one. `--yes` answers. Without both, nothing is done, and the exit code is 2. `--dry-run`
+only says what would be done.
 
 ## Completion
 
@@ -121,6 +121,41 @@ ENTRY: Mapping[str, Any] = {
     "count": 1,
     "details": {"fields": ["name"]},
 }
+WEBHOOK: Mapping[str, Any] = {
+    "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a42",
+    "url": "https://example.org/hooks",
+    "name": "shop",
+    "types": ["person.signed_up"],
+    "state": "enabled",
+    "disabled_reason": None,
+    "disabled_at": None,
+    "failures": 0,
+    "failing_since": None,
+    "paused_until": None,
+    "delivered_at": "2026-03-04T05:06:08.310000Z",
+    "old_secret_until": None,
+    "created_at": "2026-03-04T05:06:07.890123Z",
+}
+TELLING: Mapping[str, Any] = {
+    "started_at": "2026-03-04T05:06:08.120000Z",
+    "milliseconds": 31,
+    "outcome": "delivered",
+    "status": 204,
+    "answer": "",
+}
+DELIVERY: Mapping[str, Any] = {
+    "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a43",
+    "type": "person.signed_up",
+    "person_id": "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1",
+    "message_id": None,
+    "state": "delivered",
+    "attempts": 1,
+    "created_at": "2026-03-04T05:06:07.890123Z",
+    "due_at": None,
+    "finished_at": "2026-03-04T05:06:08.310000Z",
+    "history": [TELLING],
+}
+SHOWN = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 READ: Mapping[str, Any] = {
     "file": "bounce.eml",
     "sort": "dsn",
@@ -170,6 +205,22 @@ EXAMPLES: Mapping[str, Sequence[Any]] = {
     "keys list": [[KEY]],
     "keys create": [{**KEY, "key": "rk_aB3dE6gH…"}],
     "keys revoke": [{**KEY, "state": "revoked", "revoked_at": ENTRY["at"], "dry_run": False}],
+    "webhooks list": [[WEBHOOK]],
+    "webhooks add": [{**WEBHOOK, "delivered_at": None, "secret": SHOWN}],
+    "webhooks show": [{**WEBHOOK, "deliveries": [DELIVERY]}],
+    "webhooks rotate": [{**WEBHOOK, "old_secret_until": WEBHOOK["created_at"], "secret": SHOWN}],
+    "webhooks enable": [WEBHOOK],
+    "webhooks disable": [
+        {
+            **WEBHOOK,
+            "state": "disabled",
+            "disabled_reason": "operator",
+            "disabled_at": WEBHOOK["created_at"],
+        }
+    ],
+    "webhooks remove": [WEBHOOK],
+    "webhooks test": [{"id": DELIVERY["id"]}],
+    "webhooks replay": [{"count": 1204}],
     "audit list": [[ENTRY]],
     "reports read": [[READ]],
     "stats": [STATS],

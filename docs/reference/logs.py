@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from docs.reference.markdown import codes, page, table
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Field, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import ALWAYS, FIELDS, Field
 
 WORDS = """
 Every line that Reach itself writes, and every field that a line may have, by its name in the

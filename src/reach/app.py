@@ -27,6 +27,7 @@ from reach.console import oidc, overview, person, safety, sessions, sign_in, sit
 from reach.console import people as people_pages
 from reach.console import previews as template_pages
 from reach.console import suppressions as suppression_pages
+from reach.console import webhooks as webhook_pages
 from reach.db.database import Database
 from reach.db.errors import NotMigrated
 from reach.db.schema import is_current
@@ -37,7 +38,7 @@ from reach.mailbox import pages as mailbox_pages
 from reach.mailbox import previews
 from reach.mailbox.server import Mailbox
 from reach.messages import routes as message_routes
-from reach.messages.model import NOTICE
+from reach.messages.model import OF_MAKERS
 from reach.pages import address as address_pages
 from reach.pages import embed
 from reach.pages import me as own_pages
@@ -63,6 +64,7 @@ from reach.web.refusals import refusals
 from reach.web.returns import Returns
 from reach.web.routes import Services, StrictRoute, services_of
 from reach.web.templates import Pages
+from reach.webhooks import routes as webhook_routes
 
 ROUTERS = (
     public.router,
@@ -76,6 +78,7 @@ ROUTERS = (
     report_routes.router,
     key_routes.router,
     audit.router,
+    webhook_routes.router,
     pages.router,
     embed.router,
     own_pages.router,
@@ -92,6 +95,7 @@ ROUTERS = (
     suppression_pages.router,
     template_pages.router,
     key_pages.router,
+    webhook_pages.router,
     audit_page.router,
     oidc.router,
     site.router,
@@ -239,7 +243,7 @@ def services_for(settings: Settings, database: Database, mailbox: Mailbox | None
         sign_up=sign_ups.sign_up,
         request_link=sign_ups.request_link,
         require_domain=sign_ups.require_domain,
-        templates=lambda: composer.templates - {NOTICE},
+        templates=lambda: composer.templates - {*OF_MAKERS},
         refusals=refusals(settings),
         refused_page=embed.refused_page,
         mailbox=mailbox,

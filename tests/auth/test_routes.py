@@ -145,7 +145,13 @@ async def test_nobody_gives_what_they_have_not(reach: Reach) -> None:
     for scopes, lacking in (
         (["people:write"], "people:write"),
         (["people:read", "messages:write", "messages:read"], "messages:read, messages:write"),
-        (list(keys.SCOPES), "audit:read, messages:read, messages:write, people:write"),
+        (
+            list(keys.SCOPES),
+            (
+                "audit:read, messages:read, messages:write, people:write, webhooks:read, "
+                "webhooks:write"
+            ),
+        ),
     ):
         answer = await http.post("/v1/keys", json={"name": "x", "scopes": scopes})
         assert answer.status_code == 403

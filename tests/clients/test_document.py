@@ -20,12 +20,13 @@ from reach_client.me import Me
 from reach_client.messages import Messages
 from reach_client.people import People
 from reach_client.suppressions import Suppressions
+from reach_client.webhooks import Webhooks
 from tests.support.http.document import SIGNED, inlined
 from tests.support.people import NOBODY
 from tests.support.processes.reach import Reach
 
 Named = tuple[str, str]
-GROUPS = (Operations, People, Messages, Suppressions, Keys, Audit, Me)
+GROUPS = (Operations, People, Messages, Suppressions, Keys, Audit, Webhooks, Me)
 #: What the client calls otherwise than the document: a page's size limits no list.
 NAMES = {"page_size": "limit", "if_match": "If-Match", "if_none_match": "If-None-Match"} | {
     "idempotency_key": "Idempotency-Key"

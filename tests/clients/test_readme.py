@@ -13,6 +13,7 @@ from reach_client.keys import Audit, Keys
 from reach_client.me import Me
 from reach_client.messages import Messages
 from reach_client.people import People
+from reach_client.webhooks import Webhooks
 from tests.support.clients import key_of
 from tests.support.people import everybody
 from tests.support.processes.reach import Reach
@@ -27,6 +28,7 @@ GROUPS = {
     "reach.messages": Messages,
     "reach.keys": Keys,
     "reach.audit": Audit,
+    "reach.webhooks": Webhooks,
     "reach.me(token)": Me,
 }
 

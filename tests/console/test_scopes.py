@@ -57,6 +57,17 @@ SAME = {
     "GET /console/keys/{id}/revoke": "delete /v1/keys/{id}",
     "POST /console/keys/{id}/revoke": "delete /v1/keys/{id}",
     "GET /console/audit": "get /v1/audit",
+    "GET /console/webhooks": "get /v1/webhooks",
+    "GET /console/webhooks/new": "get /v1/webhooks, post /v1/webhooks",
+    "POST /console/webhooks": "get /v1/webhooks, post /v1/webhooks",
+    "GET /console/webhooks/{id}": "get /v1/webhooks/{id}, get /v1/webhooks/{id}/deliveries",
+    "POST /console/webhooks/{id}/rotate": "get /v1/webhooks, post /v1/webhooks/{id}/rotate",
+    "POST /console/webhooks/{id}/enable": "get /v1/webhooks, post /v1/webhooks/{id}/enable",
+    "POST /console/webhooks/{id}/disable": "get /v1/webhooks, post /v1/webhooks/{id}/disable",
+    "POST /console/webhooks/{id}/test": "get /v1/webhooks, post /v1/webhooks/{id}/test",
+    "POST /console/webhooks/{id}/replay": "get /v1/webhooks, post /v1/webhooks/{id}/replay",
+    "GET /console/webhooks/{id}/remove": "get /v1/webhooks, delete /v1/webhooks/{id}",
+    "POST /console/webhooks/{id}/remove": "get /v1/webhooks, delete /v1/webhooks/{id}",
 }
 #: For who is signed in, whatever they may do; and for everybody.
 ANY = {"GET /console/site", "POST /console/sign-out"}

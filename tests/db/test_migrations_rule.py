@@ -39,6 +39,13 @@ ROWS: dict[str, str] = {
     "0016": "INSERT INTO sessions (id, digest, actor_kind, actor, scopes, created_at, expires_at, "
     "seen_at) SELECT id, 'd', 'oidc', 'o', '[]', now(), now(), now() FROM people LIMIT 1",
     "0017": "INSERT INTO open_breakers (worker, opened_at, fresh_until) VALUES ('w', now(), now())",
+    "0021": "INSERT INTO webhooks (id, url, name, types, secret, created_at, failures) "
+    "SELECT id, 'u', 'n', '*', 's', now(), 0 FROM people LIMIT 1;\n"
+    "INSERT INTO webhook_events (webhook_id, id, type, details, state, due_at, lease, "
+    "recorded_lease, attempts, failures, created_at) "
+    "SELECT id, id, 't', '{}', 'waiting', now(), 0, 0, 0, 0, now() FROM webhooks;\n"
+    "INSERT INTO webhook_attempts (id, webhook_id, event_id, started_at, milliseconds, outcome, "
+    "answer) SELECT id, id, id, now(), 1, 'delivered', '' FROM webhooks",
     "0019": "INSERT INTO reports (message_id, kind, source, text, reported_at) "
     "SELECT id, 'delayed', 'dsn', '', now() FROM messages LIMIT 1;\n"
     "INSERT INTO suppressions (id, email_key, cause, text, created_at, updated_at) "

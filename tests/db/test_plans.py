@@ -16,13 +16,15 @@ from reach.db import counters
 from reach.db.transaction import Transaction
 from reach.delivery import cleanup
 from reach.delivery.cleanup import sweep
+from reach.events import noting
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.messages import budget, filters, outbox, queue, recipient_budget
 from reach.messages.filters import Filter
 from reach.messages.model import Message, messages
 from reach.messages.outcome import Sent
-from reach.messages.queue import AttemptOutcome, Held, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held
+from reach.messages.recording import record_outcomes
 from reach.people import (
     address_changes,
     antispam,
@@ -40,6 +42,10 @@ from reach.people.schemas import SignUp, Submission
 from reach.people.signup import sign_up_all
 from reach.runtime.process import opened
 from reach.settings import Settings
+from reach.webhooks import endpoints, health, history, secrets
+from reach.webhooks import queue as webhook_queue
+from reach.webhooks.queue import Tried
+from reach.webhooks.secrets import Seals
 from tests.support.database.plans import explained, is_cheap
 from tests.support.database.stored import addresses, sign_up
 
@@ -72,7 +78,19 @@ GROWN = """
     INSERT INTO audit (id, at, actor_kind, actor, via, action, subject, count, details)
         SELECT id, now(), 'key', id, 'api', (ARRAY['person.add', 'key.create'])[1 + n % 2], id, 1,
             '{}' FROM (SELECT id, row_number() OVER () AS n FROM people) AS p;
-    ANALYZE audit, people, messages, attempts, idempotency_keys, link_requests, proofs, counters,
+    INSERT INTO webhooks (id, url, name, types, secret, created_at, failures)
+        VALUES ('0000ffff-0000-7000-8000-000000000000', 'u', 'n', '*', 's', now(), 0);
+    INSERT INTO webhook_events (webhook_id, id, type, person_id, details, state, due_at, lease,
+            recorded_lease, attempts, failures, created_at, finished_at)
+        SELECT '0000ffff-0000-7000-8000-000000000000', id, 'person.signed_up', id, '{}',
+            (ARRAY['delivered', 'waiting'])[1 + n % 2], now(), 1, 1, 1, 0, now(),
+            CASE WHEN n % 2 = 0 THEN now() END
+        FROM (SELECT id, row_number() OVER () AS n FROM people) AS p;
+    INSERT INTO webhook_attempts (id, webhook_id, event_id, started_at, milliseconds, outcome,
+            answer)
+        SELECT id, webhook_id, id, now(), 1, 'delivered', '' FROM webhook_events;
+    ANALYZE webhooks, webhook_events, webhook_attempts,
+        audit, people, messages, attempts, idempotency_keys, link_requests, proofs, counters,
         address_changes, recipient_budgets
 """
 #: The one in the middle of them.
@@ -165,6 +183,29 @@ def everything(tx: Transaction, settings: Settings, leased: Sequence[Message]) -
     cleanup.recall(tx, settings)
     counters.fold(tx)
     counters.sweep(tx)
+    tell_webhooks(tx, settings)
+
+
+def tell_webhooks(tx: Transaction, settings: Settings) -> None:
+    """Have something happen that a webhook hears of, and all that is done about it."""
+    secret, seals = secrets.generate(), Seals(settings)
+    one = endpoints.add(tx, seals, url="u", name="n", types=["*"], secret=secret)
+    for name in ("told", "held"):
+        sign_up_all(tx, [Submission(request_of(f"{name}@example.com"))], settings)
+    webhook_queue.look(tx)
+    told, held = webhook_queue.lease_due(tx, one.id, limit=4, lease_seconds=60)[0]
+    tried = Tried(told, AT, 1, "delivered", 200, "")
+    assert health.record_all(tx, [tried], settings) == ["delivered"]
+    webhook_queue.release(tx, [held])
+    history.page(tx, one.id, limit=10)
+    history.page(tx, one.id, limit=10, state="failed")
+    history.replay(tx, one.id, told.id)
+    history.replay_some(tx, one.id, AT)
+    history.sweep(tx, days=1)
+    history.sweep_orphans(tx)
+    assert told.person_id is not None
+    noting.export(tx, told.person_id)
+    noting.forget(tx, told.person_id)
 
 
 def hear_of_sign_ups(tx: Transaction, settings: Settings) -> None:
@@ -270,6 +311,6 @@ async def test_one_who_is_known_is_found_by_index(settings: Settings) -> None:
 
         with explained() as plans:
             await database.write(greet)
-    assert len(plans) == 6
+    assert len(plans) == 7
     for statement, plan in plans.items():
         assert [step for step in plan if not is_cheap(statement, step)] == [], "\n".join(plan)

@@ -10,7 +10,8 @@ import pytest
 from docs.reference import cli, logs, metrics, settings
 from docs.reference.__main__ import PAGES, home
 from reach.settings import Settings
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS
+from reach.telemetry.events import EVENTS
+from reach.telemetry.log_fields import ALWAYS, FIELDS
 from reach.telemetry.metrics import LINES_DROPPED, REQUEST_SECONDS
 from tests.support.root import ROOT
 

@@ -18,9 +18,10 @@ from tests.support.messages import ORIGIN, a_composer, a_message, a_welcome, con
 from tests.support.root import ROOT
 
 BUILT_IN_NAMES = {"welcome", "already-signed-up", "changed", "manage-link", "notice"}
-BUILT_IN_NAMES |= {"confirm-address", "address-change", "address-changed"}
+BUILT_IN_NAMES |= {"confirm-address", "address-change", "address-changed", "webhook-disabled"}
 PAGE = ROOT / "docs" / "guides" / "email-templates.md"
 DATA: dict[str, Any] = {"name": "Ada", "fields": ["name"], "description": "A secret of Ada's"}
+DATA |= {"webhook": "shop", "id": "7", "reason": "gone"}
 DATA |= {"count": 1, "total": 3, "person": None, "change": 3, "new_address": "ada@example.org"}
 
 

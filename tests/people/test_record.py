@@ -233,6 +233,9 @@ async def test_after_delete_nothing_is_left(
         "search_changed": 0,
         "sessions": 0,
         "open_breakers": 0,
+        "webhooks": 0,
+        "webhook_events": 0,
+        "webhook_attempts": 0,
         "reports": 0,
         "suppressions": 0,
     }

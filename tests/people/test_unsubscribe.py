@@ -16,6 +16,7 @@ from reach.messages import queue
 from reach.messages.model import messages
 from reach.messages.outcome import Deferred, Outcome, Sent
 from reach.messages.queue import AttemptOutcome, Held
+from reach.messages.recording import record_outcomes
 from reach.people import record, unsubscribe
 from reach.problems import BadRequest
 from reach.settings import Settings
@@ -234,7 +235,7 @@ async def ended(reach: Reach, message: Any, outcome: Outcome) -> Any:
     """Say what became of an attempt, as a worker does."""
     at, held = message.created_at, Held(message.id, message.lease)
     attempt = AttemptOutcome(held, "worker", at, at, outcome, 0)
-    return await reach.database.write(queue.record_outcomes, [attempt], reach.settings)
+    return await reach.database.write(record_outcomes, [attempt], reach.settings)
 
 
 async def test_what_no_worker_holds_is_not_sent(maker: Reach) -> None:

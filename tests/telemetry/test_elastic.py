@@ -14,7 +14,8 @@ import pytest
 from kql import is_any, is_there, status
 
 from reach.messages.outcome import Deferred, Rejected, Sent, Unavailable, Unknown
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import ALWAYS, FIELDS
 from tests.support.root import ROOT
 from tests.support.telemetry.elastic import (
     ELASTIC,

@@ -11,6 +11,7 @@ from uuid import UUID
 import anyio
 import httpx
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
 from reach.db.database import Database
@@ -40,6 +41,7 @@ from tests.support.telemetry.expressions import (
     read_dashboard,
 )
 from tests.support.telemetry.metrics import scrape
+from tests.support.webhooks import add_webhook
 
 SIGN_UPS = "/v1/signups"
 #: Where each kind of caller calls from; those not named here come from anywhere.
@@ -310,6 +312,12 @@ async def busy(
             group.start_soon(callers.go_on, busy.next_scrape)
             await busy.risen('reach_delivery_attempts_total{outcome="sent"}')
             await database.write(confirm_some)
+            # One leads where nothing may be sent; of the other the secret is lost.
+            others = busy_settings.model_copy(
+                update={"secret_key": SecretStr("another-key-that-is-long-enough")}
+            )
+            for settings in (busy_settings, others):
+                await add_webhook(database, settings, "https://127.0.0.1:9/")
             yield busy
             callers.stop()
 

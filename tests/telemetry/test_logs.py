@@ -15,7 +15,8 @@ from opentelemetry.trace import SpanContext
 
 from reach.settings import Settings
 from reach.telemetry import traces
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, Type
+from reach.telemetry.events import EVENTS
+from reach.telemetry.log_fields import ALWAYS, FIELDS, Type
 from reach.telemetry.log_lines import ECS_VERSION, MOST_BYTES, JsonLines, Told, terminal_line
 from reach.telemetry.logging import LibraryHandler, frames
 from tests.support.clock import wait_until

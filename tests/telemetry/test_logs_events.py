@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import reach
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import ALWAYS, FIELDS
 
 SOURCE = Path(reach.__file__).parent
 LEVELS = ("debug", "info", "warning", "error", "critical")

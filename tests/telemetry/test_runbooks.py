@@ -9,7 +9,8 @@ import yaml
 
 from reach.cli import cli
 from reach.settings import SECRETS, Settings
-from reach.telemetry.events import ALWAYS, EVENTS, FIELDS, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import ALWAYS, FIELDS
 from tests.support.processes.reach import Reach
 from tests.support.root import ROOT
 from tests.support.telemetry.expressions import series

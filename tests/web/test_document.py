@@ -57,6 +57,17 @@ ANSWERS = {
     ("post", "/v1/keys"): OF_BODIES | OF_KEYS | {"201"},
     ("delete", "/v1/keys/{id}"): OF_KEYS | {"204", "404"},
     ("get", "/v1/audit"): OF_KEYS | {"200"},
+    ("get", "/v1/webhooks"): OF_KEYS | {"200"},
+    ("post", "/v1/webhooks"): OF_BODIES | OF_KEYS | {"201", "409"},
+    ("get", "/v1/webhooks/{id}"): OF_KEYS | {"200", "404"},
+    ("patch", "/v1/webhooks/{id}"): OF_BODIES | OF_KEYS | {"200", "404"},
+    ("delete", "/v1/webhooks/{id}"): OF_KEYS | {"204", "404"},
+    ("post", "/v1/webhooks/{id}/rotate"): OF_KEYS | {"200", "404"},
+    ("post", "/v1/webhooks/{id}/enable"): OF_KEYS | {"200", "404"},
+    ("post", "/v1/webhooks/{id}/disable"): OF_KEYS | {"200", "404"},
+    ("post", "/v1/webhooks/{id}/test"): OF_KEYS | {"202", "404", "409"},
+    ("post", "/v1/webhooks/{id}/replay"): OF_BODIES | OF_KEYS | {"202", "404", "409"},
+    ("get", "/v1/webhooks/{id}/deliveries"): OF_KEYS | {"200", "404"},
 }
 #: What providers call, who sign their bodies.
 REPORTS = ("post", "/v1/bounces/{provider}")
@@ -148,6 +159,7 @@ async def test_each_call_has_a_title_and_a_place(document: dict[str, Any]) -> No
     """A short title that no other has, in one of the groups; and those are introduced, in order."""
     groups = [tag["name"] for tag in document["tags"]]
     groups_of_keys = ["People", "Messages", "Suppressions", "Statistics", "Keys", "Audit"]
+    groups_of_keys.append("Webhooks")
     assert groups == ["Sign up", *groups_of_keys, "Reports", "Your record"]
     assert all(len(tag["description"]) > 40 for tag in document["tags"])
     titles = [operation["summary"] for operation in operations(document).values()]
@@ -222,7 +234,7 @@ async def test_bodies_are_described_to_those_who_send_them(document: dict[str, A
         for key, operation in operations(document).items()
         if "requestBody" in operation
     }
-    assert len(bodies) == 12
+    assert len(bodies) == 15
     assert "``" not in str(bodies)
     assert "alidate with" not in str(bodies)
     changes = bodies["patch", "/v1/people/{id}"]

@@ -43,7 +43,14 @@ BEGINNING = re.compile(rf"(?:rk_)?(?P<prefix>[0-9A-Za-z]{{{PREFIX_LENGTH}}})…?
 SHAPE = re.compile(rf"rk_([0-9A-Za-z]{{{PREFIX_LENGTH + SECRET_LENGTH}}})([0-9A-Za-z]{{6}})")
 
 Scope = Literal[
-    "people:read", "people:write", "messages:read", "messages:write", "keys:write", "audit:read"
+    "people:read",
+    "people:write",
+    "messages:read",
+    "messages:write",
+    "keys:write",
+    "audit:read",
+    "webhooks:read",
+    "webhooks:write",
 ]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 KeyState = Literal["valid", "expired", "revoked"]

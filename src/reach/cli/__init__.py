@@ -21,6 +21,7 @@ from reach.cli import (
     snippet,
     stats,
     suppressions,
+    webhooks,
 )
 from reach.cli.output import (
     FAILED,
@@ -61,6 +62,7 @@ cli.add_typer(people.cli, name="people")
 cli.add_typer(messages.cli, name="messages")
 cli.add_typer(suppressions.cli, name="suppressions")
 cli.add_typer(keys.cli, name="keys")
+cli.add_typer(webhooks.cli, name="webhooks")
 cli.add_typer(audit.cli, name="audit")
 cli.add_typer(reports.cli, name="reports")
 cli.add_typer(database.cli, name="db")

@@ -34,6 +34,7 @@ SUBJECTS = {
     "person": f"{BEGINS}/people",
     "message": f"{BEGINS}/messages",
     "template": f"{BEGINS}/messages",
+    "webhook": f"{BEGINS}/webhooks",
 }
 
 MayRead = Annotated[Visit, Depends(Requires("audit:read"))]

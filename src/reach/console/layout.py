@@ -44,6 +44,7 @@ PLACES = (
     Place(f"{BEGINS}/suppressions", "Suppressions", "suppressions", ("messages:read",)),
     Place(f"{BEGINS}/templates", "Templates", "templates", ("messages:read",)),
     Place(f"{BEGINS}/keys", "Keys", "keys", ("keys:write",)),
+    Place(f"{BEGINS}/webhooks", "Webhooks", "webhooks", ("webhooks:read",)),
     Place(f"{BEGINS}/audit", "Audit", "audit", ("audit:read",)),
     Place(f"{BEGINS}/site", "For your site", "site"),
 )

@@ -25,7 +25,7 @@ from reach.db import keyset
 from reach.db.transaction import Transaction
 from reach.messages import actions, filters
 from reach.messages.filters import MOST_AT_ONCE, Change, Filter
-from reach.messages.model import NOTICE, STATES, Message, State
+from reach.messages.model import OF_MAKERS, STATES, Message, State
 from reach.messages.routes import CANCEL, RETRY, TEMPLATE
 from reach.people.address import key_prefix
 from reach.people.messages import RECIPIENT
@@ -232,7 +232,7 @@ def _list(  # noqa: PLR0913 - what a list shows
     problem: Unprocessable | None = None,
 ) -> Response:
     may_change = visit.session.may("messages:write") and found.may_be_any
-    known = {*services_of(request).templates(), NOTICE, *filter(None, [look.template])}
+    known = {*services_of(request).templates(), *OF_MAKERS, *filter(None, [look.template])}
     change, _, count = done.partition(".")
     return show(
         request,

@@ -16,7 +16,8 @@ from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.messages import queue
 from reach.messages.model import SENT, Message, State
 from reach.messages.outcome import Outcome
-from reach.messages.queue import AttemptOutcome, record_outcomes
+from reach.messages.queue import AttemptOutcome
+from reach.messages.recording import record_outcomes
 from reach.problems import ServiceUnavailable
 from reach.settings import Settings
 from reach.telemetry import traces

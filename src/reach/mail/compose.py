@@ -31,7 +31,7 @@ from reach.mail.headers import (
 )
 from reach.mail.linking import MessageLinks, lasts
 from reach.mail.templates import Rendered, Templates
-from reach.messages.model import NOTICE, STRANGERS, Message
+from reach.messages.model import OF_MAKERS, STRANGERS, Message
 from reach.settings import BadSettings, Settings
 from reach.settings.smtp import parse_headers
 from reach.settings.urls import parse_mailbox
@@ -221,7 +221,7 @@ class Composer:
             raise CannotCompose("the message's data are not names with values")
         # Promises ask too; but this one may be older than the setting.
         is_held_back = self._needs_confirmation and not message.is_confirmed
-        if is_held_back and message.template not in (*STRANGERS, NOTICE):
+        if is_held_back and message.template not in (*STRANGERS, *OF_MAKERS):
             raise CannotCompose("the person has not confirmed their address (REACH_CONFIRM)")
         is_stoppable = message.template in self._settings.stoppable
         if is_stoppable and message.is_unsubscribed:  # this one too

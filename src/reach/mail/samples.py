@@ -13,7 +13,7 @@ from reach.db.types import new_id
 from reach.mail.compose import Composer
 from reach.mail.dkim import DkimKey
 from reach.messages.budget import BY_OPERATOR
-from reach.messages.model import NOTICE, TEST, Message
+from reach.messages.model import NOTICE, TEST, WEBHOOK_DISABLED, Message
 from reach.settings import Settings
 
 #: What a sample's links have in place of a token: who follows one is told that it is none.
@@ -43,6 +43,10 @@ DATA: Mapping[str, tuple[Mapping[str, Any], ...]] = {
         {**TOLD, "count": 1, "person": {**ONE, "name": LONG_NAME, "description": None}},
         {**TOLD, "count": 1, "total": 1, "person": None},
         {**TOLD, "count": 12, "person": None},
+    ),
+    WEBHOOK_DISABLED: (
+        {"webhook": "shop", "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a42", "reason": "failing"},
+        {"webhook": LONG_NAME, "id": "01a20aee-6a2b-7c11-9d0e-5b7f3f2f9a42", "reason": "gone"},
     ),
     "confirm-address": ({"change": 1},),
     "address-change": (

@@ -39,6 +39,10 @@ TEMPLATE_NAME = re.compile(rf"[a-z][a-z0-9-]{{0,{TEMPLATE_NAME_CHARACTERS - 1}}}
 STRANGERS = ("welcome", "already-signed-up", "manage-link")
 #: What the maker gets (see ``people.notices``): it is about people, and goes to none of them.
 NOTICE = "notice"
+#: And this one (see ``webhooks.health``), in English as the console is; it is about nobody.
+WEBHOOK_DISABLED = "webhook-disabled"
+#: Both are promised by Reach alone.
+OF_MAKERS = (NOTICE, WEBHOOK_DISABLED)
 
 #: In the data of a message that is to show somebody a template: what it says is made up when it is
 #: composed. It has no person.

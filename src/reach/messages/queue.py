@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
     Executable,
@@ -23,12 +22,8 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     func,
-    insert,
-    or_,
     select,
-    text,
     true,
     type_coerce,
     update,
@@ -37,13 +32,12 @@ from sqlalchemy.types import NullType
 
 from reach.auth.links import is_confirmed, is_unsubscribed, language_of, version_of
 from reach.db.transaction import Transaction, notify
-from reach.db.types import EPOCH, Instant, among, encode, new_id, now, rows
+from reach.db.types import EPOCH, Instant, among, encode, now, rows
 from reach.messages import suppressions
 from reach.messages.front import Front
-from reach.messages.model import IS_QUEUED, NOTICE, Message, State, attempts, messages, reports
+from reach.messages.model import IS_QUEUED, NOTICE, Message, messages
 from reach.messages.outbox import CHANNEL
-from reach.messages.outcome import Deferred, Outcome, Sent
-from reach.settings import Settings
+from reach.messages.outcome import Outcome
 
 #: A message that so many workers in a row have vanished with counts as failed once.
 MOST_VANISHED = 5
@@ -184,7 +178,7 @@ def lease_due(
 HELD = (messages.c.id, messages.c.lease)
 
 
-def _in_hand(dialect: str, *columns: Column[Any]) -> FromClause:
+def in_hand(dialect: str, *columns: Column[Any]) -> FromClause:
     """Build the rows that are given, each message locked by its row's turn.
 
     An UPDATE alone locks them as it finds them, which on Postgres is the plan's affair: those of a
@@ -198,7 +192,7 @@ def _in_hand(dialect: str, *columns: Column[Any]) -> FromClause:
     return select(*given.c).join_from(given, locked, true()).cte("held").prefix_with("MATERIALIZED")
 
 
-def _is_still_held(given: Any) -> ColumnElement[bool]:
+def is_still_held(given: Any) -> ColumnElement[bool]:
     """Whether a message is held by the lease that is given: an older lease changes nothing.
 
     It says nothing about the state: that would tempt SQLite to go through all that are queued.
@@ -214,7 +208,7 @@ def _is_still_held(given: Any) -> ColumnElement[bool]:
 def _renew(dialect: str) -> Executable:
     return (
         update(messages)
-        .where(_is_still_held(_in_hand(dialect, *HELD)))
+        .where(is_still_held(in_hand(dialect, *HELD)))
         .values(
             due_at=now(bindparam("lease_seconds", type_=Float)),
             first_failed_at=since_tried(messages.c.first_failed_at),
@@ -243,10 +237,10 @@ def _given(tx: Transaction, held: Iterable[Held]) -> str:
 
 @cache
 def _release(dialect: str) -> Executable:
-    given = _in_hand(dialect, *HELD, Column("delay_seconds", Float))
+    given = in_hand(dialect, *HELD, Column("delay_seconds", Float))
     return (
         update(messages)
-        .where(_is_still_held(given))
+        .where(is_still_held(given))
         .values(
             due_at=now(given.c.delay_seconds),
             first_failed_at=since_tried(messages.c.first_failed_at),
@@ -282,118 +276,3 @@ def release(
     tx.execute(_release(dialect), {"rows": encode(dialect, given), "reason": reason})
     if min(seconds, default=0.0) <= NOTIFIED_SECONDS:
         notify(tx, CHANNEL)
-
-
-# Recording
-
-_RECORDED = (
-    *HELD,
-    Column("outcome", Text),
-    Column("delay_seconds", Float),
-    Column("error", Text),
-    Column("is_suspect", Boolean),
-)
-
-
-@cache
-def _record_outcome(dialect: str) -> Executable:
-    given = _in_hand(dialect, *_RECORDED)
-    is_sent, stays = given.c.outcome == "sent", _stays(given)
-    return (
-        update(messages)
-        .where(_is_still_held(given))  # so it is queued, or was cancelled or suppressed meanwhile
-        .values(
-            **_fate(given, is_sent, stays),
-            due_at=case((stays, now(given.c.delay_seconds)), else_=messages.c.due_at),
-            recorded_lease=messages.c.lease,
-            attempts=messages.c.attempts + 1,
-            failures=case((is_sent, messages.c.failures), else_=messages.c.failures + 1),
-            first_failed_at=case(
-                (is_sent, messages.c.first_failed_at),
-                else_=func.coalesce(since_tried(messages.c.first_failed_at), now()),
-            ),
-            suspected_at=case(
-                (given.c.is_suspect, func.coalesce(since_tried(messages.c.suspected_at), now())),
-                else_=None,
-            ),
-        )
-        .returning(messages.c.id, messages.c.lease, messages.c.state)
-    )
-
-
-def _stays(given: Any) -> ColumnElement[bool]:
-    """Whether a message is to be tried again: not for ever."""
-    outcome = given.c.outcome
-    again = or_(outcome == "deferred", outcome == "unknown")  # an IN is expanded at every execution
-    last_time = now(-bindparam("give_up_seconds", type_=Float))
-    first = messages.c.first_failed_at
-    return and_(again, or_(first.is_(None), since_tried(first) > last_time))
-
-
-def _fate(
-    given: Any, is_sent: ColumnElement[bool], stays: ColumnElement[bool]
-) -> dict[str, ColumnElement[Any]]:
-    """What becomes of a message by its attempt, when it was finished, and what operators see."""
-    was_ended = ~IS_QUEUED
-    has_bounced = exists().where(
-        reports.c.message_id == messages.c.id, reports.c.kind == text("'bounced'")
-    )
-    why = func.coalesce(messages.c.last_error, given.c.error)
-    return {
-        # Sent is the truth, even of a message that was cancelled a moment ago; and its bounce may
-        # have come before this is recorded.
-        "state": case(
-            (and_(is_sent, has_bounced), "bounced"),
-            (is_sent, "sent"),
-            (was_ended, messages.c.state),
-            (stays, "queued"),
-            else_="failed",
-        ),
-        "finished_at": case(
-            (and_(stays, ~was_ended), None),
-            (and_(was_ended, ~is_sent), messages.c.finished_at),
-            else_=now(),
-        ),
-        # Of one that was cancelled: why, if that is known.
-        "last_error": case((is_sent, None), (was_ended, why), else_=given.c.error),
-    }
-
-
-@cache
-def _record(dialect: str) -> Executable:
-    given = rows(dialect, *attempts.c)
-    return insert(attempts).from_select([c.name for c in attempts.c], select(*given.c))
-
-
-def record_outcomes(
-    tx: Transaction, attempt_outcomes: Sequence[AttemptOutcome], settings: Settings
-) -> Sequence[State | None]:
-    """Record what became of attempts: each message's state now; None if the lease was over.
-
-    A stale worker's word changes nothing: its message is another's by now, or is finished.
-    """
-    dialect, given, tries = tx.dialect.name, [], {}
-    for one in sorted(attempt_outcomes, key=attrgetter("held.id")):
-        outcome, message_id = one.outcome, str(one.held.id)
-        fate = {"id": message_id, "lease": one.held.lease, "outcome": outcome.name}
-        fate["delay_seconds"] = one.delay_seconds
-        fate["error"] = None if isinstance(outcome, Sent) else outcome.words
-        fate["is_suspect"] = isinstance(outcome, Deferred) and outcome.is_suspect
-        given.append(fate)
-        tries[one.held.id, one.held.lease] = {
-            "id": str(new_id()),
-            "message_id": message_id,
-            "worker": one.worker,
-            "started_at": one.started_at,
-            "finished_at": one.finished_at,
-            "outcome": outcome.name,
-            "smtp_code": outcome.code,
-            "enhanced_code": outcome.enhanced,
-            "text": outcome.text,
-        }
-    values = {"rows": encode(dialect, given), "give_up_seconds": settings.give_up_seconds}
-    recorded = tx.execute(_record_outcome(dialect), values)
-    states = {(id_, lease): state for id_, lease, state in recorded}
-    if states:
-        tx.execute(_record(dialect), {"rows": encode(dialect, [tries[key] for key in states])})
-    return [states.get((one.held.id, one.held.lease)) for one in attempt_outcomes]

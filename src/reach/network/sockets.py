@@ -142,11 +142,18 @@ async def _connect(host: str, port: int, seconds: float, next_seconds: float) ->
     gives_up_at = time.monotonic() + seconds
     addresses = await look_up(host, port, seconds)
     left = max(gives_up_at - time.monotonic(), LEAST_NEXT_SECONDS)
+    return await connect_to(host, addresses, seconds=left, next_seconds=next_seconds)
+
+
+async def connect_to(
+    host: str, addresses: Sequence[Address], *, seconds: float, next_seconds: float = NEXT_SECONDS
+) -> socket.socket:
+    """Connect to one of the addresses of ``host``, and to no other. Raises CannotConnect."""
     # Each must have its turn before the time is over.
-    pause = max(min(next_seconds, left / len(addresses)), LEAST_NEXT_SECONDS)
+    pause = max(min(next_seconds, seconds / len(addresses)), LEAST_NEXT_SECONDS)
     attempts = [Attempt(address) for address in in_order(addresses)]
     try:
-        connected = await _race(attempts, pause, left)
+        connected = await _race(attempts, pause, seconds)
     finally:
         _remember(host, attempts, pause)
     if connected is None:

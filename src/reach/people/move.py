@@ -7,6 +7,8 @@ See docs/decisions/0062-change-of-address.md.
 from uuid import UUID
 
 from reach.db.transaction import Transaction
+from reach.events import noting
+from reach.events.noting import Event
 from reach.messages import budget, outbox, recipient_budget, suppressions
 from reach.messages.outbox import Promise
 from reach.people import address_changes, queries, record
@@ -97,6 +99,10 @@ def make(
         raise AddressTaken(FREE_IT)
     former = queries.email_key(tx, person_id)
     queries.move(tx, person_id, change.email, change.email_key)
+    happened = [Event("person.changed", person_id, details={"fields": ["email"]})]
+    if person.confirmed_at is None:
+        happened.append(Event("person.confirmed", person_id))
+    noting.note(tx, happened)
     # First what locks more of their messages: all lock them in the order of their ids.
     outbox.readdress(tx, person_id, stored_recipient(change.email), but=TOLD)
     record.stop_move(tx, person_id)

@@ -11,6 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction
 from reach.db.types import Document, encode, new_id, now, rows
+from reach.events import noting
+from reach.events.noting import Event
 from reach.messages import outbox
 from reach.messages.budget import BY_OPERATOR
 from reach.messages.outbox import Promise
@@ -36,6 +38,8 @@ class Newcomer:
     is_confirmed: bool = False
 
 
+#: Who signed them up, as others are told.
+IMPORTED = {"by": "import"}
 #: What is given of each person; what all have in common is given once.
 _GIVEN = tuple(
     people.c[name]
@@ -97,6 +101,8 @@ def add_all(
     ]
     values = {"rows": encode(tx.dialect.name, given), "consent": dict(consent)}
     added = {key for (key,) in _add.rows(tx, values)}
+    signed_up = [ids[one.email.key] for one in newcomers if one.email.key in added]
+    noting.note(tx, [Event("person.signed_up", one, details=IMPORTED) for one in signed_up])
     if welcome and added:
         outbox.promise(
             tx,

@@ -376,10 +376,11 @@ def move(tx: Transaction, person_id: UUID, email: str, email_key: str) -> None:
     tx.execute(statement.values(moved))
 
 
-def confirm(tx: Transaction, person_id: UUID) -> None:
-    """Note that a person's address is theirs, unless that was noted before."""
+def confirm(tx: Transaction, person_id: UUID) -> bool:
+    """Note that a person's address is theirs; False if it was before, or there is nobody."""
     statement = update(people).where(people.c.id == person_id, people.c.confirmed_at.is_(None))
-    tx.execute(statement.values(confirmed_at=now(), updated_at=now(), version=people.c.version + 1))
+    changes = {"confirmed_at": now(), "updated_at": now(), "version": people.c.version + 1}
+    return tx.execute(statement.values(changes)).rowcount > 0
 
 
 def change(tx: Transaction, person_id: UUID, fields: Mapping[str, str | None]) -> None:

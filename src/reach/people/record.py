@@ -7,6 +7,8 @@ from uuid import UUID
 from pydantic_core import to_jsonable_python
 
 from reach.db.transaction import Transaction
+from reach.events import noting
+from reach.events.noting import Event
 from reach.idempotency import stored as stored_responses
 from reach.messages import outbox, suppressions
 from reach.messages.budget import BY_OPERATOR
@@ -63,6 +65,7 @@ def change(
     if not fields:
         return person
     queries.change(tx, person_id, fields)
+    noting.note(tx, [Event("person.changed", person_id, details={"fields": sorted(fields)})])
     if not may_get(person, "changed", settings):
         return view(tx, person_id)
     recipient = stored_recipient(person.email)
@@ -77,7 +80,8 @@ def confirm(tx: Transaction, person_id: UUID) -> Person:
 
     If mail to it came back before they signed up again, it is sent there again.
     """
-    queries.confirm(tx, person_id)
+    if queries.confirm(tx, person_id):
+        noting.note(tx, [Event("person.confirmed", person_id)])
     suppressions.lift_bounce(tx, person_id)
     return view(tx, person_id)
 
@@ -113,6 +117,7 @@ def export(tx: Transaction, person_id: UUID) -> dict[str, Any]:
         "link_requests": link_requests.export(tx, row["email_key"]),
         "address_changes": address_changes.export(tx, person_id),
         "consent": consent.of(tx, person_id),
+        "events": noting.export(tx, person_id),
         "suppression": suppressions.export(tx, row["email_key"]),
     }
     plain: dict[str, Any] = to_jsonable_python(found)
@@ -139,6 +144,8 @@ def remove(
     key = queries.email_key(tx, person_id)
     if key is None or not queries.erase(tx, person_id):
         raise NoSuchPerson
+    noting.forget(tx, person_id)
+    noting.note(tx, [Event("person.erased", person_id)])
     suppressions.forget(tx, key)
 
 

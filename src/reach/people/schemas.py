@@ -326,7 +326,8 @@ class Export(BaseModel):
 
     ``answers`` are those that a repeated request would get again; ``link_requests`` wait to be
     looked up; ``address_changes`` has the one that is under way; ``consent`` is what they agreed
-    to; ``suppression`` is why nothing is sent to them, null if it is.
+    to; ``events`` are what webhooks were told of them, each with its attempts; ``suppression`` is
+    why nothing is sent to them, null if it is.
     """
 
     person: dict[str, Any]
@@ -335,6 +336,7 @@ class Export(BaseModel):
     link_requests: list[dict[str, Any]]
     address_changes: list[dict[str, Any]]
     consent: ConsentBody
+    events: list[dict[str, Any]]
     suppression: dict[str, Any] | None
 
 

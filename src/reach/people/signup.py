@@ -9,6 +9,8 @@ from uuid import UUID
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction, after_commit
+from reach.events import noting
+from reach.events.noting import Event
 from reach.idempotency import stored
 from reach.idempotency.stored import IdempotencyKey, StoredResponse
 from reach.messages import budget, outbox
@@ -41,6 +43,10 @@ MOST_LOOKS = 5
 UNSENT = ("queued", "failed", "cancelled", "bounced", "suppressed")
 #: Why an older welcome was cancelled.
 REPLACED = "replaced by a newer welcome"
+#: What the next sign-up may replace of somebody.
+TYPED = ("description", "language", "name")
+#: Who signed somebody up, as others are told.
+BY_PERSON, ADDED = {"by": "person"}, {"by": "operator"}
 #: Longer than a sign-up takes on an idle machine, for any address; a busy one hides it anyhow.
 ANSWER_SECONDS = 0.005
 #: It names none of them: who may sign up here is for the operator to tell.
@@ -170,12 +176,14 @@ def sign_up_all(
     if given:
         (wordings or Wordings()).keep(tx, given)
     added, known = _add_or_find(tx, asked, evidence, settings)
-    promises = _again(tx, known, asked, settings)
+    promises, changed = _again(tx, known, asked, settings)
     for key, person_id in added.items():
         form, data = asked[key].form, {"name": asked[key].form.name}
         made = Promise(person_id, form.email.recipient, "welcome", data, asked[key].trace_context)
         promises.append(made)
     outbox.promise(tx, promises, settings)
+    signed_up = [Event("person.signed_up", one, details=BY_PERSON) for one in added.values()]
+    noting.note(tx, [*signed_up, *changed])
     if added:
         after_commit(tx, partial(_NEW.inc, len(added)))
     if len(admitted) > len(added):
@@ -218,8 +226,10 @@ def _again(
     known: Sequence[Known],
     asked: Mapping[str, Submission[SignUp]],
     settings: Settings,
-) -> list[Promise]:
-    """Write down that people who are known, and locked, signed up again; what they are owed.
+) -> tuple[list[Promise], list[Event]]:
+    """Write down that people who are known, and locked, signed up again.
+
+    Returns what they are owed, and what changed of them.
 
     What strangers typed is replaced. Who is owed a fresh welcome gets no older one as well: those
     that wait are cancelled. Who has used their mail budget up is owed nothing new, and keeps what
@@ -233,18 +243,22 @@ def _again(
     again: list[Again] = []
     welcomed: list[UUID] = []
     promises: list[Promise] = []
+    changed: list[Event] = []
     for person in known:
         submission = asked[person.email_key]
         owed = wanted.get(person.id) if person.id in within else None
         change = _retyped(person, submission, owed)
         again.append(change)
+        if change.is_changed:
+            fields = [name for name in TYPED if getattr(change, name) != getattr(person, name)]
+            changed.append(Event("person.changed", person.id, details={"fields": fields}))
         if owed is not None:
             promises.append(_promise_again(person, change.name, owed, submission))
         if owed == "welcome":
             welcomed.append(person.id)
     queries.note_again(tx, again)
     outbox.supersede_welcomes(tx, welcomed, reason=REPLACED)
-    return promises
+    return promises, changed
 
 
 def _due(person: Known) -> str | None:
@@ -284,6 +298,7 @@ def add_person(
     person_id = added.get(key)
     if person_id is None:
         raise AlreadySignedUp
+    noting.note(tx, [Event("person.signed_up", person_id, details=ADDED)])
     if welcome:
         data = {"name": request.name, **BY_OPERATOR}
         promised = Promise(person_id, request.email.recipient, "welcome", data)

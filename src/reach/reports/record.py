@@ -26,6 +26,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction, after_commit
 from reach.db.types import Key, OrderedText, beside, encode, now, rows
+from reach.events import noting
+from reach.events.noting import Event
 from reach.messages import suppressions
 from reach.messages.model import NOTICE, Reported, attempts, messages, reports
 from reach.messages.suppressions import Suppressed
@@ -211,18 +213,32 @@ def _follow(
     """Do what follows from reports that are new: of a message's state, and of its address."""
     changes: list[dict[str, object]] = []
     suppressed: list[Suppressed] = []
+    happened: list[Event] = []
     for (id_, kind), (claim, verdict) in sorted(new.items(), key=lambda item: item[0]):
         after_commit(tx, partial(_tell, id_, claim.report.source, verdict))
         if kind not in ("bounced", "complained"):
             continue
         changes.append({"id": id_, "state": kind, "words": words_of(verdict)})
         message = found[id_]
+        if message.is_a_persons:
+            happened.append(_event(message, verdict))
         if message.is_a_persons and (cause := _cause(tx, message, verdict)) is not None:
             key = address_key(message.recipient)
             suppressed.append(Suppressed(key, cause, words_of(verdict), id_))
     if changes:
         tx.execute(_change(tx.dialect.name), {"rows": encode(tx.dialect.name, changes)})
+        noting.note(tx, happened)
     suppressions.suppress_all(tx, suppressed)
+
+
+def _event(message: _Found, verdict: Verdict) -> Event:
+    """Tell others of a bounce or a complaint, with codes only."""
+    assert message.person_id is not None
+    codes = {"smtp_code": verdict.smtp_code, "enhanced_code": verdict.enhanced_code}
+    details = {"template": message.template, "category": verdict.category, **codes}
+    if verdict.kind == "complained":
+        return Event("message.complained", message.person_id, message.id, details)
+    return Event("message.bounced", message.person_id, message.id, details)
 
 
 def _cause(tx: Transaction, message: _Found, verdict: Verdict) -> suppressions.Cause | None:

@@ -21,6 +21,7 @@ from reach.runtime.process import (
 )
 from reach.settings import BadSettings, Settings
 from reach.settings.urls import SmtpUrl
+from reach.webhooks.delivery import Deliveries
 
 
 async def work(settings: Settings) -> None:
@@ -42,11 +43,12 @@ async def work(settings: Settings) -> None:
 def make_worker(
     settings: Settings, database: Database, servers: Sequence[SmtpUrl], dkim: DkimKey | None
 ) -> Worker:
-    """Make a worker that sends, answers requests for a link, tells the maker, and indexes."""
+    """Make a worker that sends, and does all else that a worker does beside it."""
     composer, relays = Composer(settings, dkim), Relays(settings, servers)
     chores: list[Chore] = [
         LinkRequests(settings, database),
         Notices(settings, database),
         Indexing(database),
+        Deliveries(settings, database),
     ]
     return Worker(settings, database, composer, relays, chores)

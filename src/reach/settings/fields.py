@@ -42,6 +42,7 @@ from reach.settings.types import (
     TokenUrl,
     WebAddress,
     WebAddresses,
+    WebhookAllow,
 )
 
 
@@ -210,6 +211,11 @@ class Fields(BaseSettings):
     #: ``on``: an email about one person says who it is. ``off``: emails hold no personal data.
     notify_details: bool = True
 
+    #: Where inside your network webhooks may lead, and where they need no TLS: networks and hosts,
+    #: like ``10.0.0.0/8, hooks.internal, .corp.example`` (all below it). Empty means that they lead
+    #: to public addresses only, by https.
+    webhook_allow: WebhookAllow = ""
+
     # Who may do what, and how often
     #: How long a link in an email works.
     link_days: Annotated[float, Field(gt=0, le=366)] = 7
@@ -289,6 +295,8 @@ class Fields(BaseSettings):
     keep_messages_days: Annotated[float, Field(gt=0)] = 90
     #: What operators did is known for so long: long enough for a question that comes a year later.
     keep_audit_days: Annotated[float, Field(gt=0)] = 365
+    #: What webhooks were told is known for so long, and can be told again.
+    keep_events_days: Annotated[float, Field(gt=0)] = 30
     #: First wait after a failed attempt; it doubles up to the cap (RFC 5321 §4.5.4.1).
     retry_first_seconds: Seconds = 30
     #: The longest wait between two attempts. Set it the same for all of Reach: what waits much

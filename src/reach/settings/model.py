@@ -40,6 +40,7 @@ from reach.settings.urls import (
     parse_mailbox,
     parse_networks,
 )
+from reach.settings.webhooks import Allowed
 
 SECRET_KEY_MIN_CHARACTERS = 32
 LIMIT = "limit_"
@@ -274,6 +275,11 @@ class Settings(ReportFields):
     def intranet(self) -> Domains:
         """The domains where people may have addresses, though no public mail gets there."""
         return Domains.parse(self.allow_domains)
+
+    @cached_property
+    def webhook_targets(self) -> Allowed:
+        """Where inside the network webhooks may lead."""
+        return Allowed.parse(self.webhook_allow)
 
     @cached_property
     def sign_up_domains(self) -> Domains:

@@ -29,6 +29,7 @@ from reach.settings.urls import (
     parse_return_path,
     parse_web_address,
 )
+from reach.settings.webhooks import Allowed
 
 PREFIX = "REACH_"
 #: Whose user and password have variables of their own, such as ``REACH_SMTP_PASSWORD``.
@@ -255,7 +256,7 @@ def parse_web_addresses(text: str) -> list[str]:
 TEMPLATE, TEMPLATE_CHARACTERS = re.compile(r"[a-z][a-z0-9-]*"), 63
 OWED = (
     *("welcome", "already-signed-up", "changed", "manage-link", "notice"),
-    *("confirm-address", "address-change", "address-changed"),
+    *("confirm-address", "address-change", "address-changed", "webhook-disabled"),
 )
 
 
@@ -304,6 +305,7 @@ WebAddresses = Annotated[str, reads(parse_web_addresses)]
 Issuer = Annotated[str, reads(parse_issuer)]
 OidcScopes = Annotated[str, reads(parse_scopes)]
 Grants = Annotated[str, reads(parse_grants)]
+WebhookAllow = Annotated[str, reads(Allowed.parse)]
 TemplateNames = Annotated[str, reads(parse_stoppable)]
 NameServers = Annotated[str, reads(parse_name_servers)]
 Topics = Annotated[str, reads(parse_topics)]

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import orjson
 from opentelemetry.trace import SpanContext
 
-from reach.telemetry.events import EVENTS, FIELDS, action_of
+from reach.telemetry.events import EVENTS, action_of
+from reach.telemetry.log_fields import FIELDS
 
 #: One that has every field of ours: http.request.id came with 1.9.
 ECS_VERSION = "8.11.0"

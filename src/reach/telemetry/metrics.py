@@ -195,6 +195,28 @@ SLOTS_BUSY = Gauge(
     multiprocess_mode="livesum",
 )
 
+# Webhooks
+
+WEBHOOK_ATTEMPTS = Counter(
+    "reach_webhook_attempts_total",
+    "Attempts at telling a webhook, by outcome: delivered (2xx), refused (another answer), gone "
+    "(410), unreachable (no answer), forbidden (it leads where nothing may be sent).",
+    ("outcome",),
+)
+WEBHOOK_SECONDS = Histogram(
+    "reach_webhook_attempt_duration_seconds",
+    "Time that an attempt at telling a webhook took.",
+    (),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15),
+)
+WEBHOOKS_DISABLED = Counter(
+    "reach_webhooks_disabled_total",
+    "Webhooks that were turned off by themselves, by reason: gone (410), failing (nothing but "
+    "failures for five days), secret (no key opens it).",
+    ("reason",),
+)
+for _reason in ("gone", "failing", "secret"):
+    WEBHOOKS_DISABLED.labels(_reason)
 # Reports that come in as email (`reach inbound`)
 
 INBOUND_MAILS = Counter(

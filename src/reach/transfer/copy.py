@@ -16,6 +16,7 @@ from reach.db.counters import counters
 from reach.db.errors import REVISION, NoDatabase
 from reach.db.migrate import CannotMigrate, migrate_beside
 from reach.db.schema import VERSION_TABLE, newest
+from reach.events.model import webhook_attempts, webhook_events, webhooks
 from reach.idempotency.stored import idempotency_keys
 from reach.messages.model import attempts, messages, reports
 from reach.messages.recipient_budget import recipient_budgets
@@ -36,6 +37,7 @@ from reach.transfer.rows import Digest, Row, Shape
 KEPT = (
     *(people, messages, attempts, api_keys, idempotency_keys, link_requests, proofs),
     *(address_changes, recipient_budgets, notices, audit, consent_wordings, reports, suppressions),
+    *(webhooks, webhook_events, webhook_attempts),
 )
 #: What stays behind: who is signed in at the console signs in again; a breaker is a worker's.
 LEFT = ("sessions", "open_breakers")

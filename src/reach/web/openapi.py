@@ -75,6 +75,11 @@ TAGS = (
         "`audit:read`.",
     },
     {
+        "name": "Webhooks",
+        "description": "Other systems are told what happens, signed by Standard Webhooks. Needs "
+        "`webhooks:read` or `webhooks:write`.",
+    },
+    {
         "name": "Reports",
         "description": "What email providers report of emails that were sent: signed by them, "
         "**without a key** of ours.",

@@ -15,7 +15,7 @@ from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.messages import queue
 from reach.messages.model import Message, messages
-from reach.messages.queue import record_outcomes
+from reach.messages.recording import record_outcomes
 from reach.people.signup import sign_up_all
 from reach.settings import Settings
 from tests.support.clock import eventually

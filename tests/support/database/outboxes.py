@@ -12,7 +12,8 @@ from reach.db.transaction import Transaction
 from reach.messages import queue
 from reach.messages.model import Attempt, Message, State, messages
 from reach.messages.outcome import Outcome
-from reach.messages.queue import AttemptOutcome, Held, record_outcomes
+from reach.messages.queue import AttemptOutcome, Held
+from reach.messages.recording import record_outcomes
 from reach.people.model import people
 from reach.settings import Settings
 from tests.support.database.stored import addresses, attempts_in, messages_in, sign_up

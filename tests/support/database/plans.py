@@ -14,6 +14,10 @@ GIVEN = (
     "SCAN notices",
     "all of pk_notices",
     "Seq Scan notices",
+    # And one for each webhook, of which there are twenty at most.
+    "SCAN webhooks",
+    "all of pk_webhooks",
+    "Seq Scan webhooks",
     # A row for 4,096 people, and those who have changed of late.
     "SCAN search_blocks",
     "all of pk_search_blocks",
@@ -52,6 +56,8 @@ SORTED = (
     # A part of the people, chosen in this order: few enough for a page.
     "AS chosen ORDER BY chosen.",
     " AS chosen WHERE ",
+    # The attempts of a page of events.
+    "webhook_attempts.event_id IN (",
     # The counts of 90 days, by hour, are added up.
     "AS hours GROUP BY hours.day",
     # An operator has what waits for its next try tried at once: it is read once, by when it is due.

@@ -22,11 +22,13 @@ from reach.settings import Settings
 from tests.support.clock import eventually
 
 
-async def sign_up(database: Database, settings: Settings, *addresses: str) -> None:
+async def sign_up(
+    database: Database, settings: Settings, *addresses: str, name: str = "Ada"
+) -> None:
     """Sign up everybody at these addresses in one transaction, as a busy API process would."""
     requests = [
         SignUp.model_construct(
-            email=parse_address(address, smtputf8=True), name="Ada", description=None
+            email=parse_address(address, smtputf8=True), name=name, description=None
         )
         for address in addresses
     ]

@@ -16,7 +16,8 @@ from reach.delivery.cleanup import sweep
 from reach.messages import outbox, queue
 from reach.messages.model import STATES, messages
 from reach.messages.outcome import Deferred, Outcome, Rejected, Sent
-from reach.messages.queue import Held, record_outcomes
+from reach.messages.queue import Held
+from reach.messages.recording import record_outcomes
 from reach.people import queries, record, signup
 from reach.people.address import parse_address
 from reach.people.link_requests import answer_some

@@ -60,6 +60,17 @@ SCOPES = {
     ("POST", "/v1/keys"): {"keys:write"},
     ("DELETE", "/v1/keys/{id}"): {"keys:write"},
     ("GET", "/v1/audit"): {"audit:read"},
+    ("GET", "/v1/webhooks"): {"webhooks:read"},
+    ("POST", "/v1/webhooks"): {"webhooks:write"},
+    ("GET", "/v1/webhooks/{id}"): {"webhooks:read"},
+    ("PATCH", "/v1/webhooks/{id}"): {"webhooks:write"},
+    ("DELETE", "/v1/webhooks/{id}"): {"webhooks:write"},
+    ("POST", "/v1/webhooks/{id}/rotate"): {"webhooks:write"},
+    ("POST", "/v1/webhooks/{id}/enable"): {"webhooks:write"},
+    ("POST", "/v1/webhooks/{id}/disable"): {"webhooks:write"},
+    ("POST", "/v1/webhooks/{id}/test"): {"webhooks:write"},
+    ("POST", "/v1/webhooks/{id}/replay"): {"webhooks:write"},
+    ("GET", "/v1/webhooks/{id}/deliveries"): {"webhooks:read"},
 }
 
 

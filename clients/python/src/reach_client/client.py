@@ -16,6 +16,7 @@ from reach_client.retrying import USUALLY, Retries
 from reach_client.secret import Secret
 from reach_client.sending import AsyncSender, Sender, Server
 from reach_client.suppressions import Suppressions
+from reach_client.webhooks import Webhooks
 
 #: Longer than Reach lets a repeated request wait for the first one (5 s).
 TIMEOUT_SECONDS = 20.0
@@ -50,6 +51,11 @@ class Operations(Group[Way]):
     def audit(self) -> Audit[Way]:
         """What operators did."""
         return Audit(self.sender)
+
+    @property
+    def webhooks(self) -> Webhooks[Way]:
+        """Other systems that are told what happens."""
+        return Webhooks(self.sender)
 
     def me(self, token: str) -> Me[Way]:
         """What a person does with their own record.
