@@ -85,6 +85,28 @@ async def _lift(http: httpx.AsyncClient) -> httpx.Response:
     return await http.delete(f"/v1/suppressions/{made}")
 
 
+WEBHOOK = {"url": "https://example.org/hooks/Ada", "types": ["person.signed_up"]}
+
+
+async def _add_webhook(http: httpx.AsyncClient) -> httpx.Response:
+    return await http.post("/v1/webhooks", json=WEBHOOK)
+
+
+def _of_webhook(method: str, below: str = "", body: object = None) -> Change:
+    """Add a webhook, and do something with it."""
+
+    async def change(http: httpx.AsyncClient) -> httpx.Response:
+        made = (await _add_webhook(http)).json()["id"]
+        if below == "/enable":
+            await http.post(f"/v1/webhooks/{made}/disable")
+        if below == "/replay":
+            event = (await http.post(f"/v1/webhooks/{made}/test")).json()["id"]
+            return await http.post(f"/v1/webhooks/{made}/replay", json={"event": event})
+        return await http.request(method, f"/v1/webhooks/{made}{below}", json=body)
+
+    return change
+
+
 async def _make_key(http: httpx.AsyncClient) -> httpx.Response:
     return await http.post("/v1/keys", json={"name": "shop", "scopes": ["people:read"]})
 
@@ -109,6 +131,23 @@ CHANGES: dict[tuple[str, str], tuple[Change, str, dict[str, Any]]] = {
     ("POST", "/v1/messages/cancel"): (_cancel_all, "messages.cancel", {"template": "welcome"}),
     ("POST", "/v1/suppressions"): (_suppress, "suppression.add", {"cause": "operator"}),
     ("DELETE", "/v1/suppressions/{id}"): (_lift, "suppression.lift", {"cause": "operator"}),
+    ("POST", "/v1/webhooks"): (_add_webhook, "webhook.add", {"types": ["person.signed_up"]}),
+    ("PATCH", "/v1/webhooks/{id}"): (
+        *(_of_webhook("PATCH", body={"types": ["*"]}), "webhook.change"),
+        {"fields": ["types"]},
+    ),
+    ("DELETE", "/v1/webhooks/{id}"): (_of_webhook("DELETE"), "webhook.remove", {}),
+    **{
+        ("POST", f"/v1/webhooks/{{id}}/{done}"): (
+            *(_of_webhook("POST", f"/{done}"), f"webhook.{done}"),
+            {},
+        )
+        for done in ("rotate", "enable", "disable", "test")
+    },
+    ("POST", "/v1/webhooks/{id}/replay"): (
+        *(_of_webhook("POST", "/replay"), "webhook.replay"),
+        {},
+    ),
     ("POST", "/v1/keys"): (_make_key, "key.create", {"scopes": ["people:read"]}),
     ("DELETE", "/v1/keys/{id}"): (_revoke_key, "key.revoke", {}),
 }

@@ -45,7 +45,7 @@ async def test_our_own_are_well(make_settings: MakeSettings, changes: dict[str, 
     finding = await check_templates(make_settings(**changes))
     assert (finding.remedy, finding.advice) == ("", "")
     ours = "address-change, address-changed, already-signed-up, changed, confirm-address"
-    assert finding.words == f"{ours}, manage-link, notice, welcome"
+    assert finding.words == f"{ours}, manage-link, notice, webhook-disabled, welcome"
 
 
 @pytest.mark.parametrize(

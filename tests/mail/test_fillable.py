@@ -100,6 +100,9 @@ def variables(name: object = "Ada") -> dict[str, Any]:
         "total": 3,
         "person": None,
         "new_address": "ada@example.org",
+        "webhook": name,
+        "reason": "failing",
+        "id": "01a20aee-6a2a-7a2b-8fad-3dec2137a7f1",
         "link": lambda scope: f"https://example.org/{scope}?token=<&>",
     }
 

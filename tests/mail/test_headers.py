@@ -79,7 +79,7 @@ def test_any_name_a_sign_up_takes_arrives(composer: Composer, name: str) -> None
     mail = composer.compose(a_welcome(name))
     read = parse(mail)
     one_line = "Welcome to Reach, " + re.sub(" +", " ", name)
-    assert len(read.keys()) == 9
+    assert len(read.keys()) == 10
     assert read["Subject"] == one_line
     old = parse_old(mail)
     assert old.keys() == read.keys()

@@ -1,7 +1,9 @@
 """The main job: somebody signs up, and the email arrives."""
 
 from email.utils import parsedate_to_datetime
+from uuid import UUID
 
+from reach.auth.return_path import ReturnPaths
 from tests.support.clock import eventually
 from tests.support.processes.reach import Reach, messages_of, running_worker
 from tests.support.servers.mail import MailServer
@@ -24,6 +26,7 @@ async def test_who_signs_up_gets_an_email(reach: Reach, mail_server: MailServer)
         ("Subject", "Welcome to Reach, Ada Lovelace"),
         ("Content-Language", "en"),
         ("Auto-Submitted", "auto-generated"),
+        ("X-Reach-Message", ReturnPaths(reach.settings).token(UUID(str(message["id"])))),
         ("MIME-Version", "1.0"),
         ("Content-Type", mail.headers["Content-Type"]),
     ]

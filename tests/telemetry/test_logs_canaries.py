@@ -117,7 +117,7 @@ class Visitor:
     ) -> httpx.Response:
         own = person["message"] if "/messages/" in path else person["id"]
         asked = path.format(
-            id=own, slug="canary", name="canary.css", mail_id="canary", template="x"
+            id=own, slug="canary", name="x.css", mail_id="canary", template="x", provider="x"
         )
         token = token_of(self.reach.settings, person["id"])
         headers = {**HEADERS, **body[0], **credential}

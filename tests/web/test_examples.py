@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from reach.auth.links import Link, Links, Scope
 from reach.db.transaction import Transaction
+from reach.events.model import webhooks
 from reach.people.model import people
 from reach.people.schemas import SpamFields
 from tests.support.http.document import SIGNED, inlined
@@ -57,6 +58,18 @@ async def add_somebody(reach: Reach) -> None:
     assert await reach.database.write(rename) == 1
 
 
+async def add_webhook(reach: Reach) -> None:
+    """Have a webhook with that id, too."""
+    body = {"url": "https://example.org/hooks"}
+    added = await reach.http.post("/v1/webhooks", json=body, headers=await reach.key())
+
+    def rename(tx: Transaction) -> int:
+        is_it = webhooks.c.id == UUID(added.json()["id"])
+        return tx.execute(update(webhooks).where(is_it).values(id=SOMEBODY)).rowcount
+
+    assert await reach.database.write(rename) == 1
+
+
 async def link(reach: Reach, scope: Scope = "manage") -> dict[str, str]:
     """The header with somebody's own link."""
     token = Links(reach.settings).mint(Link(SOMEBODY, scope, 0), 4_000_000_000)
@@ -67,6 +80,7 @@ async def test_every_example_does_what_it_says(reach: Reach) -> None:
     """Each body has one; sent as it is, by who may, it gets the status that is documented."""
     document = inlined((await reach.http.get("/openapi.json")).json())
     await add_somebody(reach)
+    await add_webhook(reach)
     key = await reach.key()
     sent = 0
     for method, path, operation in with_bodies(document):

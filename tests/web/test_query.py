@@ -31,6 +31,9 @@ BODIES: dict[tuple[str, str], object] = {
     ("POST", "/v1/messages/retry"): {"filter": {"state": "failed"}},
     ("POST", "/v1/messages/cancel"): {"filter": {"state": "queued"}},
     ("POST", "/v1/suppressions"): {"email": "eve@example.org"},
+    ("POST", "/v1/webhooks"): {"url": "https://example.org/hooks"},
+    ("PATCH", "/v1/webhooks/{id}"): {"types": ["*"]},
+    ("POST", "/v1/webhooks/{id}/replay"): {"since": "2026-01-01T00:00:00Z"},
     ("POST", "/v1/keys"): {"name": "another", "scopes": ["people:read"]},
 }
 #: Values that are good, of parameters that do not take any.
@@ -52,6 +55,8 @@ GOOD = {
     "columns": "id",
     "format": "csv",
 }
+#: Where a parameter of that name takes others.
+OTHERS = {("/v1/webhooks/{id}/deliveries", "state"): "failed"}
 #: Queries, and the parameter that each fault names; None where it is not repeated.
 UNKNOWN: dict[str, list[str | None]] = {
     f"confirmd={CANARY}": ["confirmd"],
@@ -112,7 +117,8 @@ async def test_what_is_documented_is_known_and_said_once(reach: Reach) -> None:
             for name in names:
                 once = await http.request(method, f"{url}?{name}=")
                 assert "There is no such parameter" not in once.text, (url, name)
-                one = f"{name}={GOOD.get(name, '1')}"
+                good = OTHERS.get((path, name)) or GOOD.get(name, "1")
+                one = f"{name}={good}"
                 twice = await http.request(method, f"{url}?{one}&{one}")
                 assert {"parameter": name, "detail": "It may be given once."} in (
                     await faults(twice)

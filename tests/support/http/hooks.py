@@ -40,6 +40,10 @@ UNSAID = {
     # what cannot be seen is by Unicode's categories.
     "/name": r"A name must not hold an address or a link\..*|A name is needed\."
     r"|It needs 1 to 100 printable characters\.",
+    # Where a webhook may lead is by the rules of URLs and names, and by what networks there are.
+    "/url": r"It must be a URL such as .*|It must begin with https://, .*|It leads into a .*",
+    # One of two, and not both.
+    "": r"Name an event, or a time since which all are told again\.",
     # Which templates there are is nobody's affair but operators'.
     "/template": r"Known are: .*",
     # Now is another time at each reading.

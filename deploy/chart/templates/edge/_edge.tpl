@@ -64,12 +64,15 @@ prefix:
   - /static
   - /unsubscribe
   - /v1/audit
+  - /v1/bounces
   - /v1/challenge
   - /v1/keys
   - /v1/me
   - /v1/messages
   - /v1/people
   - /v1/stats
+  - /v1/suppressions
+  - /v1/webhooks
 {{- end -}}
 
 {{/*
