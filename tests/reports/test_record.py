@@ -1,19 +1,24 @@
 """What follows from what is reported of a message: its state, and whether its address gets more."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from reach.auth.return_path import ReturnPaths
+from reach.db.transaction import Transaction
 from reach.db.types import now
 from reach.messages import outbox, suppressions
 from reach.messages.model import Message, State
 from reach.messages.outbox import Promise
 from reach.messages.outcome import Sent
-from reach.people import record
+from reach.people import move, record
+from reach.people.address_changes import CONFIRM, TOLD, AddressChange
 from reach.reports.intake import Intake
 from reach.reports.model import Category, Clues, Kind, Report, Verdict
+from reach.reports.record import Claim, record_all
 from reach.settings import Settings
 from tests.support.database.outboxes import DAY, Outbox
 from tests.support.database.stored import sign_up
@@ -24,6 +29,12 @@ if TYPE_CHECKING:
 SENT = Sent("250 2.0.0 taken", 250, "2.0.0")
 WORDS = "550 5.1.1 Nobody of that name"
 BOUNCES = "bounces@mail.example.org"
+#: Whether somebody waits for a lock on Postgres.
+WAITS = (
+    "SELECT count(*) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+DELIVERIES = "SELECT sum(count) FROM counters WHERE name = 'deliveries'"
 
 
 @pytest.fixture
@@ -216,15 +227,43 @@ async def test_a_message_is_found_without_its_return_path_as_it_was(post: Post, 
     assert found == [message.id]
 
 
-async def test_a_bounce_may_come_before_the_outcome_is_recorded(post: Post) -> None:
-    """A mail server close by is quicker than our commit."""
+async def test_a_report_may_come_before_the_outcome_is_recorded(post: Post) -> None:
+    """A mail server close by is quicker than our commit, which may wait for the report's.
+
+    Its words are kept, and it counts as a delivery to the mail server.
+    """
     (ada,) = {message.person_id for message in await post.outbox.all()}
-    promised = Promise(ada, "ada@example.com", "news", {"name": "Ada"})
-    await post.database.write(outbox.promise, [promised], post.settings)
-    (leased,) = await post.outbox.lease()
-    assert await post.bounce(leased, "permanent") == "recorded"
-    assert await post.state(leased) == "queued"
-    assert await post.outbox.record(leased, SENT) == "bounced"
+    promised = [Promise(ada, "ada@example.com", name, {"name": "Ada"}) for name in ("one", "two")]
+    await post.database.write(outbox.promise, promised, post.settings)
+    first, second = sorted(await post.outbox.lease(), key=lambda message: message.id)
+    assert await post.bounce(first, "sender") == "recorded"
+    assert await post.state(first) == "queued"
+    assert await post.outbox.record(first, SENT) == "bounced"
+
+    about = Report("dsn", Clues(), (Verdict("complained"),))
+    claim = Claim(about, second.id, (), is_verified=False)
+    recorded: list[asyncio.Task[State | None]] = []
+    loop = asyncio.get_running_loop()
+
+    def report_slowly(tx: Transaction) -> None:
+        record_all(tx, [claim])
+        recorded.append(loop.create_task(post.outbox.record(second, SENT)))
+        while not tx.execute(text(WAITS)).scalar_one():
+            tx.execute(text("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()"))
+
+    if post.settings.database.is_sqlite:  # it has one writer at a time
+        await post.database.write(record_all, [claim])
+        assert await post.outbox.record(second, SENT) == "complained"
+    else:
+        await post.database.write(report_slowly)
+        assert await recorded[0] == "complained"
+    words = [one.last_error for one in await post.outbox.all() if one.id == first.id]
+    assert words == [WORDS]
+
+    def deliveries(tx: Transaction) -> int:
+        return int(tx.execute(text(DELIVERIES)).scalar_one())
+
+    assert await post.database.read(deliveries) == 3
 
 
 async def test_a_sign_up_that_is_confirmed_lifts_a_bounce(post: Post) -> None:
@@ -265,3 +304,27 @@ async def test_erased_with_the_person(post: Post) -> None:
     assert told["messages"][0]["reports"][0]["text"] == WORDS
     await post.database.write(record.erase, welcome.person_id)
     assert await post.suppressed() == []
+
+
+async def test_an_address_that_its_person_has_left_is_not_kept(post: Post) -> None:
+    """The email that tells the former mailbox of the change comes back, for it is closed."""
+    welcome = await post.outbox.only()
+    ada = welcome.person_id
+    assert ada is not None
+    change = AddressChange("ada@example.org", "ada@example.org", 1)
+
+    def leave(tx: Transaction) -> None:
+        move.make(tx, ada, change, post.settings, reserved=move.reserve(tx, change))
+
+    await post.database.write(leave)
+    told = await post.outbox.lease_one()
+    assert (told.template, told.recipient) == (TOLD, "Ada@example.com")
+    await post.outbox.record(told, SENT)
+    await post.bounce(told, "permanent")
+    await post.report(welcome, Verdict("complained"))
+    assert (await post.state(told), await post.state(welcome)) == ("bounced", "complained")
+    assert await post.suppressed() == []
+    await post.send(CONFIRM)
+    (asked,) = [one for one in await post.outbox.all() if one.template == CONFIRM]
+    await post.report(asked, Verdict("complained"))
+    assert await post.suppressed() == [("ada@example.com", "complained")]

@@ -22,11 +22,11 @@ from reach.mailbox.pages import OPEN_LINKS_OUTSIDE, mail_headers
 from reach.messages import actions, outbox
 from reach.messages.model import NOTICE, SENT, Message
 from reach.messages.outbox import AlreadySent, NotQueued
+from reach.messages.reported import words_of as words_said
 from reach.messages.routes import MessageId
 from reach.messages.suppressions import WHY
 from reach.people import queries
 from reach.people.model import Person
-from reach.reports.record import words_of as words_said
 from reach.settings import Settings
 from reach.web.html import explain as words_of
 from reach.web.routes import services_of

@@ -44,6 +44,9 @@ WEBHOOK_DISABLED = "webhook-disabled"
 #: Both are promised by Reach alone.
 OF_MAKERS = (NOTICE, WEBHOOK_DISABLED)
 
+#: What goes to the address that a person wants to have (see ``people.move``), maybe another's.
+CONFIRM_ADDRESS = "confirm-address"
+
 #: In the data of a message that is to show somebody a template: what it says is made up when it is
 #: composed. It has no person.
 TEST = "test"

@@ -15,19 +15,18 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
-    exists,
     func,
     insert,
     or_,
     select,
-    text,
     update,
 )
 
 from reach.db.transaction import Transaction
 from reach.db.types import encode, new_id, now, rows
 from reach.events import noting
-from reach.messages.model import IS_QUEUED, NOTICE, State, attempts, messages, reports
+from reach.messages import reported
+from reach.messages.model import IS_QUEUED, NOTICE, State, attempts, messages
 from reach.messages.outcome import Deferred, Sent
 from reach.messages.queue import HELD, AttemptOutcome, in_hand, is_still_held, since_tried
 from reach.messages.telling import ended
@@ -89,15 +88,10 @@ def _fate(
 ) -> dict[str, ColumnElement[Any]]:
     """What becomes of a message by its attempt, when it was finished, and what operators see."""
     was_ended = ~IS_QUEUED
-    has_bounced = exists().where(
-        reports.c.message_id == messages.c.id, reports.c.kind == text("'bounced'")
-    )
     why = func.coalesce(messages.c.last_error, given.c.error)
     return {
-        # Sent is the truth, even of a message that was cancelled a moment ago; and its bounce may
-        # have come before this is recorded.
+        # Sent is the truth, even of a message that was cancelled a moment ago.
         "state": case(
-            (and_(is_sent, has_bounced), "bounced"),
             (is_sent, "sent"),
             (was_ended, messages.c.state),
             (stays, "queued"),
@@ -152,4 +146,7 @@ def record_outcomes(
         tx.execute(_record(dialect), {"rows": encode(dialect, [tries[key] for key in states])})
         outcomes = {(one.held.id, one.held.lease): one.outcome for one in attempt_outcomes}
         noting.note(tx, ended(recorded, outcomes))
+    if sent := {key[0]: key for key, state in states.items() if state == "sent"}:
+        # Its bounce may have come before this is recorded.
+        states |= {sent[id_]: state for id_, state in reported.catch_up(tx, sent).items()}
     return [states.get((one.held.id, one.held.lease)) for one in attempt_outcomes]

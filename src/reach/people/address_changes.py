@@ -28,9 +28,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from reach.db.transaction import Transaction
 from reach.db.types import Instant, Key, OrderedText, among, metadata, now
+from reach.messages.model import CONFIRM_ADDRESS
 
 #: Templates: to the new address, and to the one that it is to replace; to that one, once it is.
-CONFIRM, TELL, TOLD = "confirm-address", "address-change", "address-changed"
+CONFIRM, TELL, TOLD = CONFIRM_ADDRESS, "address-change", "address-changed"
 SWEEP_ROWS = 1000
 #: A number fits into a link's token, in the place of the version of a person's links.
 NUMBER_BITS = 31

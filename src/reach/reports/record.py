@@ -11,16 +11,10 @@ from uuid import UUID
 
 import structlog
 from sqlalchemy import (
-    Column,
     Executable,
-    Text,
-    and_,
     column,
-    or_,
     select,
     table,
-    text,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -28,8 +22,9 @@ from reach.db.transaction import Transaction, after_commit
 from reach.db.types import Key, OrderedText, beside, encode, now, rows
 from reach.events import noting
 from reach.events.noting import Event
-from reach.messages import suppressions
-from reach.messages.model import NOTICE, Reported, attempts, messages, reports
+from reach.messages import reported, suppressions
+from reach.messages.model import CONFIRM_ADDRESS, NOTICE, attempts, messages, reports
+from reach.messages.reported import words_of
 from reach.messages.suppressions import Suppressed
 from reach.reports.model import TEXT_CHARACTERS, Report, Verdict
 from reach.reports.streaks import has_bounced_for_long
@@ -67,11 +62,24 @@ class _Found(NamedTuple):
     person_id: UUID | None
     template: str
     recipient: str
+    #: That of its person's address now; None if it is for nobody.
+    email_key: str | None
 
     @property
     def is_a_persons(self) -> bool:
-        """Whether it is for a person: what is for the maker, or a test, suppresses no address."""
+        """Whether it is for a person, and not for the maker, or a test."""
         return self.person_id is not None and self.template != NOTICE
+
+    @property
+    def may_suppress(self) -> bool:
+        """Whether what is reported of it may suppress its address: of a person's message, it may.
+
+        But not of an address that its person has left: nothing of theirs is sent there, and when
+        they are erased, nobody would find it. One that they want to have may be another's, who
+        complains.
+        """
+        is_theirs = self.email_key == address_key(self.recipient)
+        return self.is_a_persons and (is_theirs or self.template == CONFIRM_ADDRESS)
 
 
 def record_all(tx: Transaction, claims: Sequence[Claim]) -> Sequence[Taken]:
@@ -139,10 +147,11 @@ def _lock(tx: Transaction, ids: Iterable[UUID]) -> Mapping[UUID, _Found]:
 @cache
 def _find(dialect: str) -> Executable:
     given = rows(dialect, messages.c.id)
-    wanted = (messages.c[name] for name in _Found._fields)
+    wanted = (messages.c[name] for name in _Found._fields[:-1])
     return (
-        select(*wanted)
+        select(*wanted, _people.c.email_key)
         .join_from(messages, given, messages.c.id == given.c.id)
+        .outerjoin(_people, _people.c.id == messages.c.person_id)
         .order_by(messages.c.id)
         .with_for_update(of=messages)
     )
@@ -189,44 +198,28 @@ def _insert(
     return {(row.message_id, row.kind) for row in found}
 
 
-@cache
-def _change(dialect: str) -> Executable:
-    """A complaint comes after all else; a bounce after the mail server has taken the message."""
-    given = rows(dialect, messages.c.id, messages.c.state, Column("words", Text))
-    was = messages.c.state
-    follows = or_(
-        and_(given.c.state == "bounced", was == text("'sent'")),
-        and_(given.c.state == "complained", was.in_(["sent", "bounced"])),
-    )
-    return (
-        update(messages)
-        .where(messages.c.id == given.c.id, beside(follows))
-        .values(state=given.c.state, last_error=given.c.words)
-    )
-
-
 def _follow(
     tx: Transaction,
     new: Mapping[tuple[UUID, str], tuple[Claim, Verdict]],
     found: Mapping[UUID, _Found],
 ) -> None:
     """Do what follows from reports that are new: of a message's state, and of its address."""
-    changes: list[dict[str, object]] = []
+    told: list[tuple[UUID, str, Verdict]] = []
     suppressed: list[Suppressed] = []
     happened: list[Event] = []
     for (id_, kind), (claim, verdict) in sorted(new.items(), key=lambda item: item[0]):
         after_commit(tx, partial(_tell, id_, claim.report.source, verdict))
         if kind not in ("bounced", "complained"):
             continue
-        changes.append({"id": id_, "state": kind, "words": words_of(verdict)})
+        told.append((id_, kind, verdict))
         message = found[id_]
         if message.is_a_persons:
             happened.append(_event(message, verdict))
-        if message.is_a_persons and (cause := _cause(tx, message, verdict)) is not None:
+        if message.may_suppress and (cause := _cause(tx, message, verdict)) is not None:
             key = address_key(message.recipient)
             suppressed.append(Suppressed(key, cause, words_of(verdict), id_))
-    if changes:
-        tx.execute(_change(tx.dialect.name), {"rows": encode(tx.dialect.name, changes)})
+    reported.follow(tx, told)
+    if happened:
         noting.note(tx, happened)
     suppressions.suppress_all(tx, suppressed)
 
@@ -251,15 +244,6 @@ def _cause(tx: Transaction, message: _Found, verdict: Verdict) -> suppressions.C
     assert message.person_id is not None
     key = address_key(message.recipient)
     return "bounced" if lasts and has_bounced_for_long(tx, message.person_id, key) else None
-
-
-def words_of(verdict: Verdict | Reported) -> str:
-    """Give all that was said, as people read it: ``550 5.1.1 No such user``."""
-    codes = (str(verdict.smtp_code or ""), verdict.enhanced_code or "")
-    said = verdict.text
-    for code in codes:
-        said = said.removeprefix(code).lstrip(" -")
-    return " ".join(filter(None, (*codes, said)))[:TEXT_CHARACTERS]
 
 
 def _tell(id_: UUID, source: str, verdict: Verdict) -> None:

@@ -1,10 +1,14 @@
 """Which of a report's verdicts is on our recipient: each message of ours has one."""
 
+import re
 from collections.abc import Callable, Sequence
+from unicodedata import normalize
 
 from reach.reports.model import Category, Kind, Verdict
 
 _TO_LOWER = {ord(c): c.lower() for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+#: A local part in quotes that needs none (RFC 5321 §4.1.2): some mail servers quote any.
+QUOTED = re.compile(r'"([^\s"\\@<>()\[\],;:]+)"')
 #: What counts if an address leads to several mailboxes: what reached one of them has arrived.
 BEST: Sequence[Kind] = ("complained", "delivered", "delayed", "bounced")
 #: Of bounces of several mailboxes: the one that says the least against the address.
@@ -22,9 +26,9 @@ def verdict_on(verdicts: Sequence[Verdict], recipient: str, *, is_sure: bool) ->
     Those that name the recipient count. If none does, the address may have been passed on to
     others, and then all count: where it is sure that the report is about this message.
     """
-    key = address_key(recipient)
-    own = [one for one in verdicts if one.original_recipient and _is(one.original_recipient, key)]
-    own = own or [one for one in verdicts if one.recipient and _is(one.recipient, key)]
+    key = _mailbox(recipient)
+    own = [one for one in verdicts if _mailbox(one.original_recipient or "") == key]
+    own = own or [one for one in verdicts if _mailbox(one.recipient or "") == key]
     if not own and is_sure:
         own = [one for one in verdicts if not one.original_recipient] or list(verdicts)
     if not own:
@@ -34,5 +38,22 @@ def verdict_on(verdicts: Sequence[Verdict], recipient: str, *, is_sure: bool) ->
     return min((one for one in own if one.kind == kind), key=least)
 
 
-def _is(address: str, key: str) -> bool:
-    return address_key(address) == key
+def _mailbox(address: str) -> tuple[str, str]:
+    """Read whose mailbox an address is, as a mail server may spell it.
+
+    A domain may come as its U-label where we wrote its A-label (RFC 6533), and end in a dot.
+    """
+    key = address_key(normalize("NFC", address)).removesuffix(".")
+    local, _, domain = key.rpartition("@")
+    quoted = QUOTED.fullmatch(local)
+    return quoted[1] if quoted else local, ".".join(map(_readable, domain.split(".")))
+
+
+def _readable(label: str) -> str:
+    """Write a label of a domain as people read it: the other way, some of them are mapped."""
+    if not label.startswith("xn--"):
+        return normalize("NFC", label.lower())
+    try:
+        return label[4:].encode().decode("punycode")
+    except UnicodeError:
+        return label
