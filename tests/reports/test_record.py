@@ -294,6 +294,40 @@ async def test_a_sign_up_that_is_confirmed_lifts_a_bounce(post: Post) -> None:
     assert await post.suppressed() == []
 
 
+async def test_a_link_that_was_used_shows_that_mail_arrives(post: Post) -> None:
+    """After five bounces in a row it takes five more: one alone suppresses nobody again."""
+    welcome = await post.outbox.only()
+    assert welcome.person_id is not None
+    await post.outbox.change(welcome, created_at=now(-12 * DAY), finished_at=now(-12 * DAY))
+    for age in (11, 9, 7, 5, 3):
+        await post.bounce(await post.send(days_ago=age), "transient")
+    assert await post.suppressed() == [("ada@example.com", "bounced")]
+
+    def age_it(tx: Any) -> None:
+        tx.execute(suppressions.suppressions.update().values(updated_at=now(-2 * DAY)))
+
+    await post.database.write(age_it)
+    await post.outbox.change(welcome, state="failed")
+    await sign_up(post.database, post.settings, "ada@example.com")
+    again = await post.outbox.lease_one()
+    await post.outbox.record(again, SENT)
+    await post.database.write(record.confirm, welcome.person_id)
+    assert await post.suppressed() == []
+    await post.bounce(await post.send(), "transient")
+    assert await post.suppressed() == []
+
+
+async def test_what_is_about_nobody_any_more_is_swept(post: Post) -> None:
+    """An earlier version erased them; what an operator noted stays, and what is a person's."""
+    await post.bounce(await post.outbox.only(), "permanent")
+    noted = suppressions.Suppressed("bob@example.com", "operator")
+    await post.database.write(suppressions.suppress_all, [noted])
+    assert await post.database.write(suppressions.sweep) == 0
+    await post.outbox.erase_everybody()
+    assert await post.database.write(suppressions.sweep) == 1
+    assert await post.suppressed() == [("bob@example.com", "operator")]
+
+
 async def test_erased_with_the_person(post: Post) -> None:
     """With the reports; and all of it is theirs to see before."""
     welcome = await post.outbox.only()

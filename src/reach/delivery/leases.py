@@ -88,7 +88,7 @@ class Leases:
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable.
 
-        Those that are suppressed are counted, and ended already.
+        Those that are suppressed are counted, and ended.
         """
         expires = now_seconds() + self._seconds
         leased = await self.database.write(
@@ -107,10 +107,20 @@ class Leases:
                 LEASES_RECLAIMED.inc()
         self.newest = len(to_send)
         LEASES_HELD.inc(self.newest)
-        if suppressed := len(leased) - self.newest:
-            FINISHED.labels("suppressed").inc(suppressed)
-            log.info("messages suppressed", count=suppressed)
+        if suppressed := [one for one in leased if one.state == "suppressed"]:
+            await self._end(suppressed)
         return len(leased)
+
+    async def _end(self, suppressed: Collection[Message]) -> None:
+        """End messages that are not to be sent; if that fails, they fall due by themselves."""
+        held = [Held(message.id, message.lease) for message in suppressed]
+        try:
+            await self.database.write(queue.end_suppressed, held)
+        except FAILURES as error:
+            log.warning("cannot release", reason=reason_of(error))
+            return
+        FINISHED.labels("suppressed").inc(len(held))
+        log.info("messages suppressed", count=len(held))
 
     def take_waiting(self) -> Sequence[Holding]:
         """Take all that wait, or are parked; they stay in hand."""

@@ -18,7 +18,7 @@ from reach.delivery.leases import FAILURES, Holding, Leases, reason_of
 from reach.delivery.relays import Relay, Relays
 from reach.delivery.throttle import Throttle
 from reach.mail.compose import Composer
-from reach.messages import queue
+from reach.messages import queue, suppressions
 from reach.messages.outbox import CHANNEL
 from reach.settings import Settings
 from reach.telemetry.metrics import SLOTS
@@ -118,7 +118,8 @@ class Worker:
             for keeper in self._relays.keepers(self._due.set, self._tell):
                 around.start_soon(keeper)
             days = self._settings.keep_messages_days
-            sweeps: list[Sweep] = [partial(audit.sweep, days=self._settings.keep_audit_days)]
+            keep_audit = partial(audit.sweep, days=self._settings.keep_audit_days)
+            sweeps: list[Sweep] = [keep_audit, suppressions.sweep]
             sweeps += [sweep for chore in self._chores for sweep in chore.sweeps]
             around.start_soon(sweep_for_ever, self._database, days, sweeps)
             around.start_soon(recall_for_ever, self._database, self._settings)

@@ -32,7 +32,7 @@ from sqlalchemy.types import NullType
 
 from reach.auth.links import is_confirmed, is_unsubscribed, language_of, version_of
 from reach.db.transaction import Transaction, notify
-from reach.db.types import EPOCH, Instant, among, encode, now, rows
+from reach.db.types import EPOCH, Instant, among, beside, encode, now, rows
 from reach.messages import suppressions
 from reach.messages.front import Front
 from reach.messages.model import IS_QUEUED, NOTICE, Message, messages
@@ -157,21 +157,18 @@ def lease_due(
 ) -> Sequence[Message]:
     """Take up to ``limit`` messages for ``lease_seconds``, due ``since`` then, the longest first.
 
-    Those whose address nothing is sent to are ended at once, and are ``suppressed``.
+    Those whose address nothing is sent to are ``suppressed``: see ``end_suppressed``.
 
     The CTE is materialised: with a bare ``IN (SELECT … LIMIT n FOR UPDATE SKIP LOCKED)``
     Postgres may run the subquery again and take more than n.
     """
     given = {"most": limit, "lease_seconds": lease_seconds, "since": since}
-    leased, ended = [], {}
+    leased = []
     for *row, cause in tx.execute(_LEASE_DUE, given):
         message = Message(*row)  # its fields are the columns, in order
         if cause is not None:
-            ended[message.id] = cause
             message = replace(message, state="suppressed")
         leased.append(message)
-    if ended:
-        suppressions.end_all(tx, ended)
     return leased
 
 
@@ -233,6 +230,30 @@ def _given(tx: Transaction, held: Iterable[Held]) -> str:
     """Write holds as rows, in one order for all: those who lock in two orders can deadlock."""
     ordered = sorted(held, key=attrgetter("id"))
     return encode(tx.dialect.name, [{"id": one.id, "lease": one.lease} for one in ordered])
+
+
+@cache
+def _end_suppressed(dialect: str) -> Executable:
+    cause = suppressions.cause_of_message()
+    return (
+        update(messages)
+        .where(is_still_held(in_hand(dialect, *HELD)), beside(IS_QUEUED))
+        .values(
+            state="suppressed",
+            finished_at=now(),
+            last_error=case(suppressions.WHY, value=cause, else_=suppressions.LIFTED),
+            recorded_lease=messages.c.lease,
+        )
+    )
+
+
+def end_suppressed(tx: Transaction, held: Iterable[Held]) -> None:
+    """End messages that were leased and are not to be sent, without an attempt.
+
+    In a transaction of its own: Postgres looks for the person of a row that one transaction changes
+    twice, and so locks them after the message; an erasure locks them before.
+    """
+    tx.execute(_end_suppressed(tx.dialect.name), {"rows": _given(tx, held)})
 
 
 @cache

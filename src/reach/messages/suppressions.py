@@ -20,15 +20,15 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    case,
     column,
     delete,
     exists,
+    literal,
     or_,
     select,
     table,
     text,
-    update,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -40,6 +40,7 @@ from reach.db.types import (
     Instant,
     Key,
     OrderedText,
+    among,
     ascii_lower,
     encode,
     metadata,
@@ -47,7 +48,7 @@ from reach.db.types import (
     now,
     rows,
 )
-from reach.messages.model import IS_SENT, NOTICE, messages
+from reach.messages.model import IS_SENT, NOTICE, messages, reports
 from reach.problems import NotFound
 
 #: Why nothing is sent to an address. What an operator asked for no bounce changes, and a complaint
@@ -60,9 +61,14 @@ WHY: Mapping[Cause, str] = {
     "complained": "Not sent: the owner of this address marked earlier mail as spam.",
     "operator": "Not sent: an operator has this address suppressed.",
 }
+LIFTED = "Not sent: nothing was sent to this address."
 #: After a bounce, a fresh sign-up may try the address again this seldom: how else could its owner,
 #: whose mailbox works again, confirm it?
 TRIED_AGAIN_SECONDS = 86_400.0
+
+#: Who says that a message was delivered whose link was used.
+CONFIRMED = "confirmation"
+SWEEP_ROWS = 1000
 
 #: ``text`` is what the mail server said, or the operator; ``message_id`` the message it was about.
 suppressions = Table(
@@ -143,28 +149,6 @@ def has_bounced(email_key: ColumnElement[str]) -> ColumnElement[bool]:
     return found.correlate_except(suppressions)
 
 
-@cache
-def _end(dialect: str) -> Executable:
-    given = rows(dialect, messages.c.id, Column("cause", Text))
-    why = case(WHY, value=given.c.cause, else_=None)
-    return (
-        update(messages)
-        .where(messages.c.id == given.c.id, messages.c.state == text("'queued'"))
-        .values(
-            state="suppressed",
-            finished_at=now(),
-            last_error=why,
-            recorded_lease=messages.c.lease,
-        )
-    )
-
-
-def end_all(tx: Transaction, ended: Mapping[UUID, Cause]) -> None:
-    """End messages, which are leased and locked, without an attempt."""
-    given = [{"id": id_, "cause": cause} for id_, cause in sorted(ended.items())]
-    tx.execute(_end(tx.dialect.name), {"rows": encode(tx.dialect.name, given)})
-
-
 # What a report or an operator notes
 
 
@@ -233,7 +217,19 @@ def lift_bounce(tx: Transaction, person_id: UUID) -> bool:
     lifted = delete(suppressions).where(
         _columns.email_key == _key_of(person_id), _columns.cause == text("'bounced'"), since
     )
-    return tx.execute(lifted).rowcount > 0
+    if tx.execute(lifted).rowcount == 0:
+        return False
+    # The address takes mail: what bounced before says nothing of it any more.
+    newest = select(messages.c.id).where(
+        messages.c.person_id == person_id, messages.c.template == text("'welcome'"), IS_SENT
+    )
+    newest = newest.order_by(messages.c.id.desc()).limit(1)
+    source = select(newest.subquery().c.id, *map(literal, ("delivered", CONFIRMED, "")), now())
+    add = (postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert)(reports)
+    names = ["message_id", "kind", "source", "text", "reported_at"]
+    # Without a WHERE, SQLite takes ON CONFLICT for a join's ON.
+    tx.execute(add.from_select(names, source.where(true())).on_conflict_do_nothing())
+    return True
 
 
 def forget(tx: Transaction, email_key: str) -> None:
@@ -266,6 +262,21 @@ class Filter:
         if self.cause is not None:
             asked.append(_columns.cause == self.cause)
         return Conditions(asked[:1], asked[1:])
+
+
+def sweep(tx: Transaction) -> int:
+    """Delete up to 1,000 that are about nobody any more, unless an operator noted them.
+
+    Their person has gone, with the message that they came of: erased by an earlier version, say.
+    """
+    of_message = exists().where(messages.c.id == _columns.message_id)
+    of_person = exists().where(_people.c.email_key == _columns.email_key)
+    over = (
+        select(_columns.id)
+        .where(_columns.cause.in_(["bounced", "complained"]), ~of_message, ~of_person)
+        .limit(SWEEP_ROWS)
+    )
+    return tx.execute(delete(suppressions).where(among(_columns.id, over))).rowcount
 
 
 def page(

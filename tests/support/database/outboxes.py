@@ -53,8 +53,13 @@ class Outbox:
         return await attempts_in(self.database)
 
     async def lease(self, limit: int = 100) -> Sequence[Message]:
-        """Take what is due."""
-        return await self.database.write(queue.lease_due, limit=limit, lease_seconds=LEASE_SECONDS)
+        """Take what is due; what is suppressed is ended, as a worker does."""
+        leased = await self.database.write(
+            queue.lease_due, limit=limit, lease_seconds=LEASE_SECONDS
+        )
+        if ended := [held_by(one) for one in leased if one.state == "suppressed"]:
+            await self.database.write(queue.end_suppressed, ended)
+        return leased
 
     async def lease_one(self) -> Message:
         """Take the one message that is due."""

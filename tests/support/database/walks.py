@@ -150,6 +150,7 @@ class Walk:
     def _lease_and_record(self, tx: Transaction) -> None:
         taken = queue.lease_due(tx, limit=self._random.randrange(5), lease_seconds=60)
         queue.renew(tx, [Held(one.id, one.lease) for one in taken], lease_seconds=60)
+        queue.end_suppressed(tx, [Held(o.id, o.lease) for o in taken if o.state == "suppressed"])
         outcomes = [(one, self._random.choice(OUTCOMES)) for one in taken]
         recorded = record_outcomes(tx, attempt_outcomes(outcomes, 0), self._settings)
         self.done["failures"] += recorded.count("failed")
