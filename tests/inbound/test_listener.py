@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Self
 
 import pytest
@@ -10,8 +11,9 @@ from prometheus_client import REGISTRY
 
 from reach.db.database import Database
 from reach.inbound.connection import MOST_BYTES, MOST_RECIPIENTS
-from reach.inbound.listener import MOST_CONNECTIONS
+from reach.inbound.listener import MOST_CONNECTIONS, listening
 from reach.settings import Settings
+from reach.settings.inbound import Bind
 from tests.support.clock import eventually
 from tests.support.database.stored import addresses
 from tests.support.inbound import dsn, send, states, suppressed, taking_reports
@@ -188,3 +190,17 @@ async def test_what_is_answered_is_on_disk(settings: Settings, database: Databas
         assert await states(database) == ["bounced"] * len(sent)
         assert await suppressed(database) == sorted(people)
         assert process.stop() == 0
+
+
+def test_a_socket_is_taken_from_no_process_that_listens(tmp_path: Path) -> None:
+    """One of a process that ended is replaced, and is not removed by that one afterwards."""
+    bind = Bind("lmtp", path=str(tmp_path / "lmtp"))
+    with ExitStack() as first, ExitStack() as second:
+        listener = first.enter_context(listening(bind))
+        with pytest.raises(OSError, match="in use"):
+            second.enter_context(listening(bind))
+        listener.close()  # as when it stops, and finishes what is coming in
+        second.enter_context(listening(bind))
+        first.close()
+        assert Path(bind.path).is_socket()
+    assert not Path(bind.path).exists()

@@ -1,10 +1,12 @@
 """Listening for the mail servers that hand us reports."""
 
 import asyncio
+import errno
 import logging
+import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -38,8 +40,7 @@ def listening(bind: Bind) -> Iterator[socket.socket]:
             yield listener
         return
     path = Path(bind.path)
-    if path.is_socket():  # of a process that was killed
-        path.unlink()
+    _clear(path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(bind.path)
         path.chmod(0o666)  # as with a port of the loopback; its folder may admit fewer
@@ -47,7 +48,23 @@ def listening(bind: Bind) -> Iterator[socket.socket]:
         try:
             yield listener
         finally:
-            path.unlink(missing_ok=True)
+            listener.close()
+            with suppress(OSError):  # another process has made its own since this one took no more
+                _clear(path)
+
+
+def _clear(path: Path) -> None:
+    """Remove the socket of a process that has ended. Raises OSError if one listens at it."""
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as caller:
+        caller.settimeout(0)
+        try:
+            caller.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 class Listener:
