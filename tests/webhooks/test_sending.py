@@ -123,5 +123,7 @@ async def test_an_answer_is_bounded_in_time_and_size(receiver: Receiver) -> None
     receiver.answer = lambda _: HANG_UP
     assert (await ask(receiver)).result == "unreachable"
     receiver.answer = lambda _: 200
+    receiver.headers = {"X-Long": "x" * (MOST_BYTES - 49)}  # all that is read is a head
+    assert (await ask(receiver)).result == "delivered"
     receiver.headers = {"X-Long": "x" * 10 * MOST_BYTES}
     assert (await ask(receiver)).result == "unreachable"

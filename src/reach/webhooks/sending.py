@@ -125,9 +125,11 @@ async def _ask(
     text, total = bytearray(), 0
     with suppress(ConnectionError):  # who has read enough may hang up: there may be an answer yet
         await writer.drain()
-    while total < MOST_BYTES:
+    while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
+            if total >= MOST_BYTES:
+                break
             data = await reader.read(READ_BYTES)
             total += len(data)
             if response is not None and not data:
