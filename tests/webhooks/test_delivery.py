@@ -232,6 +232,23 @@ async def test_an_endpoint_that_is_down_for_three_days_gets_all(
             assert receiver.taken[0].document["data"]["person"]["email"] == ADA
 
 
+async def test_turning_on_leaves_alone_what_is_being_sent(
+    database: Database, settings: Settings
+) -> None:
+    """An event that failed before, and is under way again, is not leased a second time."""
+    webhook, _ = await add_webhook(database, settings, "https://example.org/hooks")
+    await sign_up(database, settings, ADA)
+    lease = partial(queue.lease_due, webhook_id=webhook.id, limit=8, lease_seconds=60)
+    failed = partial(queue.Tried, milliseconds=1, result="refused", status=500, answer="")
+    (first,), _ = await database.write(lease)
+    await database.write(queue.record, [failed(first, datetime.now(UTC))])
+    (again,), _ = await database.write(lease)
+    await database.write(endpoints.enable, webhook.id)
+    assert (await database.write(lease))[0] == []
+    assert await database.write(queue.record, [failed(again, datetime.now(UTC))]) == ["waiting"]
+    assert len((await database.write(lease))[0]) == 1
+
+
 async def has_tried(database: Database, count: int) -> bool:
     """Whether there were so many attempts."""
     return await tries_in(database) >= count

@@ -197,7 +197,10 @@ def enable(tx: Transaction, webhook_id: UUID) -> Webhook:
         raise NoSuchWebhook
     of_it = webhook_events.c.webhook_id == webhook_id, webhook_events.c.first_failed_at.is_not(None)
     again = update(webhook_events).where(*of_it, IS_WAITING)
-    tx.execute(again.values(failures=0, first_failed_at=None, due_at=now()))
+    # One that is being sent at this moment stays with its worker.
+    is_free = webhook_events.c.lease == webhook_events.c.recorded_lease
+    due_at = case((is_free, now()), else_=webhook_events.c.due_at)
+    tx.execute(again.values(failures=0, first_failed_at=None, due_at=due_at))
     notify(tx, CHANNEL)
     return enabled
 
