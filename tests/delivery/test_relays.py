@@ -1,5 +1,6 @@
 """Several mail servers: the next sends while one cannot, and each gets no more than its rate."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from statistics import mean, median
@@ -8,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from reach.db.database import Database
-from reach.delivery import open_breakers
+from reach.delivery import open_breakers, relays
 from reach.settings import Settings
 from tests.support.clock import eventually
 from tests.support.database.stored import (
@@ -67,6 +68,27 @@ async def test_a_killed_server_loses_nothing_and_mail_comes_back_to_it(
     texts = [attempt.text for attempt in await attempts_in(database) if attempt.outcome == "sent"]
     assert any(text.startswith(f"127.0.0.1:{second.port}: ") for text in texts)
     assert not any(attempt.outcome == "unavailable" for attempt in await attempts_in(database))
+
+
+async def test_a_server_that_is_silent_is_passed_over(
+    mailing: Settings, mail_server: MailServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is reached, and greets nobody; the last one may take as long as the settings say."""
+    monkeypatch.setattr(relays, "FAILOVER_SECONDS", 0.2)
+    kept: list[asyncio.StreamWriter] = []
+    async with await asyncio.start_server(lambda _, writer: kept.append(writer), "127.0.0.1") as a:
+        port = a.sockets[0].getsockname()[1]
+        both = f"smtp://127.0.0.1:{port}, {mail_server.url}"
+        several = mailing.model_copy(
+            update={"smtp_url": SecretStr(""), "smtp_urls": SecretStr(both)}
+        )
+        await sign_up(database, several, *addresses(3))
+        async with running_worker(several):
+            await all_sent(database)
+        assert {*mail_server.recipients} == {*addresses(3)}
+        assert kept
+        for writer in kept:
+            writer.close()
 
 
 async def _is_told(database: Database, count: int) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from reach.network.sockets import Address
 from reach.settings.webhooks import Allowed
-from reach.webhooks.sending import MOST_BYTES, Answer, post, retry_after_seconds
+from reach.webhooks.sending import HEAD_BYTES, Answer, post, retry_after_seconds
 from reach.webhooks.targets import Forbidden, Target, is_permitted, require_permitted
 from tests.support.servers.receiver import HANG_UP, SILENT, Receiver
 
@@ -123,7 +123,7 @@ async def test_an_answer_is_bounded_in_time_and_size(receiver: Receiver) -> None
     receiver.answer = lambda _: HANG_UP
     assert (await ask(receiver)).result == "unreachable"
     receiver.answer = lambda _: 200
-    receiver.headers = {"X-Long": "x" * (MOST_BYTES - 49)}  # all that is read is a head
+    receiver.headers = {"X-Long": "x" * (HEAD_BYTES - 49)}  # all that is read is a head
     assert (await ask(receiver)).result == "delivered"
-    receiver.headers = {"X-Long": "x" * 10 * MOST_BYTES}
+    receiver.headers = {"X-Long": "x" * 10 * HEAD_BYTES}
     assert (await ask(receiver)).result == "unreachable"

@@ -23,7 +23,8 @@ from reach.smtp.oauth import tokens_of
 from reach.smtp.sender import Sender
 from reach.telemetry.metrics import CIRCUIT_BREAKER_OPEN
 
-#: While there is another server, the network may take so long to reach one.
+#: While there is a next server, one may take so long to be reached, and again for each of its first
+#: words: the greeting, TLS, EHLO, the login.
 FAILOVER_SECONDS = 4.0
 NONE_LEFT = "no mail server takes messages now"
 
@@ -57,12 +58,16 @@ class Relays:
         self._changed = anyio.Event()
         self.all: Sequence[Relay] = ()
         tokens = tokens_of(settings)
-        seconds = FAILOVER_SECONDS if len(servers) > 1 else None
         self.all = [
             Relay(
                 settings,
                 server,
-                Sender(settings, server, tokens=tokens, connect_seconds=seconds),
+                Sender(
+                    settings,
+                    server,
+                    tokens=tokens,
+                    connect_seconds=FAILOVER_SECONDS if number < len(servers) else None,
+                ),
                 number,
                 self._note_change,
             )

@@ -47,7 +47,10 @@ class Opener:
         """
         self._settings, self._server = settings, server
         self._seconds = settings.smtp_greeting_seconds
-        self._connect_seconds = min(connect_seconds or CONNECT_SECONDS, self._seconds)
+        if connect_seconds is not None:
+            # Another server waits: one that is reached and says nothing is not there either.
+            self._seconds = min(self._seconds, connect_seconds)
+        self._connect_seconds = min(CONNECT_SECONDS, self._seconds)
         self._tokens = (tokens or tokens_of(settings)) if server.uses_token else None
         # EHLO's name: the sender's domain. It costs no look-up (socket.getfqdn may block for
         # seconds), is the same on every replica, and is a real domain where a pod's is not.

@@ -51,7 +51,8 @@ class Sender:
     ) -> None:
         """Connect to nothing yet. Raises BadSettings if a file that TLS needs cannot be used.
 
-        ``tokens`` may be shared by senders; ``connect_seconds`` is how long to try to reach it.
+        ``tokens`` may be shared by senders; ``connect_seconds`` is how long it may take to be
+        reached, and to answer until it takes mail, if there is another one.
         """
         self._settings = settings
         self._opener = Opener(settings, server, tokens=tokens, connect_seconds=connect_seconds)

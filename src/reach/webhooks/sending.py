@@ -22,8 +22,8 @@ from reach.webhooks.targets import Forbidden, Target, require_permitted
 
 #: For a connection and its TLS, and for all of it.
 CONNECT_SECONDS, WHOLE_SECONDS = 5.0, 15.0
-#: So much of an answer is read, its head included; of its body, so much is kept.
-MOST_BYTES, KEPT_CHARACTERS = 4 * 1024, 200
+#: So long may the head of an answer be; so much is read of what follows, and so much of it is kept.
+HEAD_BYTES, MOST_BYTES, KEPT_CHARACTERS = 16 * 1024, 4 * 1024, 200
 READ_BYTES = 2048
 USER_AGENT = "Reach"
 GONE = 410
@@ -108,7 +108,7 @@ async def _ask(
     body: bytes,
 ) -> Answer:
     """Send the request, and read the beginning of what comes. Raises h11's and the system's."""
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MOST_BYTES)
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES)
     named = {
         "Host": target.authority,
         "User-Agent": USER_AGENT,
@@ -121,29 +121,40 @@ async def _ask(
     request = h11.Request(method="POST", target=target.path, headers=list(named.items()))
     for part in (request, h11.Data(data=body), h11.EndOfMessage()):
         writer.write(connection.send(part) or b"")
-    response: h11.Response | None = None
-    text, total = bytearray(), 0
     with suppress(ConnectionError):  # who has read enough may hang up: there may be an answer yet
         await writer.drain()
+    response = await _head(reader, connection)
+    return _answer(response, await _body(reader, connection))
+
+
+async def _head(reader: asyncio.StreamReader, connection: h11.Connection) -> h11.Response:
+    """Read an answer's head. Raises h11's if it is no HTTP, or too long."""
     while True:
         event = connection.next_event()
+        if isinstance(event, h11.Response):
+            return event
         if event is h11.NEED_DATA:
-            if total >= MOST_BYTES:
+            connection.receive_data(await reader.read(READ_BYTES))
+        elif isinstance(event, h11.ConnectionClosed):
+            raise h11.RemoteProtocolError("no answer")
+
+
+async def _body(reader: asyncio.StreamReader, connection: h11.Connection) -> bytes:
+    """Read the beginning of what follows. That it is cut off or broken is no matter here."""
+    text, total = bytearray(), 0
+    with suppress(h11.RemoteProtocolError, OSError):
+        while total < MOST_BYTES:
+            event = connection.next_event()
+            if isinstance(event, h11.Data):
+                text += event.data
+            elif event is not h11.NEED_DATA:
                 break
-            data = await reader.read(READ_BYTES)
-            total += len(data)
-            if response is not None and not data:
-                break  # cut off, but the status is what counts
-            connection.receive_data(data)
-        elif isinstance(event, h11.Response):
-            response = event
-        elif isinstance(event, h11.Data):
-            text += event.data
-        elif isinstance(event, (h11.EndOfMessage, h11.ConnectionClosed)):
-            break
-    if response is None:
-        raise h11.RemoteProtocolError("no answer")
-    return _answer(response, bytes(text))
+            elif data := await reader.read(READ_BYTES):
+                total += len(data)
+                connection.receive_data(data)
+            else:
+                break
+    return bytes(text)
 
 
 def _answer(response: h11.Response, body: bytes) -> Answer:
