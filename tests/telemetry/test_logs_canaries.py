@@ -56,6 +56,8 @@ class Visitor:
 
     reach: Reach
     key: str
+    #: With which credentials every kind of body is sent.
+    thorough: tuple[int, int] = (0, GOOD)
 
     async def visit(self) -> AsyncIterator[tuple[str, httpx.Response]]:
         """Ask everything; give each answer, with the route it is of."""
@@ -70,7 +72,7 @@ class Visitor:
             bodies = self._bodies(number, str(person["id"]))
             calls = [(credential, bodies[0]) for credential in credentials]
             if method not in ("GET", "HEAD"):  # these read no body
-                good = credentials[:GOOD]
+                good = credentials[slice(*self.thorough)]
                 calls += [(credential, body) for credential in good for body in bodies[1:]]
             for credential, body in calls:
                 yield path, await self._ask(method, path, person, credential, body)
@@ -239,7 +241,8 @@ async def test_no_route_of_reach_up_tells_who_called(
         key = (settings.data_dir / "operator-key").read_text().strip()
         assert key in process.output
         async with described(settings) as reach:
-            statuses = await visited(Visitor(reach, key))
+            # What each does with each body is seen above; here, that it is a process's own output.
+            statuses = await visited(Visitor(reach, key, thorough=(1, 2)))
             assert {200, 201, 202, 400, 401, 404, 415, 422} <= set(statuses), statuses
             assert not statuses[500]
             await eventually(lambda: len(lines(process.errors, "request")) >= statuses.total())
