@@ -115,7 +115,14 @@ async def test_a_redis_that_refuses_is_unavailable(
         assert away["event"]["reason"]
         assert back["reach"]["limits"]["local_decisions"]
         assert not {"trace", "span"} & {*away, *back}  # they are no one caller's
-    assert await crowd(ports_of(two), 200, "192.0.2.2") == Counter({202: LIMIT, 429: 160})
+    counted: Counter[int] = Counter()
+    for number in range(2, 6):
+        before = [len(said(process)) for process in two]
+        counted = await crowd(ports_of(two), 200, f"192.0.2.{number}")
+        if [len(said(process)) for process in two] == before:
+            break
+        await healed(two)  # a busy machine's was too slow, which each has said
+    assert counted == Counter({202: LIMIT, 429: 160})
 
 
 async def test_a_redis_that_is_not_there_yet(
