@@ -18,6 +18,7 @@ SPREAD = {
     "frames": ("error_type", "frames", "cause_type", "sqlstate"),
     "fields": ("request_id", "method", "route", "status", "nanoseconds", "reason"),
     "_uncomposed": ("reach_message_id", "reason", "template_file", "template_line", "error_type"),
+    "tried.told": ("reach_webhook_id", "reach_event_id", "outcome", "status", "nanoseconds"),
     "ended.told": (
         "reach_message_id",
         "message_id",

@@ -95,18 +95,10 @@ def add(
 ) -> None:
     """Add a webhook and print its secret, once, alone on stdout."""
     settings = configured(sys.stderr)
-    from reach.auth.keys import fit_name
     from reach.webhooks import actions, secrets
-    from reach.webhooks.targets import Target
 
     types = type_ or ["*"]
-    try:
-        Target.parse(url, settings.webhook_targets)
-        name = fit_name(name)
-    except ValueError as error:
-        end(str(error), MISUSED)
-    if set(types) - set(_types()):
-        end(f"No such type. Types are: {', '.join(_types())}", MISUSED)
+    name = _checked(settings, url, name, types)
     seals, secret = _seals(settings), secrets.generate()
     with connected(settings) as database:
         made = database.write(
@@ -117,6 +109,21 @@ def add(
         except Unwritten as error:  # nobody has its secret
             database.write(actions.remove, by_command(), made.id)
             raise Unwritten(f"{error} The webhook has been removed.") from None
+
+
+def _checked(settings: "Settings", url: str, name: str, types: list[str]) -> str:
+    """Give the name as it is kept; what is wrong with any of them ends the command."""
+    from reach.auth.keys import fit_name
+    from reach.webhooks.targets import Target
+
+    try:
+        Target.parse(url, settings.webhook_targets)
+        name = fit_name(name)
+    except ValueError as error:
+        end(str(error), MISUSED)
+    if set(types) - set(_types()):
+        end(f"No such type. Types are: {', '.join(_types())}", MISUSED)
+    return name
 
 
 @cli.command("show")

@@ -109,13 +109,9 @@ async def converse(
     The connection is fit for one more only if the outcome is Sent: a relay that has been mended
     may go on refusing in the sessions that it knows.
     """
-    parameters = "" if mail.recipient.isascii() else " SMTPUTF8"
-    if parameters and not connection.smtputf8:
+    if not (connection.smtputf8 or mail.recipient.isascii()):
         return Rejected("the mail server does not take SMTPUTF8")
-    if mail.envelope_id and connection.reports:
-        # Its links are nobody's but the recipient's: they need not come back.
-        parameters += f" RET=HDRS ENVID={mail.envelope_id}"
-    mail_from = f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
+    mail_from = _mail_from(connection, mail)
     rcpt_to, data, replies = f"RCPT TO:<{mail.recipient}>\r\n".encode(), b"DATA\r\n", 1
     if connection.pipelines:
         mail_from, rcpt_to, data, replies = mail_from + rcpt_to + data, b"", b"", 3
@@ -136,6 +132,15 @@ async def converse(
     except Ended as ended:
         return ended.outcome
     return outcome(Sent, DOT.name, reply)
+
+
+def _mail_from(connection: Connection, mail: Mail) -> bytes:
+    """Write the command that begins a message, with what the server has to know of it."""
+    parameters = "" if mail.recipient.isascii() else " SMTPUTF8"
+    if mail.envelope_id and connection.reports:
+        # Its links are nobody's but the recipient's: they need not come back.
+        parameters += f" RET=HDRS ENVID={mail.envelope_id}"
+    return f"MAIL FROM:<{mail.sender}>{parameters}\r\n".encode()
 
 
 async def _step(  # noqa: PLR0913 - what is said, how long it may take, and after what

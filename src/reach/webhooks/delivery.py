@@ -212,34 +212,12 @@ class Deliveries:
         return None
 
     def _tell(self, tried: Tried, state: EventState | None) -> None:
-        webhook_id, event_id = str(tried.due.webhook_id), str(tried.due.id)
         if state == "delivered":
-            log.info(
-                "event delivered",
-                reach_webhook_id=webhook_id,
-                reach_event_id=event_id,
-                outcome=tried.result,
-                status=tried.status,
-                nanoseconds=tried.milliseconds * 1_000_000,
-            )
+            log.info("event delivered", **tried.told())
         elif state == "failed":
-            log.warning(
-                "event failed",
-                reach_webhook_id=webhook_id,
-                reach_event_id=event_id,
-                outcome=tried.result,
-                status=tried.status,
-                nanoseconds=tried.milliseconds * 1_000_000,
-            )
+            log.warning("event failed", **tried.told())
         else:
-            log.info(
-                "event not delivered",
-                reach_webhook_id=webhook_id,
-                reach_event_id=event_id,
-                outcome=tried.result,
-                status=tried.status,
-                nanoseconds=tried.milliseconds * 1_000_000,
-            )
+            log.info("event not delivered", **tried.told())
 
     async def _end(self) -> None:
         """Wait for what is under way, and cut off what takes too long."""

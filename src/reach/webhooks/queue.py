@@ -100,6 +100,16 @@ class Tried:
     delay_seconds: float = 0.0
     pause_seconds: float = 0.0
 
+    def told(self) -> dict[str, str | int | None]:
+        """Describe it for a log line."""
+        return {
+            "reach_webhook_id": str(self.due.webhook_id),
+            "reach_event_id": str(self.due.id),
+            "outcome": self.result,
+            "status": self.status,
+            "nanoseconds": self.milliseconds * 1_000_000,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -304,24 +314,25 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     }
     made = [one for one in ordered if _held(one) in states]
     if made:
-        attempts = [
-            {
-                "id": new_id(),
-                "webhook_id": one.due.webhook_id,
-                "event_id": one.due.id,
-                "started_at": one.started_at,
-                "milliseconds": one.milliseconds,
-                "outcome": one.result,
-                "status": one.status,
-                "answer": one.answer,
-            }
-            for one in made
-        ]
+        attempts = [_attempt(one) for one in made]
         tx.execute(_note_attempts(dialect), {"rows": encode(dialect, attempts)})
     for row in found:
         if row.state != "waiting" and row.person_id is not None:
             _call_next(tx, row.webhook_id, row.person_id)
     return [states.get(_held(one)) for one in tried]
+
+
+def _attempt(one: Tried) -> dict[str, object]:
+    return {
+        "id": new_id(),
+        "webhook_id": one.due.webhook_id,
+        "event_id": one.due.id,
+        "started_at": one.started_at,
+        "milliseconds": one.milliseconds,
+        "outcome": one.result,
+        "status": one.status,
+        "answer": one.answer,
+    }
 
 
 def _held(one: Tried) -> tuple[UUID, UUID, int]:

@@ -17,10 +17,6 @@ from reach_client.model import (
     Consent,
     ConsentForm,
     Day,
-    Delivery,
-    DeliveryState,
-    DisabledReason,
-    EventType,
     Format,
     Hour,
     Key,
@@ -30,13 +26,11 @@ from reach_client.model import (
     MessageCounts,
     MessageWithHistory,
     NewKey,
-    NewWebhook,
     Outcome,
     OwnExport,
     OwnRecord,
     Page,
     Person,
-    Replayed,
     Report,
     ReportCategory,
     ReportKind,
@@ -46,13 +40,7 @@ from reach_client.model import (
     State,
     Stats,
     Suppression,
-    Telling,
-    TellingOutcome,
-    Tested,
     Via,
-    Webhook,
-    WebhookList,
-    WebhookState,
     Welcome,
 )
 from reach_client.problems import (
@@ -77,6 +65,20 @@ from reach_client.problems import (
 from reach_client.retrying import Retries
 from reach_client.sending import AsyncStream, Stream
 from reach_client.version import __version__
+from reach_client.webhook_model import (
+    Delivery,
+    DeliveryState,
+    DisabledReason,
+    EventType,
+    NewWebhook,
+    Replayed,
+    Telling,
+    TellingOutcome,
+    Tested,
+    Webhook,
+    WebhookList,
+    WebhookState,
+)
 
 __all__ = [
     "OMITTED",

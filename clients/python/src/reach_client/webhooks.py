@@ -15,12 +15,12 @@ from reach_client.calls import (
     operation,
     page,
 )
-from reach_client.model import (
+from reach_client.model import Page
+from reach_client.webhook_model import (
     Delivery,
     DeliveryState,
     EventType,
     NewWebhook,
-    Page,
     Replayed,
     Tested,
     Webhook,
