@@ -294,6 +294,24 @@ async def test_a_sign_up_that_is_confirmed_lifts_a_bounce(post: Post) -> None:
     assert await post.suppressed() == []
 
 
+@pytest.mark.parametrize("cause", ["complained", "operator"])
+async def test_a_sign_up_lifts_nothing_but_a_bounce(post: Post, cause: suppressions.Cause) -> None:
+    """However old it is: not even a welcome is sent, and a link that is used lifts nothing."""
+    noted = suppressions.Suppressed("ada@example.com", cause)
+    await post.database.write(suppressions.suppress_all, [noted])
+
+    def age_it(tx: Any) -> None:
+        tx.execute(suppressions.suppressions.update().values(updated_at=now(-30 * DAY)))
+
+    await post.database.write(age_it)
+    await sign_up(post.database, post.settings, "ada@example.com")
+    (welcome,) = await post.outbox.lease()
+    assert (welcome.template, welcome.state) == ("welcome", "suppressed")
+    assert welcome.person_id is not None
+    await post.database.write(record.confirm, welcome.person_id)
+    assert await post.suppressed() == [("ada@example.com", cause)]
+
+
 async def test_a_link_that_was_used_shows_that_mail_arrives(post: Post) -> None:
     """After five bounces in a row it takes five more: one alone suppresses nobody again."""
     welcome = await post.outbox.only()
