@@ -57,11 +57,12 @@ def test_what_listens_everywhere_hears_ipv4_whatever_the_system_says(
 ) -> None:
     """``net.ipv6.bindv6only`` would shut it out; one address alone stays one address."""
     for host, wanted in (("::", 0), ("::1", None)):
-        with listen(make_settings(host=host, port=0)) as listener:
+        # A port that the system chooses at ::1 may be another test's at 127.0.0.1.
+        port = free_port()
+        with listen(make_settings(host=host, port=port)) as listener:
             if wanted is not None:
                 option = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
                 assert option == wanted
-            port = listener.getsockname()[1]
             with socket.socket() as caller:
                 assert (caller.connect_ex(("127.0.0.1", port)) == 0) == (host == "::")
     with socket.socket(socket.AF_INET6) as one:

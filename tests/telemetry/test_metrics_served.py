@@ -78,7 +78,7 @@ async def test_metrics_are_served_nowhere_unless_asked_for(settings: Settings) -
 
 def test_only_metrics_and_life_are_served() -> None:
     """And only to GET, while the event loop, or whatever else there is, is busy."""
-    with metrics_server.served("127.0.0.1", 0, Heart()) as port:
+    with metrics_server.served("127.0.0.1", free_port(), Heart()) as port:
         assert "# TYPE reach_signups_total counter" in get(port, "/metrics").text
         assert get(port, "/metrics?x=1").status_code == 200
         for path in ("/", "/metrics/", "/favicon.ico", "/livez/", "/v1/people"):
