@@ -82,9 +82,11 @@ class Group:
         """Make the one-caller form of ``fn_all``.
 
         In a shared transaction the functions run in the order of these calls, so that every
-        process takes its locks in one order.
+        process takes its locks in one order. One that two parts of a process ask for is still
+        called once.
         """
-        self._order.append(fn_all)
+        if fn_all not in self._order:
+            self._order.append(fn_all)
         return partial(self.join, fn_all)
 
     async def join(self, fn_all: FnAll, item: Any) -> Any:
