@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from reach.cli.webhooks import shown_in_list
 from reach.db.database import Database
 from reach.settings import Settings
 from reach.webhooks import history
@@ -50,6 +51,7 @@ async def test_the_receiver_of_the_guide_verifies(database: Database, settings: 
         assert receiver.stdout.readline() == "webhook.test {}\n"
     assert [one.status for one in mine.history] == [204]
     assert [one.status for one in others.history] == [401]
+    assert shown_in_list(others)["last_answer"] == "401"
 
 
 def answers(port: int) -> bool:

@@ -47,6 +47,7 @@ DELIVERY_COLUMNS = (
     Column("attempts", "Attempts"),
     Column("created_at", "Happened", 120, is_whole=True),
     Column("due_at", "Next try", 150, is_whole=True),
+    Column("last_answer", "Last answer", 100),
 )
 
 WebhookId = Annotated[
@@ -142,7 +143,7 @@ def show_one(id_: WebhookId, *, json: AsJson = False, quiet: Quiet = False) -> N
         show(webhook, ALL_COLUMNS, form)
         if not quiet:
             pages = Pages(by_id(partial(database.read, history.page, id_)), 20)
-            show_list(pages, shown_delivery, DELIVERY_COLUMNS, Form(form.kind, is_quiet=True))
+            show_list(pages, shown_in_list, DELIVERY_COLUMNS, Form(form.kind, is_quiet=True))
 
 
 @cli.command()
@@ -277,3 +278,10 @@ def shown_delivery(delivery: "Delivery") -> dict[str, Any]:
     from reach.webhooks.schemas import delivery_body
 
     return delivery_body(delivery).model_dump()
+
+
+def shown_in_list(delivery: "Delivery") -> dict[str, Any]:
+    """Show an event with what became of its last attempt, in one text; None before the first."""
+    last = delivery.history[-1] if delivery.history else None
+    said = last and ": ".join(filter(None, (str(last.status or last.outcome), last.answer)))
+    return {**shown_delivery(delivery), "last_answer": said}
