@@ -66,7 +66,9 @@ def _cannot_be_stopped(settings: Settings, composer: Composer) -> Iterator[str]:
     """Say which templates that people may stop are not there, or show no link for it."""
     for template in settings.stoppable:
         if template not in composer.templates:
-            yield f"REACH_UNSUBSCRIBE_TEMPLATES names {template}, and there is no such template."
+            files = f"{template}.subject, {template}.txt, {template}.html"
+            fault = f"names {template}, and there is no such template ({files})"
+            yield f"REACH_UNSUBSCRIBE_TEMPLATES {fault}."
             continue
         message = sample(settings, template, data_of(composer, template)[0])
         try:

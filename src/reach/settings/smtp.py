@@ -29,7 +29,7 @@ RESERVED = re.compile(
 HEADERS = "must be headers with ; between, like X-PM-Message-Stream: outbound; X-Other: value"
 LOGIN = (
     "needs both a user and a password, or neither: they may be in REACH_SMTP_USER and "
-    "REACH_SMTP_PASSWORD"
+    "REACH_SMTP_PASSWORD. A user alone logs in by a token: REACH_SMTP_OAUTH_TOKEN_URL"
 )
 
 

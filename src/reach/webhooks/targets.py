@@ -25,7 +25,9 @@ NAT64, SIX_TO_FOUR = IPv6Network("64:ff9b::/96"), IPv6Network("2002::/16")
 
 NOT_A_URL = "It must be a URL such as https://example.org/hooks, in ASCII, with no user in it."
 NOT_HTTPS = "It must begin with https://, unless REACH_WEBHOOK_ALLOW names its host."
-NOT_PUBLIC = "It leads into a network, which REACH_WEBHOOK_ALLOW does not name."
+NOT_PUBLIC = (
+    "It leads to this machine or into a private network, which REACH_WEBHOOK_ALLOW does not name."
+)
 
 
 class Forbidden(Exception):
