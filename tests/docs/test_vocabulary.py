@@ -187,6 +187,14 @@ def test_no_page_has_such_a_word_in_its_prose(page: Path) -> None:
         assert found + NOT_IN_PROSE.findall(prose(text)) == []
 
 
+def test_no_setting_has_a_comment_behind_its_value() -> None:
+    """A systemd environment file would take it for a part of the value."""
+    behind = re.compile(r"^ *REACH_[A-Z_]+=.*\s# .*$", re.MULTILINE)
+    assert behind.search("    REACH_NOTIFY_EVERY=day   # or hour\n")
+    found = {str(page): behind.findall(page.read_text(encoding="utf-8")) for page in PAGES}
+    assert {page: lines for page, lines in found.items() if lines} == {}
+
+
 def test_prose_is_what_is_not_code() -> None:
     """A setting's name may have a word that a sentence may not."""
     text = "A door:\n\n    edge\n\n`edge.kind` and the edge; turned two away.\n"
