@@ -1,12 +1,16 @@
 """Holding on to leased messages, and giving them back."""
 
+import asyncio
 import dataclasses
 
 import pytest
 
 from reach.db.types import now
+from reach.delivery.leases import Leases
+from reach.messages import suppressions
 from reach.messages.outbox import cancel
 from reach.messages.outcome import Sent
+from reach.messages.suppressions import Suppressed
 from tests.support.database.outboxes import (
     ABOUT_SECONDS,
     HOUR,
@@ -92,3 +96,17 @@ async def test_only_what_is_still_held_is_renewed(outbox: Outbox) -> None:
     assert found[others.id] == current
     assert found[recorded.id].due_at == recorded.due_at
     assert await outbox.renew(current) == {others.id}
+
+
+async def test_no_slot_finds_what_is_leased_before_the_lease_is_done(outbox: Outbox) -> None:
+    """While what is suppressed is being ended, a slot could send to a domain past its rate."""
+    suppressed, *_ = await outbox.fill(4)
+    noted = Suppressed(suppressed.recipient, "operator")
+    await outbox.database.write(suppressions.suppress_all, [noted])
+    leases = Leases(outbox.database, LEASE_SECONDS)
+    taking = asyncio.create_task(leases.take(10))
+    while not taking.done():
+        found_early = len(leases.waiting)
+        await asyncio.sleep(0)
+    assert (taking.result(), leases.newest, len(leases.waiting), found_early) == (4, 3, 3, 0)
+    assert [one.id for one in await outbox.all() if one.state == "suppressed"] == [suppressed.id]

@@ -88,7 +88,8 @@ class Leases:
     async def take(self, limit: int) -> int:
         """Lease up to ``limit`` messages, which then wait; returns how many. Raises Unavailable.
 
-        Those that are suppressed are counted, and ended.
+        Those that are suppressed are counted, and ended: first, for once the others wait, any slot
+        may take one, and they are to be sorted (see ``Throttle.sort``) before anything else runs.
         """
         expires = now_seconds() + self._seconds
         leased = await self.database.write(
@@ -98,6 +99,8 @@ class Leases:
             since=self.front.since,
         )
         self.front.note_leased(len(leased))
+        if suppressed := [one for one in leased if one.state == "suppressed"]:
+            await self._end(suppressed)
         to_send = [message for message in leased if message.state == "queued"]
         for message in to_send:
             holding = Holding(message, Held(message.id, message.lease), expires)
@@ -107,8 +110,6 @@ class Leases:
                 LEASES_RECLAIMED.inc()
         self.newest = len(to_send)
         LEASES_HELD.inc(self.newest)
-        if suppressed := [one for one in leased if one.state == "suppressed"]:
-            await self._end(suppressed)
         return len(leased)
 
     async def _end(self, suppressed: Collection[Message]) -> None:
