@@ -232,6 +232,28 @@ async def test_an_endpoint_that_is_down_for_three_days_gets_all(
             assert receiver.taken[0].document["data"]["person"]["email"] == ADA
 
 
+async def test_no_answer_is_kept_of_who_was_erased_meanwhile(
+    database: Database, settings: Settings
+) -> None:
+    """It may repeat what was told: what is recorded after an erasure says nothing of its person."""
+    webhook, _ = await add_webhook(database, settings, "https://example.org/hooks")
+    await sign_up(database, settings, ADA, BOB)
+    ada, bob = await ids_of(database, ADA, BOB)
+    leased, _ = await database.write(
+        partial(queue.lease_due, webhook_id=webhook.id, limit=8, lease_seconds=60)
+    )
+    await database.write(record.erase, ada)
+    answers = {ada: f"no {ADA}", bob: f"no {BOB}"}
+    tried = [
+        queue.Tried(due, datetime.now(UTC), 1, "refused", 500, answers[due.person_id or ada])
+        for due in leased
+    ]
+    assert await database.write(queue.record, tried) == ["waiting", "waiting"]
+    events = await history_of(database, webhook.id)
+    told = {row.person_id: one.answer for row in events for one in row.history}
+    assert told == {ada: "", bob: answers[bob]}
+
+
 async def test_turning_on_leaves_alone_what_is_being_sent(
     database: Database, settings: Settings
 ) -> None:

@@ -4,16 +4,27 @@ One statement for all events of a transaction. Where there is no webhook it writ
 docs/decisions/0077-webhooks.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, insert, literal, or_, select, update
+from sqlalchemy import (
+    Column,
+    Executable,
+    column,
+    insert,
+    literal,
+    or_,
+    select,
+    table,
+    update,
+)
 
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
-from reach.db.types import beside, encode, new_id, now, rows
+from reach.db.types import Key, OrderedText, beside, encode, new_id, now, rows
 from reach.events.model import (
     EVERY,
     EventType,
@@ -39,6 +50,8 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
+#: All that is known of people here.
+_people = table("people", column("id", Key), column("email_key", OrderedText))
 _columns = webhook_events.c
 _GIVEN = tuple(_columns[name] for name in ("id", "type", "person_id", "message_id", "details"))
 #: What else a new row holds.
@@ -96,11 +109,34 @@ def forget(tx: Transaction, person_id: UUID) -> None:
     """Delete how receivers answered what they were told of a person, who is erased: see ``note``.
 
     The events stay, without personal data, so that who is still to hear them hears them in order.
+    After the person is deleted: what is recorded later finds nobody (see ``lock_known``).
     """
     theirs = webhook_attempts.c.event_id == webhook_events.c.id
     theirs &= webhook_attempts.c.webhook_id == webhook_events.c.webhook_id
     statement = update(webhook_attempts).where(theirs, webhook_events.c.person_id == person_id)
     tx.execute(statement.values(answer=""))
+
+
+@cache
+def _lock_known(dialect: str) -> Executable:
+    given = rows(dialect, Column("id", Key))
+    return (
+        select(_people.c.id)
+        .join_from(_people, given, _people.c.id == given.c.id)
+        .order_by(_people.c.email_key)
+        .with_for_update(read=True, key_share=True, of=_people)
+    )
+
+
+def lock_known(tx: Transaction, person_ids: Collection[UUID]) -> Collection[UUID]:
+    """Find which of these people are there; nobody erases them until the transaction ends.
+
+    In the order in which all lock people, and before any event is locked.
+    """
+    if not person_ids:
+        return ()
+    given = encode(tx.dialect.name, [{"id": one} for one in person_ids])
+    return tx.execute(_lock_known(tx.dialect.name), {"rows": given}).scalars().all()
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:

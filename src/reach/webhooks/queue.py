@@ -4,7 +4,7 @@ An event is leased only if no earlier one of the same person waits for the same 
 in the way of others is what these wait for: they are moved behind it, so no look finds them twice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -33,6 +33,7 @@ from sqlalchemy import (
 
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Instant, Key, encode, new_id, now, rows
+from reach.events import noting
 from reach.events.model import (
     IS_WAITING,
     EventState,
@@ -298,6 +299,8 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     """
     dialect = tx.dialect.name
     ordered = sorted(tried, key=attrgetter("due.webhook_id", "due.id"))
+    about = {one.due.person_id for one in tried if one.due.person_id and one.due.person}
+    known = noting.lock_known(tx, about)
     given = [
         {
             "webhook_id": one.due.webhook_id,
@@ -314,7 +317,7 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     }
     made = [one for one in ordered if _held(one) in states]
     if made:
-        attempts = [_attempt(one) for one in made]
+        attempts = [_attempt(one, known) for one in made]
         tx.execute(_note_attempts(dialect), {"rows": encode(dialect, attempts)})
     for row in found:
         if row.state != "waiting" and row.person_id is not None:
@@ -322,7 +325,9 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     return [states.get(_held(one)) for one in tried]
 
 
-def _attempt(one: Tried) -> dict[str, object]:
+def _attempt(one: Tried, known: Collection[UUID]) -> dict[str, object]:
+    # An answer may repeat what was told of somebody who was erased while it was under way.
+    may_keep = one.due.person is None or one.due.person_id in known
     return {
         "id": new_id(),
         "webhook_id": one.due.webhook_id,
@@ -331,7 +336,7 @@ def _attempt(one: Tried) -> dict[str, object]:
         "milliseconds": one.milliseconds,
         "outcome": one.result,
         "status": one.status,
-        "answer": one.answer,
+        "answer": one.answer if may_keep else "",
     }
 
 
