@@ -183,7 +183,20 @@ def rotate(tx: Transaction, seals: Seals, webhook_id: UUID, secret: str) -> Webh
 
 
 def enable(tx: Transaction, webhook_id: UUID) -> Webhook:
-    """Send to it again: what waited first, whose three days begin again. Raises NoSuchWebhook."""
+    """Send to it again: what waited first, whose three days begin again. Raises NoSuchWebhook.
+
+    The events are locked first, in the order of their ids: who records attempts does so too.
+    """
+    columns = webhook_events.c
+    of_it = columns.webhook_id == webhook_id
+    failed = select(columns.id).where(of_it, columns.first_failed_at.is_not(None), IS_WAITING)
+    ids = tx.execute(failed.order_by(columns.id).with_for_update()).scalars().all()
+    again = update(webhook_events).where(of_it, columns.first_failed_at.is_not(None), IS_WAITING)
+    # One that is being sent at this moment stays with its worker.
+    is_free = columns.lease == columns.recorded_lease
+    due_at = case((is_free, now()), else_=columns.due_at)
+    if ids:
+        tx.execute(again.values(failures=0, first_failed_at=None, due_at=due_at))
     enabled = _update(
         tx,
         webhook_id,
@@ -195,12 +208,6 @@ def enable(tx: Transaction, webhook_id: UUID) -> Webhook:
     )
     if enabled is None:
         raise NoSuchWebhook
-    of_it = webhook_events.c.webhook_id == webhook_id, webhook_events.c.first_failed_at.is_not(None)
-    again = update(webhook_events).where(*of_it, IS_WAITING)
-    # One that is being sent at this moment stays with its worker.
-    is_free = webhook_events.c.lease == webhook_events.c.recorded_lease
-    due_at = case((is_free, now()), else_=webhook_events.c.due_at)
-    tx.execute(again.values(failures=0, first_failed_at=None, due_at=due_at))
     notify(tx, CHANNEL)
     return enabled
 
