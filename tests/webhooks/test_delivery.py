@@ -5,11 +5,12 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from reach.db.database import Database
 from reach.db.transaction import Transaction
-from reach.events.model import EVENT_TYPES
+from reach.db.types import now
+from reach.events.model import EVENT_TYPES, webhook_events
 from reach.messages.outcome import Rejected, Sent
 from reach.messages.queue import AttemptOutcome, Held, lease_due
 from reach.messages.recording import record_outcomes
@@ -230,6 +231,29 @@ async def test_an_endpoint_that_is_down_for_three_days_gets_all(
             await database.write(endpoints.enable, webhook.id)
             await eventually(lambda: len(receiver.taken) == 1)
             assert receiver.taken[0].document["data"]["person"]["email"] == ADA
+
+
+async def test_those_behind_another_are_looked_at_once(
+    database: Database, settings: Settings
+) -> None:
+    """Its end calls the next one. If all came back by themselves, many would be in its way."""
+    webhook, _ = await add_webhook(database, settings, "https://example.org/hooks")
+    await sign_up(database, settings, ADA)
+    (ada,) = await ids_of(database, ADA)
+    for name in ("one", "two", "three", "four", "five"):
+        await database.write(record.change, ada, {"name": name}, settings)
+    first, second, *_ = await events_in(database)
+    behind = update(webhook_events).where(webhook_events.c.id != first.id)
+    await database.write(lambda tx: tx.execute(behind.values(due_at=now(-60))))
+    lease = partial(queue.lease_due, webhook_id=webhook.id, limit=5, lease_seconds=60)
+    assert await database.write(lease) == ([], True)
+    (due,), _ = await database.write(lease)
+    assert due.id == first.id
+    done = queue.Tried(due, datetime.now(UTC), 1, "delivered", 204, "")
+    assert await database.write(queue.record, [done]) == ["delivered"]
+    await turn_clock(database, 1)
+    (due,), is_more = await database.write(lease)
+    assert (due.id, is_more) == (second.id, False)
 
 
 async def test_no_answer_is_kept_of_who_was_erased_meanwhile(

@@ -52,8 +52,9 @@ RESULTS: tuple[AttemptResult, ...] = ("delivered", "refused", "gone", "unreachab
 
 #: An event is given up after three days of its own failures, if others are delivered meanwhile.
 GIVE_UP_SECONDS = 3 * 24 * 3600.0
-#: Those that wait behind another look again no sooner.
-BEHIND_SECONDS = 0.5
+#: Those that wait behind another look again no sooner: the end of what is in front calls the next
+#: one. It is so long that of thousands of one person all are moved before the first is due again.
+BEHIND_SECONDS = 10.0
 SWEEP_ROWS = 1000
 
 _c = webhook_events.c
