@@ -104,7 +104,7 @@ async def test_no_slot_finds_what_is_leased_before_the_lease_is_done(outbox: Out
     noted = Suppressed(suppressed.recipient, "operator")
     await outbox.database.write(suppressions.suppress_all, [noted])
     leases = Leases(outbox.database, LEASE_SECONDS)
-    taking = asyncio.create_task(leases.take(10))
+    taking, found_early = asyncio.create_task(leases.take(10)), 0
     while not taking.done():
         found_early = len(leases.waiting)
         await asyncio.sleep(0)

@@ -246,14 +246,15 @@ async def test_those_behind_another_are_looked_at_once(
     behind = update(webhook_events).where(webhook_events.c.id != first.id)
     await database.write(lambda tx: tx.execute(behind.values(due_at=now(-60))))
     lease = partial(queue.lease_due, webhook_id=webhook.id, limit=5, lease_seconds=60)
-    assert await database.write(lease) == ([], True)
-    (due,), _ = await database.write(lease)
-    assert due.id == first.id
-    done = queue.Tried(due, datetime.now(UTC), 1, "delivered", 204, "")
+    leased, is_more = await database.write(lease)
+    assert (list(leased), is_more) == ([], True)
+    leased, _ = await database.write(lease)
+    assert [one.id for one in leased] == [first.id]
+    done = queue.Tried(leased[0], datetime.now(UTC), 1, "delivered", 204, "")
     assert await database.write(queue.record, [done]) == ["delivered"]
     await turn_clock(database, 1)
-    (due,), is_more = await database.write(lease)
-    assert (due.id, is_more) == (second.id, False)
+    leased, is_more = await database.write(lease)
+    assert ([one.id for one in leased], is_more) == ([second.id], False)
 
 
 async def test_no_answer_is_kept_of_who_was_erased_meanwhile(

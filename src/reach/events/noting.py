@@ -6,12 +6,10 @@ docs/decisions/0077-webhooks.md.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    Column,
     Executable,
     column,
     insert,
@@ -24,9 +22,10 @@ from sqlalchemy import (
 
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, OrderedText, beside, encode, new_id, now, rows
+from reach.db.types import Key, beside, encode, new_id, now, rows
 from reach.events.model import (
     EVERY,
+    IS_WAITING,
     EventType,
     webhook_attempts,
     webhook_events,
@@ -51,7 +50,7 @@ class Event:
 
 
 #: All that is known of people here.
-_people = table("people", column("id", Key), column("email_key", OrderedText))
+_people = table("people", column("id", Key))
 _columns = webhook_events.c
 _GIVEN = tuple(_columns[name] for name in ("id", "type", "person_id", "message_id", "details"))
 #: What else a new row holds.
@@ -109,34 +108,26 @@ def forget(tx: Transaction, person_id: UUID) -> None:
     """Delete how receivers answered what they were told of a person, who is erased: see ``note``.
 
     The events stay, without personal data, so that who is still to hear them hears them in order.
-    After the person is deleted: what is recorded later finds nobody (see ``lock_known``).
+    After the person is deleted. It waits for attempts that are being recorded, which may find them
+    yet; what is recorded later finds nobody (see ``known``).
     """
+    waiting = select(_columns.id).where(_columns.person_id == person_id, IS_WAITING)
+    tx.execute(waiting.order_by(_columns.webhook_id, _columns.id).with_for_update()).all()
     theirs = webhook_attempts.c.event_id == webhook_events.c.id
     theirs &= webhook_attempts.c.webhook_id == webhook_events.c.webhook_id
     statement = update(webhook_attempts).where(theirs, webhook_events.c.person_id == person_id)
     tx.execute(statement.values(answer=""))
 
 
-@cache
-def _lock_known(dialect: str) -> Executable:
-    given = rows(dialect, Column("id", Key))
-    return (
-        select(_people.c.id)
-        .join_from(_people, given, _people.c.id == given.c.id)
-        .order_by(_people.c.email_key)
-        .with_for_update(read=True, key_share=True, of=_people)
-    )
+def known(tx: Transaction, person_ids: Collection[UUID]) -> Collection[UUID]:
+    """Find which of these people are there.
 
-
-def lock_known(tx: Transaction, person_ids: Collection[UUID]) -> Collection[UUID]:
-    """Find which of these people are there; nobody erases them until the transaction ends.
-
-    In the order in which all lock people, and before any event is locked.
+    Who has locked events of theirs may rely on it: ``forget`` finds what is recorded by then.
     """
     if not person_ids:
         return ()
-    given = encode(tx.dialect.name, [{"id": one} for one in person_ids])
-    return tx.execute(_lock_known(tx.dialect.name), {"rows": given}).scalars().all()
+    found = select(_people.c.id).where(_people.c.id.in_(person_ids))
+    return tx.execute(found).scalars().all()
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:

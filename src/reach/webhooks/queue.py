@@ -300,8 +300,6 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     """
     dialect = tx.dialect.name
     ordered = sorted(tried, key=attrgetter("due.webhook_id", "due.id"))
-    about = {one.due.person_id for one in tried if one.due.person_id and one.due.person}
-    known = noting.lock_known(tx, about)
     given = [
         {
             "webhook_id": one.due.webhook_id,
@@ -318,6 +316,8 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     }
     made = [one for one in ordered if _held(one) in states]
     if made:
+        about = {one.due.person_id for one in made if one.due.person_id and one.due.person}
+        known = noting.known(tx, about)
         attempts = [_attempt(one, known) for one in made]
         tx.execute(_note_attempts(dialect), {"rows": encode(dialect, attempts)})
     for row in found:
