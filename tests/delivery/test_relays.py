@@ -200,6 +200,7 @@ async def test_one_that_is_half_open_gets_a_message_at_a_time(
         async with running_worker(both):
             await sign_up(database, both, "opens@example.com")
             await eventually(lambda: second.recipients == ["opens@example.com"])
+            await eventually(partial(_is_told, database, 1))
             gate = mail_server.gate("rcpt")
             del mail_server.script["mail"]
             await eventually(partial(_is_told, database, 0))
