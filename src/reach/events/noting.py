@@ -4,25 +4,16 @@ One statement for all events of a transaction. Where there is no webhook it writ
 docs/decisions/0077-webhooks.md.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import (
-    Executable,
-    column,
-    insert,
-    literal,
-    or_,
-    select,
-    table,
-    update,
-)
+from sqlalchemy import Executable, insert, literal, or_, select, update
 
 from reach.db.prepared import Prepared
 from reach.db.transaction import Transaction, notify
-from reach.db.types import Key, beside, encode, new_id, now, rows
+from reach.db.types import beside, encode, new_id, now, rows
 from reach.events.model import (
     EVERY,
     IS_WAITING,
@@ -49,8 +40,6 @@ class Event:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-#: All that is known of people here.
-_people = table("people", column("id", Key))
 _columns = webhook_events.c
 _GIVEN = tuple(_columns[name] for name in ("id", "type", "person_id", "message_id", "details"))
 #: What else a new row holds.
@@ -109,7 +98,7 @@ def forget(tx: Transaction, person_id: UUID) -> None:
 
     The events stay, without personal data, so that who is still to hear them hears them in order.
     After the person is deleted. It waits for attempts that are being recorded, which may find them
-    yet; what is recorded later finds nobody (see ``known``).
+    yet; what is recorded later finds nobody (see ``webhooks.queue.record``).
     """
     waiting = select(_columns.id).where(_columns.person_id == person_id, IS_WAITING)
     tx.execute(waiting.order_by(_columns.webhook_id, _columns.id).with_for_update()).all()
@@ -117,17 +106,6 @@ def forget(tx: Transaction, person_id: UUID) -> None:
     theirs &= webhook_attempts.c.webhook_id == webhook_events.c.webhook_id
     statement = update(webhook_attempts).where(theirs, webhook_events.c.person_id == person_id)
     tx.execute(statement.values(answer=""))
-
-
-def known(tx: Transaction, person_ids: Collection[UUID]) -> Collection[UUID]:
-    """Find which of these people are there.
-
-    Who has locked events of theirs may rely on it: ``forget`` finds what is recorded by then.
-    """
-    if not person_ids:
-        return ()
-    found = select(_people.c.id).where(_people.c.id.in_(person_ids))
-    return tx.execute(found).scalars().all()
 
 
 def export(tx: Transaction, person_id: UUID) -> Sequence[dict[str, Any]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Boolean, Column, Executable, bindparam, case, func, literal, null, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -85,38 +86,30 @@ def add_all(
     done twice sends nobody two. ``consent`` is the evidence that all have in common.
     """
     ids = {one.email.key: new_id() for one in newcomers}
-    given: list[dict[str, object]] = [
-        {
-            "id": ids[one.email.key],
-            "email": one.email.typed,
-            "email_key": one.email.key,
-            "name": one.name,
-            "description": one.description,
-            "language": one.language,
-            "consented_at": one.consented_at,
-            "confirmed_at": one.confirmed_at,
-            "is_confirmed": one.is_confirmed,
-        }
-        for one in newcomers
-    ]
+    given = [_given(one, ids[one.email.key]) for one in newcomers]
     values = {"rows": encode(tx.dialect.name, given), "consent": dict(consent)}
-    added = {key for (key,) in _add.rows(tx, values)}
-    signed_up = [ids[one.email.key] for one in newcomers if one.email.key in added]
-    noting.note(tx, [Event("person.signed_up", one, details=IMPORTED) for one in signed_up])
+    keys = {key for (key,) in _add.rows(tx, values)}
+    added = {ids[one.email.key]: one for one in newcomers if one.email.key in keys}
+    noting.note(tx, [Event("person.signed_up", id_, details=IMPORTED) for id_ in added])
     if welcome and added:
-        outbox.promise(
-            tx,
-            [
-                Promise(
-                    ids[one.email.key],
-                    one.email.recipient,
-                    "welcome",
-                    {"name": one.name, **BY_OPERATOR},
-                    None,
-                )
-                for one in newcomers
-                if one.email.key in added
-            ],
-            settings,
-        )
+        outbox.promise(tx, [_welcome(one, id_) for id_, one in added.items()], settings)
     return len(added)
+
+
+def _given(one: Newcomer, person_id: UUID) -> dict[str, object]:
+    return {
+        "id": person_id,
+        "email": one.email.typed,
+        "email_key": one.email.key,
+        "name": one.name,
+        "description": one.description,
+        "language": one.language,
+        "consented_at": one.consented_at,
+        "confirmed_at": one.confirmed_at,
+        "is_confirmed": one.is_confirmed,
+    }
+
+
+def _welcome(one: Newcomer, person_id: UUID) -> Promise:
+    words = {"name": one.name, **BY_OPERATOR}
+    return Promise(person_id, one.email.recipient, "welcome", words, None)

@@ -177,11 +177,8 @@ def sign_up_all(
         (wordings or Wordings()).keep(tx, given)
     added, known = _add_or_find(tx, asked, evidence, settings)
     promises, changed = _again(tx, known, asked, settings)
-    for key, person_id in added.items():
-        form, data = asked[key].form, {"name": asked[key].form.name}
-        made = Promise(person_id, form.email.recipient, "welcome", data, asked[key].trace_context)
-        promises.append(made)
-    outbox.promise(tx, promises, settings)
+    welcomes = [_welcome(asked[key], person_id) for key, person_id in added.items()]
+    outbox.promise(tx, [*promises, *welcomes], settings)
     signed_up = [Event("person.signed_up", one, details=BY_PERSON) for one in added.values()]
     noting.note(tx, [*signed_up, *changed])
     if added:
@@ -189,6 +186,11 @@ def sign_up_all(
     if len(admitted) > len(added):
         after_commit(tx, partial(_KNOWN.inc, len(admitted) - len(added)))
     return claims.keep(tx, responses)
+
+
+def _welcome(submission: Submission[SignUp], person_id: UUID) -> Promise:
+    form, data = submission.form, {"name": submission.form.name}
+    return Promise(person_id, form.email.recipient, "welcome", data, submission.trace_context)
 
 
 def _evidence(asked: Mapping[str, Submission[SignUp]]) -> Mapping[str, Evidence]:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, case, delete, func, insert, select, update
 
 from reach.db.transaction import Transaction, notify
-from reach.db.types import new_id, now
+from reach.db.types import among, new_id, now
 from reach.events.model import EVENT_TYPES, EVERY, IS_WAITING, webhook_events, webhooks
 from reach.events.noting import CHANNEL
 from reach.problems import Conflict, NotFound
@@ -188,15 +188,14 @@ def enable(tx: Transaction, webhook_id: UUID) -> Webhook:
     The events are locked first, in the order of their ids: who records attempts does so too.
     """
     columns = webhook_events.c
-    of_it = columns.webhook_id == webhook_id
-    failed = select(columns.id).where(of_it, columns.first_failed_at.is_not(None), IS_WAITING)
-    ids = tx.execute(failed.order_by(columns.id).with_for_update()).scalars().all()
-    again = update(webhook_events).where(of_it, columns.first_failed_at.is_not(None), IS_WAITING)
+    is_failing = (columns.webhook_id == webhook_id) & columns.first_failed_at.is_not(None)
+    locked = select(columns.id).where(is_failing, IS_WAITING).order_by(columns.id).with_for_update()
+    chosen = locked.cte("chosen").prefix_with("MATERIALIZED")
+    again = update(webhook_events).where(is_failing, among(columns.id, select(chosen.c.id)))
     # One that is being sent at this moment stays with its worker.
     is_free = columns.lease == columns.recorded_lease
     due_at = case((is_free, now()), else_=columns.due_at)
-    if ids:
-        tx.execute(again.values(failures=0, first_failed_at=None, due_at=due_at))
+    tx.execute(again.values(failures=0, first_failed_at=None, due_at=due_at))
     enabled = _update(
         tx,
         webhook_id,

@@ -4,7 +4,7 @@ An event is leased only if no earlier one of the same person waits for the same 
 in the way of others is what these wait for: they are moved behind it, so no look finds them twice.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -23,6 +23,7 @@ from sqlalchemy import (
     bindparam,
     case,
     column,
+    exists,
     func,
     insert,
     or_,
@@ -33,7 +34,6 @@ from sqlalchemy import (
 
 from reach.db.transaction import Transaction, notify
 from reach.db.types import Instant, Key, encode, new_id, now, rows
-from reach.events import noting
 from reach.events.model import (
     IS_WAITING,
     EventState,
@@ -288,9 +288,19 @@ def _record(dialect: str) -> Executable:
 
 @cache
 def _note_attempts(dialect: str) -> Executable:
-    given = rows(dialect, *webhook_attempts.c)
+    """An answer may repeat what was told of somebody who was erased while it was under way.
+
+    So it is kept only if they are there. Who erases them blanks what was recorded before (see
+    ``noting.forget``).
+    """
+    told = Column("told", Key)
+    given = rows(dialect, *webhook_attempts.c, told)
+    is_there = exists().where(_people.c.id == given.c.told)
+    may_keep = or_(given.c.told.is_(None), is_there)
     names = [c.name for c in webhook_attempts.c]
-    return insert(webhook_attempts).from_select(names, select(*given.c))
+    kept = case((may_keep, given.c.answer), else_="")
+    values = (kept if name == "answer" else given.c[name] for name in names)
+    return insert(webhook_attempts).from_select(names, select(*values))
 
 
 def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | None]:
@@ -316,9 +326,7 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     }
     made = [one for one in ordered if _held(one) in states]
     if made:
-        about = {one.due.person_id for one in made if one.due.person_id and one.due.person}
-        known = noting.known(tx, about)
-        attempts = [_attempt(one, known) for one in made]
+        attempts = [_attempt(one) for one in made]
         tx.execute(_note_attempts(dialect), {"rows": encode(dialect, attempts)})
     for row in found:
         if row.state != "waiting" and row.person_id is not None:
@@ -326,9 +334,7 @@ def record(tx: Transaction, tried: Sequence[Tried]) -> Sequence[EventState | Non
     return [states.get(_held(one)) for one in tried]
 
 
-def _attempt(one: Tried, known: Collection[UUID]) -> dict[str, object]:
-    # An answer may repeat what was told of somebody who was erased while it was under way.
-    may_keep = one.due.person is None or one.due.person_id in known
+def _attempt(one: Tried) -> dict[str, object]:
     return {
         "id": new_id(),
         "webhook_id": one.due.webhook_id,
@@ -337,7 +343,8 @@ def _attempt(one: Tried, known: Collection[UUID]) -> dict[str, object]:
         "milliseconds": one.milliseconds,
         "outcome": one.result,
         "status": one.status,
-        "answer": one.answer if may_keep else "",
+        "answer": one.answer,
+        "told": one.due.person_id if one.due.person else None,
     }
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reach.auth.return_path import CHARACTERS
+from tests.support.clock import eventually
 from tests.support.reports.servers import ALIAS, DOWN, RELAYS, TEAM, Relay
 from tests.support.root import ROOT
 from tests.support.servers.mail import MailServer
@@ -166,11 +167,15 @@ def email(message_id: str, token: str, recipient: str) -> str:
 async def until_quiet(target: MailServer) -> None:
     """Wait until no report has come for a while."""
     loop = asyncio.get_running_loop()
-    end, quiet, seen = loop.time() + WAIT_SECONDS, 0.0, -1
-    while loop.time() < end and quiet < QUIET_SECONDS:
-        quiet = quiet + 1 if len(target.messages) == seen else 0.0
-        seen = len(target.messages)
-        await asyncio.sleep(1)
+    seen, since = -1, loop.time()
+
+    def is_quiet() -> bool:
+        nonlocal seen, since
+        if seen != (seen := len(target.messages)):
+            since = loop.time()
+        return loop.time() - since > QUIET_SECONDS
+
+    await eventually(is_quiet, WAIT_SECONDS, every=1)
 
 
 def write(name: str, target: MailServer) -> None:
