@@ -192,21 +192,24 @@ _DUE = (
     .with_for_update(of=webhook_events, skip_locked=True)
 )
 _HELD = (_c.webhook_id, _c.id, _c.lease)
-_TAKEN = (*_HELD, Column("is_free", Boolean), Column("in_front", Instant))
+_TAKEN = (*_HELD, Column("is_free", Boolean))
 
 
 @cache
 def _take(dialect: str) -> Executable:
+    """What is behind another is moved behind it, if that waits still: this sees what came since."""
     given = rows(dialect, *_TAKEN)
-    later = now(BEHIND_SECONDS)
-    behind = case((given.c.in_front > later, given.c.in_front), else_=later)
+    later, in_front = now(BEHIND_SECONDS), _IN_FRONT
     untried = now() - _c.due_at
     return (
         update(webhook_events)
         .where(_c.webhook_id == given.c.webhook_id, _c.id == given.c.id)
         .values(
             due_at=case(
-                (given.c.is_free, now(bindparam("lease_seconds", type_=Float))), else_=behind
+                (given.c.is_free, now(bindparam("lease_seconds", type_=Float))),
+                (in_front.is_(None), _c.due_at),
+                (in_front <= later, later),
+                else_=in_front,
             ),
             lease=case((given.c.is_free, _c.lease + 1), else_=_c.lease),
             # Time that it lay due and untried is not the event's fault.
@@ -226,7 +229,6 @@ def lease_due(
         {
             **{column.name: row[column.name] for column in _HELD},
             "is_free": row["in_front"] is None,
-            "in_front": row["in_front"],
         }
         for row in found
     ]
@@ -368,7 +370,6 @@ _CALL_NEXT = (
     .where(
         _c.webhook_id == bindparam("webhook", type_=Key),
         _c.id == _NEXT,
-        _c.due_at > now(),
         _c.lease == _c.recorded_lease,
         _c.failures == 0,
     )
@@ -377,7 +378,10 @@ _CALL_NEXT = (
 
 
 def _call_next(tx: Transaction, webhook_id: UUID, person_id: UUID) -> None:
-    """Make the first event due that waits of a person, if it waited only for the one before."""
+    """Make the first event due that waits of a person, if it waited only for the one before.
+
+    Even one that is due: somebody may be moving it behind the one that has just ended.
+    """
     tx.execute(_CALL_NEXT, {"webhook": webhook_id, "person": person_id})
 
 
